@@ -1,0 +1,2 @@
+//! The binary `rosettamq`.
+fn main() {}
