@@ -1,0 +1,84 @@
+//! Fetch: reads over many partitions with Kafka's limits, and readers that wait.
+
+use base::time::Duration;
+use record::NodeId;
+use replica::StoredBatch;
+
+use crate::topics::PartitionRef;
+use crate::Broker;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    ReadUncommitted,
+    ReadCommitted,
+}
+
+/// Partitions that the protocol could not resolve are not part of it: they neither end the wait nor count.
+#[derive(Debug, Clone)]
+pub struct FetchRequest {
+    /// Read in this order; bytes are given out in this order.
+    pub partitions: Vec<FetchPartition>,
+    pub bytes_min: i32,
+    pub bytes_max: i32,
+    pub wait_max: Duration,
+    pub isolation: Isolation,
+}
+
+#[derive(Debug, Clone)]
+pub struct FetchPartition {
+    pub partition: PartitionRef,
+    pub fetch_offset: i64,
+    pub bytes_max: i32,
+    /// -1: not checked.
+    pub current_leader_epoch: i32,
+    /// -1: not checked.
+    pub last_fetched_epoch: i32,
+}
+
+#[derive(Debug)]
+pub struct FetchedPartition {
+    pub error: Option<FetchError>,
+    /// -1 when there is an error, like the two below.
+    pub high_watermark: i64,
+    pub last_stable_offset: i64,
+    pub log_start_offset: i64,
+    /// The reader's log diverges: it must truncate to this epoch and end offset (KIP-595).
+    pub diverging_epoch: Option<EpochEnd>,
+    /// Whole batches, in order, each to be sent with its prefix patched in front.
+    pub batches: Vec<StoredBatch>,
+    /// Sum of the batches' bytes.
+    pub bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochEnd {
+    pub epoch: i32,
+    pub end_offset: i64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("the fetch offset is out of range")]
+    OffsetOutOfRange,
+    /// The topic was deleted (a protocol that asked by id says so in its own way).
+    #[error("the topic or partition does not exist")]
+    UnknownTopicOrPartition,
+    #[error("this node does not lead the partition")]
+    NotLeader { leader: Option<NodeId> },
+    #[error("the reader's leader epoch is older than the current one")]
+    FencedLeaderEpoch,
+    #[error("the reader's leader epoch is newer than the current one")]
+    UnknownLeaderEpoch,
+    #[error("the data cannot be read: {0}")]
+    Storage(String),
+    #[error("the broker is stopping")]
+    Stopped,
+}
+
+impl Broker {
+    /// Reads, waiting up to `wait_max` until `bytes_min` bytes are there. One answer per partition, in order.
+    pub async fn fetch(&self, request: FetchRequest) -> Vec<FetchedPartition> {
+        let _ = request;
+        todo!()
+    }
+}
