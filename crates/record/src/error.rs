@@ -17,6 +17,8 @@ pub enum BatchError {
     TrailingBytes { bytes: usize },
     #[error("the CRC is {computed:#010x} but the batch says {stated:#010x}")]
     Crc { stated: u32, computed: u32 },
+    #[error("the base offset is {base_offset} but must be 0")]
+    BaseOffset { base_offset: i64 },
     #[error("there is no compression of number {number}")]
     UnknownCompression { number: u8 },
     #[error("a client may not write control records")]

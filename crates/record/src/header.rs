@@ -77,14 +77,14 @@ impl Attributes {
 
     /// `None` for one of the three numbers that name no compression.
     #[must_use]
-    #[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "three bits")]
+    #[expect(clippy::cast_sign_loss, reason = "three bits")]
     pub const fn compression(self) -> Option<Compression> {
         Compression::from_number((self.0 & Self::COMPRESSION) as u8)
     }
 
     /// The three bits as they stand.
     #[must_use]
-    #[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "three bits")]
+    #[expect(clippy::cast_sign_loss, reason = "three bits")]
     pub const fn compression_number(self) -> u8 {
         (self.0 & Self::COMPRESSION) as u8
     }

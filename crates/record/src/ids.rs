@@ -149,7 +149,6 @@ impl Sequence {
 
     /// The sequence `records` further on, wrapping from 2^31-1 to 0.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "the remainder is below 2^31")]
     pub const fn wrapping_add(self, records: u32) -> Self {
         Self(((self.0 as i64 + records as i64) % (1 << 31)) as i32)
     }

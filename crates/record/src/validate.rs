@@ -66,6 +66,9 @@ fn validate_header(batch: &[u8]) -> Result<(BatchHeader, Compression), BatchErro
 }
 
 fn summarize(header: &BatchHeader, compression: Compression, bytes: usize) -> Result<BatchSummary, BatchError> {
+    if header.base_offset.0 != 0 {
+        return Err(BatchError::BaseOffset { base_offset: header.base_offset.0 });
+    }
     if header.attributes.control() {
         return Err(BatchError::Control);
     }
