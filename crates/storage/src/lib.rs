@@ -1,1 +1,13 @@
-//! Placeholder.
+//! The files of a node: the commit log that all its shards share, checkpoints, sealed indexes, and
+//! the data directory that holds them.
+//!
+//! Knows entries, votes and bytes. Absent here: any consensus library, any command, any protocol.
+
+pub mod commit_log;
+mod types;
+
+pub use commit_log::{
+    AppendCompletion, Chunk, CommitLog, Damage, DiskState, Failure, LogState, OpenError, Options, Recovered, Refused, SegmentPin,
+    ShardLog, Stats,
+};
+pub use types::{Buffers, Entry, EntryKind, EntryMeta, LogId, Payload, Vote};
