@@ -3,7 +3,10 @@
 //!
 //! Knows entries, votes and bytes. Absent here: any consensus library, any command, any protocol.
 
+pub mod checkpoint;
 pub mod commit_log;
+pub mod data_dir;
+pub mod index_file;
 mod types;
 
 pub use commit_log::{
