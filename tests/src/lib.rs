@@ -1,1 +1,17 @@
-//! Placeholder.
+//! What the integration tests and the benchmarks stand on: real brokers as processes, real clients from their
+//! registries, and raw requests on a socket.
+//!
+//! Keeps true: nothing is written outside cargo's target folder and the temporary folders of a running test; a
+//! missing toolchain is said loudly and, where `CI` is set, is a failure; no process outlives the value that owns it.
+
+pub mod broker;
+pub mod clients;
+pub mod damage;
+pub mod foreign;
+pub mod install;
+pub mod ledger;
+pub mod limited_disk;
+pub mod places;
+pub mod process;
+pub mod toolchain;
+pub mod wire;
