@@ -6,6 +6,8 @@
 mod kafka;
 mod rosettamq;
 
+pub use rosettamq::binary as rosettamq_binary;
+
 use std::env;
 use std::fs::{self, File};
 use std::io::{Read, Write};

@@ -147,8 +147,11 @@ func configs(ctx context.Context) error {
 		}
 		return "", errors.New("max.message.bytes is not described")
 	}
-	if got, err := value(); err != nil || got != "1048588" {
-		return fmt.Errorf("the default of max.message.bytes: %q, %v", got, err)
+	if err := until(ctx, "the default of max.message.bytes", func() (bool, error) {
+		got, err := value()
+		return got == "1048588", err
+	}); err != nil {
+		return err
 	}
 	change := []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: kadm.StringPtr("2000000")}}
 	if _, err := admin.AlterTopicConfigs(ctx, change, topic); err != nil {
