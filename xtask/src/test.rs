@@ -8,7 +8,7 @@ use crate::process::{cargo, run as run_command};
 use crate::tree::root;
 
 /// Which broker the tests start.
-const BINARY_VARIABLE: &str = "ROSETTAMQ_BINARY";
+const BINARY_VARIABLE: &str = "TEST_BINARY";
 
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let mut build = cargo();

@@ -1,0 +1,52 @@
+# What contributors and CI run. `just` alone lists it. Everything works with plain cargo too: see README.md.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+_default:
+    @just --list --unsorted
+
+# All that must hold before a commit; changes nothing in the tree.
+verify: fmt-check clippy tidy test doc
+
+# Formats, applies clippy's suggestions, and writes generated pages anew.
+fix:
+    cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+    cargo fmt --all
+    cargo xtask docs
+    cargo xtask tidy --shrink
+
+fmt-check:
+    cargo fmt --all --check
+
+clippy:
+    cargo clippy --locked --workspace --all-targets -- -D warnings
+
+tidy:
+    cargo xtask tidy
+
+# Everything, or what ARGS name: `just test -p shard`, `just test --test kcat`.
+test *ARGS:
+    cargo xtask test {{ ARGS }}
+
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+# A broker from this tree; ARGS are its flags.
+run *ARGS:
+    cargo run --release --bin rosettamq -- {{ ARGS }}
+
+# The benchmarks of docs/performance.md; without ARGS it lists them.
+bench *ARGS:
+    cargo run --release --package benches -- {{ ARGS }}
+
+# One target for some seconds; the targets are the files of fuzz/fuzz_targets.
+fuzz TARGET SECONDS="300":
+    cargo xtask fuzz {{ TARGET }} {{ SECONDS }}
+
+fuzz-all SECONDS="300":
+    cargo xtask fuzz-all {{ SECONDS }}
+
+# What takes hours: all tests with the long ones among them, then every fuzz target for an hour.
+nightly:
+    TEST_NIGHTLY=1 cargo xtask test
+    cargo xtask fuzz-all 3600
