@@ -132,15 +132,8 @@ impl Broker {
         };
         fs::create_dir_all(&home)?;
         let port = free_port()?;
-        let mut broker = Self {
-            settings,
-            port,
-            home,
-            _temporary: temporary,
-            child: None,
-            starts: 0,
-            started_in: Duration::ZERO,
-        };
+        let mut broker =
+            Self { settings, port, home, _temporary: temporary, child: None, starts: 0, started_in: Duration::ZERO };
         broker.restart()?;
         Ok(broker)
     }
@@ -205,19 +198,9 @@ impl Broker {
         };
         let mut command = wrapped(&self.settings.wrapper, command);
         self.starts += 1;
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path())?;
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        self.child = Some(
-            command
-                .spawn()
-                .with_context(|| format!("starting {:?}", self.settings.peer))?,
-        );
+        let log = File::options().create(true).append(true).open(self.log_path())?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.child = Some(command.spawn().with_context(|| format!("starting {:?}", self.settings.peer))?);
         Ok(())
     }
 
@@ -259,10 +242,7 @@ impl Broker {
         }
         child.kill()?;
         child.wait()?;
-        bail!(
-            "SIGTERM did not end the broker within {STOP_LIMIT:?}\n{}",
-            self.log_tail()
-        )
+        bail!("SIGTERM did not end the broker within {STOP_LIMIT:?}\n{}", self.log_tail())
     }
 
     /// Waits for the process to end by itself.
@@ -304,14 +284,8 @@ impl Broker {
             bail!("the broker does not answer\n{}", self.log_tail());
         }
         let log = self.log();
-        if let Some(line) = log
-            .lines()
-            .find(|line| line.contains("panicked at") || line.contains("assertion failed"))
-        {
-            bail!(
-                "the broker's log tells of a panic: {line}\n{}",
-                self.log_tail()
-            );
+        if let Some(line) = log.lines().find(|line| line.contains("panicked at") || line.contains("assertion failed")) {
+            bail!("the broker's log tells of a panic: {line}\n{}", self.log_tail());
         }
         Ok(())
     }
@@ -320,11 +294,7 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         if thread::panicking() {
-            let _closed = writeln!(
-                std::io::stderr(),
-                "--- the broker's log\n{}\n---",
-                self.log_tail()
-            );
+            let _closed = writeln!(std::io::stderr(), "--- the broker's log\n{}\n---", self.log_tail());
         }
         let _gone = self.kill();
     }
@@ -332,9 +302,7 @@ impl Drop for Broker {
 
 /// A port that nothing listens on now.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 /// Whether ApiVersions version 0 is answered.
@@ -356,10 +324,7 @@ fn wrapped(wrapper: &[String], command: Command) -> Command {
         return command;
     };
     let mut outer = Command::new(program);
-    outer
-        .args(arguments)
-        .arg(command.get_program())
-        .args(command.get_args());
+    outer.args(arguments).arg(command.get_program()).args(command.get_args());
     for (key, value) in command.get_envs() {
         if let Some(value) = value {
             outer.env(key, value);

@@ -26,14 +26,8 @@ pub enum Client {
 }
 
 impl Client {
-    pub const ALL: [Self; 6] = [
-        Self::Java,
-        Self::PythonConfluent,
-        Self::PythonKafka,
-        Self::NodeKafkajs,
-        Self::GoFranz,
-        Self::GoSarama,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Java, Self::PythonConfluent, Self::PythonKafka, Self::NodeKafkajs, Self::GoFranz, Self::GoSarama];
 
     fn toolchain(self) -> &'static [&'static str] {
         match self {
@@ -55,15 +49,9 @@ impl Client {
         Ok(match self {
             Self::Java => install::java::installed()?.command("Check"),
             Self::PythonConfluent | Self::PythonKafka => {
-                let script = if self == Self::PythonKafka {
-                    "check_kafka_python.py"
-                } else {
-                    "check_confluent.py"
-                };
+                let script = if self == Self::PythonKafka { "check_kafka_python.py" } else { "check_confluent.py" };
                 let mut python = install::python::installed()?.command();
-                python
-                    .env("PYTHONDONTWRITEBYTECODE", "1")
-                    .arg(sources.join("python").join(script));
+                python.env("PYTHONDONTWRITEBYTECODE", "1").arg(sources.join("python").join(script));
                 python
             }
             Self::NodeKafkajs => {
@@ -87,9 +75,7 @@ impl Client {
         let result = self.run(&mut command, &broker);
         match result {
             Ok(()) => broker.assert_healthy(),
-            Err(error) => {
-                Err(error.context(format!("the broker's log ends with\n{}", broker.log_tail())))
-            }
+            Err(error) => Err(error.context(format!("the broker's log ends with\n{}", broker.log_tail()))),
         }
     }
 
@@ -97,12 +83,7 @@ impl Client {
         command.arg(broker.bootstrap()).arg("check");
         let finished = process::finish(command, None, PROGRAM_LIMIT)?;
         let output = finished.text();
-        let lines = |start: &str| {
-            output
-                .lines()
-                .filter(|line| line.starts_with(start))
-                .count()
-        };
+        let lines = |start: &str| output.lines().filter(|line| line.starts_with(start)).count();
         let (passed, failed) = (lines("ok "), lines("FAILED "));
         ensure!(
             finished.status.success() && failed == 0 && passed > 0,

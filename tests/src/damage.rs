@@ -28,27 +28,14 @@ pub fn end_of_log(data: &Path) -> Result<End> {
     let mut inspect = Command::new(rosettamq_binary()?);
     inspect.args(["log", "inspect"]).arg(data);
     let text = process::run(&mut inspect, Duration::from_secs(60))?.text();
-    let line = text
-        .lines()
-        .rev()
-        .find(|line| line.starts_with("end "))
-        .context("no line `end` of log inspect")?;
+    let line = text.lines().rev().find(|line| line.starts_with("end ")).context("no line `end` of log inspect")?;
     let field = |name: &str| {
-        let found = line
-            .split_whitespace()
-            .find_map(|word| word.strip_prefix(name));
+        let found = line.split_whitespace().find_map(|word| word.strip_prefix(name));
         found.with_context(|| format!("no {name} in {line:?}"))
     };
     let file = PathBuf::from(field("file=")?);
-    let file = if file.is_absolute() {
-        file
-    } else {
-        data.join(file)
-    };
-    Ok(End {
-        file,
-        position: field("position=")?.parse()?,
-    })
+    let file = if file.is_absolute() { file } else { data.join(file) };
+    Ok(End { file, position: field("position=")?.parse()? })
 }
 
 /// Half of a frame: the first bytes are of a real one, the rest never reached the disk.
@@ -82,12 +69,7 @@ pub fn flip_bit(file: &Path, position: u64) -> Result<()> {
 fn bytes_like_a_frame(end: &End) -> Result<Vec<u8>> {
     let from = end.position.saturating_sub(4096);
     let mut bytes = vec![0; usize::try_from(end.position - from)?];
-    ensure!(
-        !bytes.is_empty(),
-        "nothing before the end at {} of {}",
-        end.position,
-        end.file.display()
-    );
+    ensure!(!bytes.is_empty(), "nothing before the end at {} of {}", end.position, end.file.display());
     File::open(&end.file)?.read_exact_at(&mut bytes, from)?;
     Ok(bytes)
 }
@@ -95,9 +77,6 @@ fn bytes_like_a_frame(end: &End) -> Result<Vec<u8>> {
 fn write(end: &End, bytes: &[u8]) -> Result<()> {
     let room = fs::metadata(&end.file)?.len().saturating_sub(end.position);
     let fits = bytes.len().min(usize::try_from(room)?);
-    File::options()
-        .write(true)
-        .open(&end.file)?
-        .write_all_at(&bytes[..fits], end.position)?;
+    File::options().write(true).open(&end.file)?.write_all_at(&bytes[..fits], end.position)?;
     Ok(())
 }

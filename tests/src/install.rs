@@ -44,8 +44,7 @@ fn recipe_of(folder: &Path, files: &[&str]) -> Result<String> {
     let mut recipe = String::new();
     for file in files {
         let path = folder.join(file);
-        recipe +=
-            &fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        recipe += &fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     }
     Ok(recipe)
 }

@@ -55,8 +55,7 @@ impl Ledger {
     pub fn start(address: SocketAddr, plan: Plan) -> Result<Self> {
         let mut connection = Connection::open(address)?;
         let configs = [("max.message.bytes", "8000000")];
-        let error =
-            requests::create_topic(&mut connection, &plan.topic, plan.partitions, &configs)?;
+        let error = requests::create_topic(&mut connection, &plan.topic, plan.partitions, &configs)?;
         ensure!(error == 0, "creating {}: error {error}", plan.topic);
         let partitions = usize::try_from(plan.partitions)?;
         process::wait_until("leaders", Duration::from_secs(30), || {
@@ -66,23 +65,12 @@ impl Ledger {
         let acked = Arc::new(AtomicU64::new(0));
         let producers = (0..plan.producers)
             .map(|number| {
-                let producer = producer::Producer::new(
-                    address,
-                    plan.clone(),
-                    number,
-                    Arc::clone(&stop),
-                    Arc::clone(&acked),
-                );
+                let producer =
+                    producer::Producer::new(address, plan.clone(), number, Arc::clone(&stop), Arc::clone(&acked));
                 thread::spawn(move || producer.run())
             })
             .collect();
-        Ok(Self {
-            plan,
-            address,
-            stop,
-            acked,
-            producers,
-        })
+        Ok(Self { plan, address, stop, acked, producers })
     }
 
     /// Records acknowledged so far.
@@ -100,9 +88,7 @@ impl Ledger {
         self.stop.store(true, Ordering::Relaxed);
         let mut book = Book::new(self.plan.topic.clone(), self.plan.partitions, self.address);
         for producer in self.producers {
-            let acked = producer
-                .join()
-                .map_err(|_panic| anyhow!("a producer panicked"))??;
+            let acked = producer.join().map_err(|_panic| anyhow!("a producer panicked"))??;
             book.add(acked);
         }
         Ok(book)
@@ -118,7 +104,7 @@ impl Chance {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         // xorshift64*
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -128,6 +114,6 @@ impl Chance {
 
     /// From `low` to `high`, both included.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.next() % (high - low + 1)
+        low + self.number() % (high - low + 1)
     }
 }

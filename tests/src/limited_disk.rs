@@ -22,9 +22,7 @@ impl LimitedDisk {
     pub fn mount(megabytes: u32) -> Result<Option<Self>> {
         let folder = tempfile::Builder::new().prefix("limited-").tempdir()?;
         let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"])
-            .arg(folder.path());
+        mount.args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"]).arg(folder.path());
         let mounted = process::run(&mut mount, MOUNT_LIMIT).is_ok();
         Ok(mounted.then_some(Self { folder }))
     }
@@ -37,9 +35,6 @@ impl LimitedDisk {
 impl Drop for LimitedDisk {
     fn drop(&mut self) {
         // Lazily, so that a file still held by a dying process does not keep the mount.
-        let _unmounted = process::run(
-            Command::new("umount").arg("-l").arg(self.folder.path()),
-            MOUNT_LIMIT,
-        );
+        let _unmounted = process::run(Command::new("umount").arg("-l").arg(self.folder.path()), MOUNT_LIMIT);
     }
 }

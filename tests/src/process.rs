@@ -32,10 +32,7 @@ impl Finished {
     /// The end of both outputs, for a message.
     pub fn tail(&self) -> String {
         let mut tail = String::new();
-        for (name, text) in [
-            ("stdout", self.text().as_str()),
-            ("stderr", self.stderr.as_str()),
-        ] {
+        for (name, text) in [("stdout", self.text().as_str()), ("stderr", self.stderr.as_str())] {
             let lines: Vec<&str> = text.lines().collect();
             let from = lines.len().saturating_sub(40);
             for line in lines.get(from..).unwrap_or_default() {
@@ -50,12 +47,7 @@ impl Finished {
 pub fn run(command: &mut Command, limit: Duration) -> Result<Finished> {
     let finished = finish(command, None, limit)?;
     if !finished.status.success() {
-        bail!(
-            "{} ended with {}\n{}",
-            shown(command),
-            finished.status,
-            finished.tail()
-        );
+        bail!("{} ended with {}\n{}", shown(command), finished.status, finished.tail());
     }
     Ok(finished)
 }
@@ -64,12 +56,7 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<Finished> {
 pub fn run_with_input(command: &mut Command, input: Vec<u8>, limit: Duration) -> Result<Finished> {
     let finished = finish(command, Some(input), limit)?;
     if !finished.status.success() {
-        bail!(
-            "{} ended with {}\n{}",
-            shown(command),
-            finished.status,
-            finished.tail()
-        );
+        bail!("{} ended with {}\n{}", shown(command), finished.status, finished.tail());
     }
     Ok(finished)
 }
@@ -77,19 +64,9 @@ pub fn run_with_input(command: &mut Command, input: Vec<u8>, limit: Duration) ->
 /// As [`run`], but any status is an answer.
 pub fn finish(command: &mut Command, input: Option<Vec<u8>>, limit: Duration) -> Result<Finished> {
     let started = Instant::now();
-    let stdin = if input.is_some() {
-        Stdio::piped()
-    } else {
-        Stdio::null()
-    };
-    command
-        .stdin(stdin)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("starting {}", shown(command)))?;
+    let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn().with_context(|| format!("starting {}", shown(command)))?;
     if let (Some(mut pipe), Some(input)) = (child.stdin.take(), input) {
         // A program that ends without reading everything breaks the pipe: its status tells.
         thread::spawn(move || drop(std::io::Write::write_all(&mut pipe, &input)));
@@ -105,11 +82,7 @@ pub fn finish(command: &mut Command, input: Option<Vec<u8>>, limit: Duration) ->
             stderr: String::from_utf8_lossy(&stderr.join().unwrap_or_default()).into_owned(),
             elapsed: started.elapsed(),
         };
-        bail!(
-            "{} did not end within {limit:?}\n{}",
-            shown(command),
-            finished.tail()
-        );
+        bail!("{} did not end within {limit:?}\n{}", shown(command), finished.tail());
     };
     Ok(Finished {
         status,
@@ -134,11 +107,7 @@ pub fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
 }
 
 /// Looks at `condition` until it holds; an error that names `what` when `limit` passes first.
-pub fn wait_until(
-    what: &str,
-    limit: Duration,
-    mut condition: impl FnMut() -> Result<bool>,
-) -> Result<()> {
+pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + limit;
     while !condition()? {
         if Instant::now() >= deadline {

@@ -12,9 +12,7 @@ use anyhow::{Result, bail};
 /// The first file of this name in `PATH`.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|file| file.is_file())
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 /// Whether a missing toolchain is a failure: in CI, or where the caller says so.
@@ -33,11 +31,7 @@ fn is_set(name: &str) -> bool {
 
 /// True when all `programs` are in `PATH`. Otherwise an error in CI, and elsewhere `false` after saying so.
 pub fn require(what: &str, programs: &[&str]) -> Result<bool> {
-    let missing: Vec<&str> = programs
-        .iter()
-        .copied()
-        .filter(|program| find(program).is_none())
-        .collect();
+    let missing: Vec<&str> = programs.iter().copied().filter(|program| find(program).is_none()).collect();
     if missing.is_empty() {
         return Ok(true);
     }

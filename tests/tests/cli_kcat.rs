@@ -21,18 +21,14 @@ fn numbers(last: u32) -> Vec<u8> {
 
 fn produce(kcat: &Path, broker: &Broker, arguments: &[&str], input: Vec<u8>) -> Result<()> {
     let mut command = Command::new(kcat);
-    command
-        .args(["-P", "-b", &broker.bootstrap()])
-        .args(arguments);
+    command.args(["-P", "-b", &broker.bootstrap()]).args(arguments);
     process::run_with_input(&mut command, input, LIMIT)?;
     Ok(())
 }
 
 fn consume(kcat: &Path, broker: &Broker, arguments: &[&str]) -> Result<Vec<u8>> {
     let mut command = Command::new(kcat);
-    command
-        .args(["-C", "-b", &broker.bootstrap(), "-e", "-q"])
-        .args(arguments);
+    command.args(["-C", "-b", &broker.bootstrap(), "-e", "-q"]).args(arguments);
     Ok(process::run(&mut command, LIMIT)?.stdout)
 }
 
@@ -51,10 +47,7 @@ fn a_million_lines_come_back_as_they_went() -> Result<()> {
     let mut broker = one_partition()?.start()?;
     let lines = numbers(1_000_000);
     produce(&kcat, &broker, &["-t", "t", "-z", "lz4"], lines.clone())?;
-    ensure!(
-        consume(&kcat, &broker, &["-t", "t"])? == lines,
-        "what came back differs"
-    );
+    ensure!(consume(&kcat, &broker, &["-t", "t"])? == lines, "what came back differs");
     broker.assert_healthy()
 }
 
@@ -68,10 +61,7 @@ fn a_million_lines_survive_kill_9() -> Result<()> {
     produce(&kcat, &broker, &["-t", "t", "-z", "lz4"], lines.clone())?;
     broker.kill()?;
     broker.restart()?;
-    ensure!(
-        consume(&kcat, &broker, &["-t", "t"])? == lines,
-        "what came back differs"
-    );
+    ensure!(consume(&kcat, &broker, &["-t", "t"])? == lines, "what came back differs");
     broker.assert_healthy()
 }
 
@@ -85,10 +75,7 @@ fn every_compression_of_kcat_is_passed_through() -> Result<()> {
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
         let topic = format!("codec-{codec}");
         produce(&kcat, &broker, &["-t", &topic, "-z", codec], lines.clone())?;
-        ensure!(
-            consume(&kcat, &broker, &["-t", &topic])? == lines,
-            "{codec}: what came back differs"
-        );
+        ensure!(consume(&kcat, &broker, &["-t", &topic])? == lines, "{codec}: what came back differs");
     }
     broker.assert_healthy()
 }
@@ -99,12 +86,7 @@ fn keys_headers_timestamps_and_offsets_are_shown() -> Result<()> {
         return Ok(());
     };
     let broker = one_partition()?.start()?;
-    produce(
-        &kcat,
-        &broker,
-        &["-t", "t", "-K", ":", "-H", "name=header"],
-        b"key:value\nother:again\n".to_vec(),
-    )?;
+    produce(&kcat, &broker, &["-t", "t", "-K", ":", "-H", "name=header"], b"key:value\nother:again\n".to_vec())?;
     let shown = consume(&kcat, &broker, &["-t", "t", "-f", "%p %o %k %s %h\\n"])?;
     ensure!(
         shown == b"0 0 key value name=header\n0 1 other again name=header\n",
@@ -117,10 +99,7 @@ fn keys_headers_timestamps_and_offsets_are_shown() -> Result<()> {
     ensure!(consume(&kcat, &broker, &["-t", "t", "-o", "s@1000"])? == b"value\nagain\n");
     let mut query = Command::new(&kcat);
     query.args(["-Q", "-b", &broker.bootstrap(), "-t", "t:0:-1"]);
-    ensure!(
-        process::run(&mut query, LIMIT)?.text().contains("offset 2"),
-        "the latest offset"
-    );
+    ensure!(process::run(&mut query, LIMIT)?.text().contains("offset 2"), "the latest offset");
     Ok(())
 }
 
@@ -134,14 +113,8 @@ fn metadata_lists_broker_and_topics() -> Result<()> {
     let mut list = Command::new(&kcat);
     list.args(["-L", "-b", &broker.bootstrap()]);
     let text = process::run(&mut list, LIMIT)?.text();
-    ensure!(
-        text.contains(&format!("at {}", broker.bootstrap())),
-        "{text}"
-    );
-    ensure!(
-        text.contains("topic \"listed\" with 1 partitions"),
-        "{text}"
-    );
+    ensure!(text.contains(&format!("at {}", broker.bootstrap())), "{text}");
+    ensure!(text.contains("topic \"listed\" with 1 partitions"), "{text}");
     Ok(())
 }
 
@@ -154,14 +127,7 @@ fn a_group_goes_on_where_it_stopped() -> Result<()> {
     produce(&kcat, &broker, &["-t", "t"], b"one\ntwo\n".to_vec())?;
     let group = |broker: &Broker| -> Result<Vec<u8>> {
         let mut command = Command::new(&kcat);
-        command.args([
-            "-b",
-            &broker.bootstrap(),
-            "-q",
-            "-e",
-            "-X",
-            "auto.offset.reset=earliest",
-        ]);
+        command.args(["-b", &broker.bootstrap(), "-q", "-e", "-X", "auto.offset.reset=earliest"]);
         command.args(["-G", "group", "t"]);
         Ok(process::run(&mut command, LIMIT)?.stdout)
     };

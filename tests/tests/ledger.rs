@@ -67,15 +67,8 @@ fn acknowledged_records_survive_kill_9() -> Result<()> {
     broker.stop()?;
     broker.restart()?;
     let again = book.check()?;
-    ensure!(
-        checked.acked == again.acked && checked.present == again.present,
-        "{checked:?} became {again:?}"
-    );
-    ensure!(
-        checked.acked > u64::from(rounds),
-        "only {} records acknowledged",
-        checked.acked
-    );
+    ensure!(checked.acked == again.acked && checked.present == again.present, "{checked:?} became {again:?}");
+    ensure!(checked.acked > u64::from(rounds), "only {} records acknowledged", checked.acked);
     broker.assert_healthy()
 }
 
@@ -100,10 +93,7 @@ fn a_full_disk_refuses_writes_and_recovers() -> Result<()> {
     settings.disk_reserve_bytes = Some(32 << 20);
     let mut broker = settings.start()?;
     let mut connection = Connection::open(broker.address())?;
-    ensure!(
-        requests::create_topic(&mut connection, "full", 1, &[])? == 0,
-        "creating a topic"
-    );
+    ensure!(requests::create_topic(&mut connection, "full", 1, &[])? == 0, "creating a topic");
     let batch = Batch::of(vec![vec![b'x'; 100_000]]).build();
     let mut acked = 0;
     let mut produce = |connection: &mut Connection| -> Result<i16> {
@@ -113,46 +103,27 @@ fn a_full_disk_refuses_writes_and_recovers() -> Result<()> {
         Ok(answer.error)
     };
     for _ in 0..10 {
-        ensure!(
-            produce(&mut connection)? == 0,
-            "writing while there is room"
-        );
+        ensure!(produce(&mut connection)? == 0, "writing while there is room");
     }
     // All that is left, less than the reserve.
     let filler = disk.path().join("filler");
     let fill = format!("head -c 160M /dev/zero > {}", filler.display());
-    let _full = process::finish(
-        std::process::Command::new("sh").args(["-c", &fill]),
-        None,
-        Duration::from_secs(60),
-    )?;
+    let _full = process::finish(std::process::Command::new("sh").args(["-c", &fill]), None, Duration::from_secs(60))?;
     let refused = Instant::now();
     let error = loop {
         let error = produce(&mut connection)?;
         if error != 0 {
             break error;
         }
-        ensure!(
-            refused.elapsed() < Duration::from_secs(60),
-            "a full disk takes writes"
-        );
+        ensure!(refused.elapsed() < Duration::from_secs(60), "a full disk takes writes");
     };
-    ensure!(
-        [7, 19, 20, 56].contains(&error),
-        "a full disk answers with error {error}, which no client tries again"
-    );
+    ensure!([7, 19, 20, 56].contains(&error), "a full disk answers with error {error}, which no client tries again");
     broker.assert_healthy()?;
     fs::remove_file(&filler)?;
-    wait_until("writing again", Duration::from_secs(30), || {
-        Ok(produce(&mut connection)? == 0)
-    })?;
+    wait_until("writing again", Duration::from_secs(30), || Ok(produce(&mut connection)? == 0))?;
     broker.kill()?;
     broker.restart()?;
     let records = requests::read_all(&mut Connection::open(broker.address())?, "full", 0, 0)?;
-    ensure!(
-        i64::try_from(records.len())? == acked,
-        "{} records, {acked} acknowledged",
-        records.len()
-    );
+    ensure!(i64::try_from(records.len())? == acked, "{} records, {acked} acknowledged", records.len());
     broker.assert_healthy()
 }

@@ -18,32 +18,19 @@ pub fn binary() -> Result<PathBuf> {
     if let Some(named) = env::var_os("ROSETTAMQ_BINARY") {
         return Ok(PathBuf::from(named));
     }
-    BUILT
-        .get_or_init(|| build().map_err(|error| format!("{error:#}")))
-        .clone()
-        .map_err(|error| anyhow!(error))
+    BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}"))).clone().map_err(|error| anyhow!(error))
 }
 
 fn build() -> Result<PathBuf> {
     let release = !cfg!(debug_assertions);
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(places::workspace()).args([
-        "build",
-        "--quiet",
-        "--package",
-        "server",
-        "--bin",
-        "rosettamq",
-    ]);
+    cargo.current_dir(places::workspace()).args(["build", "--quiet", "--package", "server", "--bin", "rosettamq"]);
     cargo.arg("--target-dir").arg(places::target());
     if release {
         cargo.arg("--release");
     }
-    process::run(&mut cargo, Duration::from_secs(1800))
-        .context("building the broker under test")?;
-    Ok(places::target()
-        .join(if release { "release" } else { "debug" })
-        .join("rosettamq"))
+    process::run(&mut cargo, Duration::from_secs(1800)).context("building the broker under test")?;
+    Ok(places::target().join(if release { "release" } else { "debug" }).join("rosettamq"))
 }
 
 /// The command that runs the broker with a configuration file written from `settings`.
@@ -59,10 +46,7 @@ fn configuration(settings: &Settings, home: &Path, port: u16) -> String {
     let mut lines = vec![
         format!("data_dir = {:?}", home.join("data")),
         format!("kafka.num.partitions = {}", settings.partitions),
-        format!(
-            "kafka.group.initial.rebalance.delay.ms = {}",
-            settings.group_initial_rebalance_delay_ms
-        ),
+        format!("kafka.group.initial.rebalance.delay.ms = {}", settings.group_initial_rebalance_delay_ms),
     ];
     if let Some(idle) = settings.connections_idle_ms {
         lines.push(format!("kafka.connections.max.idle.ms = {idle}"));
@@ -79,12 +63,7 @@ fn configuration(settings: &Settings, home: &Path, port: u16) -> String {
     if let Some(bytes) = settings.disk_reserve_bytes {
         lines.push(format!("reserve_bytes = \"{bytes}\""));
     }
-    lines.extend(
-        settings
-            .properties
-            .iter()
-            .map(|(key, value)| format!("{key} = {value}")),
-    );
+    lines.extend(settings.properties.iter().map(|(key, value)| format!("{key} = {value}")));
     let mut text = lines.join("\n") + "\n";
     let mut listener = |name: &str, address: &str, advertised: &str| {
         let _infallible = write!(
@@ -92,11 +71,7 @@ fn configuration(settings: &Settings, home: &Path, port: u16) -> String {
             "\n[[kafka.listeners]]\nname = {name:?}\naddress = {address:?}\nadvertised = {advertised:?}\n"
         );
     };
-    listener(
-        "default",
-        &format!("127.0.0.1:{port}"),
-        &format!("127.0.0.1:{port}"),
-    );
+    listener("default", &format!("127.0.0.1:{port}"), &format!("127.0.0.1:{port}"));
     for extra in &settings.listeners {
         listener(&extra.name, &extra.address, &extra.advertised);
     }

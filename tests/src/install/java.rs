@@ -47,11 +47,7 @@ pub fn installed() -> Result<Java> {
         maven.arg(format!("-DoutputDirectory={}", libs.display()));
         process::run(&mut maven, Duration::from_secs(900))?;
         let mut compiler = Command::new("javac");
-        compiler
-            .arg("-d")
-            .arg(folder.join("classes"))
-            .arg("-cp")
-            .arg(libs.join("*"));
+        compiler.arg("-d").arg(folder.join("classes")).arg("-cp").arg(libs.join("*"));
         compiler.arg(sources.join("Check.java"));
         process::run(&mut compiler, Duration::from_secs(120))?;
         Ok(())

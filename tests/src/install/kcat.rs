@@ -23,9 +23,7 @@ pub(super) fn package(name: &str, program: &str) -> Result<Option<PathBuf>> {
     if toolchain::is_ci() && toolchain::find("apt-get").is_some() {
         let apt = |arguments: &[&str]| {
             let mut apt = Command::new("apt-get");
-            apt.env("DEBIAN_FRONTEND", "noninteractive")
-                .args(["-q", "-y"])
-                .args(arguments);
+            apt.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-y"]).args(arguments);
             process::run(&mut apt, INSTALL_LIMIT)
         };
         apt(&["update"])?;

@@ -42,20 +42,13 @@ pub fn installed() -> Result<Librdkafka> {
         // interface has no use for; lz4 and snappy are inside.
         let mut configure = Command::new("bash");
         configure.current_dir(&source).arg("./configure");
-        configure.args([
-            "--disable-ssl",
-            "--disable-gssapi",
-            "--disable-curl",
-            "--disable-zstd",
-        ]);
+        configure.args(["--disable-ssl", "--disable-gssapi", "--disable-curl", "--disable-zstd"]);
         configure.args(["--disable-lz4-ext", "--enable-static"]);
         process::run(&mut configure, BUILD_LIMIT)?;
         make(&source, &["-C", "src", "librdkafka.a"])?;
         make(&source, &["-C", "examples", "rdkafka_performance"])
     })?;
-    Ok(Librdkafka {
-        source: source_in(&folder),
-    })
+    Ok(Librdkafka { source: source_in(&folder) })
 }
 
 /// The test programs too. Needs a C++ compiler beside what the load tool needs.
@@ -67,19 +60,12 @@ pub fn with_tests() -> Result<Librdkafka> {
         let mut configure = Command::new("bash");
         configure.current_dir(&source).arg("./configure");
         // zstd stays, so that its compression is tried as well where the headers are.
-        configure.args([
-            "--disable-gssapi",
-            "--disable-curl",
-            "--disable-ssl",
-            "--disable-lz4-ext",
-        ]);
+        configure.args(["--disable-gssapi", "--disable-curl", "--disable-ssl", "--disable-lz4-ext"]);
         process::run(&mut configure, BUILD_LIMIT)?;
         make(&source, &["libs"])?;
         make(&source, &["-C", "tests", "test-runner"])
     })?;
-    Ok(Librdkafka {
-        source: source_in(&folder),
-    })
+    Ok(Librdkafka { source: source_in(&folder) })
 }
 
 fn source_in(folder: &Path) -> PathBuf {
@@ -88,16 +74,13 @@ fn source_in(folder: &Path) -> PathBuf {
 
 /// Lets cargo bring the crate's source: the registry's ordinary client checks its digest.
 fn fetch(folder: &Path) -> Result<()> {
-    let package =
-        "[package]\nname = \"fetch\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\n[workspace]\n";
+    let package = "[package]\nname = \"fetch\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\n[workspace]\n";
     let manifest = format!("{package}\n[dependencies]\nrdkafka-sys = \"={CRATE_VERSION}\"\n");
     fs::create_dir_all(folder.join("src"))?;
     fs::write(folder.join("Cargo.toml"), manifest)?;
     fs::write(folder.join("src/lib.rs"), "")?;
     let mut vendor = Command::new("cargo");
-    vendor
-        .current_dir(folder)
-        .args(["vendor", "--quiet", "vendor"]);
+    vendor.current_dir(folder).args(["vendor", "--quiet", "vendor"]);
     process::run(&mut vendor, BUILD_LIMIT)?;
     Ok(())
 }

@@ -16,8 +16,7 @@ pub fn installed() -> Result<PathBuf> {
     once("node", &recipe_of(&sources, &files)?, |folder| {
         copy(&sources, &files, folder)?;
         let mut npm = Command::new("npm");
-        npm.current_dir(folder)
-            .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
+        npm.current_dir(folder).args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
         process::run(&mut npm, Duration::from_secs(600))?;
         Ok(())
     })

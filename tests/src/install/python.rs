@@ -32,49 +32,27 @@ impl Python {
 /// Needs Python 3 with `venv`.
 pub fn installed() -> Result<Python> {
     let requirements = places::client_sources().join("python/requirements.txt");
-    let recipe = recipe_of(
-        &places::client_sources().join("python"),
-        &["requirements.txt"],
-    )?;
+    let recipe = recipe_of(&places::client_sources().join("python"), &["requirements.txt"])?;
     let folder = once("python", &recipe, |folder| {
         let venv = folder.join("venv");
-        process::run(
-            Command::new("python3").args(["-m", "venv"]).arg(&venv),
-            INSTALL_LIMIT,
-        )?;
+        process::run(Command::new("python3").args(["-m", "venv"]).arg(&venv), INSTALL_LIMIT)?;
         let pip = |arguments: &[&str]| {
             let mut pip = Command::new(venv.join("bin/python"));
-            pip.args(["-m", "pip", "--quiet", "--disable-pip-version-check"])
-                .args(arguments);
+            pip.args(["-m", "pip", "--quiet", "--disable-pip-version-check"]).args(arguments);
             pip
         };
         process::run(pip(&["install", "-r"]).arg(&requirements), INSTALL_LIMIT)?;
         // The tests are only in the source archive, of the same version.
-        let version = recipe
-            .lines()
-            .find(|line| line.starts_with("kafka-python=="))
-            .context("kafka-python's version")?;
+        let version =
+            recipe.lines().find(|line| line.starts_with("kafka-python==")).context("kafka-python's version")?;
         let archives = folder.join("archives");
-        let mut download = pip(&[
-            "download",
-            "--no-deps",
-            "--no-binary",
-            "kafka-python",
-            version,
-            "-d",
-        ]);
+        let mut download = pip(&["download", "--no-deps", "--no-binary", "kafka-python", version, "-d"]);
         process::run(download.arg(&archives), INSTALL_LIMIT)?;
-        let archive = fs::read_dir(&archives)?
-            .next()
-            .context("no archive of kafka-python")??
-            .path();
+        let archive = fs::read_dir(&archives)?.next().context("no archive of kafka-python")??.path();
         let unpacked = folder.join("kafka-python");
         fs::create_dir_all(&unpacked)?;
         let mut tar = Command::new("tar");
-        tar.arg("xf")
-            .arg(&archive)
-            .args(["--strip-components=1", "-C"])
-            .arg(&unpacked);
+        tar.arg("xf").arg(&archive).args(["--strip-components=1", "-C"]).arg(&unpacked);
         process::run(&mut tar, INSTALL_LIMIT)?;
         Ok(())
     })?;

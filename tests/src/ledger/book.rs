@@ -26,11 +26,7 @@ pub(super) fn identity(producer: u32, partition: i32, number: u64) -> String {
 fn parse(value: &[u8]) -> Option<(u32, i32, u64)> {
     let end = value.iter().take(60).rposition(|byte| *byte == b'/')?;
     let mut parts = std::str::from_utf8(&value[..end]).ok()?.split('/');
-    Some((
-        parts.next()?.parse().ok()?,
-        parts.next()?.parse().ok()?,
-        parts.next()?.parse().ok()?,
-    ))
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 /// All promises of a run.
@@ -51,12 +47,7 @@ pub struct Checked {
 
 impl Book {
     pub(super) fn new(topic: String, partitions: i32, address: SocketAddr) -> Self {
-        Self {
-            topic,
-            partitions,
-            address,
-            acked: Vec::new(),
-        }
+        Self { topic, partitions, address, acked: Vec::new() }
     }
 
     pub(super) fn add(&mut self, acked: Vec<Acked>) {
@@ -65,17 +56,14 @@ impl Book {
 
     /// Reads all partitions and compares.
     pub fn check(&self) -> Result<Checked> {
-        let mut checked = Checked {
-            acked: 0,
-            present: 0,
-        };
+        let mut checked = Checked { acked: 0, present: 0 };
         let mut connection = Connection::open(self.address)?;
         for partition in 0..self.partitions {
             let records = requests::read_all(&mut connection, &self.topic, partition, 0)?;
             checked.present += u64::try_from(records.len())?;
-            checked.acked += self.check_partition(partition, &records).with_context(|| {
-                format!("{}-{partition}, {} records", self.topic, records.len())
-            })?;
+            checked.acked += self
+                .check_partition(partition, &records)
+                .with_context(|| format!("{}-{partition}, {} records", self.topic, records.len()))?;
         }
         Ok(checked)
     }
@@ -84,37 +72,16 @@ impl Book {
         let mut seen = HashSet::new();
         let mut last: HashMap<u32, u64> = HashMap::new();
         for (position, record) in records.iter().enumerate() {
-            ensure!(
-                record.offset == i64::try_from(position)?,
-                "offset {} at position {position}",
-                record.offset
-            );
-            let (producer, home, number) =
-                parse(&record.value).context("a record that nobody wrote")?;
-            ensure!(
-                home == partition,
-                "a record of partition {home} at offset {}",
-                record.offset
-            );
-            ensure!(
-                seen.insert((producer, number)),
-                "record {producer}/{number} twice, again at {}",
-                record.offset
-            );
+            ensure!(record.offset == i64::try_from(position)?, "offset {} at position {position}", record.offset);
+            let (producer, home, number) = parse(&record.value).context("a record that nobody wrote")?;
+            ensure!(home == partition, "a record of partition {home} at offset {}", record.offset);
+            ensure!(seen.insert((producer, number)), "record {producer}/{number} twice, again at {}", record.offset);
             if let Some(before) = last.insert(producer, number) {
-                ensure!(
-                    before + 1 == number,
-                    "producer {producer}: {number} follows {before} at {}",
-                    record.offset
-                );
+                ensure!(before + 1 == number, "producer {producer}: {number} follows {before} at {}", record.offset);
             }
         }
         let mut acked = 0;
-        for batch in self
-            .acked
-            .iter()
-            .filter(|batch| batch.partition == partition)
-        {
+        for batch in self.acked.iter().filter(|batch| batch.partition == partition) {
             for index in 0..batch.count {
                 let offset = usize::try_from(batch.base_offset)? + usize::try_from(index)?;
                 let found = records.get(offset).and_then(|record| parse(&record.value));

@@ -88,10 +88,7 @@ impl Producer {
             }
             if let Some(error) = broken {
                 if silent_since.elapsed() > SILENCE_LIMIT {
-                    bail!(
-                        "producer {}: nothing acknowledged for {SILENCE_LIMIT:?}: {error:#}",
-                        self.number
-                    );
+                    bail!("producer {}: nothing acknowledged for {SILENCE_LIMIT:?}: {error:#}", self.number);
                 }
                 thread::sleep(POLL);
             }
@@ -145,9 +142,7 @@ impl Producer {
 
     /// Notes the answer to the oldest batch in flight; `Some` when all in flight must be sent again.
     fn take(&mut self, answer: Produced) -> Result<Option<anyhow::Error>> {
-        let Some(batch) = self.in_flight.pop_front() else {
-            bail!("an answer without a request")
-        };
+        let Some(batch) = self.in_flight.pop_front() else { bail!("an answer without a request") };
         if answer.error == 0 {
             ensure!(answer.base_offset >= 0, "acknowledged without an offset");
             self.total.fetch_add(batch.count, Ordering::Relaxed);
@@ -176,25 +171,15 @@ impl Producer {
     fn next_batch(&mut self) -> InFlight {
         self.batches += 1;
         let partition =
-            usize::try_from(self.chance.next() % u64::try_from(self.next.len()).unwrap_or(1))
-                .unwrap_or(0);
+            usize::try_from(self.chance.number() % u64::try_from(self.next.len()).unwrap_or(1)).unwrap_or(0);
         let first = self.next[partition];
-        let is_large =
-            self.plan.large_every > 0 && self.batches.is_multiple_of(self.plan.large_every);
-        let count = if is_large {
-            3
-        } else {
-            self.chance.between(1, self.plan.batch_records as u64)
-        };
+        let is_large = self.plan.large_every > 0 && self.batches.is_multiple_of(self.plan.large_every);
+        let count = if is_large { 3 } else { self.chance.between(1, self.plan.batch_records as u64) };
         let home = i32::try_from(partition).unwrap_or(0);
         let (smallest, largest) = self.plan.value_bytes;
         let values = (first..first + count)
             .map(|number| {
-                let length = if is_large {
-                    600_000
-                } else {
-                    self.chance.between(smallest as u64, largest as u64)
-                };
+                let length = if is_large { 600_000 } else { self.chance.between(smallest as u64, largest as u64) };
                 let mut value = identity(self.number, home, number).into_bytes();
                 let length = usize::try_from(length).unwrap_or(0).max(value.len());
                 value.resize(length, b'.');
@@ -203,15 +188,8 @@ impl Producer {
             .collect();
         self.next[partition] += count;
         let sequence = i32::try_from(first).unwrap_or(i32::MAX);
-        let batch = Batch::of(values)
-            .produced_by(self.producer_id, self.producer_epoch, sequence)
-            .build();
+        let batch = Batch::of(values).produced_by(self.producer_id, self.producer_epoch, sequence).build();
         let body = produce_body(&self.plan.topic, home, -1, 30_000, &batch);
-        InFlight {
-            partition: home,
-            first,
-            count,
-            body,
-        }
+        InFlight { partition: home, first, count, body }
     }
 }

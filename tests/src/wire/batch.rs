@@ -41,22 +41,11 @@ impl Batch {
         let mut batch = Writer::new();
         let last = self.values.len().saturating_sub(1);
         batch.i64(0).i32(0).i32(-1).i8(2).u32(0);
-        batch
-            .i16(self.attributes)
-            .count(last)
-            .i64(self.timestamp_ms)
-            .i64(self.timestamp_ms);
-        batch
-            .i64(self.producer_id)
-            .i16(self.producer_epoch)
-            .i32(self.base_sequence)
-            .count(self.values.len());
+        batch.i16(self.attributes).count(last).i64(self.timestamp_ms).i64(self.timestamp_ms);
+        batch.i64(self.producer_id).i16(self.producer_epoch).i32(self.base_sequence).count(self.values.len());
         for (delta, value) in self.values.iter().enumerate() {
             let mut record = Writer::new();
-            record
-                .i8(0)
-                .varint(0)
-                .varint(i64::try_from(delta).unwrap_or(0));
+            record.i8(0).varint(0).varint(i64::try_from(delta).unwrap_or(0));
             record.varbytes(None).varbytes(Some(value)).varint(0);
             batch.varbytes(Some(&record.0));
         }
@@ -101,15 +90,9 @@ pub fn read(records: &[u8]) -> Result<Vec<ReadRecord>> {
         let mut reader = Reader(&batch[16..]);
         ensure!(reader.i8()? == 2, "magic of the batch at {base_offset}");
         let crc = reader.u32()?;
-        ensure!(
-            crc == crc32c(&batch[21..]),
-            "checksum of the batch at {base_offset}"
-        );
+        ensure!(crc == crc32c(&batch[21..]), "checksum of the batch at {base_offset}");
         let attributes = reader.i16()?;
-        ensure!(
-            attributes & 7 == 0,
-            "the batch at {base_offset} is compressed"
-        );
+        ensure!(attributes & 7 == 0, "the batch at {base_offset} is compressed");
         let mut reader = Reader(&batch[57..]);
         for _ in 0..reader.count()? {
             let length = usize::try_from(reader.varint()?)?;
@@ -121,11 +104,7 @@ pub fn read(records: &[u8]) -> Result<Vec<ReadRecord>> {
             let value = record.varbytes()?.unwrap_or_default().to_vec();
             read.push(ReadRecord { offset, value });
         }
-        ensure!(
-            reader.0.is_empty(),
-            "{} bytes after the records of the batch at {base_offset}",
-            reader.0.len()
-        );
+        ensure!(reader.0.is_empty(), "{} bytes after the records of the batch at {base_offset}", reader.0.len());
     }
     Ok(read)
 }

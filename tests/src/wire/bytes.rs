@@ -38,8 +38,7 @@ impl Writer {
 
     /// A string with a 16-bit length.
     pub fn string(&mut self, value: &str) -> &mut Self {
-        self.i16(i16::try_from(value.len()).unwrap_or(i16::MAX))
-            .raw(value.as_bytes())
+        self.i16(i16::try_from(value.len()).unwrap_or(i16::MAX)).raw(value.as_bytes())
     }
 
     pub fn null_string(&mut self) -> &mut Self {
@@ -69,9 +68,7 @@ impl Writer {
     /// Bytes with a varint length, -1 for none.
     pub fn varbytes(&mut self, value: Option<&[u8]>) -> &mut Self {
         match value {
-            Some(value) => self
-                .varint(i64::try_from(value.len()).unwrap_or(i64::MAX))
-                .raw(value),
+            Some(value) => self.varint(i64::try_from(value.len()).unwrap_or(i64::MAX)).raw(value),
             None => self.varint(-1),
         }
     }
@@ -98,9 +95,7 @@ impl<'a> Reader<'a> {
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        self.take(N)?
-            .try_into()
-            .context("a slice of the length asked for")
+        self.take(N)?.try_into().context("a slice of the length asked for")
     }
 
     pub fn i8(&mut self) -> Result<i8> {

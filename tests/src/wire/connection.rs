@@ -24,10 +24,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
         stream.set_write_timeout(Some(ANSWER_LIMIT))?;
-        Ok(Self {
-            stream,
-            correlation: 0,
-        })
+        Ok(Self { stream, correlation: 0 })
     }
 
     pub fn local_port(&self) -> Result<u16> {
@@ -65,18 +62,11 @@ impl Connection {
     /// The next answer with its correlation id.
     pub fn numbered_answer(&mut self) -> Result<(i32, Vec<u8>)> {
         let mut word = [0; 4];
-        self.stream
-            .read_exact(&mut word)
-            .context("waiting for an answer")?;
+        self.stream.read_exact(&mut word).context("waiting for an answer")?;
         let length = usize::try_from(i32::from_be_bytes(word)).context("a negative length")?;
-        ensure!(
-            (4..=512 << 20).contains(&length),
-            "an answer of {length} bytes"
-        );
+        ensure!((4..=512 << 20).contains(&length), "an answer of {length} bytes");
         let mut answer = vec![0; length];
-        self.stream
-            .read_exact(&mut answer)
-            .context("reading an answer")?;
+        self.stream.read_exact(&mut answer).context("reading an answer")?;
         let body = answer.split_off(4);
         let correlation = i32::from_be_bytes([answer[0], answer[1], answer[2], answer[3]]);
         Ok((correlation, body))
@@ -90,17 +80,10 @@ impl Connection {
             match self.stream.read(&mut bytes) {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
-                    ) =>
-                {
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
                     return Ok(());
                 }
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
-                {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     bail!("the connection is still open after {limit:?}")
                 }
                 Err(error) => return Err(error.into()),
@@ -112,13 +95,7 @@ impl Connection {
 /// One request with a header of version 1 and the client id `tests`.
 pub fn frame(key: i16, version: i16, correlation: i32, body: &[u8]) -> Vec<u8> {
     let mut frame = Writer::new();
-    frame
-        .i32(0)
-        .i16(key)
-        .i16(version)
-        .i32(correlation)
-        .string("tests")
-        .raw(body);
+    frame.i32(0).i16(key).i16(version).i32(correlation).string("tests").raw(body);
     let length = frame.0.len() - 4;
     frame.patch_i32(0, length);
     frame.0

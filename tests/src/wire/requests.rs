@@ -1,8 +1,11 @@
 //! The requests that the tests send by hand, and what is read from their answers.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 
 use super::{Connection, Reader, Writer};
+use crate::process;
 
 pub const PRODUCE: i16 = 0;
 pub const FETCH: i16 = 1;
@@ -33,13 +36,7 @@ pub struct Fetched {
 }
 
 /// The body of a Produce request with one batch for one partition.
-pub fn produce_body(
-    topic: &str,
-    partition: i32,
-    acks: i16,
-    timeout_ms: i32,
-    batch: &[u8],
-) -> Vec<u8> {
+pub fn produce_body(topic: &str, partition: i32, acks: i16, timeout_ms: i32, batch: &[u8]) -> Vec<u8> {
     let mut body = Writer::new();
     body.null_string().i16(acks).i32(timeout_ms);
     body.i32(1).string(topic).i32(1).i32(partition).bytes(batch);
@@ -53,36 +50,14 @@ pub fn produce_answer(answer: &[u8]) -> Result<Produced> {
     reader.string()?;
     ensure!(reader.i32()? == 1, "partitions answered");
     reader.i32()?;
-    Ok(Produced {
-        error: reader.i16()?,
-        base_offset: reader.i64()?,
-    })
+    Ok(Produced { error: reader.i16()?, base_offset: reader.i64()? })
 }
 
-pub fn fetch_body(
-    topic: &str,
-    partition: i32,
-    offset: i64,
-    max_wait_ms: i32,
-    max_bytes: i32,
-) -> Vec<u8> {
+pub fn fetch_body(topic: &str, partition: i32, offset: i64, max_wait_ms: i32, max_bytes: i32) -> Vec<u8> {
     let mut body = Writer::new();
     // No replica, at least one byte, read uncommitted, no session.
-    body.i32(-1)
-        .i32(max_wait_ms)
-        .i32(1)
-        .i32(max_bytes)
-        .i8(0)
-        .i32(0)
-        .i32(-1);
-    body.i32(1)
-        .string(topic)
-        .i32(1)
-        .i32(partition)
-        .i32(-1)
-        .i64(offset)
-        .i64(-1)
-        .i32(max_bytes);
+    body.i32(-1).i32(max_wait_ms).i32(1).i32(max_bytes).i8(0).i32(0).i32(-1);
+    body.i32(1).string(topic).i32(1).i32(partition).i32(-1).i64(offset).i64(-1).i32(max_bytes);
     // Nothing forgotten, no rack.
     body.i32(0).string("");
     body.0
@@ -94,11 +69,7 @@ pub fn fetch_answer(answer: &[u8]) -> Result<Fetched> {
     let error = reader.i16()?;
     reader.i32()?;
     if error != 0 || reader.count()? == 0 {
-        return Ok(Fetched {
-            error,
-            high_watermark: -1,
-            records: Vec::new(),
-        });
+        return Ok(Fetched { error, high_watermark: -1, records: Vec::new() });
     }
     reader.string()?;
     ensure!(reader.i32()? == 1, "partitions answered");
@@ -111,11 +82,7 @@ pub fn fetch_answer(answer: &[u8]) -> Result<Fetched> {
         reader.take(16)?;
     }
     reader.i32()?;
-    Ok(Fetched {
-        error,
-        high_watermark,
-        records: reader.bytes()?.to_vec(),
-    })
+    Ok(Fetched { error, high_watermark, records: reader.bytes()?.to_vec() })
 }
 
 /// A topic with one replica; `configs` are as in Kafka.
@@ -126,12 +93,7 @@ pub fn create_topic(
     configs: &[(&str, &str)],
 ) -> Result<i16> {
     let mut body = Writer::new();
-    body.i32(1)
-        .string(topic)
-        .i32(partitions)
-        .i16(1)
-        .i32(0)
-        .count(configs.len());
+    body.i32(1).string(topic).i32(partitions).i16(1).i32(0).count(configs.len());
     for (key, value) in configs {
         body.string(key).string(value);
     }
@@ -148,28 +110,24 @@ pub fn create_topic(
 pub fn init_producer_id(connection: &mut Connection) -> Result<(i64, i16)> {
     let mut body = Writer::new();
     body.null_string().i32(60_000);
-    let answer = connection.call(INIT_PRODUCER_ID, 0, &body.0)?;
-    let mut reader = Reader(&answer);
-    reader.i32()?;
-    let error = reader.i16()?;
-    ensure!(error == 0, "InitProducerId was answered with error {error}");
-    Ok((reader.i64()?, reader.i16()?))
+    let mut granted = (-1, -1);
+    process::wait_until("a producer id", Duration::from_secs(20), || {
+        let answer = connection.call(INIT_PRODUCER_ID, 0, &body.0)?;
+        let mut reader = Reader(&answer);
+        reader.i32()?;
+        let error = reader.i16()?;
+        // Just started: the coordinator is loading or not known yet.
+        ensure!([0, 14, 15, 16].contains(&error), "InitProducerId was answered with error {error}");
+        granted = (reader.i64()?, reader.i16()?);
+        Ok(error == 0)
+    })?;
+    Ok(granted)
 }
 
 /// The answer to one timestamp, -1 latest or -2 earliest: error code and offset.
-pub fn list_offset(
-    connection: &mut Connection,
-    topic: &str,
-    partition: i32,
-    timestamp: i64,
-) -> Result<(i16, i64)> {
+pub fn list_offset(connection: &mut Connection, topic: &str, partition: i32, timestamp: i64) -> Result<(i16, i64)> {
     let mut body = Writer::new();
-    body.i32(-1)
-        .i32(1)
-        .string(topic)
-        .i32(1)
-        .i32(partition)
-        .i64(timestamp);
+    body.i32(-1).i32(1).string(topic).i32(1).i32(partition).i64(timestamp);
     let answer = connection.call(LIST_OFFSETS, 1, &body.0)?;
     let mut reader = Reader(&answer);
     ensure!(reader.i32()? == 1, "topics answered");
@@ -241,24 +199,14 @@ pub fn read_all(
     loop {
         let body = fetch_body(topic, partition, offset, 0, 8 << 20);
         let fetched = fetch_answer(&connection.call(FETCH, FETCH_VERSION, &body)?)?;
-        ensure!(
-            fetched.error == 0,
-            "Fetch of {topic}-{partition} at {offset}: error {}",
-            fetched.error
-        );
+        ensure!(fetched.error == 0, "Fetch of {topic}-{partition} at {offset}: error {}", fetched.error);
         let records = super::batch::read(&fetched.records)?;
         // A batch comes whole, so that it may begin before what was asked for.
         all.extend(records.into_iter().filter(|record| record.offset >= offset));
-        offset = all
-            .last()
-            .map_or(offset, |record: &super::ReadRecord| record.offset + 1);
+        offset = all.last().map_or(offset, |record: &super::ReadRecord| record.offset + 1);
         if offset >= fetched.high_watermark {
             return Ok(all);
         }
-        ensure!(
-            !fetched.records.is_empty(),
-            "nothing at {offset} below {}",
-            fetched.high_watermark
-        );
+        ensure!(!fetched.records.is_empty(), "nothing at {offset} below {}", fetched.high_watermark);
     }
 }
