@@ -1,1 +1,71 @@
-//! Placeholder.
+//! The state machine of a shard: what its log means. Pure code: no clock, no chance, no disk, no network, no task, and
+//! no order of a hash map ever reaches what comes out of it. Two shards that applied the same entries are the same.
+//!
+//! In reading order:
+//! - [`Command`] and [`commands`]: what a shard can be told; one file per command, with what applying it does
+//! - [`EntryBuilder`] and [`EntryCommands`]: many commands in one entry of the log, bodies behind them
+//! - [`Shard`]: the state; [`Shard::apply`] is the only way to change what replicas share, [`Outcome`] is the answer to
+//!   the proposer, [`Effects`] is what others wait for
+//! - [`StreamView`], [`GroupView`], [`Topic`] and the other views: what is read of it
+//! - [`SealedIndex`]: the index of a range of the log on its way from the state into a file
+//! - [`Shard::begin_capture`], [`Restore`]: checkpoints, written beside `apply`
+//!
+//! The log, the files of sealed indexes and Raft are not known here.
+
+mod assertion;
+mod codec;
+mod command;
+pub mod commands;
+mod effects;
+mod entry;
+mod model;
+mod outcome;
+mod slots;
+
+mod batches;
+mod digest;
+mod file_set;
+mod groups;
+mod metadata;
+mod producers;
+mod ranges;
+mod sealing;
+mod shard;
+mod space;
+mod stream;
+mod table;
+mod uploads;
+
+mod capture;
+mod fuzz;
+mod query;
+mod restore;
+
+pub use assertion::AssertionFailed;
+pub use capture::{CaptureRunning, CaptureStart};
+pub use codec::DecodeError;
+pub use command::Command;
+pub use effects::{Applied, Effects, Growth};
+pub use entry::{
+    BODY_JOINED_BYTES, ENTRY_HEADER_BYTES, EntryBuilder, EntryCommands, EntryHeader, PlacedCommand, entry_head_bytes,
+};
+pub use file_set::FileSet;
+pub use fuzz::{fuzz_apply, fuzz_entry, fuzz_restore};
+pub use model::{
+    CommittedOffset, ConfigResource, GroupRecord, GroupState, GroupVersion, Member, NodeAddress, NodeRecord, OffsetKey,
+    Placement, Settings, ShardRecord, StreamHome, Topic, TopicMode, TopicState,
+};
+pub use outcome::{
+    AddPartitionsError, AlterConfigError, AppendError, Appended, AssignSlotsError, CommitOffsetsError,
+    CreateStreamError, CreateTopicError, DeleteGroupError, EpochEnd, Outcome, ProducerIdBlock, ProducerIdsExhausted,
+    PutGroupError, RegisterNodeError, StageError, UnknownTopic,
+};
+pub use query::{Batches, GroupView, Intention, Located, StreamView};
+pub use restore::{Restore, RestoreError};
+pub use sealing::{SealedIndex, SealedStream};
+pub use shard::Shard;
+pub use slots::{SLOTS, slot_of};
+pub use uploads::BATCH_BYTES_MAX;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! Moves the index of everything up to a log index out of the state, at the same point on every replica: it becomes a
+//! file, and state keeps per stream only which files have it.
+
+use std::sync::Arc;
+
+use record::{Extent, FileNumber, LogIndex, TimestampMs};
+
+use crate::assertion::{Broken, ensure};
+use crate::codec::wire_struct;
+use crate::effects::Effects;
+use crate::outcome::Outcome;
+use crate::ranges::SealedRange;
+use crate::sealing::{SealedIndex, SealedStream};
+use crate::shard::{Position, Shard};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seal {
+    /// Not above the index of the entry that carries the command.
+    pub through: LogIndex,
+}
+
+wire_struct!(Seal { through: LogIndex });
+
+impl Seal {
+    pub(crate) fn apply(self, shard: &mut Shard, at: Position, effects: &mut Effects) -> Result<Outcome, Broken> {
+        let through = self.through.min(at.index);
+        let from = shard.scalars.sealed_through.map_or(LogIndex(0), LogIndex::next);
+        let file = shard.scalars.next_file;
+        if through < from || file.0 >= FILES_MAX {
+            return Ok(Outcome::Seal { sealed: None });
+        }
+        let mut range = SealedRange { file, from, through, streams: 0, uploads: 0, bytes: 0 };
+        let mut streams = take_batches(shard, &mut range)?;
+        note_uploads(shard, &mut range);
+        shard.scalars.sealed_through = Some(through);
+        if !range.live() {
+            ensure!(streams.is_empty(), "range {file} has batches but is not live");
+            return Ok(Outcome::Seal { sealed: None });
+        }
+        shard.scalars.next_file = FileNumber(file.0 + 1);
+        streams.sort_unstable_by_key(|sealed| sealed.stream);
+        let sealed = Arc::new(SealedIndex { file, from, through, streams });
+        shard.ranges.insert(range);
+        if let Some(capture) = &mut shard.capture {
+            capture.keep(&sealed);
+        }
+        shard.sealing.push_back((Arc::clone(&sealed), false));
+        effects.sealed.push(sealed);
+        effects.liveness_changed = true;
+        Ok(Outcome::Seal { sealed: Some(file) })
+    }
+}
+
+/// The last number is never used, so that the next one always fits.
+const FILES_MAX: u32 = u32::MAX - 1;
+
+/// Takes what lies in the range out of the streams, in no order.
+fn take_batches(shard: &mut Shard, range: &mut SealedRange) -> Result<Vec<SealedStream>, Broken> {
+    let mut slots = std::mem::take(&mut shard.unsealed_slots);
+    slots.sort_unstable();
+    slots.dedup();
+    let mut taken = Vec::new();
+    for slot in slots {
+        let Some(list) = shard.streams.at(slot).and_then(|stream| stream.batches.as_deref()) else { continue };
+        let within = list.first_index() <= Some(range.through);
+        let in_range = |extents: &[Extent]| {
+            extents.iter().any(|extent| (range.from..=range.through).contains(&extent.log_index))
+        };
+        // Batches that stay may have begun in the range.
+        let above = list.place_above(range.through);
+        let first_above = list.get(above).map(|batch| batch.base_offset);
+        let parts_within = first_above.is_some_and(|first| {
+            list.parts().iter().any(|(offset, extents)| *offset >= first && in_range(extents))
+        });
+        if !within && !parts_within {
+            shard.unsealed_slots.push(slot);
+            continue;
+        }
+        let Some(stream) = shard.streams.change(slot) else { continue };
+        let Some(mut list) = stream.batches.take() else { continue };
+        if within {
+            let front = list.split_through(range.through);
+            ensure!(!front.is_empty(), "stream {} has a batch in the range and none to seal", stream.id);
+            ensure!(shard.unsealed_batches >= front.len(), "more batches are sealed than there are");
+            shard.unsealed_batches -= front.len();
+            range.bytes += front.iter().map(|batch| u64::from(batch.bytes)).sum::<u64>();
+            range.streams += 1;
+            let max_timestamp = front.max_timestamp().unwrap_or(TimestampMs::NONE);
+            taken.push(SealedStream {
+                stream: stream.id,
+                previous: stream.files.last(),
+                files_before: stream.files.len(),
+                max_timestamp_before: stream.sealed_max_timestamp,
+                list: front,
+            });
+            stream.sealed_max_timestamp = stream.sealed_max_timestamp.max(max_timestamp);
+            ensure!(stream.files.insert(range.file), "file {} has stream {} already", range.file, stream.id);
+        }
+        if parts_within && stream.add_part_file(range.file) {
+            range.streams += 1;
+        }
+        if !list.is_empty() {
+            stream.batches = Some(list);
+            shard.unsealed_slots.push(slot);
+        }
+    }
+    Ok(taken)
+}
+
+/// Parts of staged batches keep the range, too.
+fn note_uploads(shard: &mut Shard, range: &mut SealedRange) {
+    let within = |extent: &Extent| (range.from..=range.through).contains(&extent.log_index);
+    let slots: Vec<u32> = shard
+        .uploads
+        .iter()
+        .filter(|(_, upload)| upload.extents.iter().any(within))
+        .map(|(slot, _)| slot)
+        .collect();
+    for slot in slots {
+        if let Some(upload) = shard.uploads.change(slot) {
+            upload.files.push(range.file);
+            range.uploads += 1;
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What only the metadata group holds: topics, nodes, shards, slots and configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use record::{NodeId, ShardId, TopicId};
+
+use crate::codec::{DecodeError, Reader, Wire, wire_struct};
+use crate::model::{ConfigResource, NodeRecord, ShardRecord, Topic, TopicState};
+use crate::table::{Record, Table};
+
+#[derive(Debug)]
+pub(crate) struct TopicEntry(pub(crate) Arc<Topic>);
+
+impl Wire for TopicEntry {
+    const BYTES_MIN: usize = Topic::BYTES_MIN;
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+    fn take(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Topic::take(input).map(|topic| Self(Arc::new(topic)))
+    }
+}
+
+impl Record for TopicEntry {
+    type Key = TopicId;
+    const TABLE: u8 = 7;
+    fn key(&self) -> TopicId {
+        self.0.id
+    }
+}
+
+impl Record for NodeRecord {
+    type Key = NodeId;
+    const TABLE: u8 = 8;
+    fn key(&self) -> NodeId {
+        self.id
+    }
+}
+
+impl Record for ShardRecord {
+    type Key = ShardId;
+    const TABLE: u8 = 9;
+    fn key(&self) -> ShardId {
+        self.id
+    }
+}
+
+/// The keys that were set on something that is no topic.
+#[derive(Debug)]
+pub(crate) struct ConfigEntry {
+    pub(crate) resource: ConfigResource,
+    pub(crate) version: u64,
+    pub(crate) values: BTreeMap<String, String>,
+}
+
+wire_struct!(ConfigEntry { resource: ConfigResource, version: u64, values: BTreeMap<String, String> });
+
+impl Record for ConfigEntry {
+    type Key = ConfigResource;
+    const TABLE: u8 = 10;
+    fn key(&self) -> ConfigResource {
+        self.resource.clone()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Metadata {
+    pub(crate) topics: Table<TopicEntry>,
+    pub(crate) nodes: Table<NodeRecord>,
+    pub(crate) shards: Table<ShardRecord>,
+    pub(crate) configs: Table<ConfigEntry>,
+    /// Derived: the topics that are not being deleted.
+    pub(crate) names: BTreeMap<Arc<str>, TopicId>,
+    /// Derived: the topics on which work on other shards is to be done.
+    pub(crate) unfinished: BTreeSet<TopicId>,
+}
+
+impl Metadata {
+    pub(crate) fn topic(&self, id: TopicId) -> Option<&Arc<Topic>> {
+        self.topics.get(&id).map(|entry| &entry.0)
+    }
+
+    pub(crate) fn insert_topic(&mut self, topic: Topic) {
+        self.names.insert(Arc::from(topic.name.as_str()), topic.id);
+        self.note_progress(&topic);
+        self.topics.insert(TopicEntry(Arc::new(topic)));
+    }
+
+    /// Changes a topic, if it is there, and whatever is derived from it.
+    pub(crate) fn change_topic<T>(&mut self, id: TopicId, revision: u64, change: impl FnOnce(&mut Topic) -> T) -> Option<T> {
+        let slot = self.topics.slot(&id)?;
+        let topic = Arc::make_mut(&mut self.topics.change(slot)?.0);
+        let result = change(topic);
+        topic.revision = revision;
+        if topic.state == TopicState::Deleting && self.names.get(topic.name.as_str()) == Some(&id) {
+            self.names.remove(topic.name.as_str());
+        }
+        if topic.unfinished() {
+            self.unfinished.insert(id);
+        } else {
+            self.unfinished.remove(&id);
+        }
+        Some(result)
+    }
+
+    pub(crate) fn remove_topic(&mut self, id: TopicId) {
+        if let Some(entry) = self.topics.remove(&id)
+            && self.names.get(entry.0.name.as_str()) == Some(&id)
+        {
+            self.names.remove(entry.0.name.as_str());
+        }
+        self.unfinished.remove(&id);
+    }
+
+    fn note_progress(&mut self, topic: &Topic) {
+        if topic.unfinished() {
+            self.unfinished.insert(topic.id);
+        }
+    }
+
+    /// After a restore: names and unfinished work.
+    pub(crate) fn relink(&mut self) {
+        let topics: Vec<Arc<Topic>> = self.topics.iter().map(|(_, entry)| Arc::clone(&entry.0)).collect();
+        for topic in topics {
+            if topic.state != TopicState::Deleting {
+                self.names.insert(Arc::from(topic.name.as_str()), topic.id);
+            }
+            self.note_progress(&topic);
+        }
+    }
+}

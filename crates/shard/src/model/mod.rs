@@ -1,0 +1,14 @@
+//! The records that commands carry and state keeps: what a group, a topic, a node is. Bytes and texts that belong to
+//! clients stay opaque here.
+
+mod config;
+mod group;
+mod node;
+mod settings;
+mod topic;
+
+pub use config::ConfigResource;
+pub use group::{CommittedOffset, GroupRecord, GroupState, GroupVersion, Member, OffsetKey};
+pub use node::{NodeAddress, NodeRecord, ShardRecord};
+pub use settings::Settings;
+pub use topic::{Placement, StreamHome, Topic, TopicMode, TopicState};

@@ -1,0 +1,196 @@
+//! Building a shard from checkpoints: a base and the deltas behind it, in order. What comes out is compared with the
+//! digest that stands in the last of them, so that a state that is not the one written is never served.
+
+use record::{BatchEntry, LogIndex, ShardId, StreamId};
+
+use crate::capture::{BATCHES, END, FORMAT, HEADER, Header, PUT, REMOVE, each_table};
+use crate::codec::{DecodeError, Reader, Wire, decode};
+use crate::shard::Shard;
+use crate::table::{Record, Table};
+
+/// Why checkpoints do not make a shard.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    #[error("a checkpoint cannot be decoded")]
+    Decode(#[from] DecodeError),
+    #[error("the checkpoint is of shard {actual}, not of {expected}")]
+    WrongShard { expected: ShardId, actual: ShardId },
+    #[error("checkpoints are missing: one builds on {previous:?} but the state is at {applied:?}")]
+    Gap { previous: Option<LogIndex>, applied: Option<LogIndex> },
+    #[error("a checkpoint ends before its end")]
+    Incomplete,
+    #[error("the restored state has the digest {actual:#018x}, the checkpoint says {expected:#018x}")]
+    Digest { expected: u64, actual: u64 },
+}
+
+/// Takes the chunks of checkpoints, in order.
+#[derive(Debug)]
+pub struct Restore {
+    shard: Shard,
+    /// Items of the checkpoint at hand, if one was begun and has not ended.
+    open: Option<u64>,
+    digest: Option<u64>,
+}
+
+fn restore_item<R: Record>(table: &mut Table<R>, kind: u8, payload: &[u8]) -> Result<(), DecodeError> {
+    if kind == REMOVE {
+        table.remove(&decode::<R::Key>(payload)?);
+    } else {
+        table.put(decode::<R>(payload)?);
+    }
+    Ok(())
+}
+
+impl Restore {
+    #[must_use]
+    pub fn new(shard: ShardId) -> Self {
+        Self { shard: Shard::new(shard), open: None, digest: None }
+    }
+
+    /// Takes the next chunk.
+    pub fn chunk(&mut self, chunk: &[u8]) -> Result<(), RestoreError> {
+        let mut input = Reader::new(chunk);
+        while input.remaining() > 0 {
+            let [kind, table] = input.array()?;
+            let length = u32::take(&mut input)?;
+            let payload = input.slice(usize::try_from(length).map_err(|_| DecodeError::Short)?)?;
+            self.item(kind, table, payload)?;
+        }
+        Ok(())
+    }
+
+    fn item(&mut self, kind: u8, table: u8, payload: &[u8]) -> Result<(), RestoreError> {
+        if kind == HEADER {
+            return self.header(decode(payload)?);
+        }
+        let items = self.open.as_mut().ok_or(RestoreError::Incomplete)?;
+        match kind {
+            END => {
+                let expected: u64 = decode(payload)?;
+                if *items != expected {
+                    return Err(RestoreError::Incomplete);
+                }
+                self.open = None;
+                return Ok(());
+            }
+            BATCHES => {
+                *items += 1;
+                self.batches(payload)?;
+            }
+            PUT if table == 1 => {
+                *items += 1;
+                self.stream(payload)?;
+            }
+            PUT | REMOVE => {
+                *items += 1;
+                let mut known = false;
+                let done = each_table!(self.shard, records => {
+                    if number_of(records) == table {
+                        known = true;
+                        restore_item(records, kind, payload)
+                    } else {
+                        Ok(())
+                    }
+                });
+                done.into_iter().collect::<Result<(), DecodeError>>()?;
+                if !known {
+                    return Err(DecodeError::Value { what: "a table", value: u64::from(table) }.into());
+                }
+            }
+            _ => return Err(DecodeError::Value { what: "an item of a checkpoint", value: u64::from(kind) }.into()),
+        }
+        Ok(())
+    }
+
+    fn header(&mut self, header: Header) -> Result<(), RestoreError> {
+        if header.format != FORMAT {
+            return Err(DecodeError::UnknownFormat { version: header.format }.into());
+        }
+        if header.shard != self.shard.id {
+            return Err(RestoreError::WrongShard { expected: self.shard.id, actual: header.shard });
+        }
+        if self.open.is_some() {
+            return Err(RestoreError::Incomplete);
+        }
+        let applied = self.shard.scalars.applied;
+        let fits = if header.base { self.digest.is_none() } else { self.digest.is_some() && header.previous == applied };
+        if !fits {
+            return Err(RestoreError::Gap { previous: header.previous, applied });
+        }
+        self.open = Some(0);
+        self.digest = Some(header.digest);
+        self.shard.scalars = header.scalars;
+        Ok(())
+    }
+
+    /// A stream's record, beside the batches that came before.
+    fn stream(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
+        let mut stream: crate::stream::Stream = decode(payload)?;
+        let streams = &mut self.shard.streams;
+        if let Some(slot) = streams.slot(&stream.id)
+            && let Some(old) = streams.derived_mut(slot)
+        {
+            stream.batches = old.batches.take();
+        }
+        streams.put(stream);
+        Ok(())
+    }
+
+    fn batches(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
+        let mut input = Reader::new(payload);
+        let id = StreamId::take(&mut input)?;
+        let batches = Vec::<BatchEntry>::take(&mut input)?;
+        input.finish()?;
+        let unknown = || DecodeError::Value { what: "the stream of batches", value: id.0 };
+        let slot = self.shard.streams.slot(&id).ok_or_else(unknown)?;
+        let stream = self.shard.streams.derived_mut(slot).ok_or_else(unknown)?;
+        let list = stream.batches.get_or_insert_default();
+        for batch in batches {
+            list.push(&batch)
+                .map_err(|_| DecodeError::Value { what: "a batch's place", value: batch.log_index.0 })?;
+        }
+        Ok(())
+    }
+
+    /// The shard as of the last checkpoint.
+    pub fn finish(self) -> Result<Shard, RestoreError> {
+        let (None, Some(expected)) = (self.open, self.digest) else { return Err(RestoreError::Incomplete) };
+        let mut shard = self.shard;
+        shard.drop_sealed_batches();
+        shard.producers.relink(&mut shard.streams)?;
+        shard.groups.relink()?;
+        shard.metadata.relink();
+        let actual = shard.digest();
+        if actual != expected {
+            return Err(RestoreError::Digest { expected, actual });
+        }
+        each_table!(shard, table => table.settle());
+        shard.captured_at = shard.scalars.applied;
+        shard.base_needed = false;
+        Ok(shard)
+    }
+}
+
+const fn number_of<R: Record>(_: &Table<R>) -> u8 {
+    R::TABLE
+}
+
+impl Shard {
+    /// What later checkpoints sealed, earlier ones had in memory.
+    fn drop_sealed_batches(&mut self) {
+        let slots: Vec<u32> =
+            self.streams.iter().filter(|(_, stream)| stream.batches.is_some()).map(|(slot, _)| slot).collect();
+        for slot in slots {
+            let Some(stream) = self.streams.derived_mut(slot) else { continue };
+            let Some(mut list) = stream.batches.take() else { continue };
+            if let Some(through) = self.scalars.sealed_through {
+                list.split_through(through);
+            }
+            if !list.is_empty() {
+                self.unsealed_batches += list.len();
+                self.unsealed_slots.push(slot);
+                stream.batches = Some(list);
+            }
+        }
+    }
+}
