@@ -1,1 +1,26 @@
-//! Placeholder.
+//! Which shards there are and where, the metadata group that says so, and the way to a shard's
+//! leader wherever it is.
+//!
+//! What holds here:
+//! - a node that starts alone is a cluster of one, on the code that several nodes run: its shards
+//!   are groups with one voter, its metadata is shard 0;
+//! - work over several shards (making and removing topics, adding partitions) begins with an
+//!   intention in shard 0, goes on in idempotent steps and ends with a completion in shard 0;
+//!   whoever leads shard 0 resumes what has not ended;
+//! - a failed write or sync of the commit log stops the node, a failed assertion only its shard.
+//!
+//! Absent: protocols, messages' contents, groups' rules.
+
+mod bootstrap;
+mod cluster;
+mod config;
+mod errors;
+mod forward;
+mod topics;
+mod work;
+
+pub use cluster::{Cluster, METADATA};
+pub use config::{Config, SHARDS_MAX};
+pub use errors::{AddPartitionsError, CreateTopicError, DeleteTopicError, StartError};
+pub use forward::{Forward, NoPeers};
+pub use topics::NewTopic;

@@ -1,1 +1,40 @@
-//! Placeholder.
+//! One shard on this node: a member of a Raft group, its state machine and its part of the commit log.
+//!
+//! What holds here:
+//! - proposals enter the log in the order in which they were made, and none enters twice: an
+//!   entry is tried again only when consensus refused it before appending and nothing behind it
+//!   was accepted;
+//! - an outcome is told only when the entry is durable on a quorum and applied;
+//! - only applied, hence committed, data is read;
+//! - a checkpoint covers nothing whose index files are not durable, and the log lets go of nothing
+//!   that the last durable checkpoint does not cover;
+//! - a failed assertion takes this shard out of service on this node, and no other.
+//!
+//! Absent: any protocol, topics and their names, and every knowledge of other shards.
+
+mod apply;
+mod checkpoint;
+mod config;
+mod core;
+mod errors;
+mod fetch;
+mod leadership;
+mod maintenance;
+mod parts;
+mod pending;
+mod proposer;
+mod raft;
+mod replica;
+mod times;
+mod waiters;
+
+pub use config::Config;
+pub use errors::{FetchError, OutOfService, ProposeError, StartError};
+pub use fetch::{Fetched, StoredBatch};
+pub use leadership::Leadership;
+pub use pending::{Pending, ProposeResult};
+pub use proposer::COMMAND_BYTES_MAX;
+pub use raft::network::{Alone, AppendRequest, AppendResult, Lane, Peer, SnapshotImage, Transport};
+pub use replica::{Parts, Replica, StateGuard};
+pub use times::{EpochEnd, TimedOffset};
+pub use waiters::Waiter;

@@ -1,0 +1,268 @@
+//! The handle of a node's part of the cluster, its start and its end.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use base::Env;
+use base::task::{JoinHandle, spawn};
+use base::time::{Duration, sleep};
+use parking_lot::Mutex;
+use record::{NodeId, ShardId, TopicId};
+use replica::{Pending, Replica, StateGuard};
+use shard::commands::{AllocateProducerIds, RegisterNode};
+use shard::{Command, NodeAddress, NodeRecord, Outcome, ProducerIdBlock, slot_of};
+use storage::data_dir::DataDir;
+use storage::{CommitLog, DiskState};
+use tokio::sync::watch;
+
+use crate::bootstrap;
+use crate::config::Config;
+use crate::errors::StartError;
+use crate::forward::Forward;
+use crate::topics::unexpected;
+use crate::work::Work;
+
+/// The shard that holds the metadata.
+pub const METADATA: ShardId = ShardId(0);
+
+/// Pause before work that was interrupted, and could not be ended, is tried again.
+const RESUME_PAUSE: Duration = Duration::from_secs(1);
+
+/// This node's part of the cluster. Clones are handles of the same.
+#[derive(Clone)]
+pub struct Cluster {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) env: Env,
+    pub(crate) data_dir: DataDir,
+    pub(crate) log: CommitLog,
+    pub(crate) metadata: Replica,
+    /// The data shards that this node is a member of.
+    pub(crate) replicas: BTreeMap<ShardId, Replica>,
+    pub(crate) forward: Arc<dyn Forward>,
+    pub(crate) cluster_id: u128,
+    pub(crate) work: Work,
+    pub(crate) placed: AtomicUsize,
+    pub(crate) failure: watch::Sender<Option<String>>,
+    pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Gives the shards for new partitions, one after the other.
+#[derive(Debug)]
+pub(crate) struct PlacementOrder {
+    shards: Vec<ShardId>,
+    next: usize,
+}
+
+impl PlacementOrder {
+    pub(crate) fn next(&mut self) -> ShardId {
+        let shard = self.shards[self.next % self.shards.len()];
+        self.next += 1;
+        shard
+    }
+}
+
+impl Cluster {
+    /// Opens the data directory, recovers every shard of this node and goes on with what was
+    /// interrupted. The first start in a directory makes a cluster of one. Returns when every
+    /// shard is led.
+    ///
+    /// # Errors
+    /// When the directory is in use or not ours, or a file cannot be read or is damaged.
+    pub async fn start(env: Env, config: Config) -> Result<Self, StartError> {
+        let inner = bootstrap::start(env, config).await?;
+        let cluster = Self { inner: Arc::new(inner) };
+        cluster.watch_failures();
+        if cluster.resume_topics().await > 0 {
+            cluster.resume_later();
+        }
+        Ok(cluster)
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.inner.data_dir.identity().node_id
+    }
+
+    /// The cluster's id, made at its first start.
+    #[must_use]
+    pub fn cluster_id(&self) -> u128 {
+        self.inner.cluster_id
+    }
+
+    /// The replica of a shard, where this node has one.
+    #[must_use]
+    pub fn replica(&self, shard: ShardId) -> Option<&Replica> {
+        if shard == METADATA { Some(&self.inner.metadata) } else { self.inner.replicas.get(&shard) }
+    }
+
+    /// The data shards that this node has replicas of.
+    pub fn replicas(&self) -> impl Iterator<Item = &Replica> {
+        self.inner.replicas.values()
+    }
+
+    /// The metadata as of the last entry applied here. The guard is a lock: see [`StateGuard`].
+    #[must_use]
+    pub fn metadata(&self) -> StateGuard<'_> {
+        self.inner.metadata.state()
+    }
+
+    /// Changes with the metadata.
+    #[must_use]
+    pub fn metadata_changed(&self) -> watch::Receiver<u64> {
+        self.inner.metadata.changed()
+    }
+
+    /// The shard that coordinates the group, transactional id or client id of that name.
+    #[must_use]
+    pub fn slot_shard(&self, name: &str) -> ShardId {
+        let shard = self.metadata().slot_shard(slot_of(name));
+        shard.expect("slots are assigned before a cluster is handed out")
+    }
+
+    /// Proposes a command to the shard's leader, wherever it is. The command has its place in the
+    /// order when this returns, not when the result is awaited.
+    pub fn propose(&self, shard: ShardId, command: Command) -> Pending {
+        if let Some(replica) = self.replica(shard) {
+            return replica.propose(command);
+        }
+        let voter = {
+            let metadata = self.metadata();
+            let record = metadata.shard_records().into_iter().find(|record| record.id == shard);
+            record.and_then(|record| record.voters.first().copied())
+        };
+        match voter {
+            Some(node) => Pending::forwarded(self.inner.forward.propose(node, shard, command, None)),
+            None => Pending::refused(replica::ProposeError::NotLeader { leader: None }),
+        }
+    }
+
+    /// Producer ids that nobody ever had.
+    ///
+    /// # Errors
+    /// When the metadata group cannot be reached.
+    pub async fn allocate_producer_ids(&self, count: u32) -> Result<ProducerIdBlock, replica::ProposeError> {
+        match self.propose(METADATA, AllocateProducerIds { count }.into()).await? {
+            Outcome::AllocateProducerIds(Ok(block)) => Ok(block),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Tells the cluster where clients reach this node, by listener, and in which rack it stands.
+    ///
+    /// # Errors
+    /// When the metadata group cannot be reached.
+    pub async fn announce(
+        &self,
+        rack: Option<String>,
+        addresses: Vec<NodeAddress>,
+    ) -> Result<(), replica::ProposeError> {
+        let id = self.node_id();
+        let known = self.metadata().node(id).cloned();
+        let start_number = known.as_ref().map_or(1, |record| record.start_number);
+        let node = NodeRecord { id, start_number, rack, addresses };
+        if known.as_ref() == Some(&node) {
+            return Ok(());
+        }
+        match self.propose(METADATA, RegisterNode { node }.into()).await? {
+            Outcome::RegisterNode(Ok(())) => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Whether appends are refused for want of room.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        *self.inner.log.disk_state().borrow() == DiskState::Full
+    }
+
+    /// What the commit log has done since the start.
+    #[must_use]
+    pub fn log_stats(&self) -> storage::Stats {
+        self.inner.log.stats()
+    }
+
+    /// Why the node must stop, once it must.
+    #[must_use]
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.inner.failure.subscribe()
+    }
+
+    /// Ends what is under way, writes checkpoints and closes the log. Proposals are refused from
+    /// the call on.
+    pub async fn shutdown(&self) {
+        let tasks = std::mem::take(&mut *self.inner.tasks.lock());
+        for task in tasks {
+            task.abort();
+            let _ = task.await;
+        }
+        let replicas = self.inner.replicas.values().chain([&self.inner.metadata]);
+        futures_util::future::join_all(replicas.map(Replica::shutdown)).await;
+        self.inner.log.close().await;
+    }
+
+    pub(crate) fn work(&self) -> &Work {
+        &self.inner.work
+    }
+
+    pub(crate) fn new_topic_id(&self) -> TopicId {
+        TopicId(self.inner.env.random.uuid())
+    }
+
+    /// The order in which new partitions go to shards: the emptiest first, then around, so that
+    /// topics of one partition spread as well as one topic of many.
+    pub(crate) fn placement(&self) -> PlacementOrder {
+        let mut shards: Vec<(usize, ShardId)> =
+            self.inner.replicas.values().map(|replica| (replica.state().streams(), replica.shard_id())).collect();
+        assert!(!shards.is_empty(), "a node has at least one data shard");
+        shards.sort_unstable();
+        let shards: Vec<ShardId> = shards.into_iter().map(|(_, shard)| shard).collect();
+        // Concurrent callers see the same counts, so each begins at another place.
+        let next = self.inner.placed.fetch_add(1, Ordering::Relaxed) % shards.len();
+        PlacementOrder { shards, next }
+    }
+
+    fn watch_failures(&self) {
+        let mut failure = self.inner.log.failure();
+        let failed = self.inner.failure.clone();
+        let watching = async move {
+            if let Ok(failure) = failure.wait_for(Option::is_some).await
+                && let Some(failure) = failure.as_ref()
+            {
+                let text = format!(
+                    "cannot {} {}: {}; what was not synced may be lost, so the node stops; repair the disk and start again",
+                    failure.operation,
+                    failure.path.display(),
+                    failure.error
+                );
+                failed.send_modify(|failed| *failed = Some(text));
+            }
+        };
+        self.inner.tasks.lock().push(spawn("commit log failure", watching));
+    }
+
+    fn resume_later(&self) {
+        let weak = Arc::downgrade(&self.inner);
+        let resuming = async move {
+            loop {
+                sleep(RESUME_PAUSE).await;
+                let Some(inner) = weak.upgrade() else { return };
+                if (Self { inner }).resume_topics().await == 0 {
+                    return;
+                }
+            }
+        };
+        self.inner.tasks.lock().push(spawn("resume topics", resuming));
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("node", &self.node_id()).field("shards", &self.inner.replicas.len()).finish()
+    }
+}

@@ -1,0 +1,55 @@
+//! What a node is told at its start.
+
+use std::path::PathBuf;
+
+/// The settings of this node's part of the cluster.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where everything lies.
+    pub data_dir: PathBuf,
+    /// Data shards made at the first start; 0 takes the number of cores. Later starts keep what
+    /// there is.
+    pub shards: usize,
+    /// Bytes of a segment file of the commit log.
+    pub segment_bytes: u64,
+    /// Free space that is never used for data.
+    pub reserve_bytes: u64,
+    /// What the log's tail may hold in memory.
+    pub log_memory_bytes: usize,
+    /// What may wait for its entry on this node, divided over its shards.
+    pub queue_bytes_max: usize,
+    /// How many idempotent producers a shard remembers.
+    pub producers_per_shard_max: u32,
+    /// How long a producer is remembered after its last batch.
+    pub producer_expiration_ms: i64,
+}
+
+/// The most data shards that a node makes: beyond it the shared log loses batching.
+pub const SHARDS_MAX: usize = 64;
+
+impl Config {
+    /// The defaults, with everything in `data_dir`.
+    #[must_use]
+    pub fn new(data_dir: PathBuf) -> Self {
+        Self {
+            data_dir,
+            shards: 0,
+            segment_bytes: 256 << 20,
+            reserve_bytes: 512 << 20,
+            log_memory_bytes: 64 << 20,
+            queue_bytes_max: 64 << 20,
+            producers_per_shard_max: 10_000,
+            producer_expiration_ms: 24 * 60 * 60 * 1_000,
+        }
+    }
+
+    /// How many data shards a first start makes.
+    pub(crate) fn data_shards(&self) -> usize {
+        let wanted = if self.shards == 0 {
+            std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+        } else {
+            self.shards
+        };
+        wanted.clamp(1, SHARDS_MAX)
+    }
+}

@@ -1,0 +1,81 @@
+//! What can go wrong with a node's part of the cluster, as its callers see it.
+
+use record::ShardId;
+use replica::ProposeError;
+use storage::OpenError;
+use storage::data_dir::DataDirError;
+use thiserror::Error;
+
+/// Why a node could not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The commit log cannot be opened.
+    #[error("the commit log cannot be opened")]
+    Log(#[from] OpenError),
+    /// A file below `shards/` cannot be used.
+    #[error("the files of shard {} cannot be opened", shard.0)]
+    Files {
+        /// The shard.
+        shard: ShardId,
+        /// What the disk says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A shard did not start.
+    #[error(transparent)]
+    Replica(#[from] replica::StartError),
+    /// The metadata group refused what a start must write.
+    #[error("the cluster's metadata cannot be written: {reason}")]
+    Metadata {
+        /// What was refused.
+        reason: String,
+    },
+}
+
+/// Why a topic was not made.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CreateTopicError {
+    /// The metadata group or a shard says so.
+    #[error(transparent)]
+    Refused(#[from] shard::CreateTopicError),
+    /// A shard has no room for more streams; nothing of the topic is left.
+    #[error(transparent)]
+    Stream(#[from] shard::CreateStreamError),
+    /// A shard could not be reached. If the intention was accepted, the topic is finished later.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+}
+
+/// Why a topic was not removed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DeleteTopicError {
+    /// There is no such topic.
+    #[error("there is no such topic")]
+    UnknownTopic,
+    /// A shard could not be reached. If the intention was accepted, the topic is removed later.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+}
+
+/// Why partitions were not added.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AddPartitionsError {
+    /// The metadata group says so.
+    #[error(transparent)]
+    Refused(#[from] shard::AddPartitionsError),
+    /// The topic has as many partitions, or more.
+    #[error("the topic has {current} partitions already")]
+    NotMore {
+        /// How many it has.
+        current: u32,
+    },
+    /// A shard has no room for more streams.
+    #[error(transparent)]
+    Stream(#[from] shard::CreateStreamError),
+    /// A shard could not be reached. If the intention was accepted, the partitions are added later.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+}

@@ -1,0 +1,288 @@
+//! Topics over several shards: an intention in shard 0, idempotent steps in the shards that hold
+//! the streams, a completion in shard 0.
+//!
+//! ```text
+//! create:  CreateTopics (0)   -> CreateStreams (each shard) -> CompleteTopics (0)
+//! delete:  DeleteTopics (0)   -> DeleteStreams (each shard) -> CompleteDeletion (0)
+//! add:     AddPartitions (0)  -> CreateStreams (each shard) -> CompletePartitions (0)
+//! ```
+//! What was interrupted is found in the metadata and resumed from its first step.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use record::{ShardId, StreamId, TopicId};
+use replica::ProposeError;
+use shard::commands::{
+    AddPartitions, CompleteDeletion, CompletePartitions, CompleteTopics, CreateStreams, CreateTopics, DeleteOffsets,
+    DeleteStreams, DeleteTopics, NewStream,
+};
+use shard::{Command, Intention, Outcome, Placement, TopicState};
+
+use crate::cluster::{Cluster, METADATA};
+use crate::errors::{AddPartitionsError, CreateTopicError, DeleteTopicError};
+
+/// Streams that one command makes or removes, so that no entry takes long to apply.
+const STREAMS_PER_COMMAND: usize = 2_000;
+/// Interrupted changes that one round goes on with.
+const RESUME_COUNT_MAX: usize = 1_000;
+
+/// A topic to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTopic {
+    /// Checked by the caller.
+    pub name: String,
+    /// At least one.
+    pub partitions: u32,
+    /// The keys that are set.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// Why the steps of making streams stopped.
+#[derive(Debug, Clone)]
+enum StepError {
+    Stream(shard::CreateStreamError),
+    Propose(ProposeError),
+}
+
+impl Cluster {
+    /// Makes topics; each is made whole or not at all, and lives when this returns.
+    pub async fn create_topics(&self, topics: Vec<NewTopic>) -> Vec<Result<TopicId, CreateTopicError>> {
+        let mut shards = self.placement();
+        let begun: Vec<shard::commands::NewTopic> = topics
+            .into_iter()
+            .map(|topic| shard::commands::NewTopic {
+                id: self.new_topic_id(),
+                name: topic.name,
+                partitions: (0..topic.partitions).map(|_| shards.next()).collect(),
+                configs: topic.configs,
+            })
+            .collect();
+        let count = begun.len();
+        let claim = self.work().claim(begun.iter().map(|topic| topic.id).collect()).await;
+        let outcome = self.propose(METADATA, Command::from(CreateTopics { topics: begun })).await;
+        let created = match outcome {
+            Ok(Outcome::CreateTopics(created)) => created,
+            Ok(other) => return vec![Err(unexpected(&other).into()); count],
+            Err(error) => return vec![Err(error.into()); count],
+        };
+        assert_eq!(created.len(), count, "one outcome for each topic");
+        let accepted: Vec<TopicId> = created.iter().filter_map(|result| result.as_ref().ok().copied()).collect();
+        let finished = self.finish_creation(&accepted).await;
+        drop(claim);
+        let result = |result: Result<TopicId, shard::CreateTopicError>| -> Result<TopicId, CreateTopicError> {
+            let topic = result?;
+            match finished.get(&topic) {
+                None => Ok(topic),
+                Some(StepError::Stream(error)) => Err((*error).into()),
+                Some(StepError::Propose(error)) => Err(error.clone().into()),
+            }
+        };
+        created.into_iter().map(result).collect()
+    }
+
+    /// Removes topics: each is gone for everybody once its intention is accepted.
+    pub async fn delete_topics(&self, topics: Vec<TopicId>) -> Vec<Result<(), DeleteTopicError>> {
+        let claim = self.work().claim(topics.clone()).await;
+        let count = topics.len();
+        let outcome = self.propose(METADATA, Command::from(DeleteTopics { topics: topics.clone() })).await;
+        let deleted = match outcome {
+            Ok(Outcome::DeleteTopics(deleted)) => deleted,
+            Ok(other) => return vec![Err(unexpected(&other).into()); count],
+            Err(error) => return vec![Err(error.into()); count],
+        };
+        assert_eq!(deleted.len(), count, "one outcome for each topic");
+        let accepted: Vec<TopicId> =
+            topics.iter().zip(&deleted).filter(|(_, result)| result.is_ok()).map(|(topic, _)| *topic).collect();
+        if let Err(error) = self.finish_deletion(&accepted).await {
+            tracing::info!(%error, "the removal of topics goes on later");
+        }
+        drop(claim);
+        deleted.into_iter().map(|result| result.map_err(|_| DeleteTopicError::UnknownTopic)).collect()
+    }
+
+    /// Adds partitions until the topic has `total`.
+    ///
+    /// # Errors
+    /// When there is no such topic, it has as many, or a shard could not be reached.
+    pub async fn add_partitions(&self, topic: TopicId, total: u32) -> Result<(), AddPartitionsError> {
+        let claim = self.work().claim(vec![topic]).await;
+        let current = {
+            let metadata = self.metadata();
+            let known = metadata.topic(topic).ok_or(shard::AddPartitionsError::UnknownTopic)?;
+            u32::try_from(known.partitions.len()).expect("a topic has far fewer partitions than 2^32")
+        };
+        if total <= current {
+            return Err(AddPartitionsError::NotMore { current });
+        }
+        let mut shards = self.placement();
+        let added: Vec<ShardId> = (current..total).map(|_| shards.next()).collect();
+        match self.propose(METADATA, Command::from(AddPartitions { topic, current, added })).await? {
+            Outcome::AddPartitions(result) => result?,
+            other => return Err(unexpected(&other).into()),
+        }
+        let result = match self.finish_partitions(topic).await {
+            Ok(()) => Ok(()),
+            Err(StepError::Stream(error)) => Err(error.into()),
+            Err(StepError::Propose(error)) => Err(error.into()),
+        };
+        drop(claim);
+        result
+    }
+
+    /// Goes on with everything that was interrupted. Returns how much is still left.
+    pub(crate) async fn resume_topics(&self) -> usize {
+        let intentions = self.metadata().intentions(RESUME_COUNT_MAX);
+        for intention in intentions {
+            let (Intention::Create(topic) | Intention::AddPartitions(topic) | Intention::Delete(topic)) = &intention;
+            let topic = topic.id;
+            if self.work().is_claimed(topic) {
+                continue;
+            }
+            let claim = self.work().claim(vec![topic]).await;
+            // Whoever had the claim before may have ended the work, or turned it around.
+            let Some(state) = self.metadata().topic(topic).map(|topic| topic.state) else { continue };
+            tracing::info!(%topic, ?state, "going on with an interrupted change of a topic");
+            match state {
+                TopicState::Creating => {
+                    self.finish_creation(&[topic]).await;
+                }
+                TopicState::Live => {
+                    if let Err(error) = self.finish_partitions(topic).await {
+                        tracing::warn!(%topic, ?error, "partitions could not be added, trying again later");
+                    }
+                }
+                TopicState::Deleting => {
+                    if let Err(error) = self.finish_deletion(&[topic]).await {
+                        tracing::warn!(%topic, %error, "streams could not be removed, trying again later");
+                    }
+                }
+            }
+            drop(claim);
+        }
+        self.metadata().intentions(1).len()
+    }
+
+    /// The steps behind `CreateTopics`; gives the topics that did not come to life. One that can
+    /// never be whole is removed again.
+    async fn finish_creation(&self, topics: &[TopicId]) -> BTreeMap<TopicId, StepError> {
+        let streams = {
+            let metadata = self.metadata();
+            topics
+                .iter()
+                .filter_map(|topic| metadata.topic(*topic))
+                .filter(|topic| topic.state == TopicState::Creating)
+                .flat_map(|topic| topic.partitions.iter().map(|placement| (topic.id, new_stream(placement))))
+                .collect::<Vec<_>>()
+        };
+        let failed = self.create_streams(streams).await;
+        let whole: Vec<TopicId> = topics.iter().filter(|topic| !failed.contains_key(topic)).copied().collect();
+        let never: Vec<TopicId> =
+            failed.iter().filter(|(_, error)| matches!(error, StepError::Stream(_))).map(|(topic, _)| *topic).collect();
+        let mut failed = failed;
+        if !whole.is_empty() {
+            let completed = self.propose(METADATA, Command::from(CompleteTopics { topics: whole.clone() })).await;
+            if let Err(error) = completed {
+                failed.extend(whole.into_iter().map(|topic| (topic, StepError::Propose(error.clone()))));
+            }
+        }
+        if !never.is_empty()
+            && self.propose(METADATA, Command::from(DeleteTopics { topics: never.clone() })).await.is_ok()
+            && let Err(error) = self.finish_deletion(&never).await
+        {
+            tracing::info!(%error, "the removal of topics goes on later");
+        }
+        failed
+    }
+
+    async fn finish_partitions(&self, topic: TopicId) -> Result<(), StepError> {
+        let (streams, total) = {
+            let metadata = self.metadata();
+            let Some(known) = metadata.topic(topic) else { return Ok(()) };
+            let total = u32::try_from(known.partitions.len()).expect("a topic has far fewer partitions than 2^32");
+            let added = &known.partitions[known.live().len()..];
+            (added.iter().map(|placement| (topic, new_stream(placement))).collect::<Vec<_>>(), total)
+        };
+        if let Some(error) = self.create_streams(streams).await.remove(&topic) {
+            return Err(error);
+        }
+        let complete = Command::from(CompletePartitions { topic, total });
+        self.propose(METADATA, complete).await.map(|_| ()).map_err(StepError::Propose)
+    }
+
+    async fn finish_deletion(&self, topics: &[TopicId]) -> Result<(), ProposeError> {
+        let mut streams: BTreeMap<ShardId, Vec<StreamId>> = BTreeMap::new();
+        {
+            let metadata = self.metadata();
+            for placement in
+                topics.iter().filter_map(|topic| metadata.topic(*topic)).flat_map(|topic| &topic.partitions)
+            {
+                // A stream that moved has left something on every shard that it was on.
+                for home in &placement.history {
+                    streams.entry(home.shard).or_default().push(placement.stream);
+                }
+            }
+        }
+        let steps = streams.iter().flat_map(|(shard, streams)| {
+            streams
+                .chunks(STREAMS_PER_COMMAND)
+                .map(|chunk| self.propose(*shard, Command::from(DeleteStreams { streams: chunk.to_vec() })))
+        });
+        let offsets = self
+            .replicas()
+            .map(|replica| replica.propose(Command::from(DeleteOffsets::Topics { topics: topics.to_vec() })));
+        for result in join_all(steps.chain(offsets)).await {
+            result?;
+        }
+        if !topics.is_empty() {
+            self.propose(METADATA, Command::from(CompleteDeletion { topics: topics.to_vec() })).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes streams on all shards at once; gives for each topic the first error.
+    async fn create_streams(&self, streams: Vec<(TopicId, (ShardId, NewStream))>) -> BTreeMap<TopicId, StepError> {
+        let mut by_shard: BTreeMap<ShardId, Vec<(TopicId, NewStream)>> = BTreeMap::new();
+        for (topic, (shard, stream)) in streams {
+            by_shard.entry(shard).or_default().push((topic, stream));
+        }
+        let steps = by_shard.iter().flat_map(|(shard, streams)| {
+            streams.chunks(STREAMS_PER_COMMAND).map(move |chunk| {
+                let streams = chunk.iter().map(|(_, stream)| *stream).collect();
+                let outcome = self.propose(*shard, Command::from(CreateStreams { streams }));
+                async move { (chunk, outcome.await) }
+            })
+        });
+        let mut failed = BTreeMap::new();
+        for (chunk, outcome) in join_all(steps).await {
+            let topics = chunk.iter().map(|(topic, _)| *topic);
+            match outcome {
+                Ok(Outcome::CreateStreams(results)) => {
+                    assert_eq!(results.len(), chunk.len(), "one outcome for each stream");
+                    for (topic, error) in topics.zip(results).filter_map(|(topic, result)| Some((topic, result.err()?)))
+                    {
+                        failed.entry(topic).or_insert(StepError::Stream(error));
+                    }
+                }
+                Ok(other) => {
+                    let error = unexpected(&other);
+                    failed.extend(topics.map(|topic| (topic, StepError::Propose(error.clone()))));
+                }
+                Err(error) => failed.extend(topics.map(|topic| (topic, StepError::Propose(error.clone())))),
+            }
+        }
+        failed
+    }
+}
+
+fn new_stream(placement: &Placement) -> (ShardId, NewStream) {
+    let home = placement.history.last().expect("a placement names at least one shard");
+    let stream = NewStream { id: placement.stream, epoch_start: placement.epoch_start, first_offset: home.from_offset };
+    (home.shard, stream)
+}
+
+/// A shard answered a command with another command's outcome.
+pub(crate) fn unexpected(outcome: &Outcome) -> ProposeError {
+    tracing::error!(?outcome, "an outcome that does not belong to its command");
+    ProposeError::Unknown
+}

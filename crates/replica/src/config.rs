@@ -1,0 +1,101 @@
+//! What a replica is told at its start, with bounds for everything that can grow.
+
+use base::time::Duration;
+use record::{NodeId, ShardId};
+
+/// The settings of one replica. `Config::new` gives values that fit a node with fast local disks;
+/// none of them changes what is stored or promised.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// This node.
+    pub node: NodeId,
+    /// The shard.
+    pub shard: ShardId,
+    /// An entry is closed when its commands reach this size; a larger batch travels in parts.
+    pub entry_bytes_max: usize,
+    /// How many entries may be under way in consensus at once.
+    pub entries_in_flight_max: usize,
+    /// What may wait for its entry, in bytes.
+    pub queue_bytes_max: usize,
+    /// What may wait for its entry, in commands.
+    pub queue_items_max: usize,
+    /// How long a proposal that was refused for want of a lease is tried again.
+    pub lease_wait_max: Duration,
+    /// Pause between heartbeats of a leader.
+    pub heartbeat: Duration,
+    /// A follower that hears nothing for a time between these two stands for election.
+    pub election_timeout: (Duration, Duration),
+    /// How long a start waits until the log's tail is applied.
+    pub recovery_wait_max: Duration,
+    /// Seal the index when this many batches are unsealed.
+    pub seal_batches: usize,
+    /// Seal the index when the unsealed part of the log has this size.
+    pub seal_bytes: u64,
+    /// No more is proposed while this many sealed ranges wait for their index file.
+    pub seals_pending_max: usize,
+    /// Write a checkpoint when replaying the log after the last one would cost more than this.
+    pub replay_target: Duration,
+    /// How fast a replay is taken to be, in commands and in bytes a second.
+    pub replay_commands_per_second: u64,
+    /// See `replay_commands_per_second`.
+    pub replay_bytes_per_second: u64,
+    /// Checkpoints are never closer than this, however much is written.
+    pub checkpoint_pause_min: Duration,
+    /// Records of the state captured under one hold of the lock (fewer than 1 ms of work).
+    pub capture_step_records: usize,
+    /// A new base is written when the chain of deltas has this many links.
+    pub checkpoint_deltas_max: usize,
+    /// Pause between two rounds of housekeeping: expiries and the shard's time.
+    pub housekeeping: Duration,
+}
+
+impl Config {
+    /// The defaults for `shard` on `node`.
+    pub fn new(node: NodeId, shard: ShardId) -> Self {
+        Self {
+            node,
+            shard,
+            entry_bytes_max: 1 << 20,
+            entries_in_flight_max: 8,
+            queue_bytes_max: 64 << 20,
+            queue_items_max: 65_536,
+            lease_wait_max: Duration::from_secs(1),
+            heartbeat: Duration::from_millis(100),
+            election_timeout: (Duration::from_millis(500), Duration::from_millis(1_000)),
+            recovery_wait_max: Duration::from_secs(600),
+            seal_batches: 128 * 1024,
+            seal_bytes: 256 << 20,
+            seals_pending_max: 4,
+            replay_target: Duration::from_secs(1),
+            replay_commands_per_second: 1_000_000,
+            replay_bytes_per_second: 1 << 30,
+            checkpoint_pause_min: Duration::from_millis(500),
+            capture_step_records: 512,
+            checkpoint_deltas_max: 32,
+            housekeeping: Duration::from_secs(30),
+        }
+    }
+
+    /// Says what is wrong with the settings, if anything is.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let positive = [
+            ("entry_bytes_max", self.entry_bytes_max),
+            ("entries_in_flight_max", self.entries_in_flight_max),
+            ("queue_items_max", self.queue_items_max),
+            ("seal_batches", self.seal_batches),
+            ("seals_pending_max", self.seals_pending_max),
+            ("capture_step_records", self.capture_step_records),
+            ("checkpoint_deltas_max", self.checkpoint_deltas_max),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("{name} is 0, at least 1 is needed"));
+        }
+        if self.queue_bytes_max < self.entry_bytes_max {
+            return Err("queue_bytes_max is smaller than entry_bytes_max".to_owned());
+        }
+        if self.election_timeout.0 <= self.heartbeat || self.election_timeout.1 <= self.election_timeout.0 {
+            return Err("election_timeout must be longer than a heartbeat and a proper range".to_owned());
+        }
+        Ok(())
+    }
+}

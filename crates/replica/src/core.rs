@@ -1,0 +1,248 @@
+//! What the parts of one replica share.
+//!
+//! One lock guards the state machine together with the entry that it stands at. Apply holds it for
+//! one entry, a checkpoint for one small step, readers for a look: nobody awaits under it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use base::Env;
+use parking_lot::{Mutex, RwLock};
+use record::{FileNumber, LogIndex};
+use shard::commands::UploadId;
+use shard::{SealedIndex, Shard};
+use storage::index_file::IndexStore;
+use storage::{LogId, ShardLog};
+use tokio::sync::{Notify, watch};
+
+use crate::config::Config;
+use crate::errors::OutOfService;
+use crate::leadership::Leadership;
+use crate::pending::Abandoned;
+use crate::proposer;
+use crate::raft::types::{ConsensusLogId, StoredMembership, consensus_log_id};
+use crate::raft::{self};
+use crate::waiters::Waiters;
+
+/// The state machine and where it stands.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    pub(crate) shard: Shard,
+    /// The last entry applied.
+    pub(crate) last: Option<LogId>,
+    /// The members as of that entry.
+    pub(crate) membership: StoredMembership,
+}
+
+/// What has happened since the last seal and the last checkpoint, for their policies.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    commands_since_checkpoint: AtomicU64,
+    bytes_since_checkpoint: AtomicU64,
+    entries_since_checkpoint: AtomicU64,
+    pub(crate) bytes_since_seal: AtomicU64,
+    unsealed_batches: AtomicUsize,
+    /// Parts of the log died since the commit log was told what lives.
+    pub(crate) liveness_changed: AtomicBool,
+}
+
+impl Progress {
+    pub(crate) fn note(&self, payload_bytes: usize, commands: usize, unsealed_batches: usize) {
+        let (bytes, commands) = (payload_bytes as u64, commands as u64);
+        self.entries_since_checkpoint.fetch_add(1, Ordering::Relaxed);
+        self.commands_since_checkpoint.fetch_add(commands, Ordering::Relaxed);
+        self.bytes_since_checkpoint.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes_since_seal.fetch_add(bytes, Ordering::Relaxed);
+        self.unsealed_batches.store(unsealed_batches, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_seal_due(&self, config: &Config) -> bool {
+        let unsealed = self.unsealed_batches.load(Ordering::Relaxed);
+        unsealed >= config.seal_batches
+            || (unsealed > 0 && self.bytes_since_seal.load(Ordering::Relaxed) >= config.seal_bytes)
+    }
+
+    /// How long a replay of what came since the last checkpoint would take, in milliseconds.
+    fn replay_ms(&self, config: &Config) -> u64 {
+        let commands = self.commands_since_checkpoint.load(Ordering::Relaxed);
+        let bytes = self.bytes_since_checkpoint.load(Ordering::Relaxed);
+        commands.saturating_mul(1_000) / config.replay_commands_per_second.max(1)
+            + bytes.saturating_mul(1_000) / config.replay_bytes_per_second.max(1)
+    }
+
+    pub(crate) fn any_since_checkpoint(&self) -> bool {
+        self.entries_since_checkpoint.load(Ordering::Relaxed) > 0
+    }
+
+    pub(crate) fn checkpoint_begins(&self) {
+        self.entries_since_checkpoint.store(0, Ordering::Relaxed);
+        self.commands_since_checkpoint.store(0, Ordering::Relaxed);
+        self.bytes_since_checkpoint.store(0, Ordering::Relaxed);
+    }
+}
+
+/// What apply leaves to the maintenance.
+#[derive(Debug, Default)]
+pub(crate) struct Chores {
+    /// Sealed ranges whose index files are not durable yet, oldest first.
+    pub(crate) sealed: VecDeque<Arc<SealedIndex>>,
+    /// Index files that no stream needs any more.
+    pub(crate) dead: Vec<FileNumber>,
+}
+
+/// One replica, without the tasks that run it.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) env: Env,
+    pub(crate) log: ShardLog,
+    pub(crate) index: IndexStore,
+    pub(crate) state: RwLock<Applied>,
+    pub(crate) proposals: Arc<proposer::Shared>,
+    pub(crate) abandoned: Arc<Abandoned>,
+    pub(crate) waiters: Waiters,
+    pub(crate) progress: Progress,
+    pub(crate) chores: Mutex<Chores>,
+    /// Wakes the task that seals and writes checkpoints.
+    pub(crate) maintenance: Notify,
+    pub(crate) leadership: watch::Sender<Leadership>,
+    pub(crate) failure: watch::Sender<Option<OutOfService>>,
+    /// See `Replica::changed`.
+    pub(crate) changed: watch::Sender<u64>,
+    pub(crate) disk_full: AtomicBool,
+    alone: AtomicBool,
+    uploads: AtomicU64,
+    /// The last durable checkpoint: what the log may let go.
+    checkpoint: Mutex<Option<(ConsensusLogId, StoredMembership)>>,
+}
+
+impl Core {
+    pub(crate) fn new(config: Config, env: Env, log: ShardLog, index: IndexStore, applied: Applied) -> Self {
+        let proposals = Arc::new(proposer::Shared::new(config.queue_bytes_max, config.queue_items_max));
+        let checkpoint = applied.last.map(|id| (consensus_log_id(id), applied.membership.clone()));
+        let alone = raft::is_alone(&applied.membership, config.node);
+        Self {
+            log,
+            index,
+            state: RwLock::new(applied),
+            proposals,
+            abandoned: Arc::default(),
+            waiters: Waiters::default(),
+            progress: Progress::default(),
+            chores: Mutex::default(),
+            maintenance: Notify::new(),
+            leadership: watch::Sender::new(Leadership::default()),
+            failure: watch::Sender::new(None),
+            changed: watch::Sender::new(0),
+            disk_full: AtomicBool::new(false),
+            alone: AtomicBool::new(alone),
+            // Unlike any that another leader may have begun.
+            uploads: AtomicU64::new(env.random.next_u64()),
+            checkpoint: Mutex::new(checkpoint),
+            config,
+            env,
+        }
+    }
+
+    /// Takes this replica out of service: proposals are refused, readers are woken to see it.
+    pub(crate) fn fail(&self, reason: OutOfService) -> OutOfService {
+        tracing::error!(shard = self.config.shard.0, %reason, "the shard goes out of service on this node");
+        self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            failure.get_or_insert_with(|| reason.clone());
+            first
+        });
+        self.proposals.set_gate(proposer::Gate::Stopped);
+        self.leadership.send_modify(|leadership| leadership.is_self = false);
+        self.waiters.wake_all();
+        reason
+    }
+
+    pub(crate) fn is_failed(&self) -> bool {
+        self.failure.borrow().is_some()
+    }
+
+    /// The entry that the state stands at, and the members as of it.
+    pub(crate) fn applied_state(&self) -> (Option<LogId>, StoredMembership) {
+        let state = self.state.read();
+        (state.last, state.membership.clone())
+    }
+
+    pub(crate) fn applied_index(&self) -> LogIndex {
+        self.state.read().last.map_or(LogIndex(0), |id| id.index)
+    }
+
+    /// Whether this node is the group's only member.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn note_members(&self, membership: &StoredMembership) {
+        self.alone.store(raft::is_alone(membership, self.config.node), Ordering::Release);
+    }
+
+    pub(crate) fn next_upload(&self) -> UploadId {
+        UploadId(self.uploads.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn is_disk_full(&self) -> bool {
+        self.disk_full.load(Ordering::Acquire)
+    }
+
+    /// An index file must be written for each of `sealed`; while many wait, nothing is proposed.
+    pub(crate) fn note_sealed(&self, sealed: &[Arc<SealedIndex>]) {
+        if sealed.is_empty() {
+            return;
+        }
+        let waiting = {
+            let mut chores = self.chores.lock();
+            chores.sealed.extend(sealed.iter().cloned());
+            chores.sealed.len()
+        };
+        if waiting > self.config.seals_pending_max {
+            self.proposals.hold(true);
+        }
+    }
+
+    /// Whether some producer was silent for longer than the settings allow, by this node's clock.
+    pub(crate) fn has_expired_producers(&self) -> bool {
+        let now = self.env.wall_clock.now_ms();
+        let state = self.state.read();
+        let expiry = state.shard.settings().producer_expiry_ms;
+        state.shard.oldest_producer().is_some_and(|used| used.0.saturating_add(expiry) < now)
+    }
+
+    pub(crate) fn note_dead(&self, files: &[FileNumber]) {
+        self.chores.lock().dead.extend_from_slice(files);
+    }
+
+    pub(crate) fn is_checkpoint_due(&self) -> bool {
+        let target = u64::try_from(self.config.replay_target.as_millis()).unwrap_or(u64::MAX);
+        self.progress.replay_ms(&self.config) >= target
+    }
+
+    /// Tells the commit log which of its entries are needed.
+    pub(crate) fn keep_live(&self) {
+        self.progress.liveness_changed.store(false, Ordering::Release);
+        let live = {
+            let state = self.state.read();
+            let mut live = state.shard.live_ranges();
+            let unsealed_from = state.shard.sealed_through().map_or(LogIndex(0), LogIndex::next);
+            live.push(unsealed_from..=LogIndex(u64::MAX));
+            live
+        };
+        self.log.keep(live);
+    }
+
+    pub(crate) fn durable_checkpoint(&self) -> Option<(ConsensusLogId, StoredMembership)> {
+        self.checkpoint.lock().clone()
+    }
+
+    pub(crate) fn set_durable_checkpoint(&self, id: LogId, membership: StoredMembership) {
+        let id = consensus_log_id(id);
+        let mut checkpoint = self.checkpoint.lock();
+        assert!(checkpoint.as_ref().is_none_or(|(before, _)| *before <= id), "checkpoints only move forward");
+        *checkpoint = Some((id, membership));
+    }
+}

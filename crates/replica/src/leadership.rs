@@ -1,0 +1,88 @@
+//! Who leads a shard, as far as this node knows, and what a new leader does first.
+
+use std::sync::Arc;
+
+use base::time::{Duration, sleep};
+use record::{NodeId, Term, TimestampMs};
+use shard::commands::LeaderChange;
+use shard::{Command, EntryBuilder};
+use storage::Payload;
+
+use crate::core::Core;
+use crate::errors::OutOfService;
+use crate::proposer::{EntryEnd, Gate};
+use crate::raft::Group;
+use crate::raft::types::Commands;
+
+/// Pause before a leader that could not announce itself tries again.
+const ANNOUNCE_PAUSE: Duration = Duration::from_millis(2);
+
+/// The leadership of one shard. `is_self` becomes true only when this node's leadership is
+/// announced in the log (the streams' epochs have risen), so whoever sees it may serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Leadership {
+    /// The leader, where it is known.
+    pub leader: Option<NodeId>,
+    /// The term in which it leads.
+    pub term: Term,
+    /// Whether it is this node, ready to serve.
+    pub is_self: bool,
+}
+
+/// Follows the group's leadership until consensus stops. A new leader's first entry lifts the
+/// epoch of every stream; only then are proposals let through.
+pub(crate) async fn follow(core: Arc<Core>, group: Group) {
+    let mut changes = group.changes();
+    let mut announced = None;
+    loop {
+        let view = group.view();
+        if let Some(reason) = view.stopped {
+            if core.proposals.gate() != Gate::Stopped {
+                core.fail(OutOfService::Consensus { shard: core.config.shard, reason });
+            }
+            return;
+        }
+        let Leadership { leader, term, is_self } = view.leadership;
+        if !is_self {
+            announced = None;
+            publish(&core, view.leadership, Gate::Closed { leader });
+            group.set_timers(true);
+        } else if announced != Some(term) {
+            let waiting = Leadership { leader, term, is_self: false };
+            publish(&core, waiting, Gate::Closed { leader: None });
+            if !announce(&core, &group, term).await {
+                sleep(ANNOUNCE_PAUSE).await;
+                continue;
+            }
+            announced = Some(term);
+            tracing::info!(shard = core.config.shard.0, term = term.0, "this node leads the shard");
+            publish(&core, view.leadership, Gate::Open { term });
+            group.set_timers(!core.is_alone());
+            continue;
+        }
+        if !changes.next().await {
+            // The next look tells why the library is gone.
+            sleep(ANNOUNCE_PAUSE).await;
+        }
+    }
+}
+
+async fn announce(core: &Core, group: &Group, term: Term) -> bool {
+    let mut builder = EntryBuilder::new();
+    builder.push(&Command::from(LeaderChange { leader: core.config.node }), None);
+    let buffers = builder.finish(TimestampMs(core.env.wall_clock.now_ms()));
+    let end = group.write_alone(term, Commands(Payload::from_iter(buffers))).await;
+    matches!(end, EntryEnd::Applied(_))
+}
+
+fn publish(core: &Core, leadership: Leadership, gate: Gate) {
+    core.proposals.set_gate(gate);
+    let changed = core.leadership.send_if_modified(|current| {
+        let changed = *current != leadership;
+        *current = leadership;
+        changed
+    });
+    if changed {
+        core.waiters.wake_all();
+    }
+}

@@ -1,0 +1,246 @@
+//! The task that keeps a replica small and its restart short: index files for what was sealed,
+//! seals, checkpoints, and what the commit log may let go. It works beside apply; when it cannot
+//! keep up, the proposer is held, not memory spent.
+
+use std::io;
+use std::sync::Arc;
+
+use base::task::{JoinHandle, spawn};
+use base::time::{Duration, Instant, now, sleep, sleep_until};
+use parking_lot::Mutex;
+use shard::commands::{AbandonParts, ExpireProducers, Seal};
+use shard::{Command, SealedIndex};
+use smallvec::smallvec;
+use storage::checkpoint::CheckpointStore;
+use storage::index_file::SealedStream;
+use tokio::sync::oneshot;
+
+use crate::checkpoint::Written;
+use crate::core::Core;
+use crate::errors::ProposeError;
+use crate::pending::Pending;
+use crate::proposer::{Gate, Item};
+use crate::raft::Group;
+
+/// Pause after a file could not be written, as on a full disk.
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+/// Producers that one command forgets at most.
+const EXPIRE_COUNT_MAX: u32 = 1_000;
+
+/// The running task.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    core: Arc<Core>,
+    requests: Arc<Mutex<Requests>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Requests {
+    group: Option<Group>,
+    checkpoints: Vec<oneshot::Sender<()>>,
+    stop: Option<Stop>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Stop {
+    checkpoint: bool,
+}
+
+pub(crate) fn start(core: Arc<Core>, checkpoints: CheckpointStore) -> Handle {
+    let requests = Arc::<Mutex<Requests>>::default();
+    let housekeeping_at = now() + core.config.housekeeping;
+    let task = Task {
+        core: Arc::clone(&core),
+        checkpoints,
+        requests: Arc::clone(&requests),
+        seal: None,
+        base_needed: false,
+        checkpoint_after: now(),
+        housekeeping_at,
+    };
+    Handle { core, requests, task: spawn("maintenance", task.run()) }
+}
+
+impl Handle {
+    /// The group to be told of durable checkpoints.
+    pub(crate) fn set_group(&self, group: Group) {
+        self.requests.lock().group = Some(group);
+        self.core.maintenance.notify_one();
+    }
+
+    /// Resolves when a checkpoint of everything applied before the call was tried.
+    pub(crate) fn request_checkpoint(&self) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.requests.lock().checkpoints.push(sender);
+        self.core.maintenance.notify_one();
+        receiver
+    }
+
+    /// Ends the task, after a last checkpoint if one is wanted.
+    pub(crate) async fn stop(self, checkpoint: bool) {
+        self.requests.lock().stop = Some(Stop { checkpoint });
+        self.core.maintenance.notify_one();
+        let _ = self.task.await;
+    }
+}
+
+struct Task {
+    core: Arc<Core>,
+    checkpoints: CheckpointStore,
+    requests: Arc<Mutex<Requests>>,
+    /// The seal under way: no second one is proposed before its end.
+    seal: Option<Pending>,
+    /// A capture was not written to its end, so what it covered is in no delta.
+    base_needed: bool,
+    checkpoint_after: Instant,
+    housekeeping_at: Instant,
+}
+
+impl Task {
+    async fn run(mut self) {
+        loop {
+            if let Err(error) = self.round().await {
+                let shard = self.core.config.shard.0;
+                tracing::error!(shard, %error, "an index file or checkpoint could not be written, trying again");
+                if self.requests.lock().stop.is_some() {
+                    return;
+                }
+                sleep(FAILURE_PAUSE).await;
+                continue;
+            }
+            let stop = self.requests.lock().stop;
+            if let Some(Stop { checkpoint }) = stop {
+                if checkpoint && self.core.progress.any_since_checkpoint() {
+                    self.last_checkpoint().await;
+                }
+                return;
+            }
+            self.wait().await;
+        }
+    }
+
+    /// Everything that is due now.
+    async fn round(&mut self) -> io::Result<()> {
+        self.write_index_files().await?;
+        self.propose_what_is_due();
+        let asked = std::mem::take(&mut self.requests.lock().checkpoints);
+        let due = self.core.is_checkpoint_due() && now() >= self.checkpoint_after;
+        if due || !asked.is_empty() {
+            self.checkpoint().await?;
+        }
+        drop(asked);
+        self.release().await
+    }
+
+    async fn write_index_files(&mut self) -> io::Result<()> {
+        loop {
+            let Some(sealed) = self.core.chores.lock().sealed.front().cloned() else { return Ok(()) };
+            write_index_file(&self.core, &sealed).await?;
+            self.core.state.write().shard.sealed_durable(sealed.file);
+            let waiting = {
+                let mut chores = self.core.chores.lock();
+                chores.sealed.pop_front();
+                chores.sealed.len()
+            };
+            if waiting <= self.core.config.seals_pending_max {
+                self.core.proposals.hold(false);
+            }
+        }
+    }
+
+    async fn checkpoint(&mut self) -> io::Result<()> {
+        let written = self.core.write_checkpoint(&self.checkpoints, self.base_needed).await;
+        self.base_needed |= written.is_err();
+        self.checkpoint_after = now() + self.core.config.checkpoint_pause_min;
+        if written? == Written::Durable {
+            self.base_needed = false;
+            let group = self.requests.lock().group.clone();
+            if let Some(group) = group
+                && let Err(error) = group.checkpoint_durable().await
+            {
+                tracing::debug!(shard = self.core.config.shard.0, error, "the group takes no checkpoint any more");
+            }
+            self.core.keep_live();
+        }
+        Ok(())
+    }
+
+    /// Lets go of index files and of parts of the log in which nothing lives.
+    async fn release(&mut self) -> io::Result<()> {
+        if self.core.progress.liveness_changed.load(std::sync::atomic::Ordering::Acquire) {
+            self.core.keep_live();
+        }
+        loop {
+            let Some(file) = self.core.chores.lock().dead.last().copied() else { return Ok(()) };
+            self.core.index.remove(file).await?;
+            self.core.chores.lock().dead.retain(|dead| *dead != file);
+        }
+    }
+
+    /// Seals, abandoned parts and expiries are commands like all others; only a leader makes them.
+    fn propose_what_is_due(&mut self) {
+        let core = &self.core;
+        if !matches!(core.proposals.gate(), Gate::Open { .. }) {
+            return;
+        }
+        if self.seal.is_none() && core.progress.is_seal_due(&core.config) {
+            let through = core.applied_index();
+            self.seal = self.propose(Seal { through }.into());
+        }
+        let core = &self.core;
+        if !core.abandoned.is_empty() {
+            let uploads = core.abandoned.take();
+            drop(self.propose(AbandonParts { uploads }.into()));
+        }
+        if now() >= self.housekeeping_at {
+            self.housekeeping_at = now() + self.core.config.housekeeping;
+            // An idle shard writes nothing: time moves on with the next command.
+            if self.core.has_expired_producers() {
+                drop(self.propose(ExpireProducers { count_max: EXPIRE_COUNT_MAX }.into()));
+            }
+        }
+    }
+
+    fn propose(&self, command: Command) -> Option<Pending> {
+        let (answer, pending) = Pending::new();
+        let item = Item::without_body(command, answer).ok()?;
+        self.core.proposals.queue.push(smallvec![item]).ok().map(|()| pending)
+    }
+
+    async fn wait(&mut self) {
+        let deadline = if self.core.is_checkpoint_due() {
+            self.housekeeping_at.min(self.checkpoint_after)
+        } else {
+            self.housekeeping_at
+        };
+        let seal = &mut self.seal;
+        let sealed = async {
+            match seal {
+                Some(pending) => Some(pending.await),
+                None => std::future::pending::<Option<Result<_, ProposeError>>>().await,
+            }
+        };
+        tokio::select! {
+            _ = sealed => self.seal = None,
+            () = self.core.maintenance.notified() => {}
+            () = sleep_until(deadline) => {}
+        }
+    }
+
+    async fn last_checkpoint(&mut self) {
+        let core = &self.core;
+        if let Err(error) = core.write_checkpoint(&self.checkpoints, self.base_needed).await {
+            tracing::warn!(shard = core.config.shard.0, %error, "no checkpoint at the stop: the next start replays more");
+        }
+    }
+}
+
+async fn write_index_file(core: &Core, sealed: &SealedIndex) -> io::Result<()> {
+    let streams = sealed
+        .streams()
+        .iter()
+        .map(|part| SealedStream { stream: part.stream, previous: part.previous, batches: part.batches().collect() })
+        .collect();
+    core.index.write(sealed.file, sealed.from..=sealed.through, streams).await
+}

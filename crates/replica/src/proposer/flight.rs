@@ -1,0 +1,139 @@
+//! Entries under way in consensus, and what becomes of them.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use base::time::Instant;
+use parking_lot::Mutex;
+use record::NodeId;
+use std::sync::Arc;
+use storage::Payload;
+
+use super::queue::Queue;
+use crate::errors::ProposeError;
+use crate::pending::Answer;
+use crate::raft::types::Answers;
+
+/// How consensus ended an entry.
+#[derive(Debug)]
+pub(crate) enum EntryEnd {
+    /// Durable on a quorum and applied.
+    Applied(Answers),
+    /// Refused before it was appended: it is in no log.
+    Refused(Refusal),
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// Why an entry was refused before it was appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// This node leads but has not heard from a quorum for a while, as right after an election.
+    LeaseExpired,
+    /// Another node leads or takes over.
+    NotLeader { leader: Option<NodeId> },
+}
+
+/// An entry that consensus works on. It ends exactly once: by [`Flight::end`], or as unknown when
+/// consensus drops it.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    entry: Option<OpenEntry>,
+    flights: Arc<Flights>,
+}
+
+/// An entry with those who wait for its outcomes.
+#[derive(Debug)]
+pub(crate) struct OpenEntry {
+    /// The order in which entries were handed over.
+    pub(crate) sequence: u64,
+    pub(crate) payload: Payload,
+    pub(crate) answers: Vec<Answer>,
+    /// When it was first refused, for the time limit.
+    pub(crate) refused_since: Option<Instant>,
+}
+
+impl OpenEntry {
+    pub(crate) fn answer_all(self, error: &ProposeError) {
+        self.answers.into_iter().for_each(|answer| answer.send(Err(error.clone())));
+    }
+}
+
+/// What the proposer knows of its entries under way.
+#[derive(Debug)]
+pub(crate) struct Flights {
+    count: AtomicUsize,
+    /// The highest sequence that consensus accepted, or may have accepted; 0 when none.
+    accepted: AtomicU64,
+    refused: Mutex<Vec<(OpenEntry, Refusal)>>,
+    queue: Arc<Queue>,
+}
+
+impl Flights {
+    pub(crate) fn new(queue: Arc<Queue>) -> Self {
+        Self { count: AtomicUsize::new(0), accepted: AtomicU64::new(0), refused: Mutex::default(), queue }
+    }
+
+    pub(crate) fn begin(self: &Arc<Self>, entry: OpenEntry) -> Flight {
+        assert!(entry.sequence > 0, "sequences begin at 1");
+        self.count.fetch_add(1, Ordering::AcqRel);
+        Flight { entry: Some(entry), flights: Arc::clone(self) }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn has_refused(&self) -> bool {
+        !self.refused.lock().is_empty()
+    }
+
+    /// The refused entries in their order, and whether something behind the first of them was, or
+    /// may have been, accepted. Only to be asked when nothing is under way.
+    pub(crate) fn take_refused(&self) -> (Vec<(OpenEntry, Refusal)>, bool) {
+        assert_eq!(self.count(), 0, "entries under way may still be refused");
+        let mut refused = std::mem::take(&mut *self.refused.lock());
+        refused.sort_by_key(|(entry, _)| entry.sequence);
+        let first = refused.first().map_or(u64::MAX, |(entry, _)| entry.sequence);
+        (refused, self.accepted.load(Ordering::Acquire) > first)
+    }
+
+    fn ended(&self) {
+        let before = self.count.fetch_sub(1, Ordering::AcqRel);
+        assert!(before > 0, "an entry ended that was not under way");
+        self.queue.wake.notify_one();
+    }
+}
+
+impl Flight {
+    /// Tells the outcomes to those who wait for them.
+    pub(crate) fn end(mut self, end: EntryEnd) {
+        let Some(entry) = self.entry.take() else { return };
+        self.settle(entry, end);
+    }
+
+    fn settle(&self, entry: OpenEntry, end: EntryEnd) {
+        match end {
+            EntryEnd::Refused(refusal) => self.flights.refused.lock().push((entry, refusal)),
+            EntryEnd::Applied(Answers(outcomes)) => {
+                self.flights.accepted.fetch_max(entry.sequence, Ordering::AcqRel);
+                assert_eq!(outcomes.len(), entry.answers.len(), "one outcome for each command");
+                for (answer, outcome) in entry.answers.into_iter().zip(outcomes) {
+                    answer.send(Ok(outcome));
+                }
+            }
+            EntryEnd::Unknown => {
+                self.flights.accepted.fetch_max(entry.sequence, Ordering::AcqRel);
+                entry.answer_all(&ProposeError::Unknown);
+            }
+        }
+        self.flights.ended();
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if let Some(entry) = self.entry.take() {
+            self.settle(entry, EntryEnd::Unknown);
+        }
+    }
+}

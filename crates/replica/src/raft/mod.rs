@@ -1,0 +1,225 @@
+//! The consensus library, and nothing of it outside of this module: the rest of the crate proposes
+//! entries, learns who leads and asks for a barrier.
+
+mod log_store;
+mod membership;
+pub(crate) mod network;
+pub(crate) mod state_machine;
+pub(crate) mod types;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base::time::Duration;
+use openraft::async_runtime::WatchReceiver;
+use openraft::async_runtime::watch::Watch;
+use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::metrics::RaftServerMetrics;
+use openraft::raft::ClientWriteResult;
+use openraft::{EmptyNode, Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use record::{NodeId, Term};
+use tokio::sync::oneshot;
+
+pub(crate) use membership::{decode as decode_membership, encode as encode_membership};
+
+use crate::config::Config;
+use crate::core::Core;
+use crate::errors::{ProposeError, StartError};
+use crate::leadership::Leadership;
+use crate::proposer::{Consensus, EntryEnd, Flight, Refusal};
+use log_store::LogStore;
+use network::{PeerFactory, Transport};
+use state_machine::StateMachine;
+use types::{Callback, Commands, CommittedLeaderId, Runtime, StoredMembership, TypeConfig};
+
+/// Messages that the library's core may have waiting; ours are few, entries being large.
+const API_QUEUE_LENGTH: u64 = 1_024;
+
+/// One group's consensus on this node.
+#[derive(Clone)]
+pub(crate) struct Group {
+    raft: Raft<TypeConfig, StateMachine>,
+    node: NodeId,
+}
+
+/// What the library says of the group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) leadership: Leadership,
+    /// Why the library stopped, if it did.
+    pub(crate) stopped: Option<String>,
+}
+
+impl Group {
+    /// Starts the group's tasks; entries known as committed are applied when this returns.
+    pub(crate) async fn start(core: &Arc<Core>, transport: Arc<dyn Transport>) -> Result<Self, StartError> {
+        let config = &core.config;
+        let shard = config.shard;
+        let failed = |reason: String| StartError::Consensus { shard, reason };
+        let settings = settings(config).map_err(|reason| StartError::Config { shard, reason })?;
+        let log = LogStore::new(core.log.clone());
+        let network = PeerFactory { shard, transport };
+        let machine = StateMachine::new(Arc::clone(core));
+        let started = Raft::new(config.node.0, Arc::new(settings), network, log, machine);
+        let raft =
+            Runtime::scope(core.env.random.next_u64(), started).await.map_err(|error| failed(error.to_string()))?;
+        Ok(Self { raft, node: config.node })
+    }
+
+    /// Makes this node the only member of a group that has none yet.
+    pub(crate) async fn found_alone(&self) -> Result<(), String> {
+        let founded = self.raft.is_initialized().await.map_err(|error| error.to_string())?;
+        if !founded {
+            let members = BTreeMap::from([(self.node.0, EmptyNode {})]);
+            self.raft.initialize(members).await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Stands for election now instead of after a timeout.
+    pub(crate) async fn elect(&self) -> Result<(), String> {
+        self.raft.trigger().elect(false).await.map_err(|error| error.to_string())
+    }
+
+    /// Returns when everything that lies in the log and is committed is applied.
+    pub(crate) async fn recovered(&self, wait_max: Duration) -> bool {
+        self.raft.wait_for_recovery(Some(wait_max)).await.is_ok()
+    }
+
+    /// The library's timers are idle work for a member that is alone: it has nobody to hear from.
+    pub(crate) fn set_timers(&self, enabled: bool) {
+        self.raft.runtime_config().tick(enabled);
+    }
+
+    pub(crate) fn view(&self) -> View {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let leader = metrics.current_leader.map(NodeId);
+        let leadership = Leadership {
+            leader,
+            term: Term(metrics.current_term),
+            is_self: metrics.state == ServerState::Leader && leader == Some(self.node),
+        };
+        View { leadership, stopped: metrics.running_state.as_ref().err().map(ToString::to_string) }
+    }
+
+    /// Waits for changes of [`Self::view`] from now on.
+    pub(crate) fn changes(&self) -> Changes {
+        Changes { server: self.raft.server_metrics() }
+    }
+
+    /// Proposes one entry apart from all others, only if this node leads in `term`.
+    pub(crate) async fn write_alone(&self, term: Term, commands: Commands) -> EntryEnd {
+        let (sender, receiver) = oneshot::channel();
+        let callback = Callback::new(move |result| {
+            let _ = sender.send(entry_end(result));
+        });
+        let leader = CommittedLeaderId::new(term.0);
+        if self.raft.write(commands).responder(callback).with_leader(leader).await.is_err() {
+            return EntryEnd::Unknown;
+        }
+        receiver.await.unwrap_or(EntryEnd::Unknown)
+    }
+
+    /// Tells the library that a newer checkpoint is durable, so that the log before it goes.
+    pub(crate) async fn checkpoint_durable(&self) -> Result<(), String> {
+        self.raft.trigger().snapshot().await.map_err(|error| error.to_string())
+    }
+
+    /// Returns when this node is known to lead and has applied all that was committed before.
+    pub(crate) async fn read_barrier(&self) -> Result<(), ProposeError> {
+        match self.raft.ensure_linearizable(ReadPolicy::LeaseRead).await {
+            Ok(_) => Ok(()),
+            Err(RaftError::Fatal(_)) => Err(ProposeError::Stopped),
+            Err(RaftError::APIError(error)) => {
+                let leader = match error {
+                    LinearizableReadError::ForwardToLeader(forward) => forward.leader_id.map(NodeId),
+                    LinearizableReadError::QuorumNotEnough(_) => None,
+                };
+                Err(ProposeError::NotLeader { leader })
+            }
+        }
+    }
+
+    pub(crate) async fn shutdown(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::error!(%error, "the group's consensus did not stop cleanly");
+        }
+    }
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Group").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+type RuntimeWatch = <Runtime as openraft::AsyncRuntime>::Watch;
+
+/// Waits for changes of a group's view.
+pub(crate) struct Changes {
+    server: <RuntimeWatch as Watch>::Receiver<RaftServerMetrics<TypeConfig>>,
+}
+
+impl Changes {
+    /// Returns at the next change of leader, term or state; `false` when the library is gone.
+    pub(crate) async fn next(&mut self) -> bool {
+        self.server.changed().await.is_ok()
+    }
+}
+
+/// Hands the proposer's entries to the group, as of the term in which its leadership was announced.
+#[derive(Debug)]
+pub(crate) struct GroupWriter {
+    pub(crate) group: Group,
+}
+
+impl Consensus for GroupWriter {
+    async fn write(&self, term: Term, commands: Commands, flight: Flight) {
+        let callback = Callback::new(move |result| flight.end(entry_end(result)));
+        let leader = CommittedLeaderId::new(term.0);
+        // When the library has stopped it drops the callback, and the flight ends as unknown.
+        let _ = self.group.raft.write(commands).responder(callback).with_leader(leader).await;
+    }
+}
+
+fn entry_end(result: ClientWriteResult<TypeConfig>) -> EntryEnd {
+    match result {
+        Ok(response) => EntryEnd::Applied(response.data),
+        Err(ClientWriteError::ForwardToLeader(forward)) => EntryEnd::Refused(refusal(&forward)),
+        Err(ClientWriteError::LogEntryDiscarded(_)) => EntryEnd::Unknown,
+        Err(error @ (ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_))) => {
+            tracing::error!(%error, "an answer that belongs to a change of members");
+            EntryEnd::Unknown
+        }
+    }
+}
+
+fn refusal(forward: &ForwardToLeader<TypeConfig>) -> Refusal {
+    match forward.reason {
+        ForwardReason::LeaseExpired => Refusal::LeaseExpired,
+        _ => Refusal::NotLeader { leader: forward.leader_id.map(NodeId) },
+    }
+}
+
+/// The members that a group has as of its state.
+pub(crate) fn is_alone(membership: &StoredMembership, node: NodeId) -> bool {
+    membership.nodes().map(|(id, _)| *id).eq([node.0]) && membership.voter_ids().eq([node.0])
+}
+
+fn settings(config: &Config) -> Result<openraft::Config, String> {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let settings = openraft::Config {
+        cluster_name: format!("shard {}", config.shard),
+        heartbeat_interval: millis(config.heartbeat),
+        election_timeout_min: millis(config.election_timeout.0),
+        election_timeout_max: millis(config.election_timeout.1),
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: 0,
+        purge_batch_size: 1,
+        api_channel_size: Some(API_QUEUE_LENGTH),
+        enable_pre_vote: Some(true),
+        ..openraft::Config::default()
+    };
+    settings.validate().map_err(|error| error.to_string())
+}

@@ -1,0 +1,359 @@
+//! The handle of one replica, its start and its end.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use base::Env;
+use base::task::{JoinHandle, spawn};
+use bytes::Bytes;
+use parking_lot::{MappedRwLockReadGuard, Mutex, RwLockReadGuard};
+use record::{BatchSummary, LeaderEpoch, LogIndex, ShardId, StreamId, StreamOffset, TimestampMs};
+use shard::{Command, Shard};
+use smallvec::{SmallVec, smallvec};
+use storage::checkpoint::CheckpointStore;
+use storage::index_file::IndexStore;
+use storage::{DiskState, ShardLog};
+use tokio::sync::watch;
+
+use crate::checkpoint;
+use crate::config::Config;
+use crate::core::Core;
+use crate::errors::{FetchError, OutOfService, ProposeError, StartError};
+use crate::fetch::Fetched;
+use crate::leadership::{self, Leadership};
+use crate::maintenance;
+use crate::pending::Pending;
+use crate::proposer::{Gate, Item, Items, Limits, Proposer};
+use crate::raft::network::Transport;
+use crate::raft::{Group, GroupWriter};
+use crate::times::{EpochEnd, TimedOffset};
+use crate::waiters::Waiter;
+use crate::{apply, parts};
+
+/// The files and the way to the other members that a replica is given.
+#[derive(Debug)]
+pub struct Parts {
+    /// The shard's part of the node's commit log.
+    pub log: ShardLog,
+    /// Whether the log's disk has room for data.
+    pub disk_state: watch::Receiver<DiskState>,
+    /// The shard's checkpoints.
+    pub checkpoints: CheckpointStore,
+    /// The shard's sealed indexes.
+    pub index: IndexStore,
+    /// How the other members are reached.
+    pub transport: Arc<dyn Transport>,
+}
+
+/// One shard on this node. Clones are handles of the same replica.
+#[derive(Clone)]
+pub struct Replica {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    core: Arc<Core>,
+    group: Group,
+    tasks: Mutex<Tasks>,
+    checkpoints: CheckpointStore,
+}
+
+/// What runs for the replica; taken at the shutdown.
+#[derive(Default)]
+struct Tasks {
+    proposer: Option<JoinHandle<()>>,
+    others: Vec<JoinHandle<()>>,
+    maintenance: Option<maintenance::Handle>,
+}
+
+/// The state machine, to look at. It holds a lock that apply needs: keep it for microseconds and
+/// never across an await.
+pub struct StateGuard<'a>(MappedRwLockReadGuard<'a, Shard>);
+
+impl Deref for StateGuard<'_> {
+    type Target = Shard;
+
+    fn deref(&self) -> &Shard {
+        &self.0
+    }
+}
+
+impl fmt::Debug for StateGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StateGuard")
+    }
+}
+
+impl Replica {
+    /// Restores the last checkpoint, replays the log behind it and joins the group; a group that
+    /// has no members yet is founded with this node as the only one. Returns when what was
+    /// committed is applied and, on a node that is alone, when it leads.
+    ///
+    /// # Errors
+    /// When a file cannot be read, is damaged, or the log does not reach back to the checkpoint.
+    pub async fn start(env: Env, config: Config, parts: Parts) -> Result<Self, StartError> {
+        let shard = config.shard;
+        config.check().map_err(|reason| StartError::Config { shard, reason })?;
+        let Parts { log, disk_state, checkpoints, index, transport } = parts;
+        let applied = checkpoint::restore(&config, &checkpoints, &log).await?;
+        let core = Arc::new(Core::new(config, env, log, index, applied));
+        core.keep_live();
+        let maintenance = maintenance::start(Arc::clone(&core), checkpoints.clone());
+        let group = Group::start(&core, transport).await?;
+        let consensus = |reason: String| StartError::Consensus { shard, reason };
+        group.found_alone().await.map_err(consensus)?;
+        maintenance.set_group(group.clone());
+        let leadership = spawn("leadership", leadership::follow(Arc::clone(&core), group.clone()));
+        let disk = spawn("disk state", follow_disk(Arc::clone(&core), disk_state));
+        let limits = Limits {
+            entry_bytes_max: core.config.entry_bytes_max,
+            entries_in_flight_max: core.config.entries_in_flight_max,
+            lease_wait_max: core.config.lease_wait_max,
+        };
+        let writer = Arc::new(GroupWriter { group: group.clone() });
+        let clock = Arc::clone(&core.env.wall_clock);
+        let proposer = Proposer::new(Arc::clone(&core.proposals), writer, clock, limits);
+        let tasks = Tasks {
+            proposer: Some(spawn("proposer", proposer.run())),
+            others: vec![leadership, disk],
+            maintenance: Some(maintenance),
+        };
+        let replica = Self { inner: Arc::new(Inner { core, group, tasks: Mutex::new(tasks), checkpoints }) };
+        replica.recovered().await?;
+        Ok(replica)
+    }
+
+    async fn recovered(&self) -> Result<(), StartError> {
+        let core = &self.inner.core;
+        let wait_max = core.config.recovery_wait_max;
+        let late = || StartError::Recovery { shard: core.config.shard, seconds: wait_max.as_secs() };
+        if core.is_alone() {
+            let consensus = |reason: String| StartError::Consensus { shard: core.config.shard, reason };
+            self.inner.group.elect().await.map_err(consensus)?;
+        }
+        let recovered = self.inner.group.recovered(wait_max).await;
+        if let Some(reason) = core.failure.borrow().clone() {
+            return Err(StartError::Consensus { shard: core.config.shard, reason: reason.to_string() });
+        }
+        if !recovered {
+            return Err(late());
+        }
+        if core.is_alone() {
+            let mut leadership = self.leadership();
+            let led = leadership.wait_for(|leadership| leadership.is_self);
+            base::time::timeout(wait_max, led).await.map_err(|_| late())?.map_err(|_| late())?;
+        }
+        Ok(())
+    }
+
+    /// The shard.
+    #[must_use]
+    pub fn shard_id(&self) -> ShardId {
+        self.inner.core.config.shard
+    }
+
+    /// Puts a command behind all that were proposed before; the outcome comes when it is durable
+    /// on a quorum and applied. Never waits: a full queue refuses.
+    pub fn propose(&self, command: Command) -> Pending {
+        let (answer, pending) = Pending::new();
+        match Item::without_body(command, answer) {
+            Ok(item) => self.enqueue(smallvec![item], pending),
+            Err(error) => Pending::refused(error),
+        }
+    }
+
+    /// Appends a batch that was checked to each of `streams`, stored once. A batch that does not
+    /// fit an entry travels in parts and becomes visible with the last.
+    pub fn append(&self, streams: SmallVec<[StreamId; 1]>, summary: BatchSummary, batch: Bytes) -> Pending {
+        assert_eq!(summary.bytes as usize, batch.len(), "the summary is of another batch");
+        let core = &self.inner.core;
+        if core.is_disk_full() {
+            return Pending::refused(ProposeError::DiskFull);
+        }
+        let (items, pending) = parts::items(core, streams, summary, batch);
+        self.enqueue(items, pending)
+    }
+
+    fn enqueue(&self, items: Items, pending: Pending) -> Pending {
+        let core = &self.inner.core;
+        match core.proposals.gate() {
+            Gate::Open { .. } => {}
+            Gate::Closed { leader } => return Pending::refused(ProposeError::NotLeader { leader }),
+            Gate::Stopped => return Pending::refused(ProposeError::Stopped),
+        }
+        if core.is_disk_full() && items.iter().any(|item| !apply::allowed_on_full_disk(&item.command)) {
+            return Pending::refused(ProposeError::DiskFull);
+        }
+        match core.proposals.queue.push(items) {
+            Ok(()) => pending,
+            Err(error) => Pending::refused(error),
+        }
+    }
+
+    /// Returns when the queue has room, so that a caller reads no more than can be taken.
+    pub async fn ready(&self) {
+        self.inner.core.proposals.queue.room().await;
+    }
+
+    /// The state as of the last applied entry.
+    #[must_use]
+    pub fn state(&self) -> StateGuard<'_> {
+        StateGuard(RwLockReadGuard::map(self.inner.core.state.read(), |applied| &applied.shard))
+    }
+
+    /// The last applied entry.
+    #[must_use]
+    pub fn applied(&self) -> LogIndex {
+        self.inner.core.applied_index()
+    }
+
+    /// Reads batches from the one that holds `from` on, up to `bytes_max` in all; with
+    /// `at_least_one` the first is given whatever its size.
+    ///
+    /// # Errors
+    /// When the stream or the offset does not exist, or its bytes cannot be read.
+    pub async fn fetch(
+        &self,
+        stream: StreamId,
+        from: StreamOffset,
+        bytes_max: usize,
+        at_least_one: bool,
+    ) -> Result<Fetched, FetchError> {
+        self.inner.core.fetch(stream, from, bytes_max, at_least_one).await
+    }
+
+    /// The first record whose timestamp is `time` or later.
+    ///
+    /// # Errors
+    /// When the stream does not exist or its bytes cannot be read.
+    pub async fn offset_for_time(
+        &self,
+        stream: StreamId,
+        time: TimestampMs,
+    ) -> Result<Option<TimedOffset>, FetchError> {
+        self.inner.core.offset_for_time(stream, time).await
+    }
+
+    /// The first record that has the largest timestamp of the stream.
+    ///
+    /// # Errors
+    /// When the stream does not exist or its bytes cannot be read.
+    pub async fn max_timestamp(&self, stream: StreamId) -> Result<Option<TimedOffset>, FetchError> {
+        self.inner.core.max_timestamp(stream).await
+    }
+
+    /// Where the largest epoch that is not above `epoch` ends (KIP-320).
+    ///
+    /// # Errors
+    /// When the stream does not exist.
+    pub fn epoch_end(&self, stream: StreamId, epoch: LeaderEpoch) -> Result<EpochEnd, FetchError> {
+        self.inner.core.epoch_end(stream, epoch)
+    }
+
+    /// Wakes `waiter` when the stream grows, is deleted, or the leadership changes, until
+    /// [`Self::unsubscribe`].
+    pub fn subscribe(&self, stream: StreamId, waiter: &Arc<Waiter>) {
+        self.inner.core.waiters.subscribe(stream, waiter);
+    }
+
+    /// Ends a subscription; does nothing if there is none.
+    pub fn unsubscribe(&self, stream: StreamId, waiter: &Arc<Waiter>) {
+        self.inner.core.waiters.unsubscribe(stream, waiter);
+    }
+
+    /// Who leads, now and later.
+    #[must_use]
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.core.leadership.subscribe()
+    }
+
+    /// Whether this node leads the shard and serves.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.inner.core.leadership.borrow().is_self
+    }
+
+    /// Why the replica is out of service, once it is.
+    #[must_use]
+    pub fn failure(&self) -> watch::Receiver<Option<OutOfService>> {
+        self.inner.core.failure.subscribe()
+    }
+
+    /// Counts the changes that followers of the whole state want to see (topics, nodes, slots,
+    /// configuration, groups).
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.inner.core.changed.subscribe()
+    }
+
+    /// Returns when this node is known to lead and has applied everything that was committed when
+    /// the call began.
+    ///
+    /// # Errors
+    /// When it does not lead, or cannot know.
+    pub async fn read_barrier(&self) -> Result<(), ProposeError> {
+        let core = &self.inner.core;
+        if core.is_failed() {
+            return Err(ProposeError::Stopped);
+        }
+        // Nobody else can lead a group of one, and answers are given only after apply.
+        if core.is_alone() && self.is_leader() {
+            return Ok(());
+        }
+        self.inner.group.read_barrier().await
+    }
+
+    /// Writes a checkpoint now, for an orderly stop or a test.
+    pub async fn checkpoint(&self) {
+        let request = self.inner.tasks.lock().maintenance.as_ref().map(maintenance::Handle::request_checkpoint);
+        if let Some(done) = request {
+            let _ = done.await;
+        }
+    }
+
+    /// Refuses what is queued, waits for what is under way, writes a checkpoint and ends the tasks.
+    pub async fn shutdown(&self) {
+        let core = &self.inner.core;
+        core.proposals.set_gate(Gate::Stopped);
+        core.leadership.send_modify(|leadership| leadership.is_self = false);
+        core.waiters.wake_all();
+        let Tasks { proposer, others, maintenance } = std::mem::take(&mut *self.inner.tasks.lock());
+        if let Some(proposer) = proposer {
+            let _ = proposer.await;
+        }
+        if let Some(maintenance) = maintenance {
+            maintenance.stop(!core.is_failed()).await;
+        }
+        self.inner.group.shutdown().await;
+        for task in others {
+            task.abort();
+            let _ = task.await;
+        }
+        let _ = &self.inner.checkpoints;
+    }
+}
+
+impl fmt::Debug for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replica").field("shard", &self.shard_id()).field("applied", &self.applied()).finish()
+    }
+}
+
+async fn follow_disk(core: Arc<Core>, mut disk_state: watch::Receiver<DiskState>) {
+    loop {
+        let full = *disk_state.borrow_and_update() == DiskState::Full;
+        if core.disk_full.swap(full, Ordering::AcqRel) != full {
+            let shard = core.config.shard.0;
+            if full {
+                tracing::warn!(shard, "the disk is full: appends are refused until there is room");
+            } else {
+                tracing::info!(shard, "the disk has room again: appends are taken");
+            }
+        }
+        if disk_state.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! A node of one shard, for tests: its commit log and its replica, on whatever disk.
+
+#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses a part of it")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base::Env;
+use bytes::Bytes;
+use record::{BatchBuilder, BatchSummary, Compression, NodeId, ShardId, StreamId, StreamOffset, TimestampMs, validate};
+use replica::{Alone, Config, Fetched, Parts, ProposeError, Replica};
+use shard::commands::{CreateStreams, NewStream};
+use shard::{AppendError, Appended, Outcome};
+use smallvec::smallvec;
+use storage::checkpoint::CheckpointStore;
+use storage::index_file::IndexStore;
+use storage::{CommitLog, Options};
+
+pub const SHARD: ShardId = ShardId(1);
+
+pub struct Node {
+    pub log: CommitLog,
+    pub replica: Replica,
+}
+
+pub fn options() -> Options {
+    Options {
+        segment_bytes: 4 << 20,
+        memory_bytes: 1 << 20,
+        reserve_bytes: 0,
+        ready_segments: 1,
+        fill_bytes_per_second: 0,
+        ..Options::default()
+    }
+}
+
+pub fn config() -> Config {
+    Config::new(NodeId(1), SHARD)
+}
+
+impl Node {
+    pub async fn start(env: &Env, dir: &Path, options: Options, config: Config) -> Self {
+        Self::try_start(env, dir, options, config).await.expect("the node starts")
+    }
+
+    pub async fn try_start(env: &Env, dir: &Path, options: Options, config: Config) -> Result<Self, String> {
+        let (log, recovered) =
+            CommitLog::open(Arc::clone(&env.disk), &dir.join("log"), options).await.map_err(|error| format!("{error:?}"))?;
+        for shard in recovered {
+            assert!(shard.damage.is_empty(), "{:?}", shard.damage);
+        }
+        let checkpoints = CheckpointStore::open(Arc::clone(&env.disk), &dir.join("checkpoints"))
+            .await
+            .map_err(|error| error.to_string())?;
+        let index = IndexStore::open(Arc::clone(&env.disk), &dir.join("index"), 1 << 20)
+            .await
+            .map_err(|error| error.to_string())?;
+        let parts = Parts {
+            log: log.shard(SHARD),
+            disk_state: log.disk_state(),
+            checkpoints,
+            index,
+            transport: Arc::new(Alone),
+        };
+        let replica = Replica::start(env.clone(), config, parts).await.map_err(|error| format!("{error:?}"))?;
+        Ok(Self { log, replica })
+    }
+
+    pub async fn stop(self) {
+        self.replica.shutdown().await;
+        self.log.close().await;
+    }
+
+    pub async fn create_streams(&self, count: u64) {
+        let streams = (1..=count)
+            .map(|id| NewStream { id: StreamId(id), epoch_start: record::LeaderEpoch(0), first_offset: StreamOffset(0) })
+            .collect();
+        let outcome = self.replica.propose(CreateStreams { streams }.into()).await.expect("proposed");
+        let Outcome::CreateStreams(results) = outcome else { panic!("another outcome") };
+        assert!(results.iter().all(Result::is_ok));
+    }
+
+    pub async fn append(&self, stream: u64, batch: &Batch) -> Result<Appended, AppendFailure> {
+        append(&self.replica, stream, batch).await
+    }
+
+    /// Every batch of the stream, read in fetches of `bytes_max`.
+    pub async fn read_all(&self, stream: u64, bytes_max: usize) -> Vec<(i64, Bytes)> {
+        let mut from = StreamOffset(0);
+        let mut read = Vec::new();
+        loop {
+            let fetched = self.replica.fetch(StreamId(stream), from, bytes_max, true).await.expect("fetched");
+            let Fetched { batches, next_offset, .. } = fetched;
+            if from == next_offset {
+                assert!(batches.is_empty());
+                return read;
+            }
+            assert!(!batches.is_empty(), "at least one batch is given");
+            for batch in batches {
+                assert_eq!(batch.base_offset, from, "offsets are dense");
+                from = StreamOffset(from.0 + i64::from(batch.record_count));
+                let mut bytes = Vec::new();
+                for chunk in batch.chunks {
+                    bytes.extend_from_slice(&chunk.into_bytes().await.expect("read"));
+                }
+                assert_eq!(bytes.len(), batch.bytes as usize);
+                read.push((batch.base_offset.0, Bytes::from(bytes)));
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppendFailure {
+    Propose(ProposeError),
+    Refused(AppendError),
+}
+
+pub async fn append(replica: &Replica, stream: u64, batch: &Batch) -> Result<Appended, AppendFailure> {
+    let outcome = replica
+        .append(smallvec![StreamId(stream)], batch.summary, batch.bytes.clone())
+        .await
+        .map_err(AppendFailure::Propose)?;
+    let Outcome::Append(results) = outcome else { panic!("another outcome") };
+    results[0].clone().map_err(AppendFailure::Refused)
+}
+
+/// A checked batch.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub summary: BatchSummary,
+    pub bytes: Bytes,
+}
+
+/// A batch of `records` records that carry `text` and together about `bytes` bytes.
+pub fn batch(text: &str, records: usize, bytes: usize, time: i64) -> Batch {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for number in 0..records {
+        let mut value = format!("{text}/{number}/").into_bytes();
+        value.resize(value.len().max(bytes / records), b'.');
+        let number = i64::try_from(number).expect("few");
+        builder.push(TimestampMs(time + number), None, Some(&value), &[]).expect("fits");
+    }
+    let bytes = builder.build().expect("a batch");
+    let summary = validate(&bytes).expect("valid");
+    Batch { summary, bytes }
+}
+
+/// The text of the first record of a batch made by [`batch`].
+pub fn text(bytes: &Bytes) -> String {
+    let mut records = record::records(bytes, record::Limits::default()).expect("a batch");
+    let first = records.next().expect("a record").expect("readable");
+    let value = first.value.expect("a value");
+    let text = String::from_utf8_lossy(&value).into_owned();
+    text.split('/').next().expect("a text").to_owned()
+}
