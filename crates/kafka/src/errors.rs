@@ -1,0 +1,369 @@
+//! Error codes, and the code of every error that the broker can return. No mapping has a catch-all arm: a new error
+//! of the broker does not compile until its code is chosen here.
+
+use broker::configs::{AlterConfigsError, DescribeConfigsError};
+use broker::fetch::FetchError;
+use broker::groups::{
+    CommitOffsetError, CommitOffsetsError, CoordinatorError, DeleteGroupError, DeleteOffsetError, DeleteOffsetsError,
+    DescribeGroupError, FetchOffsetsError, HeartbeatError, JoinGroupError, LeaveGroupError, LeaveMemberError,
+    SyncGroupError,
+};
+use broker::offsets::{EpochError, ListOffsetsError};
+use broker::produce::ProduceError;
+use broker::producer_ids::InitProducerError;
+use broker::topics::{CreatePartitionsError, CreateTopicError, DeleteTopicError};
+use record::BatchError;
+
+pub(crate) const NONE: i16 = 0;
+pub(crate) const OFFSET_OUT_OF_RANGE: i16 = 1;
+pub(crate) const CORRUPT_MESSAGE: i16 = 2;
+pub(crate) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+pub(crate) const LEADER_NOT_AVAILABLE: i16 = 5;
+pub(crate) const NOT_LEADER_OR_FOLLOWER: i16 = 6;
+pub(crate) const REQUEST_TIMED_OUT: i16 = 7;
+pub(crate) const MESSAGE_TOO_LARGE: i16 = 10;
+pub(crate) const OFFSET_METADATA_TOO_LARGE: i16 = 12;
+pub(crate) const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
+pub(crate) const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+pub(crate) const NOT_COORDINATOR: i16 = 16;
+pub(crate) const INVALID_TOPIC_EXCEPTION: i16 = 17;
+pub(crate) const NOT_ENOUGH_REPLICAS: i16 = 19;
+pub(crate) const INVALID_REQUIRED_ACKS: i16 = 21;
+pub(crate) const ILLEGAL_GENERATION: i16 = 22;
+pub(crate) const INCONSISTENT_GROUP_PROTOCOL: i16 = 23;
+pub(crate) const INVALID_GROUP_ID: i16 = 24;
+pub(crate) const UNKNOWN_MEMBER_ID: i16 = 25;
+pub(crate) const INVALID_SESSION_TIMEOUT: i16 = 26;
+pub(crate) const REBALANCE_IN_PROGRESS: i16 = 27;
+pub(crate) const INVALID_TIMESTAMP: i16 = 32;
+pub(crate) const ILLEGAL_SASL_STATE: i16 = 34;
+pub(crate) const UNSUPPORTED_VERSION: i16 = 35;
+pub(crate) const TOPIC_ALREADY_EXISTS: i16 = 36;
+pub(crate) const INVALID_PARTITIONS: i16 = 37;
+pub(crate) const INVALID_REPLICATION_FACTOR: i16 = 38;
+pub(crate) const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
+pub(crate) const INVALID_CONFIG: i16 = 40;
+pub(crate) const INVALID_REQUEST: i16 = 42;
+pub(crate) const POLICY_VIOLATION: i16 = 44;
+pub(crate) const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+pub(crate) const INVALID_PRODUCER_EPOCH: i16 = 47;
+pub(crate) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
+pub(crate) const KAFKA_STORAGE_ERROR: i16 = 56;
+pub(crate) const UNKNOWN_PRODUCER_ID: i16 = 59;
+pub(crate) const NON_EMPTY_GROUP: i16 = 68;
+pub(crate) const GROUP_ID_NOT_FOUND: i16 = 69;
+pub(crate) const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
+pub(crate) const INVALID_FETCH_SESSION_EPOCH: i16 = 71;
+pub(crate) const TOPIC_DELETION_DISABLED: i16 = 73;
+pub(crate) const FENCED_LEADER_EPOCH: i16 = 74;
+pub(crate) const UNKNOWN_LEADER_EPOCH: i16 = 75;
+pub(crate) const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
+pub(crate) const MEMBER_ID_REQUIRED: i16 = 79;
+pub(crate) const GROUP_MAX_SIZE_REACHED: i16 = 81;
+pub(crate) const FENCED_INSTANCE_ID: i16 = 82;
+pub(crate) const GROUP_SUBSCRIBED_TO_TOPIC: i16 = 86;
+pub(crate) const INVALID_RECORD: i16 = 87;
+pub(crate) const UNKNOWN_TOPIC_ID: i16 = 100;
+pub(crate) const FETCH_SESSION_TOPIC_ID_ERROR: i16 = 106;
+pub(crate) const MISMATCHED_ENDPOINT_TYPE: i16 = 114;
+pub(crate) const UNSUPPORTED_ENDPOINT_TYPE: i16 = 115;
+
+/// An error of the broker that has a code.
+pub(crate) trait Code {
+    fn code(&self) -> i16;
+}
+
+impl Code for BatchError {
+    /// What the checksum or the framing contradicts is corrupt and may be sent again; what breaks a rule may not.
+    fn code(&self) -> i16 {
+        match self {
+            Self::Crc { .. } | Self::InvalidLength { .. } => CORRUPT_MESSAGE,
+            Self::UnsupportedMagic { magic } if !(0..=1).contains(magic) => CORRUPT_MESSAGE,
+            Self::Empty
+            | Self::TooShort { .. }
+            | Self::UnsupportedMagic { .. }
+            | Self::Truncated { .. }
+            | Self::TrailingBytes { .. }
+            | Self::UnknownCompression { .. }
+            | Self::Control
+            | Self::BaseOffset { .. }
+            | Self::InvalidCount { .. }
+            | Self::InconsistentCount { .. }
+            | Self::InvalidSequence { .. }
+            | Self::InvalidProducerEpoch { .. }
+            | Self::Record { .. }
+            | Self::BytesAfterRecords { .. }
+            | Self::Compression { .. }
+            | Self::TooLarge { .. } => INVALID_RECORD,
+        }
+    }
+}
+
+impl Code for ProduceError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::UnknownTopicOrPartition => UNKNOWN_TOPIC_OR_PARTITION,
+            Self::NotLeader { .. } | Self::Stopped => NOT_LEADER_OR_FOLLOWER,
+            Self::MessageTooLarge { .. } => MESSAGE_TOO_LARGE,
+            Self::InvalidBatch(error) => error.code(),
+            Self::ControlBatch => INVALID_RECORD,
+            Self::TransactionsUnsupported => TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+            Self::InvalidTimestamp { .. } => INVALID_TIMESTAMP,
+            Self::OutOfOrderSequence { .. } => OUT_OF_ORDER_SEQUENCE_NUMBER,
+            Self::InvalidProducerEpoch => INVALID_PRODUCER_EPOCH,
+            Self::UnknownProducerId => UNKNOWN_PRODUCER_ID,
+            // All retriable, and none claims that nothing was appended where that is not known.
+            Self::TooManyProducers | Self::DiskFull | Self::Busy => NOT_ENOUGH_REPLICAS,
+            Self::UnknownFate => REQUEST_TIMED_OUT,
+        }
+    }
+}
+
+impl Code for FetchError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::OffsetOutOfRange => OFFSET_OUT_OF_RANGE,
+            Self::UnknownTopicOrPartition => UNKNOWN_TOPIC_OR_PARTITION,
+            Self::NotLeader { .. } | Self::Stopped => NOT_LEADER_OR_FOLLOWER,
+            Self::FencedLeaderEpoch => FENCED_LEADER_EPOCH,
+            Self::UnknownLeaderEpoch => UNKNOWN_LEADER_EPOCH,
+            Self::Storage(_) => KAFKA_STORAGE_ERROR,
+        }
+    }
+}
+
+impl Code for ListOffsetsError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::UnknownTopicOrPartition => UNKNOWN_TOPIC_OR_PARTITION,
+            Self::NotLeader { .. } | Self::Stopped => NOT_LEADER_OR_FOLLOWER,
+            Self::FencedLeaderEpoch => FENCED_LEADER_EPOCH,
+            Self::UnknownLeaderEpoch => UNKNOWN_LEADER_EPOCH,
+            Self::Storage(_) => KAFKA_STORAGE_ERROR,
+        }
+    }
+}
+
+impl Code for EpochError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::UnknownTopicOrPartition => UNKNOWN_TOPIC_OR_PARTITION,
+            Self::NotLeader { .. } | Self::Stopped => NOT_LEADER_OR_FOLLOWER,
+            Self::FencedLeaderEpoch => FENCED_LEADER_EPOCH,
+            Self::UnknownLeaderEpoch => UNKNOWN_LEADER_EPOCH,
+        }
+    }
+}
+
+impl Code for CreateTopicError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::InvalidTopic(_) => INVALID_TOPIC_EXCEPTION,
+            Self::TopicAlreadyExists(_) => TOPIC_ALREADY_EXISTS,
+            Self::InvalidPartitions(_) => INVALID_PARTITIONS,
+            Self::InvalidReplicationFactor(_) => INVALID_REPLICATION_FACTOR,
+            Self::InvalidReplicaAssignment(_) => INVALID_REPLICA_ASSIGNMENT,
+            Self::InvalidConfig(_) => INVALID_CONFIG,
+            Self::InvalidRequest(_) => INVALID_REQUEST,
+            Self::PolicyViolation(_) => POLICY_VIOLATION,
+            Self::Unavailable(_) => REQUEST_TIMED_OUT,
+        }
+    }
+}
+
+impl Code for DeleteTopicError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::UnknownTopicOrPartition(_) => UNKNOWN_TOPIC_OR_PARTITION,
+            Self::UnknownTopicId(_) => UNKNOWN_TOPIC_ID,
+            Self::InvalidRequest(_) => INVALID_REQUEST,
+            Self::TopicDeletionDisabled(_) => TOPIC_DELETION_DISABLED,
+            Self::Unavailable(_) => REQUEST_TIMED_OUT,
+        }
+    }
+}
+
+impl Code for CreatePartitionsError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::UnknownTopicOrPartition(_) => UNKNOWN_TOPIC_OR_PARTITION,
+            Self::InvalidPartitions(_) => INVALID_PARTITIONS,
+            Self::InvalidReplicaAssignment(_) => INVALID_REPLICA_ASSIGNMENT,
+            Self::InvalidRequest(_) => INVALID_REQUEST,
+            Self::Unavailable(_) => REQUEST_TIMED_OUT,
+        }
+    }
+}
+
+impl Code for DescribeConfigsError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::UnknownTopicOrPartition(_) => UNKNOWN_TOPIC_OR_PARTITION,
+            Self::InvalidTopic(_) => INVALID_TOPIC_EXCEPTION,
+            Self::InvalidRequest(_) => INVALID_REQUEST,
+        }
+    }
+}
+
+impl Code for AlterConfigsError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::UnknownTopicOrPartition(_) => UNKNOWN_TOPIC_OR_PARTITION,
+            Self::InvalidTopic(_) => INVALID_TOPIC_EXCEPTION,
+            Self::InvalidConfig(_) => INVALID_CONFIG,
+            Self::InvalidRequest(_) => INVALID_REQUEST,
+            Self::Unavailable(_) => REQUEST_TIMED_OUT,
+        }
+    }
+}
+
+impl Code for InitProducerError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::Unavailable => COORDINATOR_LOAD_IN_PROGRESS,
+        }
+    }
+}
+
+impl Code for CoordinatorError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::NotCoordinator { .. } => NOT_COORDINATOR,
+            Self::Loading => COORDINATOR_LOAD_IN_PROGRESS,
+            Self::Unavailable(_) => COORDINATOR_NOT_AVAILABLE,
+        }
+    }
+}
+
+impl Code for JoinGroupError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::InvalidGroupId => INVALID_GROUP_ID,
+            Self::InvalidSessionTimeout => INVALID_SESSION_TIMEOUT,
+            Self::MemberIdRequired { .. } => MEMBER_ID_REQUIRED,
+            Self::UnknownMemberId => UNKNOWN_MEMBER_ID,
+            Self::FencedInstanceId => FENCED_INSTANCE_ID,
+            Self::InconsistentGroupProtocol => INCONSISTENT_GROUP_PROTOCOL,
+            Self::GroupMaxSizeReached => GROUP_MAX_SIZE_REACHED,
+            Self::Coordinator(error) => error.code(),
+        }
+    }
+}
+
+impl Code for SyncGroupError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::InvalidGroupId => INVALID_GROUP_ID,
+            Self::UnknownMemberId => UNKNOWN_MEMBER_ID,
+            Self::FencedInstanceId => FENCED_INSTANCE_ID,
+            Self::IllegalGeneration => ILLEGAL_GENERATION,
+            Self::InconsistentGroupProtocol => INCONSISTENT_GROUP_PROTOCOL,
+            Self::RebalanceInProgress => REBALANCE_IN_PROGRESS,
+            Self::Coordinator(error) => error.code(),
+        }
+    }
+}
+
+impl Code for HeartbeatError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::InvalidGroupId => INVALID_GROUP_ID,
+            Self::UnknownMemberId => UNKNOWN_MEMBER_ID,
+            Self::FencedInstanceId => FENCED_INSTANCE_ID,
+            Self::IllegalGeneration => ILLEGAL_GENERATION,
+            Self::RebalanceInProgress => REBALANCE_IN_PROGRESS,
+            Self::Coordinator(error) => error.code(),
+        }
+    }
+}
+
+impl Code for LeaveMemberError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::UnknownMemberId => UNKNOWN_MEMBER_ID,
+            Self::FencedInstanceId => FENCED_INSTANCE_ID,
+        }
+    }
+}
+
+impl Code for LeaveGroupError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::InvalidGroupId => INVALID_GROUP_ID,
+            Self::Coordinator(error) => error.code(),
+        }
+    }
+}
+
+impl Code for DescribeGroupError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::GroupIdNotFound { .. } => GROUP_ID_NOT_FOUND,
+            Self::Coordinator(error) => error.code(),
+        }
+    }
+}
+
+impl Code for DeleteGroupError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::InvalidGroupId => INVALID_GROUP_ID,
+            Self::NonEmptyGroup => NON_EMPTY_GROUP,
+            Self::GroupIdNotFound => GROUP_ID_NOT_FOUND,
+            Self::Coordinator(error) => error.code(),
+        }
+    }
+}
+
+impl Code for CommitOffsetError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::UnknownTopicOrPartition => UNKNOWN_TOPIC_OR_PARTITION,
+            Self::OffsetMetadataTooLarge => OFFSET_METADATA_TOO_LARGE,
+        }
+    }
+}
+
+/// The first version of OffsetCommit that says of a group that it does not exist.
+const GROUP_NOT_FOUND_SINCE: i16 = 9;
+
+/// The code depends on the version of OffsetCommit: older clients know no missing group.
+pub(crate) fn commit_code(error: &CommitOffsetsError, version: i16) -> i16 {
+    match error {
+        CommitOffsetsError::InvalidGroupId => INVALID_GROUP_ID,
+        CommitOffsetsError::GroupIdNotFound if version >= GROUP_NOT_FOUND_SINCE => GROUP_ID_NOT_FOUND,
+        CommitOffsetsError::GroupIdNotFound | CommitOffsetsError::IllegalGeneration => ILLEGAL_GENERATION,
+        CommitOffsetsError::UnknownMemberId => UNKNOWN_MEMBER_ID,
+        CommitOffsetsError::FencedInstanceId => FENCED_INSTANCE_ID,
+        CommitOffsetsError::RebalanceInProgress => REBALANCE_IN_PROGRESS,
+        CommitOffsetsError::Coordinator(error) => error.code(),
+    }
+}
+
+impl Code for FetchOffsetsError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::Coordinator(error) => error.code(),
+        }
+    }
+}
+
+impl Code for DeleteOffsetsError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::InvalidGroupId => INVALID_GROUP_ID,
+            Self::GroupIdNotFound => GROUP_ID_NOT_FOUND,
+            Self::NonEmptyGroup => NON_EMPTY_GROUP,
+            Self::Coordinator(error) => error.code(),
+        }
+    }
+}
+
+impl Code for DeleteOffsetError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::UnknownTopicOrPartition => UNKNOWN_TOPIC_OR_PARTITION,
+            Self::GroupSubscribedToTopic => GROUP_SUBSCRIBED_TO_TOPIC,
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Requests out of a socket: four bytes of size, then the body, into refcounted buffers.
+//!
+//! What is kept true: memory is taken from the share for requests only for bytes that have arrived, in steps; a
+//! promise of 100 MiB reserves nothing. When the share is used up reading stops, except for one request at a time,
+//! which may finish beyond it: half-read requests can therefore not block each other for ever. A connection that
+//! waits for its next request holds no buffer.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use base::memory::{Permit, Share};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::limits::{DECODED_BYTES_MAX, FRAME_BUFFER_BYTES, FRAME_STEP_BYTES, SCRATCH_BYTES};
+
+thread_local! {
+    /// Where a read goes whose length is not known before: whole small requests are copied from here into buffers of
+    /// their size, so that neither idle connections nor small batches hold large buffers.
+    static SCRATCH: RefCell<Box<[u8; SCRATCH_BYTES]>> = RefCell::new(Box::new([0; SCRATCH_BYTES]));
+}
+
+/// The memory that requests may hold, shared by all connections.
+///
+/// Requests that come in one read ([`SCRATCH_BYTES`] at most) have a quarter for themselves, so that large ones that
+/// stop half-way never keep the small ones waiting; another quarter is for what decoding makes of them.
+#[derive(Debug, Clone)]
+pub struct RequestMemory {
+    large: Share,
+    small: Share,
+    decoded: Share,
+    /// Whoever holds it may finish its request beyond the share.
+    finisher: Arc<Semaphore>,
+}
+
+impl RequestMemory {
+    /// Divides `bytes` of the process's budget.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        Self {
+            large: Share::new("large requests", bytes / 2),
+            small: Share::new("small requests", bytes / 4),
+            decoded: Share::new("decoded requests", bytes / 4),
+            finisher: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// Bytes in use.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.large.used() + self.small.used() + self.decoded.used()
+    }
+
+    /// Whether large requests have to wait soon.
+    pub(crate) fn is_short(&self) -> bool {
+        self.large.used() >= self.large.bytes_max() / 4 * 3
+    }
+
+    /// What one request may become when it is decoded.
+    pub(crate) fn decoded_bytes_max(&self) -> usize {
+        DECODED_BYTES_MAX.min(self.decoded.bytes_max())
+    }
+
+    /// Memory for a decoded request of that estimate; small ones are not counted.
+    pub(crate) async fn acquire_decoded(&self, bytes: usize) -> Permit {
+        if bytes <= FRAME_STEP_BYTES { Permit::empty() } else { self.decoded.acquire(bytes).await }
+    }
+}
+
+/// One request as it came, without its size. Its memory is given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) body: Bytes,
+    hold: Hold,
+}
+
+#[derive(Debug)]
+pub(crate) struct Hold {
+    permit: Permit,
+    finisher: Option<OwnedSemaphorePermit>,
+}
+
+impl Frame {
+    /// Splits the body from what holds its memory.
+    pub(crate) fn into_parts(self) -> (Bytes, Hold) {
+        (self.body, self.hold)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FrameError {
+    #[error("a request of {size} bytes was announced, at most {max} are allowed")]
+    Size { size: i64, max: u32 },
+    #[error("the connection ended {missing} bytes before the end of a request")]
+    Truncated { missing: usize },
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Reads requests one after another. Cancelling [`FrameReader::next`] loses nothing.
+#[derive(Debug)]
+pub(crate) struct FrameReader {
+    memory: RequestMemory,
+    size_max: u32,
+    /// Bytes of requests that came together with earlier ones.
+    rest: BytesMut,
+    partial: Option<Partial>,
+    /// Counts reads that brought something, so that a stall can be seen.
+    progress: u64,
+}
+
+#[derive(Debug)]
+struct Partial {
+    size: usize,
+    buffer: BytesMut,
+    hold: Hold,
+}
+
+impl FrameReader {
+    pub(crate) fn new(memory: RequestMemory, size_max: u32) -> Self {
+        Self { memory, size_max, rest: BytesMut::new(), partial: None, progress: 0 }
+    }
+
+    /// How many reads have brought something.
+    pub(crate) const fn progress(&self) -> u64 {
+        self.progress
+    }
+
+    /// Whether a request is half here.
+    pub(crate) fn is_mid_frame(&self) -> bool {
+        self.partial.is_some() || !self.rest.is_empty()
+    }
+
+    /// The next request; `None` when the peer ended the connection between two.
+    pub(crate) async fn next(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Frame>, FrameError> {
+        loop {
+            if let Some(partial) = &mut self.partial {
+                if partial.buffer.len() == partial.size {
+                    if !partial.is_paid() {
+                        // It came whole in one read.
+                        let permit = self.memory.small.acquire(partial.size).await;
+                        partial.hold.permit.merge(permit);
+                    }
+                    let partial = self.partial.take().expect("matched above");
+                    return Ok(Some(Frame { body: partial.buffer.freeze(), hold: partial.hold }));
+                }
+                let read = partial.read(&self.memory, stream).await?;
+                if read == 0 {
+                    return Err(FrameError::Truncated { missing: partial.size - partial.buffer.len() });
+                }
+                self.progress += 1;
+                continue;
+            }
+            if self.begin_frame()? {
+                continue;
+            }
+            let rest = &mut self.rest;
+            let read = std::future::poll_fn(|context| poll_scratch(stream, context, rest)).await?;
+            if read == 0 {
+                return match self.rest.len() {
+                    0 => Ok(None),
+                    _ => Err(FrameError::Truncated { missing: 4_usize.saturating_sub(self.rest.len()) }),
+                };
+            }
+            self.progress += 1;
+        }
+    }
+
+    /// Moves what is in `rest` of the next request into `partial`; false when not even its size is there.
+    fn begin_frame(&mut self) -> Result<bool, FrameError> {
+        let Some(size) = self.rest.first_chunk::<4>() else { return Ok(false) };
+        let size = i32::from_be_bytes(*size);
+        let Ok(size) = usize::try_from(size).map_err(drop).and_then(|bytes| match u32::try_from(bytes) {
+            Ok(checked) if checked <= self.size_max => Ok(bytes),
+            _ => Err(()),
+        }) else {
+            return Err(FrameError::Size { size: size.into(), max: self.size_max });
+        };
+        self.rest.advance(4);
+        let buffer = if self.rest.len() >= size {
+            self.rest.split_to(size)
+        } else {
+            let mut buffer = BytesMut::with_capacity(size.min(FRAME_BUFFER_BYTES));
+            buffer.extend_from_slice(&self.rest);
+            self.rest.clear();
+            buffer
+        };
+        if self.rest.is_empty() {
+            self.rest = BytesMut::new();
+        }
+        self.partial = Some(Partial { size, buffer, hold: Hold { permit: Permit::empty(), finisher: None } });
+        Ok(true)
+    }
+}
+
+impl Partial {
+    fn is_paid(&self) -> bool {
+        self.hold.finisher.is_some() || self.hold.permit.bytes() >= self.size
+    }
+
+    /// Reads more of the body straight into its buffer.
+    async fn read(
+        &mut self,
+        memory: &RequestMemory,
+        stream: &mut (impl AsyncRead + Unpin),
+    ) -> Result<usize, FrameError> {
+        let (have, missing) = (self.buffer.len(), self.size - self.buffer.len());
+        let paid = self.hold.permit.bytes();
+        let room = if self.hold.finisher.is_some() {
+            missing
+        } else if paid > have {
+            missing.min(paid - have)
+        } else {
+            let step = missing.min(FRAME_STEP_BYTES) + have.saturating_sub(paid);
+            self.take_memory(memory, step).await;
+            missing.min(FRAME_STEP_BYTES)
+        };
+        if self.buffer.capacity() == have {
+            let grown = self.size.min(have.saturating_mul(4).max(FRAME_STEP_BYTES));
+            let mut larger = BytesMut::with_capacity(grown);
+            larger.extend_from_slice(&self.buffer);
+            self.buffer = larger;
+        }
+        let room = room.min(self.buffer.capacity() - have);
+        Ok(stream.read_buf(&mut (&mut self.buffer).limit(room)).await?)
+    }
+
+    /// Takes `bytes` from the share; when it is used up, waits for them or for leave to finish without.
+    async fn take_memory(&mut self, memory: &RequestMemory, bytes: usize) {
+        if self.hold.finisher.is_some() {
+            return;
+        }
+        if let Some(permit) = memory.large.try_acquire(bytes) {
+            self.hold.permit.merge(permit);
+            return;
+        }
+        tokio::select! {
+            biased;
+            permit = memory.large.acquire(bytes) => self.hold.permit.merge(permit),
+            permit = Arc::clone(&memory.finisher).acquire_owned() => {
+                self.hold.finisher = Some(permit.expect("the semaphore is never closed"));
+            }
+        }
+    }
+}
+
+fn poll_scratch(
+    stream: &mut (impl AsyncRead + Unpin),
+    context: &mut Context<'_>,
+    rest: &mut BytesMut,
+) -> Poll<io::Result<usize>> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let mut buffer = ReadBuf::new(&mut scratch[..]);
+        ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
+        rest.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    })
+}
+
+#[cfg(test)]
+mod tests;

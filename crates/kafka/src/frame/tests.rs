@@ -1,0 +1,124 @@
+use std::time::Duration;
+
+use base::time::timeout;
+use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+use super::*;
+
+fn reader(bytes: usize) -> FrameReader {
+    FrameReader::new(RequestMemory::new(bytes), 100 << 20)
+}
+
+async fn send(stream: &mut DuplexStream, body: &[u8]) {
+    stream.write_all(&i32::try_from(body.len()).expect("small").to_be_bytes()).await.expect("open");
+    stream.write_all(body).await.expect("open");
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|index| u8::try_from(index % 251).expect("below 256")).collect()
+}
+
+#[tokio::test]
+async fn requests_of_all_sizes_come_as_they_were_sent() {
+    let (mut client, mut server) = duplex(50_000);
+    let sizes = [0, 1, 3, 100, SCRATCH_BYTES - 5, SCRATCH_BYTES - 4, SCRATCH_BYTES, 70_000, 3 << 20, 9 << 20, 7, 0];
+    let writing = base::task::spawn("test", async move {
+        for size in sizes {
+            send(&mut client, &pattern(size)).await;
+        }
+    });
+    let mut reader = reader(64 << 20);
+    for size in sizes {
+        let frame = reader.next(&mut server).await.expect("well-formed").expect("there");
+        assert!(frame.body == pattern(size), "{size}");
+    }
+    writing.await.expect("writes");
+    assert!(reader.next(&mut server).await.expect("ends well").is_none());
+    assert_eq!(reader.memory.used(), 0);
+}
+
+#[tokio::test]
+async fn requests_that_come_together_are_read_together() {
+    let (mut client, mut server) = duplex(1 << 16);
+    let mut bytes = Vec::new();
+    for size in [5_usize, 0, 9] {
+        bytes.extend(i32::try_from(size).expect("small").to_be_bytes());
+        bytes.extend(pattern(size));
+    }
+    bytes.extend([0, 0]);
+    client.write_all(&bytes).await.expect("open");
+    let mut reader = reader(1 << 20);
+    for size in [5, 0, 9] {
+        assert_eq!(reader.next(&mut server).await.expect("read").expect("there").body.len(), size);
+    }
+    assert!(reader.is_mid_frame());
+    client.write_all(&[0, 1, b'x']).await.expect("open");
+    assert_eq!(&reader.next(&mut server).await.expect("read").expect("there").body[..], b"x");
+    assert!(!reader.is_mid_frame() && reader.rest.capacity() == 0);
+}
+
+#[tokio::test]
+async fn sizes_that_are_not_allowed_end_it() {
+    for size in [-1_i32, i32::MIN, (100 << 20) + 1, i32::MAX] {
+        let (mut client, mut server) = duplex(64);
+        client.write_all(&size.to_be_bytes()).await.expect("open");
+        assert!(matches!(reader(1 << 20).next(&mut server).await, Err(FrameError::Size { .. })), "{size}");
+    }
+}
+
+#[tokio::test]
+async fn an_end_within_a_request_is_told_from_one_between() {
+    let (mut client, mut server) = duplex(64);
+    client.write_all(&[0, 0, 0, 9, 1]).await.expect("open");
+    drop(client);
+    let ended = reader(1 << 20).next(&mut server).await;
+    assert!(matches!(ended, Err(FrameError::Truncated { missing: 8 })));
+}
+
+#[tokio::test]
+async fn a_promise_of_a_hundred_megabytes_holds_what_was_sent() {
+    let (mut client, mut server) = duplex(1 << 20);
+    client.write_all(&(100_i32 << 20).to_be_bytes()).await.expect("open");
+    client.write_all(&pattern(200_000)).await.expect("open");
+    let mut reader = reader(64 << 20);
+    let waited = timeout(Duration::from_millis(200), reader.next(&mut server)).await;
+    assert!(waited.is_err() && reader.is_mid_frame());
+    assert!(reader.memory.used() <= 200_000 + 2 * FRAME_STEP_BYTES, "{}", reader.memory.used());
+    assert!(reader.partial.as_ref().is_some_and(|partial| partial.buffer.capacity() <= FRAME_BUFFER_BYTES));
+}
+
+#[tokio::test]
+async fn half_read_requests_do_not_block_each_other() {
+    // Room for one and a half of these three.
+    let memory = RequestMemory::new(2 * (3 << 20));
+    let mut tasks = Vec::new();
+    for _ in 0..3 {
+        let (mut client, mut server) = duplex(64 << 10);
+        tasks.push(base::task::spawn("test", async move { send(&mut client, &pattern(2 << 20)).await }));
+        let mut reader = FrameReader::new(memory.clone(), 100 << 20);
+        tasks.push(base::task::spawn("test", async move {
+            let frame = reader.next(&mut server).await.expect("read").expect("there");
+            assert_eq!(frame.body.len(), 2 << 20);
+        }));
+    }
+    for task in tasks {
+        timeout(Duration::from_secs(20), task).await.expect("all end").expect("none fails");
+    }
+    assert_eq!(memory.used(), 0);
+}
+
+#[tokio::test]
+async fn small_requests_pass_while_large_ones_hold_all_memory() {
+    let memory = RequestMemory::new(1 << 20);
+    let (mut stalled, mut stalled_end) = duplex(4 << 20);
+    stalled.write_all(&(50_i32 << 20).to_be_bytes()).await.expect("open");
+    stalled.write_all(&pattern(2 << 20)).await.expect("open");
+    let mut large = FrameReader::new(memory.clone(), 100 << 20);
+    assert!(timeout(Duration::from_millis(100), large.next(&mut stalled_end)).await.is_err());
+    assert!(memory.is_short());
+    let (mut client, mut server) = duplex(1 << 16);
+    send(&mut client, &pattern(1_000)).await;
+    let mut small = FrameReader::new(memory.clone(), 100 << 20);
+    let frame = timeout(Duration::from_secs(5), small.next(&mut server)).await.expect("is not held up");
+    assert_eq!(frame.expect("read").expect("there").body.len(), 1_000);
+}

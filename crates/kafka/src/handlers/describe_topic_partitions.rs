@@ -1,0 +1,117 @@
+//! DescribeTopicPartitions: topics page by page (KIP-966).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use broker::topics::{Topic, Topics};
+use kafka_protocol::messages::describe_topic_partitions_response::{
+    Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
+};
+use kafka_protocol::messages::{BrokerId, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
+
+use super::topic_partition::{TOPIC_OPERATIONS, topic_name, uuid};
+use crate::context::{Context, node_id};
+use crate::errors::{INVALID_REQUEST, INVALID_TOPIC_EXCEPTION, LEADER_NOT_AVAILABLE, NONE, UNKNOWN_TOPIC_OR_PARTITION};
+
+/// `max.request.partition.size.limit`
+const PARTITIONS_MAX: usize = 2_000;
+
+enum Found {
+    Topic(Arc<Topic>),
+    Missing(String),
+}
+
+impl Found {
+    fn name(&self) -> &str {
+        match self {
+            Self::Topic(topic) => &topic.name,
+            Self::Missing(name) => name,
+        }
+    }
+}
+
+pub(super) async fn handle(
+    context: &mut Context,
+    request: DescribeTopicPartitionsRequest,
+    _: i16,
+) -> DescribeTopicPartitionsResponse {
+    let names: BTreeSet<&str> = request.topics.iter().map(|topic| &**topic.name).collect();
+    let (from_topic, from_partition) = match &request.cursor {
+        Some(cursor) => (&**cursor.topic_name, cursor.partition_index),
+        None => ("", 0),
+    };
+    let stray = request.cursor.is_some() && !names.is_empty() && !names.contains(from_topic);
+    if stray || from_partition < 0 {
+        let topics = names.into_iter().map(|name| refused(name, INVALID_REQUEST));
+        return DescribeTopicPartitionsResponse::default().with_topics(topics.collect());
+    }
+    let topics = context.broker().topics();
+    let found: Vec<Found> = if names.is_empty() {
+        let mut all = topics.all();
+        all.sort_unstable_by(|left, right| left.name.cmp(&right.name));
+        all.into_iter().map(Found::Topic).collect()
+    } else {
+        let named = names.into_iter();
+        named.map(|name| topics.resolve(name).map_or_else(|| Found::Missing(name.to_owned()), Found::Topic)).collect()
+    };
+    let mut room = usize::try_from(request.response_partition_limit).unwrap_or(1).clamp(1, PARTITIONS_MAX);
+    let mut described = Vec::new();
+    let mut next = None;
+    for found in found.into_iter().filter(|found| found.name() >= from_topic) {
+        if room == 0 {
+            next = Some((found.name().to_owned(), 0));
+            break;
+        }
+        let topic = match found {
+            Found::Missing(name) => {
+                described.push(missing(&name));
+                continue;
+            }
+            Found::Topic(topic) => topic,
+        };
+        let first = if *topic.name == *from_topic { usize::try_from(from_partition).unwrap_or(0) } else { 0 };
+        let count = topic.partitions.len().saturating_sub(first);
+        described.push(describe(context, &topic, first, count.min(room)));
+        if count > room {
+            next = Some((topic.name.to_string(), first + room));
+            break;
+        }
+        room -= count;
+    }
+    let cursor = next.map(|(name, index)| {
+        let index = i32::try_from(index).expect("a topic has fewer than 2^31 partitions");
+        Cursor::default().with_topic_name(topic_name(&name)).with_partition_index(index)
+    });
+    DescribeTopicPartitionsResponse::default().with_topics(described).with_next_cursor(cursor)
+}
+
+fn describe(context: &Context, topic: &Arc<Topic>, first: usize, count: usize) -> DescribeTopicPartitionsResponseTopic {
+    let partitions = topic.partitions().skip(first).take(count).map(|partition| {
+        let leadership = context.broker().leadership(&partition);
+        let replicas: Vec<BrokerId> = leadership.replicas.iter().map(|node| node_id(*node).into()).collect();
+        DescribeTopicPartitionsResponsePartition::default()
+            .with_error_code(if leadership.leader.is_some() { NONE } else { LEADER_NOT_AVAILABLE })
+            .with_partition_index(partition.index())
+            .with_leader_id(leadership.leader.map_or(-1, node_id).into())
+            .with_leader_epoch(leadership.leader_epoch)
+            .with_isr_nodes(replicas.clone())
+            .with_replica_nodes(replicas)
+            // Never null: clients take them for granted.
+            .with_eligible_leader_replicas(Some(Vec::new()))
+            .with_last_known_elr(Some(Vec::new()))
+    });
+    DescribeTopicPartitionsResponseTopic::default()
+        .with_name(Some(topic_name(&topic.name)))
+        .with_topic_id(uuid(topic.id))
+        .with_partitions(partitions.collect())
+        .with_topic_authorized_operations(TOPIC_OPERATIONS)
+}
+
+fn missing(name: &str) -> DescribeTopicPartitionsResponseTopic {
+    let code = if Topics::check_name(name).is_err() { INVALID_TOPIC_EXCEPTION } else { UNKNOWN_TOPIC_OR_PARTITION };
+    refused(name, code).with_topic_authorized_operations(TOPIC_OPERATIONS)
+}
+
+fn refused(name: &str, code: i16) -> DescribeTopicPartitionsResponseTopic {
+    DescribeTopicPartitionsResponseTopic::default().with_name(Some(topic_name(name))).with_error_code(code)
+}

@@ -1,0 +1,352 @@
+//! Fetch: reads of many partitions, with and without a session, and the wait for data.
+//!
+//! A request becomes a list of [`Read`]s in the order in which they are to be read: that of the request, or that of
+//! the session. The broker reads those whose partition is known; the answers are merged in that order.
+
+mod payload;
+
+use base::time::Duration;
+use broker::fetch::{self as reading, FetchError, FetchedPartition, Isolation};
+use broker::topics::PartitionRef;
+use bytes::Bytes;
+
+use crate::context::{Context, node_id};
+use crate::errors::{
+    Code, FETCH_SESSION_ID_NOT_FOUND, FETCH_SESSION_TOPIC_ID_ERROR, INVALID_FETCH_SESSION_EPOCH, INVALID_REQUEST, NONE,
+    NOT_LEADER_OR_FOLLOWER, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION,
+};
+use crate::handlers::ServeError;
+use crate::handshake::RequestHeader;
+use crate::session::{Change, FINAL_EPOCH, INITIAL_EPOCH, Session, SessionHandle};
+use crate::wire::fetch::{FIRST_BY_ID, FetchPartition, FetchRequest};
+use crate::wire::fetch_response::{self as write, Aborted, PartitionHead};
+use crate::wire::produce::TopicKey;
+use crate::wire::response::{EncodeError, Response, ResponseBuilder};
+
+/// One partition to be read.
+struct Read {
+    key: TopicKey,
+    wish: FetchPartition,
+    place: Place,
+    /// Its turn in the session.
+    turn: u64,
+}
+
+enum Place {
+    Found(PartitionRef),
+    Refused(i16),
+}
+
+/// What one partition is told.
+struct Answer {
+    head: PartitionHead,
+    batches: Vec<reading::StoredBatch>,
+    bytes: u64,
+}
+
+/// What kind of request it is.
+enum Mode {
+    /// Everything is named and answered; a session may be made of it.
+    Full { open: bool },
+    /// Only changes are named and answered.
+    Incremental(SessionHandle),
+}
+
+pub(super) async fn handle(
+    context: &mut Context,
+    header: &RequestHeader,
+    body: &Bytes,
+) -> Result<Response, ServeError> {
+    let (version, flexible) = (header.version, header.api.is_flexible(header.version));
+    let request = FetchRequest::decode(body, header.body_at, version, flexible)?;
+    let mode = match mode(context, &request, version) {
+        Ok(mode) => mode,
+        Err(code) => return Ok(refused(header, code)?),
+    };
+    let mut reads = match &mode {
+        Mode::Full { .. } => named(context, &request),
+        Mode::Incremental(slot) => match changed(context, &request, slot) {
+            Ok(reads) => reads,
+            Err(code) => return Ok(refused(header, code)?),
+        },
+    };
+    let isolation = match request.isolation {
+        0 => Isolation::ReadUncommitted,
+        1 => Isolation::ReadCommitted,
+        _ => {
+            refuse_all(&mut reads, INVALID_REQUEST);
+            Isolation::ReadUncommitted
+        }
+    };
+    if request.replica_id >= 0 {
+        // Replicas of this broker do not read through this protocol.
+        refuse_all(&mut reads, NOT_LEADER_OR_FOLLOWER);
+    }
+    let mut answers = read(context, &request, &reads, isolation).await;
+    let memory = payload::reserve(&context.shared.responses, &mut answers).await;
+    payload::load(&mut answers).await;
+    let (session_id, told) = conclude(context, mode, version, &reads, &answers);
+    let mut builder = respond(context, header, session_id, &reads, answers, &told);
+    builder.hold(memory);
+    Ok(builder.finish()?)
+}
+
+/// Finds out what kind of request it is; a full one ends the session it names.
+fn mode(context: &mut Context, request: &FetchRequest, version: i16) -> Result<Mode, i16> {
+    if matches!(request.session_epoch, INITIAL_EPOCH | FINAL_EPOCH) {
+        if request.session_id != 0 {
+            context.shared.sessions.close(request.session_id);
+            context.session = None;
+        }
+        return Ok(Mode::Full { open: request.session_epoch == INITIAL_EPOCH });
+    }
+    let slot =
+        context.shared.sessions.find(request.session_id, context.session.as_ref()).ok_or(FETCH_SESSION_ID_NOT_FOUND)?;
+    {
+        let session = slot.lock();
+        if session.epoch() != request.session_epoch {
+            return Err(INVALID_FETCH_SESSION_EPOCH);
+        }
+        if session.by_id() != (version >= FIRST_BY_ID) {
+            return Err(FETCH_SESSION_TOPIC_ID_ERROR);
+        }
+    }
+    context.session = Some(SessionHandle::clone(&slot));
+    Ok(Mode::Incremental(slot))
+}
+
+/// The partitions that a full request names, in its order.
+fn named(context: &Context, request: &FetchRequest) -> Vec<Read> {
+    let mut reads = Vec::with_capacity(request.partitions.len());
+    let mut partitions = request.partitions.iter();
+    for topic in &request.topics {
+        for wish in partitions.by_ref().take(topic.partitions) {
+            let place = find(context, &topic.key, wish.index);
+            reads.push(Read { key: topic.key.clone(), wish: *wish, place, turn: 0 });
+        }
+    }
+    reads
+}
+
+fn find(context: &Context, key: &TopicKey, index: i32) -> Place {
+    let topics = context.broker().topics();
+    let (topic, unknown) = match key {
+        TopicKey::Name(name) => (topics.resolve(name.as_str()), UNKNOWN_TOPIC_OR_PARTITION),
+        TopicKey::Id(id) => (topics.resolve_id(*id), UNKNOWN_TOPIC_ID),
+    };
+    let Some(topic) = topic else { return Place::Refused(unknown) };
+    PartitionRef::new(&topic, index).map_or(Place::Refused(UNKNOWN_TOPIC_OR_PARTITION), Place::Found)
+}
+
+/// Takes the changes into the session; all its partitions in the order of their turns.
+fn changed(context: &Context, request: &FetchRequest, slot: &SessionHandle) -> Result<Vec<Read>, i16> {
+    let mut session = slot.lock();
+    // Another connection may have used the session since it was looked at.
+    if session.epoch() != request.session_epoch {
+        return Err(INVALID_FETCH_SESSION_EPOCH);
+    }
+    let mut partitions = request.partitions.iter();
+    for topic in &request.topics {
+        let key = if topic.partitions > 0 { topic.key.detached() } else { continue };
+        for wish in partitions.by_ref().take(topic.partitions) {
+            session.set(&key, *wish);
+        }
+    }
+    for topic in &request.forgotten {
+        for index in &topic.partitions {
+            session.forget(&topic.key, *index);
+        }
+    }
+    let size = session.len();
+    session.advance();
+    let mut reads = Vec::with_capacity(size);
+    for (turn, cached) in session.iter_mut() {
+        let place = match &cached.found {
+            Some(found) => Place::Found(found.clone()),
+            None => find(context, &cached.key, cached.wish.index),
+        };
+        if let Place::Found(found) = &place
+            && cached.found.is_none()
+        {
+            cached.found = Some(found.clone());
+        }
+        reads.push(Read { key: cached.key.clone(), wish: cached.wish, place, turn });
+    }
+    drop(session);
+    if size == 0 {
+        context.shared.sessions.close(slot.id);
+    } else if !context.shared.sessions.resize(slot, size) {
+        // No room for what it added: its reader starts over, with full requests.
+        return Err(FETCH_SESSION_ID_NOT_FOUND);
+    }
+    Ok(reads)
+}
+
+fn refuse_all(reads: &mut [Read], code: i16) {
+    for read in reads {
+        if matches!(read.place, Place::Found(_)) {
+            read.place = Place::Refused(code);
+        }
+    }
+}
+
+/// Reads what is known, waiting as the request says; one answer per read.
+async fn read(context: &Context, request: &FetchRequest, reads: &[Read], isolation: Isolation) -> Vec<Answer> {
+    let partitions: Vec<reading::FetchPartition> = reads
+        .iter()
+        .filter_map(|read| match &read.place {
+            Place::Found(partition) => Some(reading::FetchPartition {
+                partition: partition.clone(),
+                fetch_offset: read.wish.fetch_offset,
+                bytes_max: read.wish.max_bytes,
+                current_leader_epoch: read.wish.current_leader_epoch,
+                last_fetched_epoch: read.wish.last_fetched_epoch,
+            }),
+            Place::Refused(_) => None,
+        })
+        .collect();
+    let fetched = if partitions.is_empty() {
+        Vec::new()
+    } else {
+        let request = reading::FetchRequest {
+            partitions,
+            bytes_min: request.min_bytes,
+            bytes_max: request.max_bytes.min(context.broker().config().fetch_bytes_max),
+            wait_max: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+            isolation,
+        };
+        context.broker().fetch(request).await
+    };
+    let mut fetched = fetched.into_iter();
+    let aborted = match isolation {
+        Isolation::ReadUncommitted => Aborted::Null,
+        Isolation::ReadCommitted => Aborted::Empty,
+    };
+    reads
+        .iter()
+        .map(|read| match &read.place {
+            Place::Refused(code) => refused_answer(read.wish.index, *code, Aborted::Empty),
+            Place::Found(partition) => match fetched.next() {
+                Some(fetched) => answer(read, partition, fetched, aborted),
+                None => refused_answer(read.wish.index, NOT_LEADER_OR_FOLLOWER, aborted),
+            },
+        })
+        .collect()
+}
+
+fn refused_answer(index: i32, code: i16, aborted: Aborted) -> Answer {
+    Answer { head: PartitionHead::refused(index, code, aborted), batches: Vec::new(), bytes: 0 }
+}
+
+fn answer(read: &Read, partition: &PartitionRef, fetched: FetchedPartition, aborted: Aborted) -> Answer {
+    let Some(error) = fetched.error else {
+        let head = PartitionHead {
+            index: read.wish.index,
+            error: NONE,
+            high_watermark: fetched.high_watermark,
+            last_stable_offset: fetched.last_stable_offset,
+            log_start_offset: fetched.log_start_offset,
+            diverging_epoch: fetched.diverging_epoch.map(|end| (end.epoch, end.end_offset)),
+            current_leader: None,
+            aborted,
+        };
+        return Answer { head, batches: fetched.batches, bytes: fetched.bytes };
+    };
+    let code = match (&error, &read.key) {
+        // Whoever asked by id learns that the id is of the past.
+        (FetchError::UnknownTopicOrPartition, TopicKey::Id(_)) => UNKNOWN_TOPIC_ID,
+        _ => error.code(),
+    };
+    let mut answer = refused_answer(read.wish.index, code, aborted);
+    match error {
+        FetchError::NotLeader { leader: Some(leader) } => answer.head.current_leader = Some((node_id(leader), -1)),
+        FetchError::Storage(cause) => {
+            tracing::error!(topic = %partition.topic().name, partition = partition.index(), %cause, "records cannot be read");
+        }
+        FetchError::NotLeader { leader: None }
+        | FetchError::OffsetOutOfRange
+        | FetchError::UnknownTopicOrPartition
+        | FetchError::FencedLeaderEpoch
+        | FetchError::UnknownLeaderEpoch
+        | FetchError::Stopped => {}
+    }
+    answer
+}
+
+/// Brings the session up to what is about to be sent; its id, and which answers are sent.
+fn conclude(context: &mut Context, mode: Mode, version: i16, reads: &[Read], answers: &[Answer]) -> (i32, Vec<bool>) {
+    match mode {
+        Mode::Full { open: false } => (0, vec![true; answers.len()]),
+        Mode::Full { open: true } => {
+            let mut session = Session::new(version >= FIRST_BY_ID);
+            let mut last: Option<(&TopicKey, TopicKey)> = None;
+            for (read, answer) in reads.iter().zip(answers) {
+                let key = match &last {
+                    Some((asked, detached)) if *asked == &read.key => detached.clone(),
+                    _ => read.key.detached(),
+                };
+                let found = match &read.place {
+                    Place::Found(found) if answer.head.error == NONE => Some(found.clone()),
+                    Place::Found(_) | Place::Refused(_) => None,
+                };
+                session.set_answered(&key, read.wish, found, &answer.head);
+                last = Some((&read.key, key));
+            }
+            context.session = context.shared.sessions.create(session);
+            (context.session.as_ref().map_or(0, |slot| slot.id), vec![true; answers.len()])
+        }
+        Mode::Incremental(slot) => {
+            let mut session = slot.lock();
+            let told = reads
+                .iter()
+                .zip(answers)
+                .map(|(read, answer)| session.answer(read.turn, &answer.head, answer.bytes > 0) != Change::None)
+                .collect();
+            let id = if slot.is_closed() { 0 } else { slot.id };
+            (id, told)
+        }
+    }
+}
+
+/// Writes those answers that are told, grouped by topic as they follow each other.
+fn respond(
+    context: &Context,
+    header: &RequestHeader,
+    session_id: i32,
+    reads: &[Read],
+    answers: Vec<Answer>,
+    told: &[bool],
+) -> ResponseBuilder {
+    let mut told: Vec<(&Read, Answer)> =
+        reads.iter().zip(answers).zip(told).filter(|(_, told)| **told).map(|(pair, _)| pair).collect();
+    let (version, flexible) = (header.version, header.api.is_flexible(header.version));
+    let batches: usize = told.iter().map(|(_, answer)| answer.batches.len()).sum();
+    let mut builder = ResponseBuilder::new(header, 64 + 80 * told.len() + 16 * batches);
+    let same_topic = |left: &(&Read, Answer), right: &(&Read, Answer)| left.0.key == right.0.key;
+    let topics = told.chunk_by(same_topic).count();
+    let mut leads_elsewhere = false;
+    write::begin(&mut builder, version, flexible, NONE, session_id, topics);
+    for topic in told.chunk_by_mut(same_topic) {
+        write::begin_topic(&mut builder, flexible, &topic[0].0.key, topic.len());
+        for (_, answer) in topic {
+            leads_elsewhere |= answer.head.current_leader.is_some();
+            write::begin_partition(&mut builder, version, flexible, &answer.head, answer.bytes);
+            for batch in answer.batches.drain(..) {
+                payload::append(&mut builder, batch);
+            }
+            write::end_partition(&mut builder, flexible, &answer.head);
+        }
+        write::end_topic(&mut builder, flexible);
+    }
+    let endpoints = if leads_elsewhere { context.shared.endpoints() } else { &[] };
+    write::end(&mut builder, version, flexible, endpoints);
+    builder
+}
+
+fn refused(header: &RequestHeader, code: i16) -> Result<Response, EncodeError> {
+    let (version, flexible) = (header.version, header.api.is_flexible(header.version));
+    let mut builder = ResponseBuilder::new(header, 64);
+    write::begin(&mut builder, version, flexible, code, 0, 0);
+    write::end(&mut builder, version, flexible, &[]);
+    builder.finish()
+}

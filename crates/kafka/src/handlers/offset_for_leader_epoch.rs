@@ -1,0 +1,37 @@
+//! OffsetForLeaderEpoch: where an epoch ends, so that a reader notices what was truncated (KIP-320).
+
+use kafka_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderPartition;
+use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
+use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
+
+use crate::context::Context;
+use crate::errors::{Code, NONE, UNKNOWN_TOPIC_OR_PARTITION};
+
+pub(super) async fn handle(
+    context: &mut Context,
+    request: OffsetForLeaderEpochRequest,
+    _: i16,
+) -> OffsetForLeaderEpochResponse {
+    let topics = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|asked| end(context, &topic.topic, asked)).collect();
+        OffsetForLeaderTopicResult::default().with_topic(topic.topic).with_partitions(partitions)
+    });
+    OffsetForLeaderEpochResponse::default().with_topics(topics.collect())
+}
+
+fn end(context: &Context, topic: &str, asked: &OffsetForLeaderPartition) -> EpochEndOffset {
+    let answer = |code, epoch, end_offset| {
+        EpochEndOffset::default()
+            .with_error_code(code)
+            .with_partition(asked.partition)
+            .with_leader_epoch(epoch)
+            .with_end_offset(end_offset)
+    };
+    let Some(partition) = context.broker().topics().partition(topic, asked.partition) else {
+        return answer(UNKNOWN_TOPIC_OR_PARTITION, -1, -1);
+    };
+    match context.broker().offset_for_leader_epoch(&partition, asked.leader_epoch, asked.current_leader_epoch) {
+        Ok(end) => answer(NONE, end.epoch, end.end_offset),
+        Err(error) => answer(error.code(), -1, -1),
+    }
+}

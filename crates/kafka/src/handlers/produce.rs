@@ -1,0 +1,266 @@
+//! Produce: batches are submitted in the order of the request and answered when all of them are durable or refused.
+//!
+//! Submitting ends before anything is durable, so that several requests of a connection wait together; [`Produce`]
+//! is what waits.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, ready};
+
+use base::time::{Duration, Instant};
+use broker::produce::{PendingProduce, ProduceError, Produced};
+use broker::topics::{PartitionRef, Topic};
+use bytes::Bytes;
+use record::NodeId;
+
+use crate::context::{Context, Shared, node_id};
+use crate::errors::{
+    Code, INVALID_RECORD, INVALID_REQUIRED_ACKS, NONE, REQUEST_TIMED_OUT, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION,
+    UNSUPPORTED_COMPRESSION_TYPE,
+};
+use crate::frame::Hold;
+use crate::handshake::RequestHeader;
+use crate::wire::produce::{AnswerDetail, PartitionAnswer, ProduceRequest, ProduceTopic, TopicKey, write_response};
+use crate::wire::read::Malformed;
+use crate::wire::response::{EncodeError, Response, ResponseBuilder};
+
+/// The first version whose clients know zstd (KIP-110).
+const ZSTD_SINCE: i16 = 7;
+/// Where the low byte of a batch's attributes is, and its bits that say how the records are compressed.
+const ATTRIBUTES_AT: usize = 22;
+const COMPRESSION_BITS: u8 = 0b111;
+const ZSTD: u8 = 4;
+
+/// A batch that is so much smaller than its request is copied out of it, so that what stays of a request in memory
+/// never pins many times its size.
+const PINNED_FACTOR_MAX: usize = 16;
+
+/// A produce request that waits for its batches.
+pub(crate) struct Produce {
+    header: RequestHeader,
+    acks: i16,
+    topics: Vec<ProduceTopic>,
+    slots: Vec<Slot>,
+    /// The first slot that may still wait.
+    at: usize,
+    deadline: Instant,
+    /// Memory of the request; given back with the answer.
+    _hold: Hold,
+}
+
+struct Slot {
+    index: i32,
+    state: State,
+}
+
+enum State {
+    Done(PartitionAnswer),
+    Waiting { pending: PendingProduce, partition: PartitionRef },
+}
+
+/// Why a completed request gets no response, and the connection ends.
+#[derive(Debug)]
+pub(crate) enum Unanswerable {
+    /// The client wants no answer, and something failed: closing is the only way to tell it.
+    Failed {
+        code: i16,
+    },
+    Encode(EncodeError),
+}
+
+/// Reads the request and submits its batches. Waits only for room in the shards' queues.
+pub(crate) async fn submit(
+    context: &Context,
+    header: RequestHeader,
+    body: Bytes,
+    hold: Hold,
+    now: Instant,
+) -> Result<Produce, Malformed> {
+    let version = header.version;
+    let request = ProduceRequest::decode(&body, header.body_at, version, header.api.is_flexible(version))?;
+    let deadline = now + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let known_acks = matches!(request.acks, -1..=1);
+    let mut slots = Vec::with_capacity(request.partitions.len());
+    let mut partitions = request.partitions.into_iter();
+    for topic in &request.topics {
+        let found = if known_acks { find(context, &topic.key) } else { None };
+        for partition in partitions.by_ref().take(topic.partitions) {
+            let state = if known_acks {
+                let place = Place { key: &topic.key, topic: found.as_ref(), index: partition.index };
+                submit_batch(context, version, &body, place, partition.records).await
+            } else {
+                refuse(INVALID_REQUIRED_ACKS)
+            };
+            slots.push(Slot { index: partition.index, state });
+        }
+    }
+    Ok(Produce { header, acks: request.acks, topics: request.topics, slots, at: 0, deadline, _hold: hold })
+}
+
+fn find(context: &Context, key: &TopicKey) -> Option<Arc<Topic>> {
+    match key {
+        TopicKey::Name(name) => context.broker().topics().resolve(name.as_str()),
+        TopicKey::Id(id) => context.broker().topics().resolve_id(*id),
+    }
+}
+
+const fn refuse(code: i16) -> State {
+    State::Done(PartitionAnswer::refused(code))
+}
+
+/// Which partition a batch is for, and what is known of its topic.
+struct Place<'a> {
+    key: &'a TopicKey,
+    topic: Option<&'a Arc<Topic>>,
+    index: i32,
+}
+
+async fn submit_batch(
+    context: &Context,
+    version: i16,
+    body: &Bytes,
+    place: Place<'_>,
+    records: Option<Bytes>,
+) -> State {
+    let Some(topic) = place.topic else {
+        return refuse(match place.key {
+            TopicKey::Name(_) => UNKNOWN_TOPIC_OR_PARTITION,
+            TopicKey::Id(_) => UNKNOWN_TOPIC_ID,
+        });
+    };
+    let Some(partition) = PartitionRef::new(topic, place.index) else {
+        return refuse(UNKNOWN_TOPIC_OR_PARTITION);
+    };
+    let Some(records) = records else {
+        return refuse(INVALID_RECORD);
+    };
+    if version < ZSTD_SINCE && records.get(ATTRIBUTES_AT).is_some_and(|bits| bits & COMPRESSION_BITS == ZSTD) {
+        return refuse(UNSUPPORTED_COMPRESSION_TYPE);
+    }
+    let batch = if records.len().saturating_mul(PINNED_FACTOR_MAX) < body.len() {
+        Bytes::copy_from_slice(&records)
+    } else {
+        records
+    };
+    context.broker().ready_to_produce(&partition).await;
+    State::Waiting { pending: context.broker().produce(&partition, batch), partition }
+}
+
+impl Produce {
+    pub(crate) const fn version(&self) -> i16 {
+        self.header.version
+    }
+
+    pub(crate) const fn is_complete(&self) -> bool {
+        self.at == self.slots.len()
+    }
+
+    /// Ready when every batch is durable or refused. Only the first that waits is asked: all have to be done, and
+    /// its end wakes us to ask the next.
+    pub(crate) fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
+        while let Some(slot) = self.slots.get_mut(self.at) {
+            if let State::Waiting { pending, partition } = &mut slot.state {
+                let result = ready!(Pin::new(pending).poll(task));
+                slot.state = State::Done(answer(result, partition));
+            }
+            self.at += 1;
+        }
+        Poll::Ready(())
+    }
+
+    /// At its deadline a request stops waiting; its batches may still become durable.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        if now < self.deadline || self.is_complete() {
+            return;
+        }
+        // What is done already is told as it is, not as timed out.
+        let task = &mut TaskContext::from_waker(std::task::Waker::noop());
+        for slot in &mut self.slots {
+            if let State::Waiting { pending, partition } = &mut slot.state {
+                let ended = match Pin::new(pending).poll(task) {
+                    Poll::Ready(result) => answer(result, partition),
+                    Poll::Pending => PartitionAnswer::refused(REQUEST_TIMED_OUT),
+                };
+                slot.state = State::Done(ended);
+            }
+        }
+        self.at = self.slots.len();
+    }
+
+    /// The response of a complete request; none to a client that wants none.
+    pub(crate) fn answer(self, shared: &Shared) -> Result<Option<Response>, Unanswerable> {
+        debug_assert!(self.is_complete());
+        let answers = || {
+            self.slots.iter().filter_map(|slot| match &slot.state {
+                State::Done(answer) => Some((slot.index, answer)),
+                State::Waiting { .. } => None,
+            })
+        };
+        if self.acks == 0 {
+            return match answers().find(|(_, answer)| answer.error != NONE) {
+                Some((_, answer)) => Err(Unanswerable::Failed { code: answer.error }),
+                None => Ok(None),
+            };
+        }
+        let leads_elsewhere =
+            answers().any(|(_, answer)| answer.detail.as_ref().is_some_and(|detail| detail.current_leader.is_some()));
+        let endpoints = if leads_elsewhere { shared.endpoints() } else { &[] };
+        let version = self.header.version;
+        let mut builder = ResponseBuilder::new(&self.header, 64 + 64 * self.slots.len());
+        let flexible = self.header.api.is_flexible(version);
+        write_response(builder.head(), version, flexible, &self.topics, answers(), endpoints);
+        builder.finish().map(Some).map_err(Unanswerable::Encode)
+    }
+}
+
+fn answer(result: Result<Produced, ProduceError>, partition: &PartitionRef) -> PartitionAnswer {
+    match result {
+        Ok(produced) => PartitionAnswer {
+            error: NONE,
+            base_offset: produced.base_offset,
+            log_append_time_ms: produced.log_append_time.map_or(-1, |time| time.0),
+            log_start_offset: produced.log_start_offset,
+            detail: None,
+        },
+        Err(error) => refusal(error, partition),
+    }
+}
+
+fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
+    let mut answer = PartitionAnswer::refused(error.code());
+    let detail = match error {
+        ProduceError::NotLeader { leader: Some(leader) } => {
+            AnswerDetail { current_leader: Some(leader_hint(leader)), ..AnswerDetail::default() }
+        }
+        ProduceError::InvalidTimestamp { records } => AnswerDetail {
+            record_errors: records.into_iter().map(|record| (record.index, record.message)).collect(),
+            message: Some("One or more records have been rejected due to invalid timestamp".to_owned()),
+            current_leader: None,
+        },
+        error @ (ProduceError::InvalidBatch(_)
+        | ProduceError::ControlBatch
+        | ProduceError::TransactionsUnsupported
+        | ProduceError::MessageTooLarge { .. }
+        | ProduceError::TooManyProducers
+        | ProduceError::DiskFull) => {
+            tracing::debug!(topic = %partition.topic().name, partition = partition.index(), %error, "batch refused");
+            AnswerDetail { message: Some(error.to_string()), ..AnswerDetail::default() }
+        }
+        ProduceError::NotLeader { leader: None }
+        | ProduceError::UnknownTopicOrPartition
+        | ProduceError::OutOfOrderSequence { .. }
+        | ProduceError::InvalidProducerEpoch
+        | ProduceError::UnknownProducerId
+        | ProduceError::Busy
+        | ProduceError::UnknownFate
+        | ProduceError::Stopped => return answer,
+    };
+    answer.detail = Some(Box::new(detail));
+    answer
+}
+
+/// The leader with an epoch that no client takes for newer than what it knows.
+fn leader_hint(leader: NodeId) -> (i32, i32) {
+    (node_id(leader), -1)
+}
