@@ -100,6 +100,25 @@ impl<T> Sender<T> {
         Ok(())
     }
 
+    /// Puts `item` at the end whether there is room or not. For what is small and rare and must pass.
+    ///
+    /// # Errors
+    /// When the receiver is gone.
+    pub fn send_over(&self, item: T) -> Result<(), SendError<T>> {
+        let waker = {
+            let mut state = self.shared.state.lock();
+            if state.receiver_gone {
+                return Err(SendError::Closed(item));
+            }
+            state.items.push_back((item, 0));
+            state.receiver.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
     /// Puts `item` at the end as soon as there is room.
     ///
     /// # Errors

@@ -8,9 +8,10 @@ pub mod commit_log;
 pub mod data_dir;
 pub mod index_file;
 mod types;
+mod wire;
 
 pub use commit_log::{
-    AppendCompletion, Chunk, CommitLog, Damage, DiskState, Failure, LogState, OpenError, Options, Recovered, Refused, SegmentPin,
+    AppendCompletion, Chunk, CommitLog, Damage, DamagedEntry, DiskState, Failure, LogState, OpenError, Options, Recovered, Refused, SegmentPin,
     ShardLog, Stats,
 };
 pub use types::{Buffers, Entry, EntryKind, EntryMeta, LogId, Payload, Vote};

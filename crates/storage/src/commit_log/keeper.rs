@@ -1,0 +1,313 @@
+//! The keeper: everything about segment files that neither the writer nor a reader may wait for.
+//!
+//! It seals full segments, recycles or removes dead ones, makes the next one ready, fills zeros
+//! ahead of the writer at a bounded rate, watches the free space, and records the synced position
+//! when the log falls silent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use base::disk::{DIRECT_ALIGNMENT, File, OpenOptions};
+use base::queue::Sender;
+use base::time::{Duration, Instant};
+
+use super::footer::{self, FullRun};
+use super::position::{align_up, segment_name};
+use super::request::{Control, Done, Request};
+use super::runs::Slots;
+use super::segment::{Filling, Segment};
+use super::shared::Shared;
+use super::writer::{create_segment, is_full};
+use super::DiskState;
+
+/// How often the keeper looks around when nothing wakes it.
+const TICK: Duration = Duration::from_millis(100);
+
+/// One direct write of zeros.
+const FILL_BYTES: u32 = 1 << 20;
+
+/// Zeros are kept this far ahead of the writer.
+const FILL_AHEAD_BYTES: u32 = 64 << 20;
+
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+    queue: Sender<Request>,
+    /// For direct writes into the segment of that number.
+    fill_file: Option<(u32, Arc<dyn File>)>,
+    zeros: Vec<u8>,
+    last_tick: Instant,
+    payload_bytes_at_tick: u64,
+    /// The writer is so fast that zeros ahead of it would cost more than they save.
+    outrun: bool,
+}
+
+impl Keeper {
+    pub(crate) fn new(shared: Arc<Shared>, queue: Sender<Request>) -> Self {
+        Self {
+            shared,
+            queue,
+            fill_file: None,
+            zeros: Vec::new(),
+            last_tick: base::time::now(),
+            payload_bytes_at_tick: 0,
+            outrun: false,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        while !self.shared.stop.load(Ordering::Acquire) && !self.shared.has_failed() {
+            if self.last_tick.elapsed() >= TICK {
+                self.tick();
+            }
+            self.seal().await;
+            self.recycle().await;
+            self.prepare().await;
+            let pause = if self.fill().await { self.pace() } else { TICK };
+            // Either way round: woken or not, there is something to look at.
+            let _ = base::time::timeout(pause, self.shared.keeper_wake.notified()).await;
+        }
+    }
+
+    fn tick(&mut self) {
+        self.last_tick = base::time::now();
+        let payload_bytes = self.shared.counters.payload_bytes.load(Ordering::Relaxed);
+        let per_tick = self.shared.options.fill_bytes_per_second / 20;
+        self.outrun = payload_bytes - self.payload_bytes_at_tick > per_tick;
+        let silent = payload_bytes == self.payload_bytes_at_tick;
+        self.payload_bytes_at_tick = payload_bytes;
+        self.watch_space();
+        self.shared.balance_memory();
+        for shard in self.shared.all_shards() {
+            let committed = shard.lock().take_unsaved_committed();
+            if let Some(committed) = committed {
+                let control = Control::Committed(committed);
+                self.send(Request::Control { shard, control, done: Done::Nobody });
+            }
+        }
+        if silent && self.shared.recorded.load(Ordering::Relaxed) < self.shared.synced().pack() {
+            self.send(Request::Mark);
+        }
+    }
+
+    /// A full queue has frames that will say the same.
+    fn send(&self, request: Request) {
+        let _ = self.queue.try_send(request, 64);
+    }
+
+    fn watch_space(&self) {
+        let free = match self.shared.disk.free_bytes(&self.shared.dir) {
+            Ok(free) => free.available,
+            Err(error) => {
+                tracing::warn!(%error, "cannot tell the free space");
+                return;
+            }
+        };
+        let ready = !self.shared.ready.lock().is_empty();
+        let wanted = self.shared.options.reserve_bytes.max(if ready { 0 } else { self.shared.options.segment_bytes });
+        let full = free < wanted || self.shared.stalled.load(Ordering::Acquire);
+        let state = if full { DiskState::Full } else { DiskState::Writable };
+        let changed = self.shared.disk_state.send_if_modified(|before| std::mem::replace(before, state) != state);
+        match state {
+            DiskState::Full if changed => {
+                tracing::error!(free, wanted, dir = %self.shared.dir.display(), "the disk is nearly full: writes are refused until there is room");
+            }
+            DiskState::Writable if changed => tracing::info!(free, "there is room again: writes are taken"),
+            _ => {}
+        }
+    }
+
+    /// Writes the footers of segments that are full and durable.
+    async fn seal(&mut self) {
+        let synced = self.shared.synced();
+        let segments: Vec<_> = self.shared.segments.lock().values().cloned().collect();
+        for segment in segments {
+            let Some((data_end, life)) = segment.end() else { continue };
+            if segment.is_sealed() || synced < segment.position(data_end) {
+                continue;
+            }
+            if let Err(error) = self.seal_one(&segment, data_end, life).await {
+                self.shared.fail("seal", &segment.path, error);
+                return;
+            }
+        }
+    }
+
+    async fn seal_one(&self, segment: &Arc<Segment>, data_end: u32, life: u32) -> io::Result<()> {
+        let shards = self.shared.all_shards();
+        let mut runs = Vec::new();
+        for shard in &shards {
+            for (first, run) in shard.lock().runs.iter() {
+                if let (true, Slots::Memory(slots)) = (Arc::ptr_eq(&run.segment, segment), &run.slots) {
+                    let first = record::LogIndex(first);
+                    runs.push(FullRun { shard: shard.id, term: run.term, first, slots: slots.clone() });
+                }
+            }
+        }
+        let (at, bytes, footer) = footer::encode(segment.sequence, life, segment.capacity, data_end, &runs);
+        segment.file.write_at(u64::from(at), &[IoSlice::new(&bytes)]).await?;
+        segment.file.sync_data().await?;
+        self.shared.counters.bytes_written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        segment.set_sealed();
+        for shard in shards {
+            let of_shard = footer.runs.iter().filter(|run| run.shard == shard.id);
+            let first_slots: BTreeMap<u64, u32> = of_shard.map(|run| (run.first.0, run.first_slot)).collect();
+            shard.lock().runs.move_to_file(segment, footer.slots_at, &first_slots);
+        }
+        self.shared.liveness_changed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes dead segments out of the log, and uses or removes the files of those that nobody reads.
+    async fn recycle(&mut self) {
+        if self.shared.liveness_changed.swap(false, Ordering::AcqRel) {
+            self.retire();
+        }
+        let unread: Vec<_> = {
+            let mut retired = self.shared.retired.lock();
+            let (unread, read) = retired.drain(..).partition(|segment| Arc::strong_count(segment) == 1);
+            *retired = read;
+            unread
+        };
+        for segment in unread {
+            if let Err(error) = self.reuse(&segment).await {
+                self.shared.fail("recycle", &segment.path, error);
+                return;
+            }
+        }
+    }
+
+    fn retire(&self) {
+        let mut used = BTreeSet::new();
+        for shard in self.shared.all_shards() {
+            let mut inner = shard.lock();
+            inner.drop_dead_runs();
+            used.extend(inner.runs.iter().map(|(_, run)| run.segment.sequence));
+        }
+        // Votes and bounds stand in a later header, once that is durable.
+        let behind = self.shared.synced().sequence;
+        let mut segments = self.shared.segments.lock();
+        let dead: Vec<u32> = segments
+            .iter()
+            .filter(|(sequence, segment)| segment.is_sealed() && **sequence < behind && !used.contains(sequence))
+            .map(|(sequence, _)| *sequence)
+            .collect();
+        let mut retired = self.shared.retired.lock();
+        retired.extend(dead.iter().filter_map(|sequence| segments.remove(sequence)));
+    }
+
+    async fn reuse(&mut self, segment: &Segment) -> io::Result<()> {
+        assert!(segment.is_sealed(), "only a sealed segment is given up");
+        let shared = Arc::clone(&self.shared);
+        shared.blocks.forget(segment.sequence);
+        let _making = shared.making.lock().await;
+        let wanted = shared.ready.lock().len() < shared.options.ready_segments;
+        if !wanted || u64::from(segment.capacity) != shared.options.segment_bytes {
+            shared.disk.remove(&segment.path)?;
+            return shared.disk.sync_dir(&shared.dir);
+        }
+        let sequence = shared.next_sequence.load(Ordering::Relaxed);
+        let path = shared.dir.join(segment_name(sequence));
+        shared.disk.rename(&segment.path, &path)?;
+        shared.disk.sync_dir(&shared.dir)?;
+        shared.next_sequence.store(sequence + 1, Ordering::Relaxed);
+        let recycled = Segment::new(sequence, path, Arc::clone(&segment.file), segment.capacity, shared.options.salt, true);
+        *recycled.filling.lock().await = Filling { reserved_to: 0, filled_to: segment.capacity };
+        shared.ready.lock().push_back(Arc::new(recycled));
+        shared.counters.segments_recycled.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes the space of the next segment before the writer needs it.
+    async fn prepare(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let used = match self.active() {
+            Some(active) => active.filling.lock().await.reserved_to > active.capacity / 4,
+            None => false,
+        };
+        let _making = shared.making.lock().await;
+        if !used || shared.ready.lock().len() >= shared.options.ready_segments {
+            return;
+        }
+        let enough = shared.options.reserve_bytes + shared.options.segment_bytes;
+        if shared.disk.free_bytes(&shared.dir).is_ok_and(|free| free.available < enough) {
+            return;
+        }
+        let sequence = shared.next_sequence.load(Ordering::Relaxed);
+        match create_segment(&shared, sequence) {
+            Ok(segment) => {
+                shared.next_sequence.store(sequence + 1, Ordering::Relaxed);
+                shared.ready.lock().push_back(Arc::new(segment));
+            }
+            Err(error) if is_full(&error) => {}
+            Err(error) => shared.fail("make", &shared.dir.join(segment_name(sequence)), error),
+        }
+    }
+
+    /// Writes one piece of zeros ahead of the writer. Returns whether there was one to write.
+    async fn fill(&mut self) -> bool {
+        if self.shared.options.fill_bytes_per_second == 0 || self.outrun {
+            return false;
+        }
+        let ready = self.shared.ready.lock().front().cloned();
+        for segment in [self.active(), ready].into_iter().flatten() {
+            match self.fill_one(&segment).await {
+                Ok(0) => {}
+                Ok(bytes) => {
+                    self.shared.counters.bytes_written.fetch_add(u64::from(bytes), Ordering::Relaxed);
+                    self.shared.counters.bytes_filled.fetch_add(u64::from(bytes), Ordering::Relaxed);
+                    return true;
+                }
+                Err(error) => {
+                    self.shared.fail("fill", &segment.path, error);
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    async fn fill_one(&mut self, segment: &Segment) -> io::Result<u32> {
+        let alignment = u32::try_from(DIRECT_ALIGNMENT).expect("a page fits 32 bits");
+        let mut filling = segment.filling.lock().await;
+        let from = filling.filled_to.max(align_up(filling.reserved_to, alignment));
+        let to = filling.reserved_to.saturating_add(FILL_AHEAD_BYTES).min(segment.capacity) & !(alignment - 1);
+        if from >= to || segment.end().is_some() {
+            return Ok(0);
+        }
+        let bytes = (to - from).min(FILL_BYTES);
+        let file = match &self.fill_file {
+            Some((sequence, file)) if *sequence == segment.sequence => Arc::clone(file),
+            _ => {
+                let options = OpenOptions { direct: true, ..OpenOptions::read_write() };
+                let file = self.shared.disk.open(&segment.path, options)?;
+                self.fill_file = Some((segment.sequence, Arc::clone(&file)));
+                file
+            }
+        };
+        // The lock is held: the writer cannot come in between.
+        file.write_at(u64::from(from), &[IoSlice::new(self.aligned_zeros(bytes as usize))]).await?;
+        filling.filled_to = from + bytes;
+        Ok(bytes)
+    }
+
+    fn aligned_zeros(&mut self, bytes: usize) -> &[u8] {
+        if self.zeros.is_empty() {
+            self.zeros = vec![0; FILL_BYTES as usize + DIRECT_ALIGNMENT];
+        }
+        let start = self.zeros.as_ptr().align_offset(DIRECT_ALIGNMENT);
+        &self.zeros[start..start + bytes]
+    }
+
+    fn active(&self) -> Option<Arc<Segment>> {
+        let segments = self.shared.segments.lock();
+        segments.last_key_value().map(|(_, segment)| Arc::clone(segment))
+    }
+
+    /// The pause that keeps filling at its rate.
+    fn pace(&self) -> Duration {
+        let rate = self.shared.options.fill_bytes_per_second.max(1);
+        Duration::from_micros(u64::from(FILL_BYTES) * 1_000_000 / rate).min(TICK)
+    }
+}

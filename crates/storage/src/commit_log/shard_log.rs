@@ -1,0 +1,192 @@
+//! The log of one shard: appending, voting, truncating, purging.
+
+use std::io;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use base::queue::{SendError, Sender};
+use record::{LogIndex, ShardId};
+use tokio::sync::oneshot;
+
+use super::frame::PAYLOAD_BYTES_MAX;
+use super::request::{Control, Done, Request};
+use super::shard_state::{Inner, ShardState};
+use super::shared::Shared;
+use super::{AppendCompletion, DiskState, LogState, Refused};
+use crate::types::{Entry, LogId, Vote};
+
+/// The log of one shard. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ShardLog {
+    pub(super) shared: Arc<Shared>,
+    pub(super) state: Arc<ShardState>,
+    queue: Sender<Request>,
+}
+
+impl ShardLog {
+    pub(super) fn new(shared: Arc<Shared>, state: Arc<ShardState>, queue: Sender<Request>) -> Self {
+        Self { shared, state, queue }
+    }
+
+    #[must_use]
+    pub fn shard(&self) -> ShardId {
+        self.state.id
+    }
+
+    #[must_use]
+    pub fn log_state(&self) -> LogState {
+        self.state.lock().state
+    }
+
+    /// Adds entries, which MUST follow the last one without gap. They are readable at once. Of all
+    /// appends that one group commit makes durable, only the last one's `done` is called.
+    ///
+    /// # Errors
+    /// Nothing was taken then.
+    pub fn append(&self, entries: Vec<Entry>, done: AppendCompletion) -> Result<(), Refused> {
+        self.append_with(entries, Done::Latest(self.state.id, done))
+    }
+
+    /// As [`ShardLog::append`], but `done` is called for every append.
+    ///
+    /// # Errors
+    /// Nothing was taken then.
+    pub fn append_each(&self, entries: Vec<Entry>, done: AppendCompletion) -> Result<(), Refused> {
+        self.append_with(entries, Done::Each(done))
+    }
+
+    fn append_with(&self, entries: Vec<Entry>, done: Done) -> Result<(), Refused> {
+        let largest = entries.iter().map(|entry| entry.payload.len()).max().unwrap_or(0);
+        if largest > self.shared.options.entry_bytes_max() || largest > PAYLOAD_BYTES_MAX as usize {
+            return Err(Refused::TooLarge { bytes: largest });
+        }
+        let mut inner = self.state.lock();
+        check_order(&inner, &entries);
+        // Readable at once, and before the writer can report that it is written. Cloning the
+        // entries only counts references.
+        let taken = inner.generation();
+        let before = inner.state.last;
+        inner.add_recent(&entries, &self.shared.memory);
+        let request = Request::Append { shard: Arc::clone(&self.state), entries, taken, done };
+        let bytes = request.bytes();
+        match self.queue.try_send(request, bytes) {
+            Ok(()) => {
+                drop(inner);
+                self.shared.make_room(&self.state);
+                Ok(())
+            }
+            Err(error) => {
+                inner.take_back(before, &self.shared.memory);
+                Err(self.refused(&error))
+            }
+        }
+    }
+
+    fn refused(&self, error: &SendError<Request>) -> Refused {
+        match error {
+            SendError::Full(_) if *self.shared.disk_state.borrow() == DiskState::Full => Refused::DiskFull,
+            SendError::Full(_) => Refused::Busy,
+            SendError::Closed(_) if self.shared.has_failed() => Refused::Failed,
+            SendError::Closed(_) => Refused::Closed,
+        }
+    }
+
+    /// Returns when the vote and everything before it is durable.
+    ///
+    /// # Errors
+    /// When the log failed or is closed.
+    ///
+    /// # Panics
+    /// When the vote is older than the one before.
+    pub async fn save_vote(&self, vote: Vote) -> io::Result<()> {
+        let durable = {
+            let mut inner = self.state.lock();
+            assert!(inner.state.vote.is_none_or(|before| vote.may_follow(&before)), "a vote never goes back");
+            inner.vote(vote);
+            self.control(Control::Vote(vote))
+        };
+        self.wait(durable).await
+    }
+
+    /// Removes all entries behind `last`, for readers at once; returns when that is durable.
+    ///
+    /// # Errors
+    /// When the log failed or is closed.
+    ///
+    /// # Panics
+    /// When `last` is not in the log or is purged.
+    pub async fn truncate_after(&self, last: Option<LogId>) -> io::Result<()> {
+        let durable = {
+            let mut inner = self.state.lock();
+            assert!(last <= inner.state.last, "what is kept is in the log");
+            assert!(last >= inner.state.purged, "nothing purged is truncated");
+            inner.truncate_after(last, &self.shared.memory);
+            self.control(Control::Truncate(last))
+        };
+        self.wait(durable).await
+    }
+
+    /// Moves the purge mark. What it passed stays readable as long as [`ShardLog::keep`] names it
+    /// or its segment is needed otherwise. A mark behind the last entry starts the log anew there.
+    ///
+    /// # Errors
+    /// When the log failed or is closed.
+    ///
+    /// # Panics
+    /// When the mark goes back.
+    pub async fn purge(&self, through: LogId) -> io::Result<()> {
+        let durable = {
+            let mut inner = self.state.lock();
+            inner.purge(through, &self.shared.memory);
+            self.control(Control::Purge(through))
+        };
+        let result = self.wait(durable).await;
+        self.liveness_changed();
+        result
+    }
+
+    /// Remembers what is committed; it reaches the file within a tick, with nobody waiting for it.
+    pub fn save_committed(&self, committed: LogId) {
+        self.state.lock().set_committed(committed);
+    }
+
+    /// Says which purged ranges still hold live data. Until the first call all do.
+    pub fn keep(&self, live: Vec<RangeInclusive<LogIndex>>) {
+        let live = live.into_iter().map(|range| range.start().0..=range.end().0).collect();
+        self.state.lock().set_live(live);
+        self.liveness_changed();
+    }
+
+    fn liveness_changed(&self) {
+        self.shared.liveness_changed.store(true, Ordering::Release);
+        self.shared.keeper_wake.notify_one();
+    }
+
+    /// Queues a control frame; to be called with the shard locked, so that the order of the queue is
+    /// the order of what callers see.
+    fn control(&self, control: Control) -> Result<oneshot::Receiver<io::Result<()>>, SendError<Request>> {
+        let (sender, durable) = oneshot::channel();
+        let request = Request::Control { shard: Arc::clone(&self.state), control, done: Done::Control(sender) };
+        // Counted as nothing: votes and truncations pass a queue that is full of data.
+        self.queue.send_over(request).map(|()| durable)
+    }
+
+    async fn wait(&self, durable: Result<oneshot::Receiver<io::Result<()>>, SendError<Request>>) -> io::Result<()> {
+        let Ok(durable) = durable else { return Err(self.shared.failure_error()) };
+        match durable.await {
+            Ok(result) => result,
+            Err(_) => Err(self.shared.failure_error()),
+        }
+    }
+}
+
+fn check_order(inner: &Inner, entries: &[Entry]) {
+    let Some(first) = entries.first() else { return };
+    assert!(inner.next_index().is_none_or(|next| next == first.id.index.0), "entries follow the last one");
+    assert!(inner.state.last.is_none_or(|last| last.term <= first.id.term), "terms never go back");
+    for pair in entries.windows(2) {
+        assert!(pair[0].id.index.0 + 1 == pair[1].id.index.0, "entries are consecutive");
+        assert!(pair[0].id.term <= pair[1].id.term, "terms never go back");
+    }
+}

@@ -1,0 +1,498 @@
+//! The writer thread: one write for everything that is queued, of all shards, in order.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use base::disk::{Disk, OpenOptions};
+use base::queue::{Receiver, Sender};
+use base::time::Duration;
+use bytes::Bytes;
+use record::{ShardId, Term};
+
+use super::{LogState, Options};
+use super::footer::{Slot, footer_bytes};
+use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, frame_bytes};
+use super::group::{Effect, Group, PAGE_BYTES};
+use super::position::{align_up, segment_name};
+use super::request::{Control, Done, Request};
+use super::segment::Segment;
+use super::segment_header::SegmentHeader;
+use super::shard_state::ShardState;
+use super::shared::Shared;
+use super::sync::{Written, sync_and_complete};
+use crate::types::Entry;
+
+/// One write takes at most about this.
+pub(crate) const GROUP_BYTES_MAX: usize = 8 << 20;
+
+/// What may be written and not yet synced. Recovery relies on it: see `UNCERTAIN_BYTES_MAX` there.
+pub(crate) const UNSYNCED_BYTES_MAX: u64 = 24 << 20;
+
+/// A single request up to this is synced by the writer itself when nobody else has anything to do:
+/// that saves waking the sync thread.
+const INLINE_SYNC_BYTES_MAX: u32 = 64 << 10;
+
+/// The writer reserves this much at once before the filler.
+const RESERVE_STRIDE_BYTES: u32 = 1 << 20;
+
+/// How long to wait before looking for space again.
+const STALL: Duration = Duration::from_millis(100);
+
+/// Room that every segment keeps for the frames that close it and that open it again.
+pub(crate) const CLOSING_BYTES: u32 = 4 * FRAME_HEADER_BYTES;
+
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    queue: Receiver<Request>,
+    sync_queue: Sender<Written>,
+    in_flight: Arc<AtomicUsize>,
+    segment: Arc<Segment>,
+    group: Group,
+    /// The state of every shard at the group's end.
+    states: BTreeMap<ShardId, LogState>,
+    /// What the footer of the current segment will have to hold.
+    tails: BTreeMap<ShardId, (Term, u64)>,
+    runs: u32,
+    slots: u32,
+    /// Requests in the write before.
+    last_requests: usize,
+    reserved_to: u32,
+    /// Bytes written that no sync was asked for.
+    unsent_bytes: u64,
+}
+
+/// Where the writer goes on.
+pub(crate) struct Resume {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) at: u32,
+    pub(crate) states: BTreeMap<ShardId, LogState>,
+    pub(crate) runs: u32,
+    pub(crate) slots: u32,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        queue: Receiver<Request>,
+        sync_queue: Sender<Written>,
+        in_flight: Arc<AtomicUsize>,
+        resume: Resume,
+    ) -> Self {
+        let mut group = Group::default();
+        group.begin(resume.at);
+        Self {
+            shared,
+            queue,
+            sync_queue,
+            in_flight,
+            segment: resume.segment,
+            group,
+            states: resume.states,
+            tails: BTreeMap::new(),
+            runs: resume.runs,
+            slots: resume.slots,
+            last_requests: 0,
+            reserved_to: 0,
+            unsent_bytes: 0,
+        }
+    }
+
+    /// Runs until the log is closed or failed, or nobody can send any more.
+    pub(crate) async fn run(mut self) {
+        let mut requests = Vec::new();
+        while let Some(first) = self.queue.recv().await {
+            requests.push(first);
+            self.queue.drain(&mut requests, GROUP_BYTES_MAX);
+            if self.write_all(&mut requests).await.is_err() {
+                self.refuse_all(requests);
+                return;
+            }
+            if self.shared.closing.load(Ordering::Acquire) {
+                self.refuse_all(requests);
+                return;
+            }
+        }
+    }
+
+    /// Puts all requests into the file, in order.
+    async fn write_all(&mut self, requests: &mut Vec<Request>) -> Result<(), Stopped> {
+        let count = requests.len();
+        self.wait_for_syncs().await?;
+        let mut requests = requests.drain(..);
+        while let Some(request) = requests.next() {
+            let result = match request {
+                Request::Append { shard, entries, taken, done } => {
+                    let result = self.append(&shard, &entries, taken).await;
+                    self.group.dones.push(done);
+                    result
+                }
+                Request::Control { shard, control, done } => {
+                    let result = self.control(&shard, control).await;
+                    self.group.dones.push(done);
+                    result
+                }
+                Request::Mark => self.mark().await,
+                Request::Close(done) => {
+                    let result = self.close().await;
+                    done.send(result.as_ref().map_err(|_| self.shared.failure_error()).map(|()| ())).ok();
+                    result
+                }
+            };
+            if result.is_err() || self.shared.closing.load(Ordering::Acquire) {
+                for request in requests {
+                    request.into_done().call(Err(self.shared.failure_error()));
+                }
+                return result;
+            }
+        }
+        let alone = count == 1 && self.last_requests <= 1;
+        self.last_requests = count;
+        self.flush(alone).await
+    }
+
+    async fn append(&mut self, shard: &Arc<ShardState>, entries: &[Entry], taken: super::shard_state::Taken) -> Result<(), Stopped> {
+        let mut places = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let payload_bytes = u32::try_from(entry.payload.len()).expect("checked when it was taken");
+            if !self.fits(payload_bytes) || self.group.len as usize >= GROUP_BYTES_MAX {
+                let entries = std::mem::take(&mut places);
+                self.group.effects.push(Effect::Entries { shard: Arc::clone(shard), entries, taken });
+                self.make_room(payload_bytes).await?;
+            }
+            let offset = self.group.end();
+            self.frame(FrameKind::Entry(entry.kind), shard.id, entry.id, entry.payload.buffers());
+            places.push((entry.id, Slot::new(offset, payload_bytes, entry.kind)));
+            self.group.entries += 1;
+            self.group.payload_bytes += u64::from(payload_bytes);
+            self.slots += 1;
+            let tail = self.tails.insert(shard.id, (entry.id.term, entry.id.index.0 + 1));
+            if tail != Some((entry.id.term, entry.id.index.0)) {
+                self.runs += 1;
+            }
+            self.states.entry(shard.id).or_default().last = Some(entry.id);
+        }
+        self.group.appends += 1;
+        self.group.effects.push(Effect::Entries { shard: Arc::clone(shard), entries: places, taken });
+        Ok(())
+    }
+
+    async fn control(&mut self, shard: &Arc<ShardState>, control: Control) -> Result<(), Stopped> {
+        self.make_room(16).await?;
+        let zero = FrameHeader::bare(FrameKind::Mark, 0, self.shared.synced()).id;
+        let state = self.states.entry(shard.id).or_default();
+        match control {
+            Control::Vote(vote) => {
+                assert!(state.vote.is_none_or(|before| vote.may_follow(&before)), "a vote never goes back");
+                state.vote = Some(vote);
+                let mut payload = Vec::with_capacity(16);
+                payload.extend_from_slice(&vote.node_id.0.to_le_bytes());
+                payload.extend_from_slice(&u64::from(vote.committed).to_le_bytes());
+                let id = crate::types::LogId { term: vote.term, ..zero };
+                self.frame(FrameKind::Vote, shard.id, id, &[Bytes::from(payload)]);
+            }
+            Control::Truncate(last) => {
+                state.last = last;
+                state.committed = state.committed.min(last);
+                self.tails.remove(&shard.id);
+                let from = last.map_or(0, |last| last.index.0 + 1);
+                let kind = if last.is_some() { FrameKind::Truncate } else { FrameKind::Clear };
+                self.frame(kind, shard.id, last.unwrap_or(zero), &[]);
+                self.group.effects.push(Effect::Truncate { shard: Arc::clone(shard), from });
+            }
+            Control::Purge(through) => {
+                state.purged = state.purged.max(Some(through));
+                if state.last.is_none_or(|last| last.index < through.index) {
+                    state.last = Some(through);
+                }
+                self.frame(FrameKind::Purge, shard.id, through, &[]);
+            }
+            Control::Committed(committed) => {
+                state.committed = Some(committed).filter(|committed| Some(*committed) <= state.last);
+                self.frame(FrameKind::Committed, shard.id, committed, &[]);
+            }
+        }
+        Ok(())
+    }
+
+    async fn mark(&mut self) -> Result<(), Stopped> {
+        if self.shared.recorded.load(Ordering::Relaxed) < self.shared.synced().pack() {
+            self.make_room(0).await?;
+            self.bare_frame(FrameKind::Mark);
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable, and then says so in the log.
+    async fn close(&mut self) -> Result<(), Stopped> {
+        self.flush(false).await?;
+        self.wait_until(|shared, in_flight| in_flight == 0 || shared.has_failed()).await?;
+        self.make_room(0).await?;
+        self.bare_frame(FrameKind::Mark);
+        self.write_group().await?;
+        let mut last = vec![self.take_written()];
+        sync_and_complete(&self.shared, &mut last).await;
+        self.shared.closing.store(true, Ordering::Release);
+        self.shared.keeper_wake.notify_one();
+        if self.shared.has_failed() { Err(Stopped) } else { Ok(()) }
+    }
+
+    fn frame(&mut self, kind: FrameKind, shard: ShardId, id: crate::types::LogId, payload: &[Bytes]) {
+        let synced = self.shared.synced();
+        self.shared.recorded.store(synced.pack(), Ordering::Relaxed);
+        let payload_bytes = payload.iter().map(Bytes::len).sum::<usize>();
+        let payload_bytes = u32::try_from(payload_bytes).expect("a payload fits its slot");
+        let header = FrameHeader { shard, id, payload_bytes, ..FrameHeader::bare(kind, self.shared.life, synced) };
+        self.group.frame(self.segment.sequence, self.segment.salt, header, payload);
+    }
+
+    fn bare_frame(&mut self, kind: FrameKind) {
+        let bare = FrameHeader::bare(kind, self.shared.life, self.shared.synced());
+        self.frame(kind, bare.shard, bare.id, &[]);
+    }
+
+    /// Whether a frame fits the segment, with all that must still follow it.
+    fn fits(&self, payload_bytes: u32) -> bool {
+        let end = self.group.end() + frame_bytes(payload_bytes) + CLOSING_BYTES;
+        let footer = footer_bytes(self.runs + 1, self.slots + 1);
+        u64::from(align_up(end, PAGE_BYTES)) + u64::from(footer) <= u64::from(self.segment.capacity)
+    }
+
+    /// Makes sure that a frame can be added: writes a group that is large enough, and goes to the
+    /// next segment when this one is full.
+    async fn make_room(&mut self, payload_bytes: u32) -> Result<(), Stopped> {
+        if self.fits(payload_bytes) {
+            if self.group.len as usize >= GROUP_BYTES_MAX {
+                self.flush(false).await?;
+                self.wait_for_syncs().await?;
+            }
+            return Ok(());
+        }
+        self.bare_frame(FrameKind::End);
+        let end = self.group.end();
+        self.group.dones.push(Done::Nobody);
+        self.write_group().await?;
+        self.segment.set_end(end, self.shared.life);
+        self.send_to_sync().await?;
+        self.wait_for_syncs().await?;
+        self.next_segment().await?;
+        assert!(self.fits(payload_bytes), "an entry that was taken fits an empty segment");
+        Ok(())
+    }
+
+    async fn next_segment(&mut self) -> Result<(), Stopped> {
+        let segment = self.take_segment().await?;
+        assert!(segment.sequence > self.segment.sequence, "segments are written in order");
+        // A block of the file's former life may still be cached under no name; under this one none is.
+        self.shared.blocks.forget(segment.sequence);
+        self.segment = segment;
+        self.shared.segments.lock().insert(self.segment.sequence, Arc::clone(&self.segment));
+        self.tails.clear();
+        (self.runs, self.slots, self.reserved_to) = (0, 0, 0);
+        let header = SegmentHeader {
+            sequence: self.segment.sequence,
+            life: self.shared.life,
+            capacity: self.segment.capacity,
+            synced: self.shared.synced(),
+            salt: self.segment.salt,
+            shards: self.states.iter().map(|(shard, state)| (*shard, *state)).collect(),
+        };
+        self.group.begin(0);
+        self.group.stage(&header.encode());
+        self.shared.keeper_wake.notify_one();
+        Ok(())
+    }
+
+    /// A ready segment, or else one whose space is taken now; waits while there is none.
+    async fn take_segment(&mut self) -> Result<Arc<Segment>, Stopped> {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            // The keeper may be making one this moment, and numbers are taken in order.
+            let making = shared.making.lock().await;
+            if let Some(segment) = shared.ready.lock().pop_front() {
+                shared.stalled.store(false, Ordering::Release);
+                return Ok(segment);
+            }
+            let sequence = shared.next_sequence.load(Ordering::Relaxed);
+            match create_segment(&shared, sequence) {
+                Ok(segment) => {
+                    shared.next_sequence.store(sequence + 1, Ordering::Relaxed);
+                    shared.stalled.store(false, Ordering::Release);
+                    return Ok(Arc::new(segment));
+                }
+                Err(error) if is_full(&error) => {
+                    drop(making);
+                    if !shared.stalled.swap(true, Ordering::Release) {
+                        tracing::error!(dir = %shared.dir.display(), "no space for a segment of the commit log; writes wait until there is");
+                    }
+                    shared.keeper_wake.notify_one();
+                    if shared.stop.load(Ordering::Acquire) {
+                        return Err(self.fail("make", &shared.dir.join(segment_name(sequence)), error));
+                    }
+                    base::time::sleep(STALL).await;
+                }
+                Err(error) => return Err(self.fail("make", &shared.dir.join(segment_name(sequence)), error)),
+            }
+        }
+    }
+
+    /// Writes the group and has it synced, here when it is `alone`, else by the sync thread.
+    async fn flush(&mut self, alone: bool) -> Result<(), Stopped> {
+        if self.group.is_empty() && self.group.dones.is_empty() {
+            return Ok(());
+        }
+        self.write_group().await?;
+        if self.group.dones.iter().all(|done| matches!(done, Done::Nobody)) {
+            // Nobody waits: the next sync covers it.
+            self.group.dones.clear();
+            self.group.begin(self.group.end());
+            return Ok(());
+        }
+        let idle = self.in_flight.load(Ordering::Acquire) == 0 && self.queue.is_empty();
+        if alone && idle && self.group.len <= INLINE_SYNC_BYTES_MAX {
+            let mut written = vec![self.take_written()];
+            sync_and_complete(&self.shared, &mut written).await;
+            return if self.shared.has_failed() { Err(Stopped) } else { Ok(()) };
+        }
+        self.send_to_sync().await
+    }
+
+    async fn send_to_sync(&mut self) -> Result<(), Stopped> {
+        let written = self.take_written();
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        if let Err(error) = self.sync_queue.send(written, 1).await {
+            let (base::queue::SendError::Full(written) | base::queue::SendError::Closed(written)) = error;
+            written.dones.into_iter().for_each(|done| done.call(Err(self.shared.failure_error())));
+            return Err(Stopped);
+        }
+        Ok(())
+    }
+
+    fn take_written(&mut self) -> Written {
+        let written = Written {
+            segment: Arc::clone(&self.segment),
+            end: self.segment.position(self.group.end()),
+            bytes: std::mem::take(&mut self.unsent_bytes),
+            dones: std::mem::take(&mut self.group.dones),
+        };
+        self.group.begin(self.group.end());
+        written
+    }
+
+    /// Hands the group's bytes to the file and tells readers where its entries are.
+    async fn write_group(&mut self) -> Result<(), Stopped> {
+        if self.shared.has_failed() {
+            return Err(Stopped);
+        }
+        let padded_end = self.group.padded_end();
+        assert!(padded_end <= self.segment.capacity, "a write stays within its segment");
+        self.reserve(padded_end).await;
+        let slices = self.group.slices();
+        let result = self.segment.file.write_at(u64::from(self.group.start), &slices).await;
+        drop(slices);
+        self.group.clear_pieces();
+        if let Err(error) = result {
+            let path = self.segment.path.clone();
+            return Err(self.fail("write", &path, error));
+        }
+        let counters = &self.shared.counters;
+        let bytes = u64::from(padded_end - self.group.start);
+        counters.bytes_written.fetch_add(bytes, Ordering::Relaxed);
+        counters.writes.fetch_add(1, Ordering::Relaxed);
+        counters.entries.fetch_add(self.group.entries, Ordering::Relaxed);
+        counters.payload_bytes.fetch_add(self.group.payload_bytes, Ordering::Relaxed);
+        (self.group.entries, self.group.payload_bytes) = (0, 0);
+        self.unsent_bytes += bytes;
+        self.shared.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+        for effect in self.group.effects.drain(..) {
+            match effect {
+                Effect::Entries { shard, entries, taken } => {
+                    shard.written(&self.segment, &entries, taken);
+                    self.shared.make_room(&shard);
+                }
+                Effect::Truncate { shard, from } => shard.lock().runs.truncate_from(from),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the file up to `end` away from the filler.
+    async fn reserve(&mut self, end: u32) {
+        if end <= self.reserved_to {
+            return;
+        }
+        let mut filling = self.segment.filling.lock().await;
+        let reserved_to = end.saturating_add(RESERVE_STRIDE_BYTES).min(self.segment.capacity);
+        filling.reserved_to = filling.reserved_to.max(reserved_to);
+        self.reserved_to = filling.reserved_to;
+    }
+
+    /// Waits until what is written and not synced is within its bound.
+    async fn wait_for_syncs(&mut self) -> Result<(), Stopped> {
+        let unsent = self.unsent_bytes;
+        self.wait_until(|shared, in_flight| {
+            let written = shared.written_bytes.load(Ordering::Relaxed) - unsent;
+            in_flight == 0 || written - shared.synced_bytes.load(Ordering::Acquire) <= UNSYNCED_BYTES_MAX - GROUP_BYTES_MAX as u64
+        })
+        .await
+    }
+
+    async fn wait_until(&mut self, enough: impl Fn(&Shared, usize) -> bool + Send) -> Result<(), Stopped> {
+        loop {
+            if self.shared.has_failed() {
+                return Err(Stopped);
+            }
+            let progress = self.shared.sync_progress.notified();
+            let mut progress = std::pin::pin!(progress);
+            progress.as_mut().enable();
+            if enough(&self.shared, self.in_flight.load(Ordering::Acquire)) {
+                return Ok(());
+            }
+            progress.await;
+        }
+    }
+
+    fn fail(&mut self, operation: &'static str, path: &Path, error: io::Error) -> Stopped {
+        self.shared.fail(operation, path, error);
+        Stopped
+    }
+
+    /// Tells everyone who still waits that the log is gone.
+    fn refuse_all(mut self, requests: Vec<Request>) {
+        let mut rest = requests;
+        self.queue.drain(&mut rest, usize::MAX);
+        let dones = std::mem::take(&mut self.group.dones).into_iter();
+        for done in dones.chain(rest.into_iter().map(Request::into_done)) {
+            done.call(Err(self.shared.failure_error()));
+        }
+    }
+}
+
+/// The log failed or was closed; why stands in its failure.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stopped;
+
+/// Makes a segment file with its space taken and its name durable. On failure no file is left.
+pub(crate) fn create_segment(shared: &Shared, sequence: u32) -> io::Result<Segment> {
+    make_segment(&*shared.disk, &shared.dir, &shared.options, sequence)
+}
+
+pub(crate) fn make_segment(disk: &dyn Disk, dir: &Path, options: &Options, sequence: u32) -> io::Result<Segment> {
+    let path = dir.join(segment_name(sequence));
+    let capacity = u32::try_from(options.segment_bytes).expect("bounded by the options");
+    let file = disk.open(&path, OpenOptions::replace())?;
+    let made = file.allocate(0, u64::from(capacity)).and_then(|()| disk.sync_dir(dir));
+    if let Err(error) = made {
+        drop(file);
+        // The space matters more than a second error.
+        let _ = disk.remove(&path);
+        return Err(error);
+    }
+    Ok(Segment::new(sequence, path, file, capacity, options.salt, true))
+}
+
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
