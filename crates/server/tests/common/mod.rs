@@ -1,0 +1,130 @@
+//! The binary under test: commands that end, and a broker that runs until it is told to stop.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+/// What a command that ended said.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// The binary, with nothing of the environment that could configure it.
+pub fn rosettamq(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rosettamq"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ROSETTAMQ_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments);
+    command
+}
+
+pub fn run(arguments: &[&str]) -> Ended {
+    rosettamq(arguments).stdin(Stdio::null()).output().unwrap().into()
+}
+
+/// A broker on a free port.
+#[derive(Debug)]
+pub struct Broker {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+    pub address: String,
+}
+
+impl Broker {
+    /// Starts with `data_dir` and returns when the broker says that it is ready.
+    pub fn start(data_dir: &Path, flags: &[&str]) -> Self {
+        let mut command = rosettamq(flags);
+        command.arg("--data-dir").arg(data_dir);
+        command.args(["--kafka-listeners", "127.0.0.1:0", "--segment-bytes", "4MiB", "--shards", "2"]);
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let (mut address, mut log) = (String::new(), String::new());
+        loop {
+            let mut line = String::new();
+            assert!(stderr.read_line(&mut line).unwrap() > 0, "the broker ended: {log}");
+            log.push_str(&line);
+            if let Some((_, rest)) = line.split_once(" address=") {
+                address = rest.split_whitespace().next().unwrap().to_owned();
+            }
+            if line.contains(" ready") {
+                break;
+            }
+        }
+        assert!(!address.is_empty(), "no address in {log}");
+        Self { child, stderr, address }
+    }
+
+    /// A client command on this broker.
+    pub fn client(&self, arguments: &[&str], input: &str) -> Ended {
+        let mut command = rosettamq(arguments);
+        command.args(["--bootstrap", &self.address]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                // A command that needs no input may end before it is all written.
+                let _ = stdin.write_all(input.as_bytes());
+            });
+            child.wait_with_output().unwrap().into()
+        })
+    }
+
+    /// Like [`Self::client`], for a command that must succeed; returns its standard output.
+    pub fn ok(&self, arguments: &[&str], input: &str) -> String {
+        let ended = self.client(arguments, input);
+        assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.stderr);
+        ended.stdout
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Reads the log up to a line with `text`.
+    pub fn until(mut self, text: &str) -> Self {
+        let mut log = String::new();
+        while !log.contains(text) {
+            assert!(self.stderr.read_line(&mut log).unwrap() > 0, "the broker ended: {log}");
+        }
+        self
+    }
+
+    /// Waits for the end, and returns its code and the rest of the log.
+    pub fn wait(mut self) -> (Option<i32>, String) {
+        let mut log = String::new();
+        while self.stderr.read_line(&mut log).unwrap() > 0 {}
+        (self.child.wait().unwrap().code(), log)
+    }
+
+    pub fn stop(self) -> String {
+        self.signal(rustix::process::Signal::TERM);
+        let (code, log) = self.wait();
+        assert_eq!(code, Some(0), "{log}");
+        log
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
