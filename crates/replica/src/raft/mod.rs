@@ -219,6 +219,9 @@ fn settings(config: &Config) -> Result<openraft::Config, String> {
         purge_batch_size: 1,
         api_channel_size: Some(API_QUEUE_LENGTH),
         enable_pre_vote: Some(true),
+        // Entries reach others before they are durable here: a leader that starts again may have
+        // lost some that they hold, and must not give their places to others in the same term.
+        enable_leader_restore: Some(false),
         ..openraft::Config::default()
     };
     settings.validate().map_err(|error| error.to_string())

@@ -1,0 +1,221 @@
+//! One replica on real files: what is appended is read back the same, whatever lay between.
+
+mod support;
+
+use base::Env;
+use base::time::Duration;
+use bytes::Bytes;
+use record::{LeaderEpoch, StreamId, StreamOffset, TimestampMs};
+use replica::{FetchError, ProposeError, Waiter};
+use shard::commands::DeleteStreams;
+use shard::{Command, Outcome};
+use smallvec::smallvec;
+use support::{Batch, Node, batch, config, options, text};
+
+/// Appends `count` batches of `bytes` bytes to streams 1..=3 in turn; gives what each stream has.
+async fn fill(node: &Node, name: &str, count: usize, bytes: usize) -> Vec<(u64, i64, Batch)> {
+    let mut appended = Vec::new();
+    for number in 0..count {
+        let stream = 1 + number as u64 % 3;
+        let batch = batch(&format!("{name}-{number}"), 1 + number % 4, bytes, 1_000 + number as i64);
+        let result = node.append(stream, &batch).await.expect("appended");
+        assert!(!result.duplicate);
+        appended.push((stream, result.base_offset.0, batch));
+    }
+    appended
+}
+
+async fn check(node: &Node, appended: &[(u64, i64, Batch)], bytes_max: usize) {
+    for stream in 1..=3 {
+        let expected: Vec<(i64, Bytes)> = appended
+            .iter()
+            .filter(|(of, ..)| *of == stream)
+            .map(|(_, offset, batch)| (*offset, batch.bytes.clone()))
+            .collect();
+        let read = node.read_all(stream, bytes_max).await;
+        assert_eq!(read.len(), expected.len(), "stream {stream}");
+        for ((offset, bytes), (expected_offset, expected_bytes)) in read.iter().zip(&expected) {
+            assert_eq!(offset, expected_offset);
+            assert!(bytes == expected_bytes, "stream {stream} offset {offset}: {} is not {}", text(bytes), text(expected_bytes));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_appended_is_read_back_from_memory_files_and_sealed_indexes() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = Env::real();
+    let mut settings = config();
+    settings.seal_batches = 100;
+    let node = Node::start(&env, dir.path(), options(), settings.clone()).await;
+    node.create_streams(3).await;
+    let mut appended = fill(&node, "small", 250, 300).await;
+    appended.extend(fill(&node, "large", 40, 200_000).await);
+    for bytes_max in [1, 1_000, 1 << 20] {
+        check(&node, &appended, bytes_max).await;
+    }
+    node.replica.checkpoint().await;
+    appended.extend(fill(&node, "behind", 20, 500).await);
+    node.stop().await;
+    let node = Node::start(&env, dir.path(), options(), settings).await;
+    check(&node, &appended, 1 << 20).await;
+    appended.extend(fill(&node, "again", 150, 400).await);
+    check(&node, &appended, 10_000).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_large_batch_travels_in_parts_and_is_one_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = Env::real();
+    let node = Node::start(&env, dir.path(), options(), config()).await;
+    node.create_streams(3).await;
+    let mut appended = fill(&node, "first", 3, 100).await;
+    let large = batch("large", 3, 3_500_000, 5_000);
+    let result = node.append(1, &large).await.unwrap();
+    appended.push((1, result.base_offset.0, large));
+    appended.extend(fill(&node, "last", 3, 100).await);
+    check(&node, &appended, 1 << 20).await;
+    node.stop().await;
+    let node = Node::start(&env, dir.path(), options(), config()).await;
+    check(&node, &appended, 1 << 20).await;
+    assert_eq!(node.replica.state().uploads(), 0);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn batches_above_one_segment_are_refused_by_size_or_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(&Env::real(), dir.path(), options(), config()).await;
+    node.create_streams(1).await;
+    let large = batch("huge", 1, 10_000_000, 5_000);
+    node.append(1, &large).await.unwrap();
+    let read = node.read_all(1, 1).await;
+    assert!(read[0].1 == large.bytes);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn epochs_rise_with_every_start_and_end_where_the_next_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = Env::real();
+    let mut ends = Vec::new();
+    for life in 0..3 {
+        let node = Node::start(&env, dir.path(), options(), config()).await;
+        if life == 0 {
+            node.create_streams(3).await;
+        }
+        fill(&node, "life", 6, 100).await;
+        let epoch = node.replica.state().stream(StreamId(1)).unwrap().epoch();
+        let next = node.replica.state().stream(StreamId(1)).unwrap().next_offset();
+        ends.push((epoch, next));
+        for (epoch, end) in &ends {
+            let found = node.replica.epoch_end(StreamId(1), *epoch).unwrap();
+            assert_eq!((found.epoch, found.end_offset), (*epoch, *end));
+        }
+        node.stop().await;
+    }
+    assert!(ends.windows(2).all(|pair| pair[0].0 < pair[1].0), "{ends:?}");
+    assert!(ends[0].0 >= LeaderEpoch(0));
+}
+
+#[tokio::test]
+async fn a_timestamp_leads_to_the_first_record_that_is_not_older() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = config();
+    settings.seal_batches = 10;
+    let node = Node::start(&Env::real(), dir.path(), options(), settings).await;
+    node.create_streams(1).await;
+    for number in 0..35 {
+        node.append(1, &batch("t", 2, 100, 1_000 + number * 10)).await.unwrap();
+    }
+    for (time, offset, timestamp) in [(0, 0, 1_000), (1_001, 1, 1_001), (1_002, 2, 1_010), (1_331, 67, 1_331)] {
+        let found = node.replica.offset_for_time(StreamId(1), TimestampMs(time)).await.unwrap().unwrap();
+        assert_eq!((found.offset, found.timestamp), (StreamOffset(offset), TimestampMs(timestamp)), "time {time}");
+    }
+    assert!(node.replica.offset_for_time(StreamId(1), TimestampMs(1_342)).await.unwrap().is_none());
+    let last = node.replica.max_timestamp(StreamId(1)).await.unwrap().unwrap();
+    assert_eq!((last.offset, last.timestamp), (StreamOffset(69), TimestampMs(1_341)));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn offsets_outside_of_the_stream_are_told_from_unknown_streams() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(&Env::real(), dir.path(), options(), config()).await;
+    node.create_streams(1).await;
+    node.append(1, &batch("one", 1, 10, 0)).await.unwrap();
+    let fetch = |stream, offset| node.replica.fetch(StreamId(stream), StreamOffset(offset), 1_000, true);
+    assert!(matches!(fetch(9, 0).await, Err(FetchError::UnknownStream(StreamId(9)))));
+    assert!(matches!(fetch(1, -1).await, Err(FetchError::OffsetOutOfRange { .. })));
+    assert!(matches!(fetch(1, 2).await, Err(FetchError::OffsetOutOfRange { .. })));
+    assert!(fetch(1, 1).await.unwrap().batches.is_empty());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_waiter_is_woken_by_growth_and_by_deletion() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(&Env::real(), dir.path(), options(), config()).await;
+    node.create_streams(2).await;
+    let waiter = Waiter::new(1);
+    node.replica.subscribe(StreamId(1), &waiter);
+    node.append(2, &batch("other", 1, 10, 0)).await.unwrap();
+    let woken = base::time::timeout(Duration::from_millis(1), waiter.woken()).await;
+    assert!(woken.is_err(), "another stream grew");
+    node.append(1, &batch("one", 1, 10, 0)).await.unwrap();
+    waiter.woken().await;
+    waiter.want(1 << 40);
+    let deletion = node.replica.propose(DeleteStreams { streams: vec![StreamId(1)] }.into());
+    assert_eq!(deletion.await, Ok(Outcome::DeleteStreams { deleted: 1 }));
+    waiter.woken().await;
+    node.replica.unsubscribe(StreamId(1), &waiter);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_stopped_replica_refuses_and_a_large_command_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(&Env::real(), dir.path(), options(), config()).await;
+    let large = Command::from(DeleteStreams { streams: vec![StreamId(1); 600_000] });
+    assert!(matches!(node.replica.propose(large).await, Err(ProposeError::TooLarge { .. })));
+    node.replica.shutdown().await;
+    let refused = node.replica.propose(DeleteStreams { streams: Vec::new() }.into()).await;
+    assert_eq!(refused, Err(ProposeError::Stopped));
+    let one = batch("one", 1, 10, 0);
+    let refused = node.replica.append(smallvec![StreamId(1)], one.summary, one.bytes).await;
+    assert_eq!(refused, Err(ProposeError::Stopped));
+    assert_eq!(node.replica.read_barrier().await, Err(ProposeError::Stopped));
+    node.log.close().await;
+}
+
+#[tokio::test]
+async fn what_no_stream_needs_any_more_frees_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = Env::real();
+    let mut settings = config();
+    settings.seal_batches = 50;
+    let node = Node::start(&env, dir.path(), options(), settings.clone()).await;
+    for round in 0..6 {
+        let streams: Vec<_> = (1..=3).map(|id| StreamId(round * 3 + id)).collect();
+        let new = |id: &StreamId| shard::commands::NewStream {
+            id: *id,
+            epoch_start: LeaderEpoch(0),
+            first_offset: StreamOffset(0),
+        };
+        let create = shard::commands::CreateStreams { streams: streams.iter().map(new).collect() };
+        node.replica.propose(create.into()).await.unwrap();
+        for number in 0..60_i64 {
+            let stream = streams[usize::try_from(number % 3).unwrap()];
+            node.append(stream.0, &batch("x", 1, 100_000, number)).await.unwrap();
+        }
+        node.replica.propose(DeleteStreams { streams }.into()).await.unwrap();
+        node.replica.checkpoint().await;
+    }
+    let stats = node.log.stats();
+    assert!(stats.segments <= 5, "36 MB in segments of 4 MiB, nearly all dead: {stats:?}");
+    node.stop().await;
+    let node = Node::start(&env, dir.path(), options(), settings).await;
+    assert_eq!(node.replica.state().streams(), 0);
+    node.stop().await;
+}
