@@ -2,22 +2,16 @@
 
 use std::sync::Arc;
 
-use base::random::Random;
-use base::time::WallClock;
+use base::Env;
 use cluster::Cluster;
 
+use crate::Config;
 use crate::configs::Configs;
 use crate::connections::Connections;
 use crate::groups::Groups;
-use crate::topics::Topics;
-use crate::Config;
-
-/// Where time and chance come from.
-#[derive(Debug, Clone)]
-pub struct Environment {
-    pub clock: Arc<dyn WallClock>,
-    pub random: Arc<dyn Random>,
-}
+use crate::memory::Memory;
+use crate::producer_ids::ProducerIds;
+use crate::topics::{Cache, Topics};
 
 /// A cheap handle; all clones are the same broker.
 #[derive(Debug, Clone)]
@@ -27,20 +21,35 @@ pub struct Broker {
 
 #[derive(Debug)]
 struct Inner {
-    environment: Environment,
+    environment: Env,
     cluster: Cluster,
-    config: Config,
+    config: Arc<Config>,
     topics: Topics,
     configs: Configs,
     groups: Groups,
+    producer_ids: ProducerIds,
     connections: Arc<Connections>,
+    memory: Memory,
 }
 
 impl Broker {
-    /// Starts the broker's own tasks on a cluster that has started.
-    pub fn start(environment: Environment, cluster: Cluster, config: Config) -> Self {
-        let _ = (environment, cluster, config);
-        todo!()
+    /// The broker of a cluster that has started.
+    pub fn start(environment: Env, cluster: Cluster, config: Config) -> Self {
+        let config = Arc::new(config);
+        let cache = Arc::new(Cache::new(cluster.clone(), config.fixed_keys(cluster.node_id())));
+        let topics = Topics::new(cluster.clone(), Arc::clone(&config), Arc::clone(&cache));
+        let inner = Inner {
+            topics,
+            configs: Configs::new(cluster.clone(), Arc::clone(&cache)),
+            groups: Groups::new(environment.clone(), cluster.clone(), Arc::clone(&config), cache),
+            producer_ids: ProducerIds::new(cluster.clone()),
+            connections: Connections::new(config.connections_max),
+            memory: Memory::new(config.memory_bytes_max),
+            environment,
+            cluster,
+            config,
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     pub fn topics(&self) -> &Topics {
@@ -59,6 +68,10 @@ impl Broker {
         &self.inner.connections
     }
 
+    pub fn memory(&self) -> &Memory {
+        &self.inner.memory
+    }
+
     /// Identity, nodes and controller are the cluster's to know.
     pub fn cluster(&self) -> &Cluster {
         &self.inner.cluster
@@ -68,12 +81,17 @@ impl Broker {
         &self.inner.config
     }
 
-    pub fn environment(&self) -> &Environment {
+    pub fn environment(&self) -> &Env {
         &self.inner.environment
     }
 
-    /// Wakes everyone who waits, with errors that clients repeat elsewhere, and refuses what comes after.
+    pub(crate) fn producer_ids(&self) -> &ProducerIds {
+        &self.inner.producer_ids
+    }
+
+    /// Ends what waits in groups, with an error that makes members look for their coordinator again, and takes no
+    /// more of them. Appends and fetches end with the cluster.
     pub async fn shutdown(&self) {
-        todo!()
+        self.inner.groups.shutdown().await;
     }
 }

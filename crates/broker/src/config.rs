@@ -1,12 +1,16 @@
-//! What the operator fixed at start. Every field has Kafka's default; the bounds are checked by [`Config::check`].
+//! What the operator fixed at start. Fields that Kafka has too have its defaults.
 
 use std::collections::BTreeMap;
+
+use record::NodeId;
 
 /// Settings of the broker that do not change while it runs, and the static layer of the broker's configuration keys.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// One budget for everything the broker holds in memory.
+    /// The broker's part of the node's memory: one half for requests that are read, one for answers that are sent.
     pub memory_bytes_max: u64,
+    /// The largest batch that any topic takes, whatever its `max.message.bytes`.
+    pub batch_bytes_max: usize,
     /// `num.partitions`: partitions of a topic created without a number.
     pub num_partitions: i32,
     /// `auto.create.topics.enable`.
@@ -23,6 +27,8 @@ pub struct Config {
     pub group_max_session_timeout_ms: i32,
     /// `group.max.size`: members of one group.
     pub group_size_max: i32,
+    /// Groups with members that this node coordinates at once.
+    pub groups_max: usize,
     /// `offset.metadata.max.bytes`.
     pub offset_metadata_bytes_max: i32,
     /// `producer.id.expiration.ms`.
@@ -44,7 +50,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            memory_bytes_max: 1 << 30,
+            memory_bytes_max: 128 << 20,
+            batch_bytes_max: 16 << 20,
             num_partitions: 1,
             auto_create_topics: true,
             delete_topics: true,
@@ -53,6 +60,7 @@ impl Default for Config {
             group_min_session_timeout_ms: 6_000,
             group_max_session_timeout_ms: 1_800_000,
             group_size_max: i32::MAX,
+            groups_max: 100_000,
             offset_metadata_bytes_max: 4_096,
             producer_id_expiration_ms: 86_400_000,
             producers_per_shard_max: 10_000,
@@ -62,5 +70,54 @@ impl Default for Config {
             partitions_per_topic_max: 10_000,
             static_keys: BTreeMap::new(),
         }
+    }
+}
+
+impl Config {
+    /// The keys under Kafka's names that hold from the start: those that differ from Kafka's defaults, those whose
+    /// value only this node knows, and those that the operator set besides.
+    pub(crate) fn fixed_keys(&self, node: NodeId) -> BTreeMap<String, String> {
+        let mut keys = self.static_keys.clone();
+        let mut set = |name: &str, value: String| {
+            keys.insert(name.to_owned(), value);
+        };
+        set("node.id", node.to_string());
+        set("broker.id", node.to_string());
+        set("process.roles", "broker,controller".to_owned());
+        set("group.coordinator.rebalance.protocols", "classic".to_owned());
+        set("max.connections", self.connections_max.to_string());
+        let given = [
+            ("num.partitions", self.num_partitions.to_string(), "1"),
+            ("auto.create.topics.enable", self.auto_create_topics.to_string(), "true"),
+            ("delete.topic.enable", self.delete_topics.to_string(), "true"),
+            ("message.max.bytes", self.message_bytes_max.to_string(), "1048588"),
+            ("group.initial.rebalance.delay.ms", self.group_initial_rebalance_delay_ms.to_string(), "3000"),
+            ("group.min.session.timeout.ms", self.group_min_session_timeout_ms.to_string(), "6000"),
+            ("group.max.session.timeout.ms", self.group_max_session_timeout_ms.to_string(), "1800000"),
+            ("group.max.size", self.group_size_max.to_string(), "2147483647"),
+            ("offset.metadata.max.bytes", self.offset_metadata_bytes_max.to_string(), "4096"),
+            ("producer.id.expiration.ms", self.producer_id_expiration_ms.to_string(), "86400000"),
+            ("fetch.max.bytes", self.fetch_bytes_max.to_string(), "57671680"),
+            ("connections.max.idle.ms", self.connections_idle_ms_max.to_string(), "600000"),
+        ];
+        for (name, value, default) in given {
+            if value != default {
+                set(name, value);
+            }
+        }
+        keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs_from_kafkas_defaults_is_static() {
+        let keys = Config { num_partitions: 4, ..Config::default() }.fixed_keys(NodeId(1));
+        assert_eq!(keys.get("num.partitions").map(String::as_str), Some("4"));
+        assert_eq!(keys.get("node.id").map(String::as_str), Some("1"));
+        assert_eq!(keys.get("group.max.size"), None);
     }
 }

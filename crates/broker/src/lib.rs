@@ -13,10 +13,11 @@ pub mod configs;
 pub mod connections;
 pub mod fetch;
 pub mod groups;
+pub mod memory;
 pub mod offsets;
 pub mod produce;
 pub mod producer_ids;
 pub mod topics;
 
-pub use broker::{Broker, Environment};
+pub use broker::Broker;
 pub use config::Config;

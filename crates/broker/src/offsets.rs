@@ -1,10 +1,11 @@
 //! Where a partition begins and ends, by position, time and leader epoch.
 
-use record::{NodeId, TimestampMs};
+use record::{LeaderEpoch, NodeId, TimestampMs};
+use replica::{ProposeError, Replica, TimedOffset};
 
-use crate::fetch::{EpochEnd, Isolation};
-use crate::topics::PartitionRef;
 use crate::Broker;
+use crate::fetch::{EpochEnd, EpochMismatch, Isolation, check_epoch};
+use crate::topics::PartitionRef;
 
 /// What is looked for. The protocol's special timestamps are the first six.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub enum OffsetSpec {
     EarliestLocal,
     /// -5 (KIP-1005): none, as nothing is tiered.
     LatestTiered,
-    /// -6 (KIP-1023): the earliest, as nothing is tiered.
+    /// -6 (KIP-1023): none, as nothing is tiered.
     EarliestPendingUpload,
     /// The first record at or after this time.
     Timestamp(TimestampMs),
@@ -35,7 +36,7 @@ pub struct ListedOffset {
     pub leader_epoch: i32,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ListOffsetsError {
     #[error("the topic or partition does not exist")]
     UnknownTopicOrPartition,
@@ -51,7 +52,7 @@ pub enum ListOffsetsError {
     Stopped,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EpochError {
     #[error("the topic or partition does not exist")]
     UnknownTopicOrPartition,
@@ -61,21 +62,43 @@ pub enum EpochError {
     FencedLeaderEpoch,
     #[error("the reader's leader epoch is newer than the current one")]
     UnknownLeaderEpoch,
-    #[error("the broker is stopping")]
-    Stopped,
 }
 
+const NONE: ListedOffset = ListedOffset { offset: -1, timestamp: -1, leader_epoch: -1 };
+
 impl Broker {
-    /// `current_leader_epoch` -1: not checked.
+    /// `current_leader_epoch` -1: not checked. As no transactions exist, both isolation levels see the same.
     pub async fn list_offset(
         &self,
         partition: &PartitionRef,
         spec: OffsetSpec,
-        isolation: Isolation,
+        _isolation: Isolation,
         current_leader_epoch: i32,
     ) -> Result<ListedOffset, ListOffsetsError> {
-        let _ = (partition, spec, isolation, current_leader_epoch);
-        todo!()
+        let stream = partition.partition().stream;
+        let replica = partition.partition().replica().ok_or(ListOffsetsError::NotLeader { leader: None })?;
+        // Another node may lead by now: the latest offset would be an old one.
+        replica.read_barrier().await?;
+        let (first, next, epoch, first_epoch) = {
+            let state = replica.state();
+            let view = state.stream(stream).ok_or(ListOffsetsError::UnknownTopicOrPartition)?;
+            let epoch = view.epoch().0;
+            check_epoch(current_leader_epoch, epoch)?;
+            let first = view.first_offset().0;
+            // The smallest epoch that reaches beyond the first offset is the epoch of the first record.
+            let first_epoch = epoch_of_first(first, view.next_offset().0, epoch, |asked| view.epoch_end(asked));
+            (first, view.next_offset().0, epoch, first_epoch)
+        };
+        assert!(first <= next, "a stream begins before it ends");
+        match spec {
+            OffsetSpec::Latest => Ok(ListedOffset { offset: next, timestamp: -1, leader_epoch: epoch }),
+            OffsetSpec::Earliest | OffsetSpec::EarliestLocal => {
+                Ok(ListedOffset { offset: first, timestamp: -1, leader_epoch: first_epoch })
+            }
+            OffsetSpec::LatestTiered | OffsetSpec::EarliestPendingUpload => Ok(NONE),
+            OffsetSpec::MaxTimestamp => Ok(listed(replica.max_timestamp(stream).await?)),
+            OffsetSpec::Timestamp(time) => Ok(listed(replica.offset_for_time(stream, time).await?)),
+        }
     }
 
     /// The largest epoch not above `leader_epoch` and where it ends (KIP-320); (-1, -1) when there is none.
@@ -85,7 +108,106 @@ impl Broker {
         leader_epoch: i32,
         current_leader_epoch: i32,
     ) -> Result<EpochEnd, EpochError> {
-        let _ = (partition, leader_epoch, current_leader_epoch);
-        todo!()
+        let replica = partition.partition().replica().ok_or(EpochError::NotLeader { leader: None })?;
+        if !replica.is_leader() {
+            return Err(EpochError::NotLeader { leader: leader(replica) });
+        }
+        let state = replica.state();
+        let view = state.stream(partition.partition().stream).ok_or(EpochError::UnknownTopicOrPartition)?;
+        check_epoch(current_leader_epoch, view.epoch().0)?;
+        if leader_epoch < 0 || leader_epoch > view.epoch().0 {
+            return Ok(EpochEnd { epoch: -1, end_offset: -1 });
+        }
+        let end = view.epoch_end(LeaderEpoch(leader_epoch));
+        Ok(EpochEnd { epoch: end.epoch.0, end_offset: end.end_offset.0 })
+    }
+}
+
+/// The epoch in which the first record was appended; -1 if there is none. Epochs end in the order of their numbers,
+/// so halving finds it.
+fn epoch_of_first(
+    first: i64,
+    next: i64,
+    current: i32,
+    epoch_end: impl Fn(LeaderEpoch) -> shard::EpochEnd,
+) -> i32 {
+    if first == next {
+        return -1;
+    }
+    let (mut low, mut high) = (0, current);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if epoch_end(LeaderEpoch(middle)).end_offset.0 > first { high = middle } else { low = middle + 1 }
+    }
+    high
+}
+
+fn leader(replica: &Replica) -> Option<NodeId> {
+    replica.leadership().borrow().leader
+}
+
+fn listed(found: Option<TimedOffset>) -> ListedOffset {
+    found.map_or(NONE, |found| ListedOffset {
+        offset: found.offset.0,
+        timestamp: found.timestamp.0,
+        leader_epoch: found.epoch.0,
+    })
+}
+
+impl From<ProposeError> for ListOffsetsError {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::NotLeader { leader } => Self::NotLeader { leader },
+            ProposeError::Stopped => Self::Stopped,
+            // A barrier proposes nothing, but whoever cannot know that it leads must not answer.
+            ProposeError::Busy | ProposeError::DiskFull | ProposeError::Unknown | ProposeError::TooLarge { .. } => {
+                Self::NotLeader { leader: None }
+            }
+        }
+    }
+}
+
+impl From<replica::FetchError> for ListOffsetsError {
+    fn from(error: replica::FetchError) -> Self {
+        match error {
+            replica::FetchError::UnknownStream(_) => Self::UnknownTopicOrPartition,
+            error @ (replica::FetchError::OffsetOutOfRange { .. }
+            | replica::FetchError::Damaged { .. }
+            | replica::FetchError::Io(_)) => Self::Storage(error.to_string()),
+            replica::FetchError::Stopped => Self::Stopped,
+        }
+    }
+}
+
+macro_rules! epoch_errors {
+    ($($error:ident),*) => {$(
+        impl From<EpochMismatch> for $error {
+            fn from(mismatch: EpochMismatch) -> Self {
+                match mismatch {
+                    EpochMismatch::Fenced => Self::FencedLeaderEpoch,
+                    EpochMismatch::Unknown => Self::UnknownLeaderEpoch,
+                }
+            }
+        }
+    )*};
+}
+epoch_errors!(ListOffsetsError, EpochError);
+
+#[cfg(test)]
+mod tests {
+    use record::StreamOffset;
+
+    use super::*;
+
+    #[test]
+    fn the_first_records_epoch_is_the_first_that_reaches_beyond_it() {
+        // Epoch 0 holds 0..10, epoch 1 nothing, epoch 2 holds 10..20.
+        let end = |asked: LeaderEpoch| {
+            let (epoch, end_offset) = if asked.0 < 2 { (0, 10) } else { (2, 20) };
+            shard::EpochEnd { epoch: LeaderEpoch(epoch), end_offset: StreamOffset(end_offset) }
+        };
+        assert_eq!(epoch_of_first(0, 20, 3, end), 0);
+        assert_eq!(epoch_of_first(10, 20, 3, end), 2);
+        assert_eq!(epoch_of_first(20, 20, 3, end), -1);
     }
 }

@@ -1,11 +1,27 @@
 //! Fetch: reads over many partitions with Kafka's limits, and readers that wait.
+//!
+//! ```text
+//!  look at all partitions --> enough, an error, or no time to wait --------------------> answer
+//!        ^                |
+//!        |                 --> subscribe, look again, sleep until the missing bytes came,
+//!        +---------------------  a topic went, leadership changed, or the time is up
+//! ```
+//! A reader that waits holds no batches, and costs an append one counter.
 
+use base::memory::Permit;
 use base::time::Duration;
 use record::NodeId;
-use replica::StoredBatch;
 
 use crate::topics::PartitionRef;
-use crate::Broker;
+
+mod read;
+mod rules;
+mod wait;
+
+pub(crate) use rules::{EpochMismatch, check_epoch};
+
+pub use replica::StoredBatch;
+pub use storage::Chunk;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isolation {
@@ -35,6 +51,15 @@ pub struct FetchPartition {
     pub last_fetched_epoch: i32,
 }
 
+/// The answer to a fetch.
+#[derive(Debug)]
+pub struct Fetched {
+    /// One per partition of the request, in its order.
+    pub partitions: Vec<FetchedPartition>,
+    /// The answer's part of the memory budget: to be held until the answer is sent.
+    pub memory: Permit,
+}
+
 #[derive(Debug)]
 pub struct FetchedPartition {
     pub error: Option<FetchError>,
@@ -44,10 +69,13 @@ pub struct FetchedPartition {
     pub log_start_offset: i64,
     /// The reader's log diverges: it must truncate to this epoch and end offset (KIP-595).
     pub diverging_epoch: Option<EpochEnd>,
-    /// Whole batches, in order, each to be sent with its prefix patched in front.
+    /// Whole batches, in order, each to be sent with its prefix patched in front. The first may begin before the
+    /// fetch offset.
     pub batches: Vec<StoredBatch>,
     /// Sum of the batches' bytes.
     pub bytes: u64,
+    /// What counts for the end of the wait: the limit, if the stream goes on behind a batch that did not fit.
+    pub(crate) counted: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +84,7 @@ pub struct EpochEnd {
     pub end_offset: i64,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
     #[error("the fetch offset is out of range")]
     OffsetOutOfRange,
@@ -75,10 +103,17 @@ pub enum FetchError {
     Stopped,
 }
 
-impl Broker {
-    /// Reads, waiting up to `wait_max` until `bytes_min` bytes are there. One answer per partition, in order.
-    pub async fn fetch(&self, request: FetchRequest) -> Vec<FetchedPartition> {
-        let _ = request;
-        todo!()
+impl FetchedPartition {
+    fn failed(error: FetchError) -> Self {
+        Self {
+            error: Some(error),
+            high_watermark: -1,
+            last_stable_offset: -1,
+            log_start_offset: -1,
+            diverging_epoch: None,
+            batches: Vec::new(),
+            bytes: 0,
+            counted: 0,
+        }
     }
 }

@@ -82,6 +82,9 @@ pub enum JoinGroupError {
     InconsistentGroupProtocol,
     #[error("the group is full")]
     GroupMaxSizeReached,
+    /// A later join of the same member took this one's place.
+    #[error("the group is rebalancing")]
+    RebalanceInProgress,
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),
 }
@@ -120,6 +123,9 @@ pub enum SyncGroupError {
     InconsistentGroupProtocol,
     #[error("the group is rebalancing")]
     RebalanceInProgress,
+    /// Members and assignments do not fit the group's record.
+    #[error("the assignment is too large")]
+    AssignmentTooLarge,
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),
 }

@@ -1,0 +1,64 @@
+//! Broker keys of copies and consensus.
+
+use super::{Key, keys};
+use crate::configs::ValueKind::{Boolean, Int, List, Long, String};
+use crate::configs::table::Check::{Any, AtLeast};
+
+const REPLICAS: &str = "Not applied: copies are made by consensus, which has no such setting.";
+const QUORUM: &str = "Not applied: nodes agree in their own way, which has no such setting.";
+
+pub(super) const KEYS: &[Key] = keys! {
+    "alter.log.dirs.replication.quota.window.num", Int, Some("11"), AtLeast(1), REPLICAS;
+    "alter.log.dirs.replication.quota.window.size.seconds", Int, Some("1"), AtLeast(1), REPLICAS;
+    "auto.leader.rebalance.enable", Boolean, Some("true"), Any, REPLICAS;
+    "broker.heartbeat.interval.ms", Int, Some("2000"), Any, QUORUM;
+    "broker.session.timeout.ms", Int, Some("9000"), Any, QUORUM;
+    "controlled.shutdown.enable", Boolean, Some("true"), Any, REPLICAS;
+    "controller.listener.names", List, None, Any, QUORUM;
+    "controller.quorum.append.linger.ms", Int, Some("25"), AtLeast(0), QUORUM;
+    "controller.quorum.auto.join.enable", Boolean, Some("false"), Any, QUORUM;
+    "controller.quorum.bootstrap.servers", List, Some(""), Any, QUORUM;
+    "controller.quorum.election.backoff.max.ms", Int, Some("1000"), AtLeast(0), QUORUM;
+    "controller.quorum.election.timeout.ms", Int, Some("1000"), AtLeast(0), QUORUM;
+    "controller.quorum.fetch.max.bytes", Int, Some("1048576"), AtLeast(1), QUORUM;
+    "controller.quorum.fetch.snapshot.max.bytes", Int, Some("1048576"), AtLeast(1), QUORUM;
+    "controller.quorum.fetch.timeout.ms", Int, Some("2000"), AtLeast(0), QUORUM;
+    "controller.quorum.request.timeout.ms", Int, Some("2000"), AtLeast(0), QUORUM;
+    "controller.quorum.retry.backoff.ms", Int, Some("20"), AtLeast(0), QUORUM;
+    "controller.quorum.voters", List, Some(""), Any, QUORUM;
+    "controller.quota.window.num", Int, Some("11"), AtLeast(1), QUORUM;
+    "controller.quota.window.size.seconds", Int, Some("1"), AtLeast(1), QUORUM;
+    "controller.socket.timeout.ms", Int, Some("30000"), Any, QUORUM;
+    "cordoned.log.dirs", List, Some(""), Any, QUORUM;
+    "early.start.listeners", List, None, Any, QUORUM;
+    "initial.broker.registration.timeout.ms", Int, Some("60000"), Any, QUORUM;
+    "inter.broker.listener.name", String, None, Any, QUORUM;
+    "leader.imbalance.check.interval.seconds", Long, Some("300"), AtLeast(1), REPLICAS;
+    "log.dir.failure.timeout.ms", Long, Some("30000"), AtLeast(1), QUORUM;
+    "metadata.log.dir", String, None, Any, QUORUM;
+    "metadata.log.max.record.bytes.between.snapshots", Long, Some("20971520"), AtLeast(1), QUORUM;
+    "metadata.log.max.snapshot.interval.ms", Long, Some("3600000"), AtLeast(0), QUORUM;
+    "metadata.log.segment.bytes", Int, Some("1073741824"), AtLeast(8_388_608), QUORUM;
+    "metadata.log.segment.ms", Long, Some("604800000"), Any, QUORUM;
+    "metadata.max.idle.interval.ms", Int, Some("500"), AtLeast(0), QUORUM;
+    "metadata.max.retention.bytes", Long, Some("104857600"), Any, QUORUM;
+    "metadata.max.retention.ms", Long, Some("604800000"), Any, QUORUM;
+    "num.replica.alter.log.dirs.threads", Int, None, Any, REPLICAS;
+    "num.replica.fetchers", Int, Some("1"), AtLeast(1), REPLICAS;
+    "replica.fetch.backoff.ms", Int, Some("1000"), AtLeast(0), REPLICAS;
+    "replica.fetch.max.bytes", Int, Some("1048576"), AtLeast(0), REPLICAS;
+    "replica.fetch.min.bytes", Int, Some("1"), Any, REPLICAS;
+    "replica.fetch.response.max.bytes", Int, Some("10485760"), AtLeast(0), REPLICAS;
+    "replica.fetch.wait.max.ms", Int, Some("500"), Any, REPLICAS;
+    "replica.high.watermark.checkpoint.interval.ms", Long, Some("5000"), Any, REPLICAS;
+    "replica.lag.time.max.ms", Long, Some("30000"), Any, REPLICAS;
+    "replica.selector.class", String, None, Any, REPLICAS;
+    "replica.socket.receive.buffer.bytes", Int, Some("65536"), Any, REPLICAS;
+    "replica.socket.timeout.ms", Int, Some("30000"), Any, REPLICAS;
+    "replication.quota.window.num", Int, Some("11"), AtLeast(1), REPLICAS;
+    "replication.quota.window.size.seconds", Int, Some("1"), AtLeast(1), REPLICAS;
+    "request.timeout.ms", Int, Some("30000"), Any, QUORUM;
+    "socket.connection.setup.timeout.max.ms", Long, Some("30000"), Any, QUORUM;
+    "socket.connection.setup.timeout.ms", Long, Some("10000"), Any, QUORUM;
+    "unclean.leader.election.enable", Boolean, Some("false"), Any, "Not applied: only a node that has every acknowledged record can lead.";
+};

@@ -1,0 +1,312 @@
+//! One group that is in use on this node: its machine, what is on its way to be durable, and who waits.
+//!
+//! ```text
+//!  request --> machine (under the lock) --> wish to persist --> proposed at once, in the order of the steps
+//!                    |                                                  |
+//!                    +--> replies ---- held behind the last proposal ---+--> sent by the driver
+//! ```
+//! Nothing is told before what it says is durable. If something cannot be made durable, the group is closed: all who
+//! wait are told to look for their coordinator, and the next request loads it anew from what is durable.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use base::time::{self, Duration, Instant};
+use parking_lot::Mutex;
+use record::Term;
+use replica::{Pending, ProposeError, ProposeResult, Replica};
+use shard::commands::PutGroup;
+use shard::{GroupVersion, Outcome, PutGroupError};
+use tokio::sync::{Notify, oneshot};
+
+use super::api::CoordinatorError;
+use super::machine::{Event, Machine, Moment, Outputs, Reply, Ticket};
+
+/// What a request that waits is told in the end.
+pub(super) type Answer = Result<Reply, CoordinatorError>;
+
+/// Requests of one group that wait for an answer; more are refused.
+const WAITING_MAX: usize = 100_000;
+/// A deadline this far away stands for none.
+const NO_DEADLINE: Duration = Duration::from_secs(3_600);
+
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) id: String,
+    pub(super) replica: Replica,
+    /// In another term another node may have changed the group.
+    pub(super) term: Term,
+    started: Instant,
+    cell: Mutex<Cell>,
+    /// The driver has something new to look at.
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Cell {
+    machine: Machine,
+    /// Of the record, once everything proposed is applied.
+    version: GroupVersion,
+    next_ticket: u64,
+    waiting: BTreeMap<Ticket, oneshot::Sender<Answer>>,
+    /// Proposed and not known to be durable, oldest first.
+    writes: VecDeque<Write>,
+    closed: Option<CoordinatorError>,
+}
+
+/// One proposal of the group's record.
+#[derive(Debug)]
+struct Write {
+    /// `None` while the driver waits for it.
+    pending: Option<Pending>,
+    /// What the record's version is then.
+    version: GroupVersion,
+    /// To be sent once it is durable.
+    replies: Vec<(oneshot::Sender<Answer>, Reply)>,
+}
+
+/// What the driver waits for.
+struct Next {
+    pending: Option<Pending>,
+    deadline: Instant,
+}
+
+impl Group {
+    pub(super) fn new(
+        machine: Machine,
+        version: GroupVersion,
+        id: String,
+        replica: Replica,
+        term: Term,
+        started: Instant,
+    ) -> Arc<Self> {
+        let cell = Cell {
+            machine,
+            version,
+            next_ticket: 0,
+            waiting: BTreeMap::new(),
+            writes: VecDeque::new(),
+            closed: None,
+        };
+        Arc::new(Self { id, replica, term, started, cell: Mutex::new(cell), changed: Notify::new() })
+    }
+
+    /// Gives the machine an event whose answer may come later.
+    pub(super) async fn request(&self, event: impl FnOnce(Ticket) -> Event) -> Answer {
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut cell = self.cell.lock();
+            if let Some(error) = &cell.closed {
+                return Err(error.clone());
+            }
+            if cell.waiting.len() >= WAITING_MAX {
+                return Err(CoordinatorError::Unavailable("too many requests wait for the group"));
+            }
+            let ticket = Ticket(cell.next_ticket);
+            cell.next_ticket += 1;
+            cell.waiting.insert(ticket, sender);
+            self.step(&mut cell, event(ticket));
+        }
+        self.changed.notify_one();
+        receiver.await.unwrap_or(Err(CoordinatorError::Loading))
+    }
+
+    /// Asks the machine something that it answers at once; the answer is held like any other if it must be.
+    pub(super) async fn ask(&self, ask: impl FnOnce(&mut Machine, Moment) -> Reply) -> Answer {
+        let receiver = {
+            let mut cell = self.cell.lock();
+            if let Some(error) = &cell.closed {
+                return Err(error.clone());
+            }
+            let reply = ask(&mut cell.machine, self.now());
+            let Some(write) = cell.writes.back_mut() else { return Ok(reply) };
+            if write.replies.len() >= WAITING_MAX {
+                return Err(CoordinatorError::Unavailable("too many requests wait for the group"));
+            }
+            let (sender, receiver) = oneshot::channel();
+            write.replies.push((sender, reply));
+            receiver
+        };
+        receiver.await.unwrap_or(Err(CoordinatorError::Loading))
+    }
+
+    /// A look at the machine, or a change of no more than a session.
+    pub(super) fn with<T>(&self, look: impl FnOnce(&mut Machine, Moment) -> T) -> Result<T, CoordinatorError> {
+        let mut cell = self.cell.lock();
+        match &cell.closed {
+            Some(error) => Err(error.clone()),
+            None => Ok(look(&mut cell.machine, self.now())),
+        }
+    }
+
+    /// Nobody can use the group from now on; who waits is told why.
+    pub(super) fn close(&self, why: CoordinatorError) {
+        self.cell.lock().close(&why);
+        self.changed.notify_one();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.cell.lock().closed.is_some()
+    }
+
+    fn now(&self) -> Moment {
+        moment(self.started)
+    }
+
+    fn step(&self, cell: &mut Cell, event: Event) {
+        let Outputs { persist, replies } = cell.machine.step(self.now(), event);
+        if persist {
+            let expected = cell.version;
+            cell.version = GroupVersion(expected.0 + 1);
+            let command = PutGroup { group: cell.machine.record(), expected };
+            let pending = Some(self.replica.propose(command.into()));
+            cell.writes.push_back(Write { pending, version: cell.version, replies: Vec::new() });
+        }
+        for (ticket, reply) in replies {
+            // Whoever asked may have gone.
+            let Some(sender) = cell.waiting.remove(&ticket) else { continue };
+            match cell.writes.back_mut() {
+                Some(write) => write.replies.push((sender, reply)),
+                None => drop(sender.send(Ok(reply))),
+            }
+        }
+    }
+
+    /// Waits for proposals and for time to pass, until the group is closed or nothing is left to wait for; then
+    /// `retire` is asked to take it out of use, and says whether it did.
+    pub(super) async fn drive(self: Arc<Self>, retire: impl Fn(&Self) -> bool) {
+        let mut leadership = self.replica.leadership();
+        let mut pending: Option<Pending> = None;
+        loop {
+            let next = self.next(pending.is_some());
+            pending = pending.or(next.pending);
+            if pending.is_none() && (self.is_idle() || self.is_closed()) && retire(&self) {
+                return;
+            }
+            let alarm = time::sleep_until(next.deadline);
+            tokio::select! {
+                result = outcome(&mut pending) => {
+                    pending = None;
+                    self.cell.lock().written(result);
+                }
+                () = alarm => {
+                    let mut cell = self.cell.lock();
+                    if cell.closed.is_none() {
+                        self.step(&mut cell, Event::Tick);
+                    }
+                }
+                () = self.changed.notified() => {}
+                changed = leadership.changed() => {
+                    let now = *leadership.borrow_and_update();
+                    if changed.is_err() || !now.is_self || now.term != self.term {
+                        self.close(CoordinatorError::NotCoordinator { leader: now.leader });
+                    }
+                    if changed.is_err() && pending.is_none() && retire(&self) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn next(&self, waits: bool) -> Next {
+        let mut cell = self.cell.lock();
+        let pending = if waits { None } else { cell.writes.front_mut().and_then(|write| write.pending.take()) };
+        let deadline = if cell.closed.is_some() { None } else { cell.machine.next_deadline() };
+        let deadline = deadline.map(|Moment(milliseconds)| self.started + Duration::from_millis(milliseconds));
+        Next { pending, deadline: deadline.unwrap_or_else(|| time::now() + NO_DEADLINE) }
+    }
+
+    /// The durable record is all there is, and nobody waits.
+    pub(super) fn is_idle(&self) -> bool {
+        let cell = self.cell.lock();
+        cell.machine.is_idle() && cell.writes.is_empty() && cell.waiting.is_empty()
+    }
+
+    /// Closes the group if it is idle. Whoever holds it still then asks for it again.
+    pub(super) fn close_if_idle(&self) -> bool {
+        let mut cell = self.cell.lock();
+        let idle = cell.machine.is_idle() && cell.writes.is_empty() && cell.waiting.is_empty();
+        if idle {
+            cell.close(&CoordinatorError::Loading);
+        }
+        cell.closed.is_some() && cell.writes.is_empty()
+    }
+}
+
+/// Milliseconds since the driver's clock began.
+pub(super) fn moment(started: Instant) -> Moment {
+    Moment(u64::try_from(time::now().saturating_duration_since(started).as_millis()).unwrap_or(u64::MAX))
+}
+
+async fn outcome(pending: &mut Option<Pending>) -> ProposeResult {
+    match pending {
+        Some(pending) => Pin::new(pending).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Cell {
+    /// The oldest proposal has come to its end.
+    fn written(&mut self, result: ProposeResult) {
+        let Some(write) = self.writes.pop_front() else {
+            unreachable!("the driver waits for a proposal that is in the queue");
+        };
+        match result {
+            Ok(Outcome::PutGroup(Ok(version))) => {
+                assert_eq!(version, write.version, "each record of a group has the next version");
+                for (sender, reply) in write.replies {
+                    let answer = match &self.closed {
+                        Some(error) => Err(error.clone()),
+                        None => Ok(reply),
+                    };
+                    drop(sender.send(answer));
+                }
+            }
+            result => {
+                let why = refusal(&result);
+                tracing::warn!(?result, "the state of a group could not be made durable: it is loaded anew");
+                for (sender, _) in write.replies {
+                    drop(sender.send(Err(why.clone())));
+                }
+                self.close(&why);
+            }
+        }
+    }
+
+    fn close(&mut self, why: &CoordinatorError) {
+        if self.closed.is_some() {
+            return;
+        }
+        self.closed = Some(why.clone());
+        for sender in std::mem::take(&mut self.waiting).into_values() {
+            drop(sender.send(Err(why.clone())));
+        }
+        for write in &mut self.writes {
+            for (sender, _) in write.replies.drain(..) {
+                drop(sender.send(Err(why.clone())));
+            }
+        }
+    }
+}
+
+fn refusal(result: &ProposeResult) -> CoordinatorError {
+    match result {
+        Ok(Outcome::PutGroup(Err(PutGroupError::Conflict { .. }))) => CoordinatorError::Loading,
+        Ok(_) => CoordinatorError::Unavailable("the group's record was refused"),
+        Err(error) => coordinator_error(error),
+    }
+}
+
+/// What a client of a group is told when a shard takes no proposals.
+pub(super) fn coordinator_error(error: &ProposeError) -> CoordinatorError {
+    match error {
+        ProposeError::NotLeader { leader } => CoordinatorError::NotCoordinator { leader: *leader },
+        ProposeError::Busy => CoordinatorError::Unavailable("the broker is overloaded"),
+        ProposeError::DiskFull => CoordinatorError::Unavailable("the disk is full"),
+        ProposeError::Unknown => CoordinatorError::Unavailable("the fate of the request is unknown"),
+        ProposeError::Stopped => CoordinatorError::NotCoordinator { leader: None },
+        ProposeError::TooLarge { .. } => CoordinatorError::Unavailable("the group is too large"),
+    }
+}

@@ -1,0 +1,291 @@
+//! The groups that this node coordinates, and what their members ask.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base::time::{self, Instant};
+use base::{Env, task};
+use cluster::Cluster;
+use parking_lot::Mutex;
+use record::{NodeId, Term};
+use replica::Replica;
+use shard::GroupVersion;
+
+use super::api::{
+    CoordinatorError, Heartbeat, HeartbeatError, JoinGroup, JoinGroupError, Joined, LeaveGroup, LeaveGroupError, Left,
+    SyncGroup, SyncGroupError, Synced,
+};
+use super::group::{Group, coordinator_error, moment};
+use super::machine::{Event, Machine, Reply, Settings, Ticket};
+use crate::Config;
+use crate::topics::Cache;
+
+/// What a group's record may take: a command must fit, whatever else it says.
+const RECORD_BYTES_MAX: usize = replica::COMMAND_BYTES_MAX - (64 << 10);
+
+/// The groups that this node coordinates. Ids are the clients' choice: hence a tree.
+#[derive(Debug)]
+pub struct Groups {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    environment: Env,
+    pub(super) cluster: Cluster,
+    pub(super) config: Arc<Config>,
+    pub(super) topics: Arc<Cache>,
+    started: Instant,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    groups: BTreeMap<String, Arc<Group>>,
+    stopped: bool,
+}
+
+/// A group as a request finds it.
+pub(super) enum Found {
+    /// In use: others may be at it at the same time.
+    Open(Arc<Group>),
+    /// Without members: what is durable is all there is.
+    Idle(Machine),
+}
+
+impl Groups {
+    pub(crate) fn new(environment: Env, cluster: Cluster, config: Arc<Config>, topics: Arc<Cache>) -> Self {
+        let started = time::now();
+        Self { inner: Arc::new(Inner { environment, cluster, config, topics, started, open: Mutex::default() }) }
+    }
+
+    /// Ends when the group's members have joined, which can take as long as the rebalance timeout.
+    pub async fn join(&self, request: JoinGroup) -> Result<Joined, JoinGroupError> {
+        if request.group_id.is_empty() {
+            return Err(JoinGroupError::InvalidGroupId);
+        }
+        let config = &self.inner.config;
+        let allowed = config.group_min_session_timeout_ms..=config.group_max_session_timeout_ms;
+        if !allowed.contains(&request.session_timeout_ms) {
+            return Err(JoinGroupError::InvalidSessionTimeout);
+        }
+        let group = self.inner.open(&request.group_id).await?;
+        let named_after = request.member.instance_id.as_deref().unwrap_or(&request.client_id);
+        let uuid = uuid::Uuid::from_u128(self.inner.environment.random.uuid());
+        let fresh_member_id = format!("{named_after}-{uuid}");
+        match group.request(|ticket| Event::Join { ticket, request, fresh_member_id }).await? {
+            Reply::Join(result) => result,
+            other => unreachable!("a join is answered as such, not {other:?}"),
+        }
+    }
+
+    /// Ends when the leader's assignment is durable.
+    pub async fn sync(&self, request: SyncGroup) -> Result<Synced, SyncGroupError> {
+        if request.group_id.is_empty() {
+            return Err(SyncGroupError::InvalidGroupId);
+        }
+        let answer = match self.inner.find(&request.group_id).await? {
+            Found::Open(group) => group.request(|ticket| Event::Sync { ticket, request }).await?,
+            Found::Idle(machine) => self.inner.alone(machine, |ticket| Event::Sync { ticket, request }),
+        };
+        match answer {
+            Reply::Sync(result) => result,
+            other => unreachable!("a sync is answered as such, not {other:?}"),
+        }
+    }
+
+    pub async fn heartbeat(&self, request: Heartbeat) -> Result<(), HeartbeatError> {
+        if request.group_id.is_empty() {
+            return Err(HeartbeatError::InvalidGroupId);
+        }
+        let Heartbeat { group_id, member, generation } = request;
+        match self.inner.find(&group_id).await? {
+            Found::Open(group) => {
+                let answer = group.ask(|machine, now| Reply::Heartbeat(machine.heartbeat(now, &member, generation)));
+                match answer.await? {
+                    Reply::Heartbeat(result) => result,
+                    other => unreachable!("a heartbeat is answered as such, not {other:?}"),
+                }
+            }
+            Found::Idle(mut machine) => machine.heartbeat(moment(self.inner.started), &member, generation),
+        }
+    }
+
+    pub async fn leave(&self, request: LeaveGroup) -> Result<Left, LeaveGroupError> {
+        if request.group_id.is_empty() {
+            return Err(LeaveGroupError::InvalidGroupId);
+        }
+        let LeaveGroup { group_id, members } = request;
+        let answer = match self.inner.find(&group_id).await? {
+            Found::Open(group) => group.request(|ticket| Event::Leave { ticket, members }).await?,
+            Found::Idle(machine) => self.inner.alone(machine, |ticket| Event::Leave { ticket, members }),
+        };
+        match answer {
+            Reply::Leave(left) => Ok(left),
+            other => unreachable!("a leave is answered as such, not {other:?}"),
+        }
+    }
+
+    /// The node that coordinates the group, as far as this one knows.
+    pub fn coordinator(&self, group_id: &str) -> Result<NodeId, CoordinatorError> {
+        let replica = self.inner.replica(group_id)?;
+        let leadership = *replica.leadership().borrow();
+        leadership.leader.ok_or(CoordinatorError::Unavailable("the group's shard has no leader"))
+    }
+
+    /// Who waits is sent away; nobody is let in any more.
+    pub(crate) async fn shutdown(&self) {
+        let groups: Vec<Arc<Group>> = {
+            let mut open = self.inner.open.lock();
+            open.stopped = true;
+            open.groups.values().cloned().collect()
+        };
+        for group in groups {
+            group.close(CoordinatorError::NotCoordinator { leader: None });
+        }
+    }
+}
+
+impl Inner {
+    /// The shard of the group, if this node can have it.
+    pub(super) fn replica(&self, group_id: &str) -> Result<Replica, CoordinatorError> {
+        let shard = self.cluster.slot_shard(group_id);
+        self.cluster.replica(shard).cloned().ok_or(CoordinatorError::NotCoordinator { leader: None })
+    }
+
+    /// The shard of the group, which this node leads, with everything applied that was committed before the call.
+    pub(super) async fn coordinate(&self, group_id: &str) -> Result<(Replica, Term), CoordinatorError> {
+        if self.open.lock().stopped {
+            return Err(CoordinatorError::NotCoordinator { leader: None });
+        }
+        let replica = self.replica(group_id)?;
+        let leadership = *replica.leadership().borrow();
+        if !leadership.is_self {
+            return Err(CoordinatorError::NotCoordinator { leader: leadership.leader });
+        }
+        replica.read_barrier().await.map_err(|error| coordinator_error(&error))?;
+        Ok((replica, leadership.term))
+    }
+
+    /// The group in use, if it is; a closed one that still waits for its proposals is nobody's.
+    fn in_use(&self, group_id: &str) -> Result<Option<Arc<Group>>, CoordinatorError> {
+        let open = self.open.lock();
+        if open.stopped {
+            return Err(CoordinatorError::NotCoordinator { leader: None });
+        }
+        match open.groups.get(group_id) {
+            Some(group) if group.is_closed() => Err(CoordinatorError::Loading),
+            Some(group) => Ok(Some(Arc::clone(group))),
+            None => Ok(None),
+        }
+    }
+
+    /// The group, in use or not.
+    pub(super) async fn find(self: &Arc<Self>, group_id: &str) -> Result<Found, CoordinatorError> {
+        if let Some(group) = self.in_use(group_id)? {
+            return Ok(Found::Open(group));
+        }
+        let (replica, term) = self.coordinate(group_id).await?;
+        let (machine, version) = self.load(group_id, &replica);
+        if machine.is_idle() {
+            return Ok(Found::Idle(machine));
+        }
+        self.put_in_use(group_id, replica, term, machine, version).map(Found::Open)
+    }
+
+    /// The group, in use from now on.
+    async fn open(self: &Arc<Self>, group_id: &str) -> Result<Arc<Group>, CoordinatorError> {
+        if let Some(group) = self.in_use(group_id)? {
+            return Ok(group);
+        }
+        let (replica, term) = self.coordinate(group_id).await?;
+        let (machine, version) = self.load(group_id, &replica);
+        self.put_in_use(group_id, replica, term, machine, version)
+    }
+
+    fn load(&self, group_id: &str, replica: &Replica) -> (Machine, GroupVersion) {
+        let settings = self.settings();
+        let state = replica.state();
+        let view = state.group(group_id);
+        let version = view.map(|view| view.version).unwrap_or_default();
+        let machine = match view.and_then(|view| view.record) {
+            Some(record) => Machine::restore(record, moment(self.started), settings),
+            None => Machine::new(group_id.to_owned(), settings),
+        };
+        (machine, version)
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            initial_rebalance_delay_ms: self.config.group_initial_rebalance_delay_ms,
+            members_max: usize::try_from(self.config.group_size_max).unwrap_or(0),
+            record_bytes_max: RECORD_BYTES_MAX,
+        }
+    }
+
+    fn put_in_use(
+        self: &Arc<Self>,
+        group_id: &str,
+        replica: Replica,
+        term: Term,
+        machine: Machine,
+        version: GroupVersion,
+    ) -> Result<Arc<Group>, CoordinatorError> {
+        let mut open = self.open.lock();
+        if open.stopped {
+            return Err(CoordinatorError::NotCoordinator { leader: None });
+        }
+        // Another request may have been first; what it made is as good.
+        if let Some(group) = open.groups.get(group_id) {
+            return if group.is_closed() { Err(CoordinatorError::Loading) } else { Ok(Arc::clone(group)) };
+        }
+        if open.groups.len() >= self.config.groups_max {
+            return Err(CoordinatorError::Unavailable("this node coordinates as many groups as it may"));
+        }
+        let group = Group::new(machine, version, group_id.to_owned(), replica, term, self.started);
+        open.groups.insert(group_id.to_owned(), Arc::clone(&group));
+        drop(open);
+        let inner = Arc::clone(self);
+        drop(task::spawn("group", Arc::clone(&group).drive(move |group| inner.retire(group))));
+        Ok(group)
+    }
+
+    /// Takes a group out of use if nothing is left to do for it.
+    fn retire(&self, group: &Group) -> bool {
+        let mut open = self.open.lock();
+        if !group.close_if_idle() {
+            return false;
+        }
+        let removed = open.groups.remove(&group.id);
+        assert!(removed.is_some_and(|removed| std::ptr::eq(removed.as_ref(), group)), "a group is in use once");
+        true
+    }
+
+    /// An event for a group without members: it changes nothing and is answered at once.
+    fn alone(&self, mut machine: Machine, event: impl FnOnce(Ticket) -> Event) -> Reply {
+        let mut outputs = machine.step(moment(self.started), event(Ticket(0)));
+        assert!(!outputs.persist, "a group without members is not changed by its members");
+        let (_, reply) = outputs.replies.pop().expect("there is nobody to wait for");
+        reply
+    }
+
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(super) fn wall_clock_ms(&self) -> i64 {
+        self.environment.wall_clock.now_ms()
+    }
+
+    /// The groups in use, by id.
+    pub(super) fn all_in_use(&self) -> Vec<Arc<Group>> {
+        self.open.lock().groups.values().cloned().collect()
+    }
+
+    /// Lets go of a group that was deleted, if it is in use.
+    pub(super) fn close_in_use(&self, group_id: &str) {
+        if let Some(group) = self.open.lock().groups.get(group_id) {
+            group.close(CoordinatorError::Loading);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Creating topics: every rule is checked before anything is proposed, and one bad topic spoils no other.
+
+use std::collections::BTreeSet;
+
+use cluster::NewTopic;
+
+use super::api::{CreateTopic, CreateTopicError, CreatedTopic};
+use super::names;
+use super::service::{Topics, unavailable};
+use crate::configs;
+
+/// Partitions that one request may create, as in Kafka.
+const PARTITIONS_PER_REQUEST_MAX: i64 = 10_000;
+/// Copies of a partition on a cluster of one node.
+pub(super) const REPLICATION_FACTOR: i16 = 1;
+
+impl Topics {
+    /// One answer per topic, in order, when all nodes have applied them. With `validate_only` nothing is created.
+    pub async fn create(
+        &self,
+        topics: Vec<CreateTopic>,
+        validate_only: bool,
+    ) -> Vec<Result<CreatedTopic, CreateTopicError>> {
+        let mut names_seen = BTreeSet::new();
+        let mut partitions_left = PARTITIONS_PER_REQUEST_MAX;
+        let mut answers: Vec<Result<CreatedTopic, CreateTopicError>> = Vec::with_capacity(topics.len());
+        let mut accepted = Vec::new();
+        for (place, topic) in topics.iter().enumerate() {
+            let checked = if names_seen.insert(topic.name.as_str()) {
+                self.check(topic, &mut partitions_left)
+            } else {
+                Err(CreateTopicError::InvalidRequest("Duplicate topic name.".to_owned()))
+            };
+            answers.push(checked.map(|new| {
+                let created = self.created(&new);
+                accepted.push((place, new));
+                created
+            }));
+        }
+        if validate_only || accepted.is_empty() {
+            return answers;
+        }
+        let (places, new): (Vec<usize>, Vec<NewTopic>) = accepted.into_iter().unzip();
+        let results = self.cluster.create_topics(new).await;
+        assert_eq!(results.len(), places.len(), "the cluster answers for every topic");
+        for (place, result) in places.into_iter().zip(results) {
+            let answer = &mut answers[place];
+            match (result, answer) {
+                (Ok(id), Ok(created)) => created.id = id,
+                (Ok(_), Err(_)) => unreachable!("only topics without error are created"),
+                (Err(error), answer) => *answer = Err(refused(&topics[place].name, &error)),
+            }
+        }
+        answers
+    }
+
+    /// Creates topics with the defaults because someone asked for them by name; one that exists is no error. When
+    /// automatic creation is off, nothing is created and nothing is said.
+    pub async fn create_automatically(&self, names: Vec<String>) -> Vec<Result<(), CreateTopicError>> {
+        if !self.config.auto_create_topics {
+            return names.iter().map(|name| names::check(name).map_err(CreateTopicError::InvalidTopic)).collect();
+        }
+        let topics = names
+            .into_iter()
+            .map(|name| CreateTopic {
+                name,
+                partitions: -1,
+                replication_factor: -1,
+                assignments: Vec::new(),
+                configs: Vec::new(),
+            })
+            .collect();
+        let answers = self.create(topics, false).await;
+        answers
+            .into_iter()
+            .map(|answer| match answer {
+                Ok(_) | Err(CreateTopicError::TopicAlreadyExists(_)) => Ok(()),
+                Err(error) => Err(error),
+            })
+            .collect()
+    }
+
+    fn check(&self, topic: &CreateTopic, partitions_left: &mut i64) -> Result<NewTopic, CreateTopicError> {
+        names::check(&topic.name).map_err(CreateTopicError::InvalidTopic)?;
+        if self.cluster.metadata().topic_by_name(&topic.name).is_some() {
+            return Err(exists(&topic.name));
+        }
+        if let Some(other) = self.colliding(&topic.name) {
+            let why = format!("Topic '{}' collides with existing topic: {other}", topic.name);
+            return Err(CreateTopicError::InvalidTopic(why));
+        }
+        let partitions = self.partitions(topic)?;
+        *partitions_left -= i64::from(partitions);
+        if *partitions_left < 0 || partitions > self.config.partitions_per_topic_max {
+            let why = "Excessively large number of partitions per request.";
+            return Err(CreateTopicError::PolicyViolation(why.to_owned()));
+        }
+        let configs = configs::check_new_topic(&topic.configs).map_err(CreateTopicError::InvalidConfig)?;
+        let partitions = u32::try_from(partitions).expect("the number of partitions was checked to be above zero");
+        Ok(NewTopic { name: topic.name.clone(), partitions, configs })
+    }
+
+    /// The number of partitions, from the request, its manual assignment, or the default.
+    fn partitions(&self, topic: &CreateTopic) -> Result<i32, CreateTopicError> {
+        if !topic.assignments.is_empty() {
+            return self.assigned_partitions(topic);
+        }
+        check_replication_factor(topic.replication_factor)?;
+        match topic.partitions {
+            -1 => Ok(self.config.num_partitions),
+            partitions if partitions > 0 => Ok(partitions),
+            _ => Err(CreateTopicError::InvalidPartitions(
+                "Number of partitions was set to an invalid non-positive value.".to_owned(),
+            )),
+        }
+    }
+
+    fn assigned_partitions(&self, topic: &CreateTopic) -> Result<i32, CreateTopicError> {
+        if topic.replication_factor != -1 {
+            let why = "A manual partition assignment was specified, but replication factor was not set to -1.";
+            return Err(CreateTopicError::InvalidRequest(why.to_owned()));
+        }
+        if topic.partitions != -1 {
+            let why = "A manual partition assignment was specified, but numPartitions was not set to -1.";
+            return Err(CreateTopicError::InvalidRequest(why.to_owned()));
+        }
+        let mut indexes = BTreeSet::new();
+        for (index, brokers) in &topic.assignments {
+            if !indexes.insert(*index) {
+                let why = format!("Found multiple manual partition assignments for partition {index}");
+                return Err(CreateTopicError::InvalidReplicaAssignment(why));
+            }
+            self.check_assignment(brokers).map_err(CreateTopicError::InvalidReplicaAssignment)?;
+        }
+        let consecutive = indexes.iter().zip(0..).all(|(index, expected)| *index == expected);
+        if !consecutive {
+            let why = "partitions should be a consecutive 0-based integer sequence";
+            return Err(CreateTopicError::InvalidReplicaAssignment(why.to_owned()));
+        }
+        Ok(i32::try_from(indexes.len()).unwrap_or(i32::MAX))
+    }
+
+    /// Whether a partition's copies can be where the client wants them.
+    pub(super) fn check_assignment(&self, brokers: &[i32]) -> Result<(), String> {
+        if brokers.is_empty() {
+            return Err("The manual partition assignment includes an empty replica list.".to_owned());
+        }
+        let mut seen = BTreeSet::new();
+        for broker in brokers {
+            if !self.is_node(*broker) {
+                return Err(format!(
+                    "The manual partition assignment includes broker {broker}, but no such broker is registered."
+                ));
+            }
+            if !seen.insert(broker) {
+                return Err(format!("The manual partition assignment includes the broker {broker} more than once."));
+            }
+        }
+        Ok(())
+    }
+
+    /// The answer for a topic before it has an id.
+    fn created(&self, new: &NewTopic) -> CreatedTopic {
+        CreatedTopic {
+            id: record::TopicId(0),
+            partitions: i32::try_from(new.partitions).unwrap_or(i32::MAX),
+            replication_factor: REPLICATION_FACTOR,
+            configs: self.cache.with_layers(|layers| layers.describe_topic(&new.configs)),
+        }
+    }
+}
+
+fn check_replication_factor(factor: i16) -> Result<(), CreateTopicError> {
+    let why = match factor {
+        -1 | REPLICATION_FACTOR => return Ok(()),
+        factor if factor < 1 => "Replication factor must be larger than 0, or -1 to use the default value.".to_owned(),
+        factor => format!(
+            "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be \
+             reached because only 1 broker(s) are registered."
+        ),
+    };
+    Err(CreateTopicError::InvalidReplicationFactor(why))
+}
+
+fn exists(name: &str) -> CreateTopicError {
+    CreateTopicError::TopicAlreadyExists(format!("Topic '{name}' already exists."))
+}
+
+fn refused(name: &str, error: &cluster::CreateTopicError) -> CreateTopicError {
+    match error {
+        cluster::CreateTopicError::Refused(shard::CreateTopicError::Exists) => exists(name),
+        cluster::CreateTopicError::Propose(error) => CreateTopicError::Unavailable(unavailable(error)),
+        cluster::CreateTopicError::Refused(
+            error @ (shard::CreateTopicError::IdTaken
+            | shard::CreateTopicError::NoPartitions
+            | shard::CreateTopicError::StreamsExhausted),
+        ) => CreateTopicError::PolicyViolation(format!("The topic cannot be created: {error}.")),
+        cluster::CreateTopicError::Stream(error) => {
+            CreateTopicError::PolicyViolation(format!("The topic cannot be created: {error}."))
+        }
+    }
+}

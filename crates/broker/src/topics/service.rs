@@ -1,0 +1,80 @@
+//! The topics of the cluster, as this node knows them.
+
+use std::sync::Arc;
+
+use cluster::Cluster;
+use record::{NodeId, TopicId};
+use replica::ProposeError;
+use shard::TopicState;
+
+use super::cache::Cache;
+use super::names;
+use super::topic::{PartitionRef, Topic};
+use crate::Config;
+
+/// See the module above.
+#[derive(Debug)]
+pub struct Topics {
+    pub(super) cluster: Cluster,
+    pub(super) config: Arc<Config>,
+    pub(super) cache: Arc<Cache>,
+}
+
+impl Topics {
+    pub(crate) fn new(cluster: Cluster, config: Arc<Config>, cache: Arc<Cache>) -> Self {
+        Self { cluster, config, cache }
+    }
+
+    /// Cheap: one look-up, no copy.
+    pub fn resolve(&self, name: &str) -> Option<Arc<Topic>> {
+        self.cache.by_name(name)
+    }
+
+    /// As [`Self::resolve`], by id.
+    pub fn resolve_id(&self, id: TopicId) -> Option<Arc<Topic>> {
+        self.cache.by_id(id)
+    }
+
+    /// A partition by topic name.
+    pub fn partition(&self, name: &str, index: i32) -> Option<PartitionRef> {
+        PartitionRef::new(self.resolve(name)?, index)
+    }
+
+    /// A partition by topic id.
+    pub fn partition_by_id(&self, id: TopicId, index: i32) -> Option<PartitionRef> {
+        PartitionRef::new(self.resolve_id(id)?, index)
+    }
+
+    /// Every live topic, by name.
+    pub fn all(&self) -> Vec<Arc<Topic>> {
+        self.cache.all()
+    }
+
+    /// Whether a topic may have this name; the text says why not.
+    pub fn check_name(name: &str) -> Result<(), String> {
+        names::check(name)
+    }
+
+    /// The nodes that can be named in a manual assignment.
+    pub(super) fn is_node(&self, node: i32) -> bool {
+        let Ok(node) = u64::try_from(node) else { return false };
+        self.cluster.node_id() == NodeId(node) || self.cluster.metadata().node(NodeId(node)).is_some()
+    }
+
+    /// An existing topic whose name differs only in '.' and '_'.
+    pub(super) fn colliding(&self, name: &str) -> Option<String> {
+        let metadata = self.cluster.metadata();
+        match names::colliding(name) {
+            Some(variants) => variants.into_iter().find(|variant| metadata.topic_by_name(variant).is_some()),
+            None => metadata
+                .topics()
+                .find(|topic| topic.state != TopicState::Deleting && names::collide(&topic.name, name))
+                .map(|topic| topic.name.clone()),
+        }
+    }
+}
+
+/// What a client is told when the metadata cannot be changed now.
+pub(crate) fn unavailable(error: &ProposeError) -> String {
+    format!("The request cannot be served now: {error}.")
+}
