@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod bytes;
 pub mod connection;
+pub mod produce_requests;
 pub mod requests;
 
 pub use batch::{Batch, ReadRecord};

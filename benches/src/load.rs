@@ -1,0 +1,49 @@
+//! Clients that outrun a broker: requests are built once, few threads, no work on what comes back beyond what is
+//! measured. They speak the plain encodings of Kafka's protocol, so that the same bytes go to every broker.
+//!
+//! Each runs in a process of its own (`benches load ...`) and prints one JSON object, so that its processor time is
+//! told apart from the broker's and from that of the bench itself.
+
+mod engine;
+mod fetch;
+mod idle;
+mod open_loop;
+mod produce;
+mod request;
+mod socket;
+
+use anyhow::Result;
+use clap::Subcommand;
+use serde_json::Value;
+
+pub(crate) use fetch::FetchLoad;
+pub(crate) use idle::{IdleLoad, StoppedLoad};
+pub(crate) use open_loop::OpenLoopLoad;
+pub(crate) use produce::ProduceLoad;
+
+/// One load and its parameters.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Load {
+    /// Connections with a number of Produce requests in flight each, as fast as acks come.
+    Produce(ProduceLoad),
+    /// Records at a fixed rate; latency from the time each was due.
+    OpenLoop(OpenLoopLoad),
+    /// Reads partitions from their beginning as fast as they come.
+    Fetch(FetchLoad),
+    /// Connections that do nothing, held until standard input ends.
+    Idle(IdleLoad),
+    /// Connections that stop in the middle of a large request, held until standard input ends.
+    Stopped(StoppedLoad),
+}
+
+impl Load {
+    pub(crate) fn run(&self) -> Result<Value> {
+        match self {
+            Self::Produce(load) => load.run(),
+            Self::OpenLoop(load) => load.run(),
+            Self::Fetch(load) => load.run(),
+            Self::Idle(load) => load.run(),
+            Self::Stopped(load) => load.run(),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The rows of the table, in its order.
+
+mod connections;
+mod consume;
+mod latency;
+mod produce;
+mod restart;
+mod start;
+mod synchronous;
+mod topics;
+mod written;
+
+use anyhow::{Result, bail};
+
+use crate::peers::Plan;
+use crate::report::Line;
+
+/// One row, which may print several lines.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) run: fn(&Plan) -> Result<Vec<Line>>,
+}
+
+pub(crate) const ALL: &[Row] = &[
+    Row {
+        name: "produce4",
+        what: "1 KiB, 16 partitions, acks=all, four rdkafka_performance at once",
+        run: produce::four,
+    },
+    Row { name: "produce1", what: "the same, one producer process", run: produce::one },
+    Row { name: "produce100", what: "the same, 100-byte records", run: produce::small },
+    Row { name: "bulk", what: "1 KiB from a producer that outruns librdkafka", run: produce::bulk },
+    Row { name: "bulk100", what: "100 bytes from a producer that outruns librdkafka", run: produce::bulk_small },
+    Row { name: "sync256", what: "256 synchronous producers, 1 KiB", run: synchronous::many },
+    Row { name: "sync1", what: "one synchronous producer, 1 KiB", run: synchronous::one },
+    Row {
+        name: "consume",
+        what: "consume 1 KiB, first read after writing, from memory and from files",
+        run: consume::run,
+    },
+    Row { name: "latency", what: "ack latency at 50,000 x 100 B/s from the due time", run: latency::run },
+    Row { name: "written", what: "bytes written to the device per byte produced", run: written::run },
+    Row { name: "start", what: "start to first answer; memory and processor when idle", run: start::run },
+    Row { name: "idle", what: "10,000 idle connections", run: connections::idle },
+    Row {
+        name: "stopped",
+        what: "1,000 clients that stop in the middle of a 100 MiB request",
+        run: connections::stopped,
+    },
+    Row { name: "restart", what: "restart after kill -9 with 10 GB in 16 partitions", run: restart::run },
+    Row { name: "topics", what: "100,000 single-partition topics", run: topics::run },
+];
+
+/// The rows named, in the table's order.
+pub(crate) fn chosen(names: &[String]) -> Result<Vec<Row>> {
+    if names.iter().any(|name| name == "all") {
+        return Ok(ALL.to_vec());
+    }
+    for name in names {
+        if !ALL.iter().any(|row| row.name == name) {
+            let known: Vec<&str> = ALL.iter().map(|row| row.name).collect();
+            bail!("no row {name:?}; there are all, {}", known.join(", "));
+        }
+    }
+    Ok(ALL.iter().filter(|row| names.iter().any(|name| name == row.name)).copied().collect())
+}
