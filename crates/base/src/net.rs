@@ -297,7 +297,11 @@ where
 macro_rules! delegate_read {
     ($type:ident) => {
         impl AsyncRead for $type {
-            fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+                buffer: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
                 match self.get_mut() {
                     Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
                     Self::Duplex(stream) => Pin::new(stream).poll_read(context, buffer),

@@ -223,7 +223,8 @@ impl<T> Receiver<T> {
 
 impl<T> Shared<T> {
     fn has_room(&self, state: &State<T>, bytes: usize) -> bool {
-        state.items.is_empty() || (state.items.len() < self.items_max && state.bytes.saturating_add(bytes) <= self.bytes_max)
+        state.items.is_empty()
+            || (state.items.len() < self.items_max && state.bytes.saturating_add(bytes) <= self.bytes_max)
     }
 }
 

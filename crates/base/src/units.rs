@@ -19,7 +19,9 @@ pub struct HumanDuration(pub Duration);
 /// Why a text is no size or duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
-    #[error("{text:?} is not a size; write a whole number with B, KiB, MiB, GiB, TiB, kB, MB, GB or TB, for example 256MiB")]
+    #[error(
+        "{text:?} is not a size; write a whole number with B, KiB, MiB, GiB, TiB, kB, MB, GB or TB, for example 256MiB"
+    )]
     Size { text: String },
     #[error("{text:?} is not a duration; write a whole number with ms, s, m, h or d, for example 500ms")]
     Duration { text: String },

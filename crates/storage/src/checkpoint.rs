@@ -1,18 +1,55 @@
-//! Checkpoints (signatures).
-#![allow(unused_variables, clippy::todo, clippy::allow_attributes, clippy::allow_attributes_without_reason, clippy::unused_async)]
+//! Checkpoints of one shard's state: a base and deltas on it.
+//!
+//! A file gets its final name only after it is durable, so a file that has one is whole or damaged,
+//! never half-written. A new base is durable before what it replaces is removed. The format is in
+//! `docs/formats/checkpoint.md`.
+
+mod file;
+#[cfg(test)]
+mod tests;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base::disk::Disk;
+use base::disk::{Disk, File, OpenOptions};
+use base::task::offload;
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::types::LogId;
+use file::{FileHeader, Kind, Reader, Writer};
 
-/// The checkpoints of one shard: a base and deltas on it, newest chain only.
+/// The largest chunk of a checkpoint.
+pub const CHUNK_BYTES_MAX: usize = 16 << 20;
+
+/// The checkpoints of one shard. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct CheckpointStore {}
+pub struct CheckpointStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The newest base and the deltas on it, in order.
+    chain: Vec<Stored>,
+    next_number: u64,
+    writing: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Stored {
+    header: FileHeader,
+    path: PathBuf,
+    bytes: u64,
+}
 
 /// What is stored, for deciding whether a base or a delta comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,64 +67,240 @@ impl CheckpointStore {
     /// # Errors
     /// When files cannot be read.
     pub async fn open(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<Self> {
-        todo!()
+        let dir = dir.to_owned();
+        offload(async move {
+            disk.create_dir_all(&dir)?;
+            let mut found = Vec::new();
+            let mut next_number = 1;
+            for entry in disk.read_dir(&dir)? {
+                let path = dir.join(&entry.name);
+                let Some((number, kind)) = file::parse_name(&entry.name) else {
+                    if file::is_temporary(&entry.name) {
+                        disk.remove(&path)?;
+                    }
+                    continue;
+                };
+                next_number = next_number.max(number + 1);
+                let opened = disk.open(&path, OpenOptions::read())?;
+                match file::read_header(&*opened, number, kind).await? {
+                    Some(header) => found.push(Stored { header, path, bytes: entry.len }),
+                    None => tracing::error!(path = %path.display(), "a damaged checkpoint is passed over"),
+                }
+            }
+            let chain = newest_chain(found);
+            let state = State { chain, next_number, writing: false };
+            Ok(Self { shared: Arc::new(Shared { disk, dir, state: Mutex::new(state) }) })
+        })
+        .await
     }
 
+    /// The newest chain, as far as its files' headers go.
+    #[must_use]
     pub fn chain(&self) -> Option<Chain> {
-        todo!()
+        let state = self.shared.state.lock();
+        let (base, deltas) = state.chain.split_first()?;
+        Some(Chain {
+            at: deltas.last().unwrap_or(base).header.at,
+            base_bytes: base.bytes,
+            delta_bytes: deltas.iter().map(|delta| delta.bytes).sum(),
+            deltas: u32::try_from(deltas.len()).unwrap_or(u32::MAX),
+        })
     }
 
     /// Starts a base that covers everything up to `at`.
     ///
     /// # Errors
     /// When the file cannot be made.
+    ///
+    /// # Panics
+    /// When another checkpoint of the shard is being written.
     pub async fn write_base(&self, at: LogId) -> io::Result<CheckpointWriter> {
-        todo!()
+        self.begin(at, Kind::Base).await
     }
 
-    /// Starts a delta on the newest chain, which MUST exist.
+    /// Starts a delta on the newest chain.
     ///
     /// # Errors
     /// When the file cannot be made.
+    ///
+    /// # Panics
+    /// When there is no chain, or another checkpoint of the shard is being written.
     pub async fn write_delta(&self, at: LogId) -> io::Result<CheckpointWriter> {
-        todo!()
+        self.begin(at, Kind::Delta).await
     }
 
-    /// The newest chain that is whole, base first.
+    async fn begin(&self, at: LogId, kind: Kind) -> io::Result<CheckpointWriter> {
+        let header = {
+            let mut state = self.shared.state.lock();
+            let newest = state.chain.last().map(|newest| newest.header);
+            assert!(!state.writing, "one checkpoint of a shard is written at a time");
+            assert!(newest.is_none_or(|newest| newest.at <= at), "checkpoints only go forward");
+            let parent = match kind {
+                Kind::Base => 0,
+                Kind::Delta => newest.expect("a delta needs a base").number,
+            };
+            state.writing = true;
+            state.next_number += 1;
+            FileHeader { number: state.next_number - 1, kind, parent, at }
+        };
+        let temporary = self.shared.dir.join(file::temporary_name(header.number));
+        let mut writing = CheckpointWriter { shared: Arc::clone(&self.shared), header, temporary, writer: None };
+        let (disk, path) = (Arc::clone(&self.shared.disk), writing.temporary.clone());
+        let writer = offload(async move {
+            let file = disk.open(&path, OpenOptions::replace())?;
+            Writer::begin(file, &header).await
+        });
+        writing.writer = Some(writer.await?);
+        Ok(writing)
+    }
+
+    /// The newest chain that is whole, base first. Every checksum is looked at before this returns.
     ///
     /// # Errors
-    /// `InvalidData` when files are there and none can be used.
+    /// `InvalidData` when there are checkpoints and no base among them is whole.
     pub async fn load(&self) -> io::Result<Option<Loaded>> {
-        todo!()
+        let chain = self.shared.state.lock().chain.clone();
+        let disk = Arc::clone(&self.shared.disk);
+        let dir = self.shared.dir.clone();
+        let loaded = offload(async move {
+            let mut files: Vec<(Stored, Arc<dyn File>)> = Vec::new();
+            let mut damaged = Vec::new();
+            for stored in chain {
+                let file = disk.open(&stored.path, OpenOptions::read())?;
+                if !file::is_whole(&file, &stored.header).await? {
+                    tracing::error!(path = %stored.path.display(), "a damaged checkpoint is passed over");
+                    damaged.push(stored.path.clone());
+                    break;
+                }
+                files.push((stored, file));
+            }
+            if files.is_empty() && !(damaged.is_empty() && no_checkpoint(&*disk, &dir)?) {
+                let text = format!("no base checkpoint in {} is whole", dir.display());
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            }
+            Ok((files, damaged))
+        })
+        .await?;
+        let (files, damaged) = loaded;
+        let Some((newest, _)) = files.last() else { return Ok(None) };
+        let at = newest.header.at;
+        let used = files.len();
+        let readers = files.into_iter().map(|(stored, file)| Reader::new(file, stored.header)).collect();
+        // The next delta goes on what could be read.
+        self.shared.state.lock().chain.truncate(used);
+        Ok(Some(Loaded { at, damaged, readers }))
     }
+}
+
+fn no_checkpoint(disk: &dyn Disk, dir: &Path) -> io::Result<bool> {
+    Ok(disk.read_dir(dir)?.iter().all(|entry| file::parse_name(&entry.name).is_none()))
+}
+
+/// The chain that ends with the newest file from which parents lead to a base.
+fn newest_chain(mut found: Vec<Stored>) -> Vec<Stored> {
+    found.sort_by_key(|stored| stored.header.number);
+    for newest in (0..found.len()).rev() {
+        let mut chain = vec![found[newest].clone()];
+        while let Some(delta) = chain.last().map(|last| last.header).filter(|last| last.kind == Kind::Delta) {
+            let parent = found[..newest].iter().find(|stored| {
+                stored.header.number == delta.parent
+                    && stored.header.number < delta.number
+                    && stored.header.at <= delta.at
+            });
+            let Some(parent) = parent else { break };
+            chain.push(parent.clone());
+        }
+        if chain.last().is_some_and(|base| base.header.kind == Kind::Base) {
+            chain.reverse();
+            return chain;
+        }
+    }
+    Vec::new()
 }
 
 /// A checkpoint that is being written. Dropped before `finish`, it never was.
 #[derive(Debug)]
-pub struct CheckpointWriter {}
+pub struct CheckpointWriter {
+    shared: Arc<Shared>,
+    header: FileHeader,
+    temporary: PathBuf,
+    writer: Option<Writer>,
+}
 
 impl CheckpointWriter {
+    /// Adds a chunk of at most [`CHUNK_BYTES_MAX`].
+    ///
     /// # Errors
     /// When the file cannot be written.
     pub async fn chunk(&mut self, chunk: Bytes) -> io::Result<()> {
-        todo!()
+        assert!(chunk.len() <= CHUNK_BYTES_MAX, "a chunk is bounded");
+        let mut writer = self.writer.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let writer = offload(async move {
+            writer.chunk(&chunk).await?;
+            Ok::<_, io::Error>(writer)
+        });
+        self.writer = Some(writer.await?);
+        Ok(())
     }
 
     /// Makes it durable, then removes what it replaces. Returns its size in bytes.
     ///
     /// # Errors
     /// When it is not durable; the chain before it stands.
-    pub async fn finish(self) -> io::Result<u64> {
-        todo!()
+    pub async fn finish(mut self) -> io::Result<u64> {
+        let writer = self.writer.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let shared = Arc::clone(&self.shared);
+        let (header, temporary) = (self.header, self.temporary.clone());
+        let path = shared.dir.join(file::name(header.number, header.kind));
+        offload(async move {
+            let bytes = writer.finish().await?;
+            shared.disk.rename(&temporary, &path)?;
+            shared.disk.sync_dir(&shared.dir)?;
+            let replaced = {
+                let mut state = shared.state.lock();
+                let replaced = if header.kind == Kind::Base { std::mem::take(&mut state.chain) } else { Vec::new() };
+                state.chain.push(Stored { header, path, bytes });
+                replaced
+            };
+            if header.kind == Kind::Base {
+                remove_older(&shared, header.number, &replaced)?;
+            }
+            Ok(bytes)
+        })
+        .await
+    }
+}
+
+/// Removes every checkpoint before base `number`, those that no chain named included.
+fn remove_older(shared: &Shared, number: u64, replaced: &[Stored]) -> io::Result<()> {
+    // Newest first: a crash in between leaves a shorter chain, never one with a hole.
+    for stored in replaced.iter().rev() {
+        shared.disk.remove(&stored.path)?;
+    }
+    for entry in shared.disk.read_dir(&shared.dir)? {
+        if file::parse_name(&entry.name).is_some_and(|(other, _)| other < number) {
+            shared.disk.remove(&shared.dir.join(&entry.name))?;
+        }
+    }
+    Ok(())
+}
+
+impl Drop for CheckpointWriter {
+    fn drop(&mut self) {
+        self.shared.state.lock().writing = false;
+        // A file without its final name is removed at the next start as well.
+        let _ = self.shared.disk.remove(&self.temporary);
     }
 }
 
 /// The chain of checkpoints to restore from.
 #[derive(Debug)]
 pub struct Loaded {
+    /// Up to which entry it goes.
     pub at: LogId,
     /// Files that were damaged and passed over.
-    pub damaged: Vec<std::path::PathBuf>,
+    pub damaged: Vec<PathBuf>,
+    readers: Vec<Reader>,
 }
 
 impl Loaded {
@@ -96,6 +309,12 @@ impl Loaded {
     /// # Errors
     /// `InvalidData` when the file changed since it was checked.
     pub async fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
-        todo!()
+        while let Some(reader) = self.readers.first_mut() {
+            if let Some(chunk) = reader.next().await? {
+                return Ok(Some(chunk));
+            }
+            self.readers.remove(0);
+        }
+        Ok(None)
     }
 }

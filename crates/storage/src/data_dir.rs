@@ -51,7 +51,9 @@ pub struct Identity {
 pub enum DataDirError {
     #[error("the data directory {path} is in use by another process; stop it, or give this one a directory of its own")]
     InUse { path: PathBuf },
-    #[error("the data directory {path} has format {found} and this version knows {FORMAT_VERSION}; start the version that wrote it")]
+    #[error(
+        "the data directory {path} has format {found} and this version knows {FORMAT_VERSION}; start the version that wrote it"
+    )]
     Format { path: PathBuf, found: u32 },
     #[error("{path} is not the identity of a data directory; restore it from a backup or use an empty directory")]
     Identity { path: PathBuf },
@@ -165,7 +167,8 @@ async fn make_identity(env: &Env, path: &Path) -> Result<Identity, DataDirError>
     let io_error = |source| DataDirError::Io { operation: "write", path: final_path.clone(), source };
     let entries = disk.read_dir(path).map_err(io_error)?;
     // A file of someone else means a wrong path more often than anything else.
-    let foreign = entries.into_iter().find(|entry| !["LOCK", "IDENTITY.new", "lost+found"].contains(&entry.name.as_str()));
+    let foreign =
+        entries.into_iter().find(|entry| !["LOCK", "IDENTITY.new", "lost+found"].contains(&entry.name.as_str()));
     if let Some(entry) = foreign {
         return Err(DataDirError::Foreign { path: path.to_owned(), entry: entry.name });
     }

@@ -1,17 +1,50 @@
-//! Sealed indexes (signatures).
-#![allow(unused_variables, clippy::todo, clippy::allow_attributes, clippy::allow_attributes_without_reason, clippy::unused_async)]
+//! The sealed index of a shard: for every seal one file that lists, per stream, the batches of the
+//! sealed range of the log and where they lie.
+//!
+//! Files are read a block at a time through a bounded cache; nothing of them stays in memory
+//! otherwise. A stream's entry in a file points back to the file before that has the stream, and by
+//! a second pointer far back, so that any offset or time is found in O(log n) files. The format is
+//! in `docs/formats/index-file.md`.
 
-use std::io;
+mod build;
+mod find;
+mod format;
+mod open;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice};
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base::disk::Disk;
-use record::{BatchEntry, FileNumber, LogIndex, StreamId, StreamOffset, TimestampMs};
+use base::disk::{Disk, OpenOptions};
+use base::task::offload;
+use parking_lot::Mutex;
+use record::{BatchEntry, FileNumber, LogIndex, StreamId};
 
-/// The sealed indexes of one shard, one file per seal.
+use crate::block_cache::BlockCache;
+use open::OpenFiles;
+
+/// Files kept open for reading.
+const OPEN_FILES_MAX: usize = 128;
+
+/// The sealed indexes of one shard. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct IndexStore {}
+pub struct IndexStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    /// Sizes of the files there are.
+    files: Mutex<BTreeMap<u32, u64>>,
+    open: OpenFiles,
+    cache: BlockCache,
+}
 
 /// The batches of one stream in the range that is being sealed.
 #[derive(Debug, Clone)]
@@ -24,63 +57,119 @@ pub struct SealedStream {
 }
 
 impl IndexStore {
-    /// Opens the indexes in `dir`, made when absent; half-written ones are removed.
+    /// Opens the indexes in `dir`, made when absent; half-written ones are removed. At most
+    /// `cache_bytes` of the files are kept in memory.
     ///
     /// # Errors
     /// When files cannot be read.
     pub async fn open(disk: Arc<dyn Disk>, dir: &Path, cache_bytes: usize) -> io::Result<Self> {
-        todo!()
+        let dir = dir.to_owned();
+        offload(async move {
+            disk.create_dir_all(&dir)?;
+            let mut files = BTreeMap::new();
+            for entry in disk.read_dir(&dir)? {
+                match parse_name(&entry.name) {
+                    Some(number) => {
+                        files.insert(number, entry.len);
+                    }
+                    None if entry.name.ends_with(".new") => disk.remove(&dir.join(&entry.name))?,
+                    None => {}
+                }
+            }
+            let open = OpenFiles::new(OPEN_FILES_MAX);
+            let cache = BlockCache::new(cache_bytes);
+            Ok(Self { shared: Arc::new(Shared { disk, dir, files: Mutex::new(files), open, cache }) })
+        })
+        .await
     }
 
     /// Files there are, in order.
+    #[must_use]
     pub fn files(&self) -> Vec<FileNumber> {
-        todo!()
+        self.shared.files.lock().keys().copied().map(FileNumber).collect()
     }
 
+    #[must_use]
     pub fn contains(&self, file: FileNumber) -> bool {
-        todo!()
+        self.shared.files.lock().contains_key(&file.0)
     }
 
-    /// Writes the index of `range`; `streams` sorted by stream. Durable when it returns. A file that
-    /// is there already is replaced: sealing the same range gives the same bytes.
+    /// Bytes of all files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.shared.files.lock().values().sum()
+    }
+
+    /// Writes the index of `range`; `streams` MUST be sorted by stream. Durable when it returns. A
+    /// file that is there already is replaced: sealing the same range gives the same bytes.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub async fn write(&self, file: FileNumber, range: RangeInclusive<LogIndex>, streams: Vec<SealedStream>) -> io::Result<()> {
-        todo!()
+    /// When the file cannot be written, or an earlier file that a stream names cannot be read.
+    pub async fn write(
+        &self,
+        file: FileNumber,
+        range: RangeInclusive<LogIndex>,
+        streams: Vec<SealedStream>,
+    ) -> io::Result<()> {
+        assert!(file.0 > 0, "file numbers start with 1");
+        assert!(streams.windows(2).all(|pair| pair[0].stream < pair[1].stream), "streams are sorted");
+        let bytes = build::build(self, file, range, &streams).await?;
+        let shared = Arc::clone(&self.shared);
+        offload(async move {
+            let temporary = shared.dir.join(format!("{:010}.new", file.0));
+            let path = shared.path(file);
+            let opened = shared.disk.open(&temporary, OpenOptions::replace())?;
+            opened.write_at(0, &[IoSlice::new(&bytes)]).await?;
+            opened.sync_data().await?;
+            shared.disk.rename(&temporary, &path)?;
+            shared.disk.sync_dir(&shared.dir)?;
+            shared.forget(file);
+            shared.files.lock().insert(file.0, bytes.len() as u64);
+            Ok(())
+        })
+        .await
     }
 
-    /// Removes a file; what points to it ends there.
+    /// Removes a file, if it is there; what points to it ends there.
     ///
     /// # Errors
     /// When it cannot be removed.
     pub async fn remove(&self, file: FileNumber) -> io::Result<()> {
-        todo!()
+        let shared = Arc::clone(&self.shared);
+        offload(async move {
+            if shared.files.lock().remove(&file.0).is_none() {
+                return Ok(());
+            }
+            shared.forget(file);
+            shared.disk.remove(&shared.path(file))?;
+            shared.disk.sync_dir(&shared.dir)
+        })
+        .await
+    }
+}
+
+impl Shared {
+    fn path(&self, file: FileNumber) -> PathBuf {
+        self.dir.join(name(file.0))
     }
 
-    /// Batches of `stream` from the one that holds `offset` (or the first behind it) on, in order,
-    /// up to `count_max`, through the files up to and including `newest`. Fewer than `count_max`
-    /// only at the end.
-    ///
-    /// # Errors
-    /// `InvalidData` when a file is damaged.
-    pub async fn batches(&self, newest: FileNumber, stream: StreamId, offset: StreamOffset, count_max: usize) -> io::Result<Vec<BatchEntry>> {
-        todo!()
+    fn forget(&self, file: FileNumber) {
+        self.open.forget(file);
+        self.cache.forget(file.0);
     }
+}
 
-    /// The first batch at or behind `from` whose largest timestamp is at least `time`.
-    ///
-    /// # Errors
-    /// `InvalidData` when a file is damaged.
-    pub async fn find_by_time(&self, newest: FileNumber, stream: StreamId, from: StreamOffset, time: TimestampMs) -> io::Result<Option<BatchEntry>> {
-        todo!()
-    }
+fn name(number: u32) -> String {
+    format!("{number:010}.index")
+}
 
-    /// The first batch at or behind `from` that has the largest timestamp of the sealed stream.
-    ///
-    /// # Errors
-    /// `InvalidData` when a file is damaged.
-    pub async fn find_max_time(&self, newest: FileNumber, stream: StreamId, from: StreamOffset) -> io::Result<Option<BatchEntry>> {
-        todo!()
-    }
+fn parse_name(text: &str) -> Option<u32> {
+    let number = text.strip_suffix(".index")?.parse().ok()?;
+    (number > 0 && name(number) == text).then_some(number)
+}
+
+/// Decodes `bytes` as an index file as far as they go, for a fuzz target: must not panic.
+#[doc(hidden)]
+pub fn fuzz_index_file(bytes: &[u8]) {
+    format::fuzz(bytes);
 }

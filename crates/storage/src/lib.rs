@@ -3,15 +3,17 @@
 //!
 //! Knows entries, votes and bytes. Absent here: any consensus library, any command, any protocol.
 
+mod block_cache;
 pub mod checkpoint;
 pub mod commit_log;
 pub mod data_dir;
 pub mod index_file;
+pub mod inspect;
 mod types;
 mod wire;
 
 pub use commit_log::{
-    AppendCompletion, Chunk, CommitLog, Damage, DamagedEntry, DiskState, Failure, LogState, OpenError, Options, Recovered, Refused, SegmentPin,
-    ShardLog, Stats,
+    AppendCompletion, Chunk, CommitLog, Damage, DamagedEntry, DiskState, Failure, LogState, OpenError, Options,
+    Recovered, Refused, SegmentPin, ShardLog, Stats,
 };
 pub use types::{Buffers, Entry, EntryKind, EntryMeta, LogId, Payload, Vote};

@@ -36,10 +36,6 @@ impl<'a> FieldWriter<'a> {
     pub(crate) fn i64(&mut self, field: i64) -> &mut Self {
         self.bytes(&field.to_le_bytes())
     }
-
-    pub(crate) fn i32(&mut self, field: i32) -> &mut Self {
-        self.bytes(&field.to_le_bytes())
-    }
 }
 
 /// Reads fields one after another; reading past the end gives `None`.
@@ -76,9 +72,5 @@ impl<'a> FieldReader<'a> {
 
     pub(crate) fn i64(&mut self) -> Option<i64> {
         self.array().map(i64::from_le_bytes)
-    }
-
-    pub(crate) fn i32(&mut self) -> Option<i32> {
-        self.array().map(i32::from_le_bytes)
     }
 }

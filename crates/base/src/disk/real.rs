@@ -347,7 +347,8 @@ mod tests {
         RealDisk.create_dir_all(&dir.path().join("b/c")).unwrap();
         RealDisk.open(&dir.path().join("a"), OpenOptions::create_new()).unwrap();
         RealDisk.sync_dir(dir.path()).unwrap();
-        let names: Vec<_> = RealDisk.read_dir(dir.path()).unwrap().into_iter().map(|entry| (entry.name, entry.is_dir)).collect();
+        let names: Vec<_> =
+            RealDisk.read_dir(dir.path()).unwrap().into_iter().map(|entry| (entry.name, entry.is_dir)).collect();
         assert_eq!(names, [("a".to_owned(), false), ("b".to_owned(), true)]);
         assert!(RealDisk.free_bytes(dir.path()).unwrap().available > 0);
     }

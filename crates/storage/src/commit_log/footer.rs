@@ -100,7 +100,13 @@ pub(crate) struct FullRun {
 
 /// Encodes a footer. Returns where its bytes begin in the file, the bytes, which reach to the end
 /// of the file, and what a reader will see of it.
-pub(crate) fn encode(sequence: u32, life: u32, capacity: u32, data_end: u32, runs: &[FullRun]) -> (u32, Vec<u8>, Footer) {
+pub(crate) fn encode(
+    sequence: u32,
+    life: u32,
+    capacity: u32,
+    data_end: u32,
+    runs: &[FullRun],
+) -> (u32, Vec<u8>, Footer) {
     let slots: Vec<Slot> = runs.iter().flat_map(|run| run.slots.iter().copied()).collect();
     let slot_count = u32::try_from(slots.len()).expect("a segment holds fewer entries than bytes");
     let run_count = u32::try_from(runs.len()).expect("a segment holds fewer runs than bytes");
@@ -205,7 +211,10 @@ impl Trailer {
             let (shard, count) = (ShardId(fields.u32()?), fields.u32()?);
             let (term, first) = (Term(fields.u64()?), LogIndex(fields.u64()?));
             let first_slot = u32::try_from(fields.u64()?).ok()?;
-            if count == 0 || first_slot.checked_add(count)? > self.slots || first.0.checked_add(u64::from(count)).is_none() {
+            if count == 0
+                || first_slot.checked_add(count)? > self.slots
+                || first.0.checked_add(u64::from(count)).is_none()
+            {
                 return None;
             }
             runs.push(RunInfo { shard, term, first, count, first_slot });

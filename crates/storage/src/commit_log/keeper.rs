@@ -13,6 +13,7 @@ use base::disk::{DIRECT_ALIGNMENT, File, OpenOptions};
 use base::queue::Sender;
 use base::time::{Duration, Instant};
 
+use super::DiskState;
 use super::footer::{self, FullRun};
 use super::position::{align_up, segment_name};
 use super::request::{Control, Done, Request};
@@ -20,7 +21,6 @@ use super::runs::Slots;
 use super::segment::{Filling, Segment};
 use super::shared::Shared;
 use super::writer::{create_segment, is_full};
-use super::DiskState;
 
 /// How often the keeper looks around when nothing wakes it.
 const TICK: Duration = Duration::from_millis(100);
@@ -212,7 +212,8 @@ impl Keeper {
         shared.disk.rename(&segment.path, &path)?;
         shared.disk.sync_dir(&shared.dir)?;
         shared.next_sequence.store(sequence + 1, Ordering::Relaxed);
-        let recycled = Segment::new(sequence, path, Arc::clone(&segment.file), segment.capacity, shared.options.salt, true);
+        let recycled =
+            Segment::new(sequence, path, Arc::clone(&segment.file), segment.capacity, shared.options.salt, true);
         *recycled.filling.lock().await = Filling { reserved_to: 0, filled_to: segment.capacity };
         shared.ready.lock().push_back(Arc::new(recycled));
         shared.counters.segments_recycled.fetch_add(1, Ordering::Relaxed);

@@ -66,7 +66,13 @@ impl CommitLog {
         };
         let threads = vec![
             spawn("start the writer of", spawn_thread("log-writer", guarded(Arc::clone(&shared), writer.run())))?,
-            spawn("start the syncer of", spawn_thread("log-sync", guarded(Arc::clone(&shared), sync::run(Arc::clone(&shared), written, in_flight))))?,
+            spawn(
+                "start the syncer of",
+                spawn_thread(
+                    "log-sync",
+                    guarded(Arc::clone(&shared), sync::run(Arc::clone(&shared), written, in_flight)),
+                ),
+            )?,
             spawn("start the keeper of", spawn_thread("log-keeper", guarded(Arc::clone(&shared), keeper.run())))?,
         ];
         Ok((Self { shared, queue, threads: Mutex::new(threads) }, recovered))

@@ -16,7 +16,6 @@
 //!
 //! The formats are in `docs/formats/commit-log.md`.
 
-mod block_cache;
 mod error;
 mod footer;
 mod frame;
@@ -53,7 +52,7 @@ pub(crate) use frame::FrameKind;
 pub use log::CommitLog;
 pub use options::Options;
 pub use read::Chunk;
-pub(crate) use recovery::{Knowledge, Met, ScanEnd, SegmentFile, list, scan};
+pub(crate) use recovery::{Knowledge, Met, ScanEnd, SegmentFile, list, read_header, replay, scan};
 pub use segment::SegmentPin;
 pub use shard_log::ShardLog;
 

@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn packing_keeps_the_order() {
-        let positions = [Position::new(0, 0), Position::new(0, u32::MAX), Position::new(1, 0), Position::new(u32::MAX, 7)];
+        let positions =
+            [Position::new(0, 0), Position::new(0, u32::MAX), Position::new(1, 0), Position::new(u32::MAX, 7)];
         assert!(positions.windows(2).all(|pair| pair[0].pack() < pair[1].pack()));
         assert!(positions.iter().all(|position| Position::unpack(position.pack()) == *position));
     }

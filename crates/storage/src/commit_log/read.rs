@@ -26,14 +26,21 @@ const WASTE_FACTOR: u32 = 1;
 pub enum Chunk {
     Memory(Buffers),
     /// To be sent from the file; `pin` MUST be held until that is done.
-    File { file: Arc<dyn File>, position: u64, len: u32, pin: SegmentPin },
+    File {
+        file: Arc<dyn File>,
+        position: u64,
+        len: u32,
+        pin: SegmentPin,
+    },
 }
 
 impl Chunk {
     #[must_use]
     pub fn len(&self) -> u32 {
         match self {
-            Self::Memory(buffers) => u32::try_from(buffers.iter().map(Bytes::len).sum::<usize>()).expect("part of a payload fits 32 bits"),
+            Self::Memory(buffers) => {
+                u32::try_from(buffers.iter().map(Bytes::len).sum::<usize>()).expect("part of a payload fits 32 bits")
+            }
             Self::File { len, .. } => *len,
         }
     }
@@ -115,7 +122,9 @@ impl ShardLog {
                     if !entries.is_empty() && bytes >= bytes_max {
                         break;
                     }
-                    let read = self.read_run(next..range.end, located, bytes_max.saturating_sub(bytes), entries.is_empty()).await?;
+                    let read = self
+                        .read_run(next..range.end, located, bytes_max.saturating_sub(bytes), entries.is_empty())
+                        .await?;
                     if read.is_empty() {
                         break;
                     }
@@ -136,7 +145,8 @@ impl ShardLog {
         let inner = self.state.lock();
         let entry = inner.recent_entry(index)?;
         let range = range.start as usize..range.end as usize;
-        (range.start <= range.end && range.end <= entry.payload.len()).then(|| Chunk::Memory(entry.payload.slice(range).into_buffers()))
+        (range.start <= range.end && range.end <= entry.payload.len())
+            .then(|| Chunk::Memory(entry.payload.slice(range).into_buffers()))
     }
 
     /// Bytes of an entry's payload, from memory or as a range of a file.
@@ -160,7 +170,9 @@ impl ShardLog {
         }
         if !segment.is_verified(slot.offset()) {
             let (_, payload) = self.checked(&placed, segment.read_entry(*slot, self.state.id, index).await?)?;
-            return Ok(Chunk::Memory(std::iter::once(payload.slice(range.start as usize..range.end as usize)).collect()));
+            return Ok(Chunk::Memory(
+                std::iter::once(payload.slice(range.start as usize..range.end as usize)).collect(),
+            ));
         }
         Ok(Chunk::File {
             file: Arc::clone(&segment.file),
@@ -172,14 +184,21 @@ impl ShardLog {
 
     /// Entries from the file: the first of `range` stands at `located`. Neighbours in the segment
     /// are read at once as long as little of other shards lies between.
-    async fn read_run(&self, range: Range<LogIndex>, located: Located, bytes_max: usize, at_least_one: bool) -> io::Result<Vec<Entry>> {
+    async fn read_run(
+        &self,
+        range: Range<LogIndex>,
+        located: Located,
+        bytes_max: usize,
+        at_least_one: bool,
+    ) -> io::Result<Vec<Entry>> {
         let first = self.place(range.start, located).await?;
         let mut wanted = first.slot.payload_bytes() as usize;
         if !at_least_one && wanted > bytes_max {
             return Ok(Vec::new());
         }
         let start = first.slot.offset();
-        let (mut end, mut useful) = (start + frame_bytes(first.slot.payload_bytes()), frame_bytes(first.slot.payload_bytes()));
+        let (mut end, mut useful) =
+            (start + frame_bytes(first.slot.payload_bytes()), frame_bytes(first.slot.payload_bytes()));
         let mut batch = vec![first];
         let mut index = range.start.next();
         while index < range.end {
@@ -225,7 +244,7 @@ impl ShardLog {
             SlotPlace::File { slots_at, number } => (slots_at, number),
         };
         let (block, place) = footer::slot_place(number);
-        let key = (segment.sequence, block);
+        let key = (segment.sequence, u64::from(block));
         let bytes = if let Some(bytes) = self.shared.blocks.find(key) {
             bytes
         } else {

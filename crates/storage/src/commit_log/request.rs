@@ -11,8 +11,17 @@ use super::shard_state::{ShardState, Taken};
 use crate::types::{Entry, LogId, Vote};
 
 pub(crate) enum Request {
-    Append { shard: Arc<ShardState>, entries: Vec<Entry>, taken: Taken, done: Done },
-    Control { shard: Arc<ShardState>, control: Control, done: Done },
+    Append {
+        shard: Arc<ShardState>,
+        entries: Vec<Entry>,
+        taken: Taken,
+        done: Done,
+    },
+    Control {
+        shard: Arc<ShardState>,
+        control: Control,
+        done: Done,
+    },
     /// Records the synced position, if no frame did since it moved.
     Mark,
     /// Everything before is to be made durable, and nothing comes after.

@@ -58,7 +58,14 @@ pub(crate) struct BadFrame {
 }
 
 impl Segment {
-    pub(crate) fn new(sequence: u32, path: PathBuf, file: Arc<dyn File>, capacity: u32, salt: u64, trusted: bool) -> Self {
+    pub(crate) fn new(
+        sequence: u32,
+        path: PathBuf,
+        file: Arc<dyn File>,
+        capacity: u32,
+        salt: u64,
+        trusted: bool,
+    ) -> Self {
         Self {
             sequence,
             path,
@@ -104,14 +111,25 @@ impl Segment {
     }
 
     /// Reads the whole entry that `slot` names and checks everything about it.
-    pub(crate) async fn read_entry(&self, slot: Slot, shard: ShardId, index: LogIndex) -> io::Result<Result<(FrameHeader, Bytes), BadFrame>> {
+    pub(crate) async fn read_entry(
+        &self,
+        slot: Slot,
+        shard: ShardId,
+        index: LogIndex,
+    ) -> io::Result<Result<(FrameHeader, Bytes), BadFrame>> {
         let len = (FRAME_HEADER_BYTES + slot.payload_bytes()) as usize;
         let bytes = self.file.read_at(u64::from(slot.offset()), len).await?.freeze();
         Ok(self.check_entry(bytes, slot, shard, index))
     }
 
     /// Checks the frame that `bytes` begins with against what its slot and its index say.
-    pub(crate) fn check_entry(&self, bytes: Bytes, slot: Slot, shard: ShardId, index: LogIndex) -> Result<(FrameHeader, Bytes), BadFrame> {
+    pub(crate) fn check_entry(
+        &self,
+        bytes: Bytes,
+        slot: Slot,
+        shard: ShardId,
+        index: LogIndex,
+    ) -> Result<(FrameHeader, Bytes), BadFrame> {
         let (header_bytes, payload_bytes) = (FRAME_HEADER_BYTES as usize, slot.payload_bytes() as usize);
         let bad = BadFrame { offset: slot.offset(), bytes: FRAME_HEADER_BYTES + slot.payload_bytes() };
         let header = FrameHeader::decode(&bytes, self.position(slot.offset()), self.salt).ok_or(bad)?;

@@ -131,7 +131,8 @@ fn encode_shard(fields: &mut FieldWriter<'_>, shard: ShardId, state: &LogState) 
 fn decode_shard(fields: &mut FieldReader<'_>) -> Option<(ShardId, LogState)> {
     let shard = ShardId(fields.u32()?);
     let flags = fields.u32()?;
-    let vote = Vote { term: Term(fields.u64()?), node_id: NodeId(fields.u64()?), committed: flags & VOTE_COMMITTED != 0 };
+    let vote =
+        Vote { term: Term(fields.u64()?), node_id: NodeId(fields.u64()?), committed: flags & VOTE_COMMITTED != 0 };
     let mut id = |bit: u32| -> Option<Option<LogId>> {
         let id = LogId { term: Term(fields.u64()?), index: LogIndex(fields.u64()?) };
         Some((flags & bit != 0).then_some(id))

@@ -225,7 +225,9 @@ impl Inner {
 
     fn evict(&mut self, memory: &AtomicUsize, enough: impl Fn(usize, usize) -> bool) {
         while !enough(memory.load(Ordering::Relaxed), self.recent_bytes) {
-            let Some(oldest) = self.recent.front().filter(|entry| entry.id.index.0 < self.unwritten_from) else { break };
+            let Some(oldest) = self.recent.front().filter(|entry| entry.id.index.0 < self.unwritten_from) else {
+                break;
+            };
             let bytes = held_bytes(&oldest.payload);
             self.recent.pop_front();
             self.recent_bytes -= bytes;
@@ -243,7 +245,10 @@ impl Inner {
     pub(crate) fn holes(&self) -> Vec<RangeInclusive<LogIndex>> {
         let mut holes = Vec::new();
         let Some(last) = self.state.last else { return holes };
-        let mut next = self.state.purged.map_or_else(|| self.runs.iter().next().map_or(0, |(first, _)| first), |purged| purged.index.0 + 1);
+        let mut next = self
+            .state
+            .purged
+            .map_or_else(|| self.runs.iter().next().map_or(0, |(first, _)| first), |purged| purged.index.0 + 1);
         for (first, run) in self.runs.iter() {
             if first > next {
                 holes.push(LogIndex(next)..=LogIndex((first - 1).min(last.index.0)));

@@ -11,10 +11,11 @@ use parking_lot::Mutex;
 use record::ShardId;
 use tokio::sync::{Notify, watch};
 
-use super::block_cache::BlockCache;
 use super::position::Position;
 use super::segment::Segment;
 use super::shard_state::ShardState;
+use crate::block_cache::BlockCache;
+
 use super::{DiskState, Failure, Options, Stats};
 
 #[derive(Debug)]

@@ -12,7 +12,6 @@ use base::time::Duration;
 use bytes::Bytes;
 use record::{ShardId, Term};
 
-use super::{LogState, Options};
 use super::footer::{Slot, footer_bytes};
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, frame_bytes};
 use super::group::{Effect, Group, PAGE_BYTES};
@@ -23,6 +22,7 @@ use super::segment_header::SegmentHeader;
 use super::shard_state::ShardState;
 use super::shared::Shared;
 use super::sync::{Written, sync_and_complete};
+use super::{LogState, Options};
 use crate::types::Entry;
 
 /// One write takes at most about this.
@@ -153,7 +153,12 @@ impl Writer {
         self.flush(alone).await
     }
 
-    async fn append(&mut self, shard: &Arc<ShardState>, entries: &[Entry], taken: super::shard_state::Taken) -> Result<(), Stopped> {
+    async fn append(
+        &mut self,
+        shard: &Arc<ShardState>,
+        entries: &[Entry],
+        taken: super::shard_state::Taken,
+    ) -> Result<(), Stopped> {
         let mut places = Vec::with_capacity(entries.len());
         for entry in entries {
             let payload_bytes = u32::try_from(entry.payload.len()).expect("checked when it was taken");
@@ -434,7 +439,8 @@ impl Writer {
         let unsent = self.unsent_bytes;
         self.wait_until(|shared, in_flight| {
             let written = shared.written_bytes.load(Ordering::Relaxed) - unsent;
-            in_flight == 0 || written - shared.synced_bytes.load(Ordering::Acquire) <= UNSYNCED_BYTES_MAX - GROUP_BYTES_MAX as u64
+            in_flight == 0
+                || written - shared.synced_bytes.load(Ordering::Acquire) <= UNSYNCED_BYTES_MAX - GROUP_BYTES_MAX as u64
         })
         .await
     }

@@ -35,6 +35,10 @@ impl SegmentFile {
         header.max(footer).unwrap_or_default()
     }
 
+    pub(crate) fn start(&self) -> Position {
+        Position::new(self.sequence, 0)
+    }
+
     pub(crate) fn salt(&self, otherwise: u64) -> u64 {
         self.header.as_ref().map_or(otherwise, |header| header.salt)
     }
@@ -67,7 +71,8 @@ pub(crate) async fn list(disk: &dyn Disk, dir: &Path, options: OpenOptions) -> i
     Ok(files)
 }
 
-async fn read_header(file: &dyn File, sequence: u32) -> io::Result<Option<SegmentHeader>> {
+/// The header of a segment file, if it has one of that number.
+pub(crate) async fn read_header(file: &dyn File, sequence: u32) -> io::Result<Option<SegmentHeader>> {
     let mut bytes = file.read_at(0, HEADER_ALIGNMENT as usize).await?;
     let Some(claimed) = SegmentHeader::claimed_bytes(&bytes) else { return Ok(None) };
     if claimed as usize > bytes.len() {

@@ -69,7 +69,8 @@ impl FrameReader {
                     break;
                 }
                 if may_be_header(&window[at..])
-                    && let Some(header) = FrameHeader::decode(&window[at..], Position::new(self.sequence, place), self.salt)
+                    && let Some(header) =
+                        FrameHeader::decode(&window[at..], Position::new(self.sequence, place), self.salt)
                     && header.life >= life
                 {
                     return Ok(Some((place, header)));

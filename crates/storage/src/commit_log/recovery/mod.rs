@@ -6,6 +6,7 @@
 mod files;
 mod frames;
 mod scan;
+mod state;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice};
@@ -13,10 +14,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base::disk::{Disk, OpenOptions};
-use record::{LogIndex, NodeId, ShardId};
+use record::{LogIndex, ShardId};
 
-pub(crate) use files::{SegmentFile, list};
+pub(crate) use files::{SegmentFile, list, read_header};
 pub(crate) use scan::{Knowledge, Met, ScanEnd, scan};
+pub(crate) use state::replay;
 
 use super::footer::{Footer, Slot, footer_bytes};
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind};
@@ -28,7 +30,6 @@ use super::segment_header::SegmentHeader;
 use super::shard_state::ShardDamage;
 use super::writer::{CLOSING_BYTES, Resume, make_segment};
 use super::{Damage, LogState, OpenError, Options};
-use crate::types::Vote;
 
 /// A log as it was found, ready to go on.
 pub(crate) struct Recovery {
@@ -95,11 +96,11 @@ impl Finder {
 
     async fn walk(&mut self, files: &[SegmentFile]) -> io::Result<Used> {
         self.known.synced = files.iter().map(SegmentFile::synced).max().unwrap_or_default();
-        self.life_max = files.iter().filter_map(|file| file.header.as_ref()).map(|header| header.life).max().unwrap_or(0);
+        self.life_max =
+            files.iter().filter_map(|file| file.header.as_ref()).map(|header| header.life).max().unwrap_or(0);
         let used = files.iter().rposition(SegmentFile::is_used).map_or(0, |last| last + 1);
         let mut end = None;
         for (place, file) in files[..used].iter().enumerate() {
-            let start = Position::new(file.sequence, 0);
             if let Some(header) = &file.header {
                 if header.life < self.known.life {
                     // Left over from before a cut.
@@ -108,7 +109,7 @@ impl Finder {
                 self.known.life = header.life;
                 self.states = header.shards.iter().copied().collect();
                 self.cut_runs();
-            } else if start >= self.known.synced {
+            } else if file.start() >= self.known.synced {
                 return Ok(Used { count: place, end });
             } else {
                 let bytes = if file.footer.is_some() { 4096 } else { u64::from(file.capacity) };
@@ -133,7 +134,8 @@ impl Finder {
 
     fn add_sealed(&mut self, file: &SegmentFile, footer: &Footer) {
         let salt = file.salt(self.salt);
-        let segment = Segment::new(file.sequence, file.path.clone(), Arc::clone(&file.file), file.capacity, salt, false);
+        let segment =
+            Segment::new(file.sequence, file.path.clone(), Arc::clone(&file.file), file.capacity, salt, false);
         segment.set_end(footer.data_end, 0);
         segment.set_sealed();
         let segment = Arc::new(segment);
@@ -168,7 +170,14 @@ impl Finder {
         Ok(end)
     }
 
-    fn replay(&mut self, file: &SegmentFile, segment: &Arc<Segment>, offset: u32, header: &FrameHeader, payload: &[u8]) {
+    fn replay(
+        &mut self,
+        file: &SegmentFile,
+        segment: &Arc<Segment>,
+        offset: u32,
+        header: &FrameHeader,
+        payload: &[u8],
+    ) {
         if matches!(header.kind, FrameKind::Mark | FrameKind::End | FrameKind::Life) {
             return;
         }
@@ -188,33 +197,12 @@ impl Finder {
                     self.run_count += 1;
                 }
                 self.slot_count += 1;
-                state.last = Some(header.id);
             }
-            FrameKind::Vote => {
-                let mut fields = crate::wire::FieldReader::new(payload);
-                if let (Some(node_id), Some(committed)) = (fields.u64(), fields.u64()) {
-                    state.vote = Some(Vote { term: header.id.term, node_id: NodeId(node_id), committed: committed != 0 });
-                }
-            }
-            FrameKind::Truncate => {
-                state.last = Some(header.id);
-                state.committed = state.committed.min(state.last);
-                runs.truncate_from(header.id.index.0 + 1);
-            }
-            FrameKind::Clear => {
-                state.last = None;
-                state.committed = None;
-                runs.truncate_from(0);
-            }
-            FrameKind::Purge => {
-                state.purged = state.purged.max(Some(header.id));
-                if state.last.is_none_or(|last| last.index < header.id.index) {
-                    state.last = Some(header.id);
-                }
-            }
-            FrameKind::Committed => state.committed = Some(header.id).filter(|committed| Some(*committed) <= state.last),
-            FrameKind::Mark | FrameKind::End | FrameKind::Life => {}
+            FrameKind::Truncate => runs.truncate_from(header.id.index.0 + 1),
+            FrameKind::Clear => runs.truncate_from(0),
+            _ => {}
         }
+        state::apply(state, header, payload);
     }
 
     fn damaged(&mut self, file: &SegmentFile, offset: u32, bytes: u32, header: Option<FrameHeader>) {
@@ -273,7 +261,11 @@ impl Finder {
 
         let mut end = used.end;
         if let Some(ScanEnd::Cut(at)) = end {
-            let last = self.segments.last_key_value().map(|(_, segment)| Arc::clone(segment)).expect("a cut lies in a segment");
+            let last = self
+                .segments
+                .last_key_value()
+                .map(|(_, segment)| Arc::clone(segment))
+                .expect("a cut lies in a segment");
             if !self.has_room(&last, at) {
                 self.write_frame(&last, at, FrameKind::End, life).await?;
                 last.set_end(at + FRAME_HEADER_BYTES, life);
@@ -282,7 +274,11 @@ impl Finder {
         }
         let (segment, at) = match end {
             Some(ScanEnd::Cut(at)) => {
-                let segment = self.segments.last_key_value().map(|(_, segment)| Arc::clone(segment)).expect("a cut lies in a segment");
+                let segment = self
+                    .segments
+                    .last_key_value()
+                    .map(|(_, segment)| Arc::clone(segment))
+                    .expect("a cut lies in a segment");
                 self.write_frame(&segment, at, FrameKind::Life, life).await?;
                 (segment, at + FRAME_HEADER_BYTES)
             }
@@ -316,7 +312,16 @@ impl Finder {
                 (shard, (state, self.runs.remove(&shard).unwrap_or_default()))
             })
             .collect();
-        Ok(Recovery { life, segments: self.segments, ready, next_sequence, shards, damage: self.damage, resume, synced })
+        Ok(Recovery {
+            life,
+            segments: self.segments,
+            ready,
+            next_sequence,
+            shards,
+            damage: self.damage,
+            resume,
+            synced,
+        })
     }
 
     fn has_room(&self, segment: &Segment, at: u32) -> bool {

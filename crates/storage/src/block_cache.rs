@@ -1,4 +1,4 @@
-//! A small cache of blocks of sealed segments' footers, bounded in bytes, first in first out.
+//! A small cache of blocks of files that no longer change, bounded in bytes, first in first out.
 
 use std::collections::VecDeque;
 
@@ -6,8 +6,8 @@ use base::hash::FixedHashMap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-/// Segment and block number.
-type Key = (u32, u32);
+/// Number of the file, and where in it.
+type Key = (u32, u64);
 
 #[derive(Debug)]
 pub(crate) struct BlockCache {
@@ -46,15 +46,15 @@ impl BlockCache {
         }
     }
 
-    /// Forgets a segment whose number will stand for another file.
-    pub(crate) fn forget(&self, sequence: u32) {
+    /// Forgets a file that is gone or will be another.
+    pub(crate) fn forget(&self, file: u32) {
         let mut inner = self.inner.lock();
         let mut order = std::mem::take(&mut inner.order);
-        order.retain(|key| key.0 != sequence);
+        order.retain(|key| key.0 != file);
         inner.order = order;
         let mut freed = 0;
         inner.blocks.retain(|key, block| {
-            let keep = key.0 != sequence;
+            let keep = key.0 != file;
             if !keep {
                 freed += block.len();
             }

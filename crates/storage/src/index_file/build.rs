@@ -1,0 +1,156 @@
+//! Putting an index file together.
+
+use std::io;
+use std::ops::RangeInclusive;
+
+use record::{BatchEntry, FileNumber, LogIndex, StreamId, TimestampMs, crc32c};
+
+use super::format::{
+    self, CHUNK_BATCHES, CHUNK_ENTRY_BYTES, ChunkEntry, ENTRIES_PER_BLOCK, HEADER_BYTES, Header, StreamEntry,
+};
+use super::{IndexStore, SealedStream};
+
+/// The bytes of the file. They depend on the arguments and on what earlier files say, on nothing else.
+pub(super) async fn build(
+    store: &IndexStore,
+    file: FileNumber,
+    range: RangeInclusive<LogIndex>,
+    streams: &[SealedStream],
+) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; HEADER_BYTES];
+    let mut entries = Vec::with_capacity(streams.len());
+    let mut batches = 0;
+    for sealed in streams {
+        check_order(&sealed.batches, &range);
+        let link = link(store, file, sealed.stream, sealed.previous).await?;
+        let run = encode_run(&sealed.batches);
+        let (first, last) = sealed.batches.first().zip(sealed.batches.last()).expect("a sealed stream has batches");
+        let max_timestamp = largest_timestamp(&sealed.batches);
+        entries.push(StreamEntry {
+            stream: sealed.stream,
+            first_offset: first.base_offset,
+            next_offset: last.next_offset(),
+            max_timestamp,
+            running_max_timestamp: max_timestamp.max(link.running_max_timestamp),
+            run_at: bytes.len() as u64,
+            run_bytes: u32::try_from(run.bytes.len()).expect("a run is bounded by its segment"),
+            run_crc: run.crc,
+            batches: u32::try_from(sealed.batches.len()).expect("a run is bounded by its segment"),
+            chunks: run.chunks,
+            previous: link.previous,
+            jump: link.jump,
+            depth: link.depth,
+        });
+        batches += sealed.batches.len() as u64;
+        bytes.extend_from_slice(&run.bytes);
+    }
+    bytes.resize(bytes.len().next_multiple_of(8), 0);
+    let directory_at = bytes.len() as u64;
+    let mut summary = Vec::new();
+    for block in entries.chunks(ENTRIES_PER_BLOCK) {
+        summary.extend_from_slice(&block[0].stream.0.to_le_bytes());
+        bytes.extend_from_slice(&format::encode_block(block));
+    }
+    let header = Header {
+        file: file.0,
+        first_index: *range.start(),
+        last_index: *range.end(),
+        streams: entries.len() as u64,
+        batches,
+        directory_at,
+        directory_blocks: u32::try_from(summary.len() / 8).expect("fewer blocks than streams"),
+        summary_crc: crc32c(&summary),
+    };
+    bytes.extend_from_slice(&summary);
+    bytes[..HEADER_BYTES].copy_from_slice(&header.encode());
+    Ok(bytes)
+}
+
+fn check_order(batches: &[BatchEntry], range: &RangeInclusive<LogIndex>) {
+    assert!(!batches.is_empty(), "a sealed stream has batches");
+    assert!(batches.iter().all(|batch| range.contains(&batch.log_index)), "batches lie in the sealed range");
+    assert!(
+        batches.windows(2).all(|pair| pair[0].next_offset() <= pair[1].base_offset),
+        "batches are sorted by offset"
+    );
+}
+
+fn largest_timestamp(batches: &[BatchEntry]) -> TimestampMs {
+    batches.iter().map(|batch| batch.max_timestamp).max().unwrap_or(TimestampMs::NONE)
+}
+
+struct Run {
+    bytes: Vec<u8>,
+    crc: u32,
+    chunks: u32,
+}
+
+fn encode_run(batches: &[BatchEntry]) -> Run {
+    let count = batches.len().div_ceil(CHUNK_BATCHES);
+    if count == 1 {
+        let bytes = format::encode_chunk(batches);
+        return Run { crc: crc32c(&bytes), bytes, chunks: 1 };
+    }
+    let mut table = Vec::with_capacity(count);
+    let mut body = Vec::new();
+    let mut running_max_timestamp = TimestampMs(i64::MIN);
+    for chunk in batches.chunks(CHUNK_BATCHES) {
+        let bytes = format::encode_chunk(chunk);
+        running_max_timestamp = running_max_timestamp.max(largest_timestamp(chunk));
+        table.push(ChunkEntry {
+            first_offset: chunk[0].base_offset,
+            running_max_timestamp,
+            at: u32::try_from(count * CHUNK_ENTRY_BYTES + body.len()).expect("a run is bounded by its segment"),
+            bytes: u32::try_from(bytes.len()).expect("a chunk is bounded"),
+            crc: crc32c(&bytes),
+            batches: u32::try_from(chunk.len()).expect("a chunk is bounded"),
+        });
+        body.extend_from_slice(&bytes);
+    }
+    let mut bytes = format::encode_table(&table);
+    let crc = crc32c(&bytes);
+    bytes.extend_from_slice(&body);
+    Run { bytes, crc, chunks: u32::try_from(count).expect("fewer chunks than batches") }
+}
+
+/// How a stream's new entry hangs on those before it.
+struct Link {
+    previous: u32,
+    jump: u32,
+    depth: u32,
+    running_max_timestamp: TimestampMs,
+}
+
+/// The second pointer follows the skew-binary numbers: it jumps over two equal jumps where there
+/// are two, so that every earlier file is reached in a logarithmic number of steps.
+async fn link(
+    store: &IndexStore,
+    file: FileNumber,
+    stream: StreamId,
+    previous: Option<FileNumber>,
+) -> io::Result<Link> {
+    let first = Link { previous: 0, jump: 0, depth: 0, running_max_timestamp: TimestampMs(i64::MIN) };
+    let Some(previous) = previous else { return Ok(first) };
+    assert!(previous < file, "files point back");
+    let Some(parent) = store.entry(previous, stream).await? else { return Ok(first) };
+    let mut jump = previous.0;
+    if let Some(far) = find(store, parent.jump, stream).await?
+        && let Some(farther) = find(store, far.jump, stream).await?
+        && parent.depth - far.depth == far.depth - farther.depth
+    {
+        jump = far.jump;
+    }
+    Ok(Link {
+        previous: previous.0,
+        jump,
+        depth: parent.depth + 1,
+        running_max_timestamp: parent.running_max_timestamp,
+    })
+}
+
+async fn find(store: &IndexStore, file: u32, stream: StreamId) -> io::Result<Option<StreamEntry>> {
+    match file {
+        0 => Ok(None),
+        file => store.entry(FileNumber(file), stream).await,
+    }
+}

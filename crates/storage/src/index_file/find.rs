@@ -1,0 +1,180 @@
+//! Finding batches by offset and by time.
+
+use std::io;
+
+use record::{BatchEntry, FileNumber, StreamId, StreamOffset, TimestampMs};
+
+use super::IndexStore;
+use super::format::StreamEntry;
+
+/// A file that has the stream, and what it says of it.
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    file: FileNumber,
+    entry: StreamEntry,
+}
+
+impl IndexStore {
+    /// Batches of `stream` from the one that holds `offset`, or the first behind it, on, in order,
+    /// up to `count_max`, through the files up to and including `newest`. Fewer than `count_max`
+    /// only at the end.
+    ///
+    /// # Errors
+    /// `InvalidData` when a file is damaged.
+    pub async fn batches(
+        &self,
+        newest: FileNumber,
+        stream: StreamId,
+        offset: StreamOffset,
+        count_max: usize,
+    ) -> io::Result<Vec<BatchEntry>> {
+        let mut found: Vec<BatchEntry> = Vec::new();
+        let Some(newest) = self.node(newest.0, stream).await? else { return Ok(found) };
+        let mut offset = offset;
+        while found.len() < count_max && offset < newest.entry.next_offset {
+            let node = self.node_at(newest, offset).await?;
+            for chunk in self.chunks_from(node, offset).await? {
+                let batches = self.chunk(node.file, &node.entry, &chunk).await?;
+                let wanted = batches.into_iter().filter(|batch| batch.next_offset() > offset);
+                found.extend(wanted.take(count_max - found.len()));
+                if found.len() == count_max {
+                    break;
+                }
+            }
+            assert!(node.entry.next_offset > offset, "every file brings the search forward");
+            offset = node.entry.next_offset;
+        }
+        Ok(found)
+    }
+
+    /// The first batch at or behind `from` whose largest timestamp is at least `time`.
+    ///
+    /// # Errors
+    /// `InvalidData` when a file is damaged.
+    pub async fn find_by_time(
+        &self,
+        newest: FileNumber,
+        stream: StreamId,
+        from: StreamOffset,
+        time: TimestampMs,
+    ) -> io::Result<Option<BatchEntry>> {
+        let Some(newest) = self.node(newest.0, stream).await? else { return Ok(None) };
+        if newest.entry.running_max_timestamp < time {
+            return Ok(None);
+        }
+        let mut node = newest;
+        loop {
+            if let Some(far) =
+                self.node(node.entry.jump, stream).await?.filter(|far| far.entry.running_max_timestamp >= time)
+            {
+                node = far;
+            } else if let Some(before) = self
+                .node(node.entry.previous, stream)
+                .await?
+                .filter(|before| before.entry.running_max_timestamp >= time)
+            {
+                node = before;
+            } else {
+                break;
+            }
+        }
+        // Before `node` everything is older. If it lies before `from`, look on from there.
+        let mut offset = from.max(node.entry.first_offset);
+        while offset < newest.entry.next_offset {
+            let node = self.node_at(newest, offset).await?;
+            if node.entry.max_timestamp >= time
+                && let Some(batch) = self.time_in(node, offset, time).await?
+            {
+                return Ok(Some(batch));
+            }
+            offset = node.entry.next_offset.max(StreamOffset(offset.0 + 1));
+        }
+        Ok(None)
+    }
+
+    /// The first batch at or behind `from` that has the largest timestamp of the sealed stream from
+    /// there on.
+    ///
+    /// # Errors
+    /// `InvalidData` when a file is damaged.
+    pub async fn find_max_time(
+        &self,
+        newest: FileNumber,
+        stream: StreamId,
+        from: StreamOffset,
+    ) -> io::Result<Option<BatchEntry>> {
+        let Some(node) = self.node(newest.0, stream).await? else { return Ok(None) };
+        // Usually the largest of all is at or behind `from`.
+        if let Some(batch) = self.find_by_time(newest, stream, from, node.entry.running_max_timestamp).await? {
+            return Ok(Some(batch));
+        }
+        let mut largest: Option<BatchEntry> = None;
+        let mut offset = from;
+        while offset < node.entry.next_offset {
+            let at = self.node_at(node, offset).await?;
+            let time = largest.as_ref().map_or(TimestampMs(i64::MIN), |batch| batch.max_timestamp);
+            if at.entry.max_timestamp > time {
+                for chunk in self.chunks_from(at, offset).await? {
+                    for batch in self.chunk(at.file, &at.entry, &chunk).await? {
+                        let larger = largest.as_ref().is_none_or(|known| batch.max_timestamp > known.max_timestamp);
+                        if larger && batch.next_offset() > offset {
+                            largest = Some(batch);
+                        }
+                    }
+                }
+            }
+            offset = at.entry.next_offset.max(StreamOffset(offset.0 + 1));
+        }
+        Ok(largest)
+    }
+
+    async fn node(&self, file: u32, stream: StreamId) -> io::Result<Option<Node>> {
+        if file == 0 {
+            return Ok(None);
+        }
+        let file = FileNumber(file);
+        Ok(self.entry(file, stream).await?.map(|entry| Node { file, entry }))
+    }
+
+    /// The oldest file that ends behind `offset`; `newest` MUST.
+    async fn node_at(&self, newest: Node, offset: StreamOffset) -> io::Result<Node> {
+        assert!(newest.entry.next_offset > offset, "the offset is in some file or before all");
+        let stream = newest.entry.stream;
+        let mut node = newest;
+        while offset < node.entry.first_offset {
+            if let Some(far) = self.node(node.entry.jump, stream).await?.filter(|far| far.entry.next_offset > offset) {
+                node = far;
+            } else if let Some(before) =
+                self.node(node.entry.previous, stream).await?.filter(|before| before.entry.next_offset > offset)
+            {
+                node = before;
+            } else {
+                break;
+            }
+        }
+        Ok(node)
+    }
+
+    /// The chunks of a run from the one that holds `offset` on.
+    async fn chunks_from(&self, node: Node, offset: StreamOffset) -> io::Result<Vec<super::format::ChunkEntry>> {
+        let mut chunks = self.chunks(node.file, &node.entry).await?;
+        let skip = chunks.partition_point(|chunk| chunk.first_offset <= offset).saturating_sub(1);
+        chunks.drain(..skip);
+        Ok(chunks)
+    }
+
+    async fn time_in(&self, node: Node, offset: StreamOffset, time: TimestampMs) -> io::Result<Option<BatchEntry>> {
+        for chunk in self.chunks_from(node, offset).await? {
+            // What a chunk's mark counts may lie in a chunk before `offset`: it only rules out.
+            if chunk.running_max_timestamp < time {
+                continue;
+            }
+            let batches = self.chunk(node.file, &node.entry, &chunk).await?;
+            let wanted = |batch: &BatchEntry| batch.next_offset() > offset && batch.max_timestamp >= time;
+            if let Some(batch) = batches.into_iter().find(wanted) {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+}

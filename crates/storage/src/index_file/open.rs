@@ -1,0 +1,168 @@
+//! Reading parts of index files, through the caches.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use base::disk::{File, OpenOptions, read_exact_at};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use record::{BatchEntry, FileNumber, StreamId, crc32c};
+
+use super::IndexStore;
+use super::format::{
+    self, BLOCK_BYTES, CHUNK_BYTES_MAX, CHUNK_ENTRY_BYTES, ChunkEntry, ENTRIES_PER_BLOCK, HEADER_BYTES, Header,
+    StreamEntry,
+};
+
+/// Runs up to this are kept in the cache.
+const CACHED_BYTES_MAX: u32 = 64 << 10;
+
+/// An open index file.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    file: Arc<dyn File>,
+    header: Header,
+    /// The first stream of each directory block.
+    summary: Vec<u64>,
+}
+
+/// A bounded number of open files, first in first out.
+#[derive(Debug)]
+pub(super) struct OpenFiles {
+    files_max: usize,
+    files: Mutex<VecDeque<(FileNumber, Arc<OpenFile>)>>,
+}
+
+impl OpenFiles {
+    pub(super) fn new(files_max: usize) -> Self {
+        Self { files_max, files: Mutex::default() }
+    }
+
+    fn find(&self, number: FileNumber) -> Option<Arc<OpenFile>> {
+        self.files.lock().iter().find(|(other, _)| *other == number).map(|(_, file)| Arc::clone(file))
+    }
+
+    fn insert(&self, number: FileNumber, file: Arc<OpenFile>) {
+        let mut files = self.files.lock();
+        if files.len() >= self.files_max {
+            files.pop_front();
+        }
+        files.push_back((number, file));
+    }
+
+    pub(super) fn forget(&self, number: FileNumber) {
+        self.files.lock().retain(|(other, _)| *other != number);
+    }
+}
+
+impl IndexStore {
+    /// What `file` knows of `stream`; none when it does not have the stream, or is not there.
+    pub(super) async fn entry(&self, file: FileNumber, stream: StreamId) -> io::Result<Option<StreamEntry>> {
+        if !self.contains(file) {
+            return Ok(None);
+        }
+        let open = self.open_file(file).await?;
+        let Some(block) = open.summary.partition_point(|first| *first <= stream.0).checked_sub(1) else {
+            return Ok(None);
+        };
+        let at = open.header.directory_at + (block * BLOCK_BYTES) as u64;
+        let bytes = self.part(file, &open, at, BLOCK_BYTES, format::block_is_whole).await?;
+        let before = (block * ENTRIES_PER_BLOCK) as u64;
+        let count = usize::try_from(open.header.streams.saturating_sub(before)).unwrap_or(usize::MAX);
+        Ok(format::entry_in_block(&bytes, count, stream))
+    }
+
+    /// The table of a run's chunks.
+    pub(super) async fn chunks(&self, file: FileNumber, entry: &StreamEntry) -> io::Result<Vec<ChunkEntry>> {
+        if entry.chunks == 1 {
+            return Ok(vec![ChunkEntry {
+                first_offset: entry.first_offset,
+                running_max_timestamp: entry.max_timestamp,
+                at: 0,
+                bytes: entry.run_bytes,
+                crc: entry.run_crc,
+                batches: entry.batches,
+            }]);
+        }
+        let open = self.open_file(file).await?;
+        let len = entry.chunks as usize * CHUNK_ENTRY_BYTES;
+        if len > entry.run_bytes as usize {
+            return Err(self.damaged(file));
+        }
+        let table = self.part(file, &open, entry.run_at, len, |bytes| crc32c(bytes) == entry.run_crc).await?;
+        format::decode_table(&table).ok_or_else(|| self.damaged(file))
+    }
+
+    pub(super) async fn chunk(
+        &self,
+        file: FileNumber,
+        entry: &StreamEntry,
+        chunk: &ChunkEntry,
+    ) -> io::Result<Vec<BatchEntry>> {
+        let open = self.open_file(file).await?;
+        if chunk.bytes > CHUNK_BYTES_MAX {
+            return Err(self.damaged(file));
+        }
+        let at = entry.run_at + u64::from(chunk.at);
+        let bytes = self.part(file, &open, at, chunk.bytes as usize, |bytes| crc32c(bytes) == chunk.crc).await?;
+        let batches = format::decode_chunk(&bytes, chunk.batches).ok_or_else(|| self.damaged(file))?;
+        if batches.first().is_none_or(|first| first.base_offset != chunk.first_offset) {
+            return Err(self.damaged(file));
+        }
+        Ok(batches)
+    }
+
+    async fn open_file(&self, number: FileNumber) -> io::Result<Arc<OpenFile>> {
+        if let Some(file) = self.shared.open.find(number) {
+            return Ok(file);
+        }
+        let shared = Arc::clone(&self.shared);
+        let path = shared.path(number);
+        let file = base::task::blocking(move || shared.disk.open(&path, OpenOptions::read())).await?;
+        let bytes = file.read_at(0, HEADER_BYTES).await?;
+        let header = Header::decode(&bytes).filter(|header| header.file == number.0);
+        let header = header.ok_or_else(|| self.damaged(number))?;
+        let (at, len) = header
+            .summary()
+            .filter(|(at, len)| file.len().is_ok_and(|size| at.checked_add(*len as u64) == Some(size)))
+            .ok_or_else(|| self.damaged(number))?;
+        let bytes = read_exact_at(&*file, at, len).await?;
+        if crc32c(&bytes) != header.summary_crc {
+            return Err(self.damaged(number));
+        }
+        let summary =
+            bytes.chunks_exact(8).map(|first| u64::from_le_bytes(first.try_into().expect("eight bytes"))).collect();
+        let open = Arc::new(OpenFile { file, header, summary });
+        self.shared.open.insert(number, Arc::clone(&open));
+        Ok(open)
+    }
+
+    /// Bytes of a file that pass `check`.
+    async fn part(
+        &self,
+        number: FileNumber,
+        open: &OpenFile,
+        at: u64,
+        len: usize,
+        check: impl Fn(&[u8]) -> bool + Send,
+    ) -> io::Result<Bytes> {
+        if let Some(bytes) = self.shared.cache.find((number.0, at)).filter(|bytes| bytes.len() == len) {
+            return Ok(bytes);
+        }
+        let bytes = open.file.read_at(at, len).await?.freeze();
+        if bytes.len() != len || !check(&bytes) {
+            return Err(self.damaged(number));
+        }
+        if len <= CACHED_BYTES_MAX as usize {
+            self.shared.cache.insert((number.0, at), bytes.clone());
+        }
+        Ok(bytes)
+    }
+
+    pub(super) fn damaged(&self, file: FileNumber) -> io::Error {
+        let text = format!("the index file {} is damaged", self.shared.path(file).display());
+        tracing::error!("{text}");
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    }
+}
