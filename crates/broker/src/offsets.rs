@@ -125,12 +125,7 @@ impl Broker {
 
 /// The epoch in which the first record was appended; -1 if there is none. Epochs end in the order of their numbers,
 /// so halving finds it.
-fn epoch_of_first(
-    first: i64,
-    next: i64,
-    current: i32,
-    epoch_end: impl Fn(LeaderEpoch) -> shard::EpochEnd,
-) -> i32 {
+fn epoch_of_first(first: i64, next: i64, current: i32, epoch_end: impl Fn(LeaderEpoch) -> shard::EpochEnd) -> i32 {
     if first == next {
         return -1;
     }

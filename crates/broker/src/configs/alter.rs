@@ -28,8 +28,7 @@ pub(super) struct Change {
 
 /// The configuration that a new topic is created with.
 pub(crate) fn check_new_topic(configs: &[(String, Option<String>)]) -> Result<Values, String> {
-    let null: Vec<&str> =
-        configs.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name.as_str()).collect();
+    let null: Vec<&str> = configs.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name.as_str()).collect();
     if !null.is_empty() {
         return Err(format!("Null value not supported for topic configs: {}", null.join(",")));
     }
@@ -177,9 +176,9 @@ fn check_together(values: &Values) -> Result<(), String> {
     let number = |name: &str| values.get(name).and_then(|value| value.parse::<i64>().ok());
     let (min, max) = (number("min.compaction.lag.ms"), number("max.compaction.lag.ms"));
     match (min.unwrap_or(0), max.unwrap_or(i64::MAX)) {
-        (min, max) if min > max => Err(format!(
-            "conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})"
-        )),
+        (min, max) if min > max => {
+            Err(format!("conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})"))
+        }
         _ => Ok(()),
     }
 }
@@ -282,10 +281,8 @@ mod tests {
 
     #[test]
     fn lags_that_exclude_each_other_are_refused() {
-        let both = topic(
-            &[("min.compaction.lag.ms", "7")],
-            vec![operation(OperationKind::Set, "max.compaction.lag.ms", "5")],
-        );
+        let both =
+            topic(&[("min.compaction.lag.ms", "7")], vec![operation(OperationKind::Set, "max.compaction.lag.ms", "5")]);
         let why = "conflict topic config setting min.compaction.lag.ms (7) > max.compaction.lag.ms (5)";
         assert_eq!(both, Err(AlterConfigsError::InvalidConfig(why.to_owned())));
     }

@@ -13,11 +13,11 @@ mod service;
 mod table;
 mod value;
 
+pub(crate) use alter::check_new_topic;
 pub use api::{
     AlterConfigsError, Alteration, DescribeConfigsError, Entry, Operation, OperationKind, Resource, Source, Synonym,
     ValueKind,
 };
-pub(crate) use alter::check_new_topic;
 pub(crate) use effective::TopicSettings;
 pub(crate) use layers::{Layers, Values};
 pub use service::Configs;

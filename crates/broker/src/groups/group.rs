@@ -81,14 +81,8 @@ impl Group {
         term: Term,
         started: Instant,
     ) -> Arc<Self> {
-        let cell = Cell {
-            machine,
-            version,
-            next_ticket: 0,
-            waiting: BTreeMap::new(),
-            writes: VecDeque::new(),
-            closed: None,
-        };
+        let cell =
+            Cell { machine, version, next_ticket: 0, waiting: BTreeMap::new(), writes: VecDeque::new(), closed: None };
         Arc::new(Self { id, replica, term, started, cell: Mutex::new(cell), changed: Notify::new() })
     }
 

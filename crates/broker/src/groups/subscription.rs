@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_subscription_name_nothing_and_do_not_panic() {
-        for bytes in [&[][..], &[0], &[0, 1, 0xff, 0xff, 0xff, 0xff], &[0, 1, 0x7f, 0xff, 0xff, 0xff, 0, 1], &[0xff; 9]] {
+        for bytes in [&[][..], &[0], &[0, 1, 0xff, 0xff, 0xff, 0xff], &[0, 1, 0x7f, 0xff, 0xff, 0xff, 0, 1], &[0xff; 9]]
+        {
             assert_eq!(names(bytes, "a"), None);
         }
     }

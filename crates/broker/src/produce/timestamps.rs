@@ -15,10 +15,7 @@ const INVALID_RECORDS_MAX: usize = 100;
 const LIMITS: Limits = Limits { bytes_max: 64 << 20 };
 
 /// The batch with a header that says `CreateTime` and the largest timestamp that its records have.
-pub(super) fn with_create_time(
-    summary: BatchSummary,
-    batch: Bytes,
-) -> Result<(BatchSummary, Bytes), ProduceError> {
+pub(super) fn with_create_time(summary: BatchSummary, batch: Bytes) -> Result<(BatchSummary, Bytes), ProduceError> {
     let claims_append_time = summary.timestamp_type == TimestampType::LogAppendTime;
     if !claims_append_time && summary.max_timestamp_correction.is_none() {
         return Ok((summary, batch));
@@ -97,7 +94,7 @@ mod tests {
     fn refused(compression: Compression, timestamps: &[i64], settings: &TopicSettings) -> Vec<i32> {
         let mut builder = BatchBuilder::new(compression);
         for timestamp in timestamps {
-            builder.push(TimestampMs(*timestamp), None, Some(b"value"), &[]);
+            builder.push(TimestampMs(*timestamp), None, Some(b"value"), &[]).expect("the record fits");
         }
         let batch = builder.build().expect("a batch with records");
         let summary = record::validate(&batch).expect("a valid batch");

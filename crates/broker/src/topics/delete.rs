@@ -56,10 +56,9 @@ impl Topics {
         }
         let metadata = self.cluster.metadata();
         let (topic, unknown) = match selector {
-            TopicSelector::Name(name) => (
-                metadata.topic_by_name(name),
-                DeleteTopicError::UnknownTopicOrPartition(UNKNOWN_NAME.to_owned()),
-            ),
+            TopicSelector::Name(name) => {
+                (metadata.topic_by_name(name), DeleteTopicError::UnknownTopicOrPartition(UNKNOWN_NAME.to_owned()))
+            }
             TopicSelector::Id(id) => {
                 let live = metadata.topic(*id).filter(|topic| topic.state != shard::TopicState::Deleting);
                 (live, DeleteTopicError::UnknownTopicId(UNKNOWN_ID.to_owned()))

@@ -22,9 +22,19 @@ pub(crate) struct Ticket(pub(crate) u64);
 #[derive(Debug)]
 pub(crate) enum Event {
     /// `fresh_member_id` is used if the member has none.
-    Join { ticket: Ticket, request: JoinGroup, fresh_member_id: String },
-    Sync { ticket: Ticket, request: SyncGroup },
-    Leave { ticket: Ticket, members: Vec<MemberIdentity> },
+    Join {
+        ticket: Ticket,
+        request: JoinGroup,
+        fresh_member_id: String,
+    },
+    Sync {
+        ticket: Ticket,
+        request: SyncGroup,
+    },
+    Leave {
+        ticket: Ticket,
+        members: Vec<MemberIdentity>,
+    },
     /// Time has passed.
     Tick,
 }

@@ -30,10 +30,8 @@ impl Machine {
             .collect();
         let mut votes = vec![0_usize; candidates.len()];
         for member in self.members.values() {
-            let choice = member
-                .protocols
-                .iter()
-                .find_map(|(name, _)| candidates.iter().position(|candidate| candidate == name));
+            let choice =
+                member.protocols.iter().find_map(|(name, _)| candidates.iter().position(|candidate| candidate == name));
             if let Some(choice) = choice {
                 votes[choice] += 1;
             }

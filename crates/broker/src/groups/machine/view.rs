@@ -31,17 +31,14 @@ impl Machine {
     }
 
     pub(crate) fn listed(&self) -> ListedGroup {
-        ListedGroup {
-            group_id: self.group_id.clone(),
-            protocol_type: self.protocol_type.clone(),
-            state: self.state,
-        }
+        ListedGroup { group_id: self.group_id.clone(), protocol_type: self.protocol_type.clone(), state: self.state }
     }
 
     pub(crate) fn state(&self) -> GroupState {
         self.state
     }
 
+    #[cfg(test)]
     pub(crate) fn generation(&self) -> i32 {
         self.generation
     }

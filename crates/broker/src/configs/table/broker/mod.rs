@@ -10,12 +10,5 @@ mod security;
 mod tiered;
 mod transactions;
 
-pub(super) const KEYS: &[&[Key]] = &[
-    node::KEYS,
-    log::KEYS,
-    groups::KEYS,
-    transactions::KEYS,
-    consensus::KEYS,
-    security::KEYS,
-    tiered::KEYS,
-];
+pub(super) const KEYS: &[&[Key]] =
+    &[node::KEYS, log::KEYS, groups::KEYS, transactions::KEYS, consensus::KEYS, security::KEYS, tiered::KEYS];

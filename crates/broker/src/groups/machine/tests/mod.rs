@@ -26,7 +26,8 @@ pub(super) struct Driver {
     next: u64,
     pub(super) replies: BTreeMap<Ticket, Reply>,
     pub(super) persists: usize,
-
+    /// What is durable.
+    durable: Option<shard::GroupRecord>,
 }
 
 impl Driver {
@@ -41,13 +42,16 @@ impl Driver {
             next: 0,
             replies: BTreeMap::new(),
             persists: 0,
-
+            durable: None,
         }
     }
 
     pub(super) fn step(&mut self, event: Event) {
         let outputs = self.machine.step(self.now, event);
-        self.persists += usize::from(outputs.persist);
+        if outputs.persist {
+            self.persists += 1;
+            self.durable = Some(self.machine.record());
+        }
         for (ticket, reply) in outputs.replies {
             assert!(self.replies.insert(ticket, reply).is_none(), "a request is answered once");
         }
@@ -107,10 +111,8 @@ impl Driver {
         assignments: &[(&str, &'static str)],
     ) -> Ticket {
         let ticket = self.ticket();
-        let assignments = assignments
-            .iter()
-            .map(|(id, bytes)| ((*id).to_owned(), Bytes::from_static(bytes.as_bytes())))
-            .collect();
+        let assignments =
+            assignments.iter().map(|(id, bytes)| ((*id).to_owned(), Bytes::from_static(bytes.as_bytes()))).collect();
         let request = SyncGroup {
             group_id: "g".to_owned(),
             member,
@@ -157,8 +159,13 @@ impl Driver {
         for request in requests {
             tickets.push(self.join(request));
             // Everyone who is in already comes back for the newcomer.
-            let again: Vec<String> =
-                self.machine.members.iter().filter(|(_, m)| m.awaiting_join.is_none()).map(|(id, _)| id.clone()).collect();
+            let again: Vec<String> = self
+                .machine
+                .members
+                .iter()
+                .filter(|(_, m)| m.awaiting_join.is_none())
+                .map(|(id, _)| id.clone())
+                .collect();
             for id in again {
                 let member = &self.machine.members[&id];
                 let mut request = join(&id, &[]);
@@ -176,10 +183,8 @@ impl Driver {
         ids.extend(self.machine.members.keys().filter(|id| **id != leader).cloned());
         let generation = self.machine.generation;
         for id in ids.iter().rev() {
-            let member = MemberIdentity {
-                member_id: id.clone(),
-                instance_id: self.machine.members[id].instance_id.clone(),
-            };
+            let member =
+                MemberIdentity { member_id: id.clone(), instance_id: self.machine.members[id].instance_id.clone() };
             self.sync_as(member, generation, &[]);
         }
         assert_eq!(self.machine.state, GroupState::Stable);
@@ -221,9 +226,9 @@ impl Driver {
     /// The machine is rebuilt from its durable record, as after the loss of a node. Requests that waited are lost.
     pub(super) fn restart(&mut self) {
         let settings = self.machine.settings;
-        self.machine = match self.machine.durable {
-            true => Machine::restore(&self.machine.record(), self.now, settings),
-            false => Machine::new("g".to_owned(), settings),
+        self.machine = match &self.durable {
+            Some(record) => Machine::restore(record, self.now, settings),
+            None => Machine::new("g".to_owned(), settings),
         };
     }
 }

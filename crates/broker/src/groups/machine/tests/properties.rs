@@ -50,12 +50,18 @@ fn identity_of(driver: &Driver, id: &str) -> MemberIdentity {
     MemberIdentity { member_id: id.to_owned(), instance_id }
 }
 
-fn run(actions: Vec<Action>) {
-    let mut driver = Driver::with(Settings {
-        initial_rebalance_delay_ms: DELAY_MS,
-        members_max: 5,
-        record_bytes_max: 10_000,
+/// The latest generation that any member knows.
+fn told(driver: &Driver) -> i32 {
+    let joined = driver.replies.values().filter_map(|reply| match reply {
+        Reply::Join(Ok(joined)) => Some(joined.generation),
+        _ => None,
     });
+    joined.max().unwrap_or(0)
+}
+
+fn run(actions: Vec<Action>) {
+    let mut driver =
+        Driver::with(Settings { initial_rebalance_delay_ms: DELAY_MS, members_max: 5, record_bytes_max: 10_000 });
     let mut given = Vec::new();
     let mut asked = Vec::new();
     let mut generation = 0;
@@ -100,6 +106,9 @@ fn run(actions: Vec<Action>) {
             Action::Restart => {
                 asked.retain(|ticket| driver.replies.contains_key(ticket));
                 driver.restart();
+                // A generation that nobody was told of may come again.
+                generation = generation.min(driver.machine.generation());
+                assert!(told(&driver) <= driver.machine.generation(), "what was told is not forgotten");
             }
         }
         given = driver

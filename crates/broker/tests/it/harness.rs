@@ -1,0 +1,137 @@
+//! A broker in a temporary directory, and short words for what tests do with it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::Poll;
+
+use base::Env;
+use base::time::Duration;
+use broker::fetch::{FetchPartition, FetchRequest, FetchedPartition, Isolation};
+use broker::produce::{ProduceError, Produced};
+use broker::topics::{CreateTopic, PartitionRef};
+use broker::{Broker, Config};
+use bytes::Bytes;
+use cluster::Cluster;
+use record::{BatchBuilder, Compression, TimestampMs};
+
+/// A node that can be stopped and started again on the same directory.
+pub struct Node {
+    directory: tempfile::TempDir,
+    pub broker: Broker,
+    config: Config,
+}
+
+impl Node {
+    pub async fn start() -> Self {
+        Self::with(Config { group_initial_rebalance_delay_ms: 0, ..Config::default() }).await
+    }
+
+    pub async fn with(config: Config) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = open(&directory, config.clone()).await;
+        Self { directory, broker, config }
+    }
+
+    /// Stops in order and starts again.
+    pub async fn restart(self) -> Self {
+        let Self { directory, broker, config } = self;
+        broker.shutdown().await;
+        broker.cluster().shutdown().await;
+        drop(broker);
+        let broker = open(&directory, config.clone()).await;
+        Self { directory, broker, config }
+    }
+
+    pub async fn create(&self, name: &str, partitions: i32) {
+        self.create_with(name, partitions, &[]).await;
+    }
+
+    pub async fn create_with(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+        let configs = configs.iter().map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned()))).collect();
+        let topic = CreateTopic { configs, ..topic(name, partitions) };
+        let created = self.broker.topics().create(vec![topic], false).await;
+        created[0].as_ref().expect("the topic is created");
+    }
+
+    pub fn partition(&self, name: &str, index: i32) -> PartitionRef {
+        self.broker.topics().partition(name, index).expect("the partition exists")
+    }
+
+    pub async fn produce(&self, partition: &PartitionRef, values: &[&[u8]]) -> Result<Produced, ProduceError> {
+        self.broker.produce(partition, batch(values)).await
+    }
+
+    /// One look at one partition, without waiting.
+    pub async fn look(&self, partition: &PartitionRef, offset: i64) -> FetchedPartition {
+        let mut request = fetch(vec![from(partition, offset)]);
+        request.wait_max = Duration::ZERO;
+        self.broker.fetch(request).await.partitions.remove(0)
+    }
+}
+
+async fn open(directory: &tempfile::TempDir, config: Config) -> Broker {
+    let mut cluster = cluster::Config::new(directory.path().to_owned());
+    cluster.shards = 2;
+    cluster.segment_bytes = 4 << 20;
+    cluster.reserve_bytes = 1 << 20;
+    let cluster = Cluster::start(Env::real(), cluster).await.expect("the cluster starts");
+    Broker::start(Env::real(), cluster, config)
+}
+
+pub fn topic(name: &str, partitions: i32) -> CreateTopic {
+    CreateTopic {
+        name: name.to_owned(),
+        partitions,
+        replication_factor: -1,
+        assignments: Vec::new(),
+        configs: Vec::new(),
+    }
+}
+
+pub fn now_ms() -> i64 {
+    Env::real().wall_clock.now_ms()
+}
+
+/// A batch with these values and the time now.
+pub fn batch(values: &[&[u8]]) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for value in values {
+        builder.push(TimestampMs(now_ms()), None, Some(value), &[]).expect("the record fits");
+    }
+    builder.build().expect("a batch with records")
+}
+
+pub fn from(partition: &PartitionRef, offset: i64) -> FetchPartition {
+    FetchPartition {
+        partition: partition.clone(),
+        fetch_offset: offset,
+        bytes_max: 1 << 20,
+        current_leader_epoch: -1,
+        last_fetched_epoch: -1,
+    }
+}
+
+/// A fetch that waits for one byte, in fact for ever.
+pub fn fetch(partitions: Vec<FetchPartition>) -> FetchRequest {
+    FetchRequest {
+        partitions,
+        bytes_min: 1,
+        bytes_max: 50 << 20,
+        wait_max: Duration::from_secs(600),
+        isolation: Isolation::ReadUncommitted,
+    }
+}
+
+/// Base offsets of what was found.
+pub fn offsets(found: &FetchedPartition) -> Vec<i64> {
+    found.batches.iter().map(|batch| batch.base_offset.0).collect()
+}
+
+/// The future has nothing to say although everyone else had time to work.
+pub async fn assert_waits<F: Future>(mut future: Pin<&mut F>) {
+    for _ in 0..100 {
+        let polled = std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await;
+        assert!(polled, "it does not wait");
+        base::task::yield_now().await;
+    }
+}

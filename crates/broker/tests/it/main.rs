@@ -1,0 +1,9 @@
+//! The broker on a real cluster of one node in a directory of its own, without any protocol.
+
+mod appends;
+mod configs;
+mod fetches;
+mod groups;
+mod harness;
+mod offsets;
+mod topics;
