@@ -14,6 +14,8 @@ use bytes::BytesMut;
 use futures_util::future::BoxFuture;
 
 pub use real::RealDisk;
+#[cfg(feature = "simulation")]
+pub use sim::{SimDisk, SimDiskOptions};
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,6 +86,8 @@ pub trait Disk: Send + Sync + Debug {
     /// As open(2).
     fn open(&self, path: &Path, options: OpenOptions) -> io::Result<Arc<dyn File>>;
 
+    /// Makes a directory and those above it, durable when it returns.
+    ///
     /// # Errors
     /// As mkdir(2); a directory that exists is no error.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;

@@ -1,1 +1,0 @@
-//! A disk in memory that may lose, tear and reorder whatever was not synced.

@@ -1,0 +1,523 @@
+//! A disk in memory that may lose, tear and reorder whatever was not synced.
+//!
+//! A seed decides everything: how long operations take, and at [`SimDisk::crash`] which sectors of
+//! which unsynced writes are there and which unsynced names. It is harsher than real file systems:
+//! a name is durable only after `sync_dir`, and sectors are kept or lost one by one.
+
+mod image;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+
+use self::image::Image;
+use super::{DirEntry, DirLock, Disk, File, Free, OpenOptions};
+use crate::random::{Random, SeededRandom};
+use crate::time::{self, Duration};
+
+/// What the disk does besides storing.
+#[derive(Debug, Clone)]
+pub struct SimDiskOptions {
+    /// Writes and syncs take up to this long, in simulated time.
+    pub latency_max: Duration,
+    /// The planted bug: syncs return at once and make nothing durable.
+    pub ignore_sync: bool,
+    /// Bytes that files can take together.
+    pub capacity_bytes: u64,
+}
+
+impl Default for SimDiskOptions {
+    fn default() -> Self {
+        Self { latency_max: Duration::ZERO, ignore_sync: false, capacity_bytes: u64::MAX }
+    }
+}
+
+/// A simulated disk. Clones share it.
+#[derive(Debug, Clone)]
+pub struct SimDisk {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    random: SeededRandom,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    options: SimDiskOptions,
+    /// Counts crashes: what was opened before the last one is dead.
+    life: u64,
+    files: BTreeMap<u64, Image>,
+    next_file: u64,
+    dirs: BTreeSet<PathBuf>,
+    names: BTreeMap<PathBuf, u64>,
+    durable_names: BTreeMap<PathBuf, u64>,
+    /// Changes of names since their directory was synced, in order.
+    pending_names: Vec<NameChange>,
+    locked: BTreeSet<PathBuf>,
+    /// Writes and syncs until one fails; none fails when unset.
+    fail_after: Option<u64>,
+}
+
+#[derive(Debug, Clone)]
+enum NameChange {
+    Add(PathBuf, u64),
+    Remove(PathBuf),
+    Rename(PathBuf, PathBuf, u64),
+}
+
+impl NameChange {
+    fn is_in(&self, dir: &Path) -> bool {
+        let (Self::Add(path, _) | Self::Remove(path) | Self::Rename(_, path, _)) = self;
+        path.parent() == Some(dir)
+    }
+
+    fn apply(&self, names: &mut BTreeMap<PathBuf, u64>) {
+        match self {
+            Self::Add(path, file) => {
+                names.insert(path.clone(), *file);
+            }
+            Self::Remove(path) => {
+                names.remove(path);
+            }
+            Self::Rename(from, to, file) => {
+                names.remove(from);
+                names.insert(to.clone(), *file);
+            }
+        }
+    }
+}
+
+impl SimDisk {
+    #[must_use]
+    pub fn new(seed: u64, options: SimDiskOptions) -> Self {
+        let state = State {
+            options,
+            life: 0,
+            files: BTreeMap::new(),
+            next_file: 0,
+            dirs: BTreeSet::new(),
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            pending_names: Vec::new(),
+            locked: BTreeSet::new(),
+            fail_after: None,
+        };
+        Self { shared: Arc::new(Shared { random: SeededRandom::new(seed), state: Mutex::new(state) }) }
+    }
+
+    /// Stops everything: what was not synced is lost, torn or kept as the seed has it. Files opened
+    /// before answer with errors from now on.
+    pub fn crash(&self) {
+        let random = &self.shared.random;
+        let mut state = self.shared.state.lock();
+        let state = &mut *state;
+        state.life += 1;
+        state.locked.clear();
+        state.fail_after = None;
+        let mut names = std::mem::take(&mut state.durable_names);
+        for change in state.pending_names.drain(..) {
+            if random.below(2) == 0 {
+                change.apply(&mut names);
+            }
+        }
+        let linked: BTreeSet<u64> = names.values().copied().collect();
+        state.files.retain(|file, _| linked.contains(file));
+        for image in state.files.values_mut() {
+            image.crash(random);
+        }
+        state.names.clone_from(&names);
+        state.durable_names = names;
+    }
+
+    /// Changes what the disk does from now on.
+    pub fn set_options(&self, change: impl FnOnce(&mut SimDiskOptions)) {
+        change(&mut self.shared.state.lock().options);
+    }
+
+    /// Lets the write or sync fail that comes after `operations` more; it and all later ones.
+    pub fn fail_after(&self, operations: u64) {
+        self.shared.state.lock().fail_after = Some(operations);
+    }
+
+    /// Flips bits of a stored byte, as a bad disk does.
+    ///
+    /// # Panics
+    /// When the file is not there or is shorter.
+    pub fn flip(&self, path: &Path, position: u64, mask: u8) {
+        let mut state = self.shared.state.lock();
+        let file = state.names[path];
+        state.files.get_mut(&file).expect("a name has a file").flip(position, mask);
+    }
+
+    /// The bytes of a file as a reader sees them now.
+    ///
+    /// # Panics
+    /// When the file is not there.
+    #[must_use]
+    pub fn contents(&self, path: &Path) -> Vec<u8> {
+        let state = self.shared.state.lock();
+        state.files[&state.names[path]].current().to_vec()
+    }
+}
+
+impl Shared {
+    /// How long an operation takes; also a point where other tasks run.
+    async fn pause(&self) {
+        let latency_max = self.state.lock().options.latency_max;
+        let micros = u64::try_from(latency_max.as_micros()).unwrap_or(u64::MAX);
+        if micros > 0 {
+            time::sleep(Duration::from_micros(self.random.below(micros))).await;
+        }
+    }
+}
+
+impl State {
+    fn used_bytes(&self) -> u64 {
+        self.names.values().map(|file| self.files[file].len()).sum()
+    }
+
+    fn check_space(&self, more: u64) -> io::Result<()> {
+        if self.used_bytes().saturating_add(more) > self.options.capacity_bytes {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    fn count_down(&mut self) -> io::Result<()> {
+        match &mut self.fail_after {
+            Some(0) => Err(io::Error::other("input/output error (simulated)")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn change_name(&mut self, change: NameChange) {
+        change.apply(&mut self.names);
+        self.pending_names.push(change);
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&self, path: &Path, options: OpenOptions) -> io::Result<Arc<dyn File>> {
+        let mut state = self.shared.state.lock();
+        let file = match state.names.get(path) {
+            Some(_) if options.create_new => return Err(io::ErrorKind::AlreadyExists.into()),
+            Some(file) => *file,
+            None if options.create || options.create_new => {
+                if !path.parent().is_some_and(|parent| state.dirs.contains(parent)) {
+                    return Err(io::ErrorKind::NotFound.into());
+                }
+                let file = state.next_file;
+                state.next_file += 1;
+                state.files.insert(file, Image::default());
+                state.change_name(NameChange::Add(path.to_owned(), file));
+                file
+            }
+            None => return Err(io::ErrorKind::NotFound.into()),
+        };
+        if options.truncate {
+            state.files.get_mut(&file).expect("a name has a file").set_len(0);
+        }
+        Ok(Arc::new(SimFile { shared: Arc::clone(&self.shared), file, life: state.life, writable: options.write }))
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.shared.state.lock();
+        state.dirs.extend(path.ancestors().map(Path::to_owned));
+        Ok(())
+    }
+
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        let state = self.shared.state.lock();
+        if !state.dirs.contains(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let name_of = |entry: &Path| entry.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        let mut entries = Vec::new();
+        for (entry, file) in state.names.iter().filter(|(entry, _)| entry.parent() == Some(path)) {
+            entries.extend(name_of(entry).map(|name| DirEntry { name, len: state.files[file].len(), is_dir: false }));
+        }
+        for entry in state.dirs.iter().filter(|entry| entry.parent() == Some(path)) {
+            entries.extend(name_of(entry).map(|name| DirEntry { name, len: 0, is_dir: true }));
+        }
+        entries.sort_by(|left, right| left.name.cmp(&right.name));
+        Ok(entries)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.shared.state.lock();
+        if !state.names.contains_key(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        state.change_name(NameChange::Remove(path.to_owned()));
+        Ok(())
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let empty = self.read_dir(path)?.is_empty();
+        if !empty {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        self.shared.state.lock().dirs.remove(path);
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.shared.state.lock();
+        let file = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        state.change_name(NameChange::Rename(from.to_owned(), to.to_owned(), file));
+        Ok(())
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.shared.state.lock();
+        state.count_down()?;
+        if state.options.ignore_sync {
+            return Ok(());
+        }
+        let (synced, pending): (Vec<_>, Vec<_>) = state.pending_names.drain(..).partition(|change| change.is_in(path));
+        state.pending_names = pending;
+        for change in synced {
+            change.apply(&mut state.durable_names);
+        }
+        Ok(())
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        let state = self.shared.state.lock();
+        state.names.contains_key(path) || state.dirs.contains(path)
+    }
+
+    fn free_bytes(&self, _: &Path) -> io::Result<Free> {
+        let state = self.shared.state.lock();
+        let total = state.options.capacity_bytes;
+        Ok(Free { available: total.saturating_sub(state.used_bytes()), total })
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
+        let mut state = self.shared.state.lock();
+        if !state.locked.insert(path.to_owned()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let life = state.life;
+        Ok(Box::new(SimLock { shared: Arc::clone(&self.shared), path: path.to_owned(), life }))
+    }
+}
+
+#[derive(Debug)]
+struct SimLock {
+    shared: Arc<Shared>,
+    path: PathBuf,
+    life: u64,
+}
+
+impl DirLock for SimLock {}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        if state.life == self.life {
+            state.locked.remove(&self.path);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct SimFile {
+    shared: Arc<Shared>,
+    file: u64,
+    life: u64,
+    writable: bool,
+}
+
+impl SimFile {
+    fn with<T>(&self, call: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.shared.state.lock();
+        if state.life != self.life {
+            return Err(io::Error::other("the simulated machine crashed"));
+        }
+        call(&mut state)
+    }
+
+    fn write(&self, position: u64, buffers: &[IoSlice<'_>]) -> io::Result<()> {
+        assert!(self.writable, "the file was opened for writing");
+        self.with(|state| {
+            state.count_down()?;
+            let bytes: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect();
+            let end = position + bytes.len() as u64;
+            state.check_space(end.saturating_sub(state.files[&self.file].len()))?;
+            state.files.get_mut(&self.file).expect("an open file is there").write(position, bytes);
+            Ok(())
+        })
+    }
+}
+
+impl File for SimFile {
+    fn read_at(&self, position: u64, len: usize) -> BoxFuture<'_, io::Result<BytesMut>> {
+        Box::pin(async move { self.with(|state| Ok(BytesMut::from(state.files[&self.file].read(position, len)))) })
+    }
+
+    fn write_at<'a>(&'a self, position: u64, buffers: &'a [IoSlice<'a>]) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            self.shared.pause().await;
+            self.write(position, buffers)
+        })
+    }
+
+    fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            // What is written while the sync takes its time is not covered by it.
+            let mark = self.with(|state| {
+                state.count_down()?;
+                Ok(state.files[&self.file].mark())
+            })?;
+            self.shared.pause().await;
+            self.with(|state| {
+                if !state.options.ignore_sync {
+                    state.files.get_mut(&self.file).expect("an open file is there").sync(mark);
+                }
+                Ok(())
+            })
+        })
+    }
+
+    fn warm(&self, _: u64, _: u64) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.with(|state| Ok(state.files[&self.file].len()))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.with(|state| {
+            state.check_space(len.saturating_sub(state.files[&self.file].len()))?;
+            state.files.get_mut(&self.file).expect("an open file is there").set_len(len);
+            Ok(())
+        })
+    }
+
+    fn allocate(&self, position: u64, len: u64) -> io::Result<()> {
+        let end = self.len()?.max(position + len);
+        self.set_len(end)
+    }
+
+    fn forget(&self, _: u64, _: u64) {}
+
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk(seed: u64) -> SimDisk {
+        let disk = SimDisk::new(seed, SimDiskOptions::default());
+        disk.create_dir_all(Path::new("/d")).unwrap();
+        disk
+    }
+
+    async fn write(disk: &SimDisk, path: &str, position: u64, bytes: &[u8]) -> Arc<dyn File> {
+        let options = OpenOptions { create: true, ..OpenOptions::read_write() };
+        let file = disk.open(Path::new(path), options).unwrap();
+        file.write_at(position, &[IoSlice::new(bytes)]).await.unwrap();
+        file
+    }
+
+    #[tokio::test]
+    async fn what_is_synced_survives_every_seed() {
+        for seed in 0..100 {
+            let disk = disk(seed);
+            let file = write(&disk, "/d/a", 0, &[1; 3_000]).await;
+            file.sync_data().await.unwrap();
+            disk.sync_dir(Path::new("/d")).unwrap();
+            file.write_at(1_000, &[IoSlice::new(&[2; 500])]).await.unwrap();
+            disk.crash();
+            let bytes = disk.contents(Path::new("/d/a"));
+            assert_eq!(bytes.len(), 3_000);
+            assert!(bytes[..512] == [1; 512] && bytes[1_536..] == [1; 1_464]);
+            assert!(file.read_at(0, 1).await.is_err(), "a file of before the crash is dead");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_synced_is_lost_torn_or_kept() {
+        let (mut lost, mut torn, mut kept, mut nameless) = (0, 0, 0, 0);
+        for seed in 0..300 {
+            let disk = disk(seed);
+            write(&disk, "/d/a", 0, &[1; 4_096]).await;
+            disk.crash();
+            if !disk.exists(Path::new("/d/a")) {
+                nameless += 1;
+                continue;
+            }
+            let ones = disk.contents(Path::new("/d/a")).iter().filter(|byte| **byte == 1).count();
+            match ones {
+                0 => lost += 1,
+                4_096 => kept += 1,
+                _ => torn += 1,
+            }
+        }
+        assert!(lost > 10 && torn > 10 && kept > 10 && nameless > 100, "{lost} {torn} {kept} {nameless}");
+    }
+
+    #[tokio::test]
+    async fn the_same_seed_crashes_the_same_way() {
+        let run = async |seed| {
+            let disk = disk(seed);
+            write(&disk, "/d/a", 0, &[1; 10_000]).await.sync_data().await.unwrap();
+            disk.sync_dir(Path::new("/d")).unwrap();
+            write(&disk, "/d/a", 700, &[2; 5_000]).await;
+            write(&disk, "/d/a", 300, &[3; 900]).await;
+            disk.crash();
+            disk.contents(Path::new("/d/a"))
+        };
+        for seed in 0..20 {
+            assert_eq!(run(seed).await, run(seed).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_ignored_sync_loses() {
+        let lost = async |seed| {
+            let disk = disk(seed);
+            disk.set_options(|options| options.ignore_sync = true);
+            write(&disk, "/d/a", 0, &[1; 512]).await.sync_data().await.unwrap();
+            disk.sync_dir(Path::new("/d")).unwrap();
+            disk.crash();
+            !disk.exists(Path::new("/d/a"))
+        };
+        let mut losses = 0;
+        for seed in 0..50 {
+            losses += u32::from(lost(seed).await);
+        }
+        assert!(losses > 10);
+    }
+
+    #[tokio::test]
+    async fn space_and_errors_are_as_asked() {
+        let disk = disk(1);
+        disk.set_options(|options| options.capacity_bytes = 100);
+        let file = write(&disk, "/d/a", 0, &[1; 60]).await;
+        assert_eq!(file.allocate(0, 101).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(disk.free_bytes(Path::new("/d")).unwrap().available, 40);
+        disk.fail_after(1);
+        file.sync_data().await.unwrap();
+        assert!(file.sync_data().await.is_err());
+        assert!(file.write_at(0, &[IoSlice::new(b"x")]).await.is_err());
+    }
+}
