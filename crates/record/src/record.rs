@@ -53,8 +53,7 @@ impl RawRecord {
         let key = nullable(cursor)?;
         let value = nullable(cursor)?;
         let count = cursor.varint()?;
-        let header_count =
-            u32::try_from(count).map_err(|_| RecordError::HeaderCount { count: i64::from(count) })?;
+        let header_count = u32::try_from(count).map_err(|_| RecordError::HeaderCount { count: i64::from(count) })?;
         let headers_from = cursor.position();
         // Every header takes two bytes at least, so the loop ends with the bytes whatever the count says.
         for _ in 0..header_count {

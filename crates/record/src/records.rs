@@ -41,7 +41,8 @@ pub fn records(batch: &Bytes, limits: Limits) -> Result<Records, BatchError> {
         return Err(BatchError::Truncated { stated: end, present: batch.len() });
     }
     let body = batch.slice(BATCH_OVERHEAD..end);
-    let source = if compression == Compression::None { Source::Plain(body) } else { Source::Compressed(compression, body) };
+    let source =
+        if compression == Compression::None { Source::Plain(body) } else { Source::Compressed(compression, body) };
     Ok(Records {
         attributes: header.attributes,
         base_offset: header.base_offset,
@@ -96,10 +97,9 @@ impl Records {
         let raw = RawRecord::parse(&mut cursor).map_err(malformed)?;
         self.position += cursor.position();
         self.record += 1;
-        let offset = self
-            .base_offset
-            .checked_add(i64::from(raw.offset_delta))
-            .ok_or_else(|| malformed(RecordError::OffsetDelta { expected: number, actual: i64::from(raw.offset_delta) }))?;
+        let offset = self.base_offset.checked_add(i64::from(raw.offset_delta)).ok_or_else(|| {
+            malformed(RecordError::OffsetDelta { expected: number, actual: i64::from(raw.offset_delta) })
+        })?;
         let timestamp = match self.attributes.timestamp_type() {
             TimestampType::LogAppendTime => self.max_timestamp,
             TimestampType::CreateTime => TimestampMs(

@@ -32,10 +32,7 @@ pub fn offset_for_timestamp(
 
 /// The first record that has the batch's largest timestamp: its offset and timestamp. `None` in a batch whose records
 /// have no timestamp.
-pub fn max_timestamp_offset(
-    batch: &Bytes,
-    limits: Limits,
-) -> Result<Option<(StreamOffset, TimestampMs)>, BatchError> {
+pub fn max_timestamp_offset(batch: &Bytes, limits: Limits) -> Result<Option<(StreamOffset, TimestampMs)>, BatchError> {
     let header = BatchHeader::parse(batch)?;
     if header.max_timestamp.0 < 0 {
         return Ok(None);

@@ -113,7 +113,8 @@ fn summarize(header: &BatchHeader, compression: Compression, bytes: usize) -> Re
 fn walk_records(header: &BatchHeader, records: &[u8]) -> Result<TimestampMs, BatchError> {
     let mut cursor = Cursor::new(records);
     let mut max = TimestampMs::NONE;
-    let count = u32::try_from(header.record_count).map_err(|_| BatchError::InvalidCount { count: header.record_count })?;
+    let count =
+        u32::try_from(header.record_count).map_err(|_| BatchError::InvalidCount { count: header.record_count })?;
     for expected in 0..count {
         let malformed = |cause| BatchError::Record { record: expected, cause };
         let record = RawRecord::parse(&mut cursor).map_err(malformed)?;

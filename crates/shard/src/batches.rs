@@ -150,7 +150,8 @@ impl BatchList {
     fn front(&self, within: impl Fn(&Packed) -> bool) -> usize {
         let full = self.chunks.partition_point(|chunk| chunk.last().is_some_and(&within));
         let rest = self.chunks.get(full).map_or(0, |chunk| chunk.partition_point(&within));
-        full * CHUNK + rest
+        // The last chunk may be short of what it is counted for.
+        (full * CHUNK + rest).min(self.len())
     }
 
     /// The place of the batch that has the offset, or of the first one behind it.

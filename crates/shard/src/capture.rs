@@ -141,7 +141,12 @@ impl Capture {
     }
 
     /// The next batches of a stream that the captured state has; `list` holds those still in the stream.
-    fn next_batches(&self, stream: StreamId, behind: Option<StreamOffset>, list: Option<&BatchList>) -> Vec<BatchEntry> {
+    fn next_batches(
+        &self,
+        stream: StreamId,
+        behind: Option<StreamOffset>,
+        list: Option<&BatchList>,
+    ) -> Vec<BatchEntry> {
         let sealed = self.sealed.iter().filter_map(|sealed| sealed.stream(stream)).map(|sealed| &sealed.list);
         let lists = sealed.chain(self.buried.get(&stream)).chain(list);
         let mut batches = Vec::new();
@@ -164,16 +169,46 @@ impl Capture {
 macro_rules! each_table {
     ($shard:expr, $table:ident => $call:expr) => {
         [
-            { let $table = &mut $shard.streams; $call },
-            { let $table = &mut $shard.producers.table; $call },
-            { let $table = &mut $shard.ranges; $call },
-            { let $table = &mut $shard.uploads; $call },
-            { let $table = &mut $shard.groups.table; $call },
-            { let $table = &mut $shard.groups.offsets; $call },
-            { let $table = &mut $shard.metadata.topics; $call },
-            { let $table = &mut $shard.metadata.nodes; $call },
-            { let $table = &mut $shard.metadata.shards; $call },
-            { let $table = &mut $shard.metadata.configs; $call },
+            {
+                let $table = &mut $shard.streams;
+                $call
+            },
+            {
+                let $table = &mut $shard.producers.table;
+                $call
+            },
+            {
+                let $table = &mut $shard.ranges;
+                $call
+            },
+            {
+                let $table = &mut $shard.uploads;
+                $call
+            },
+            {
+                let $table = &mut $shard.groups.table;
+                $call
+            },
+            {
+                let $table = &mut $shard.groups.offsets;
+                $call
+            },
+            {
+                let $table = &mut $shard.metadata.topics;
+                $call
+            },
+            {
+                let $table = &mut $shard.metadata.nodes;
+                $call
+            },
+            {
+                let $table = &mut $shard.metadata.shards;
+                $call
+            },
+            {
+                let $table = &mut $shard.metadata.configs;
+                $call
+            },
         ]
     };
 }
@@ -218,14 +253,7 @@ impl Shard {
         let base = base || self.base_needed;
         let digest = self.digest();
         let previous = if base { None } else { self.captured_at };
-        let header = Header {
-            format: FORMAT,
-            shard: self.id,
-            base,
-            previous,
-            scalars: self.scalars.clone(),
-            digest,
-        };
+        let header = Header { format: FORMAT, shard: self.id, base, previous, scalars: self.scalars.clone(), digest };
         let mut bytes = Vec::new();
         header.put(&mut bytes);
         each_table!(self, table => table.begin_capture(base));
@@ -333,8 +361,11 @@ impl Shard {
 
     /// Records that a delta begun now would hold, not counting batches; all of them if it had to be a base.
     pub fn changed_records(&mut self) -> usize {
-        let counts =
-            if self.base_needed { each_table!(self, table => table.len()) } else { each_table!(self, table => table.dirty()) };
+        let counts = if self.base_needed {
+            each_table!(self, table => table.len())
+        } else {
+            each_table!(self, table => table.dirty())
+        };
         counts.into_iter().sum()
     }
 }

@@ -123,8 +123,19 @@ macro_rules! wire_id {
     )*};
 }
 wire_id!(
-    NodeId(u64), ShardId(u32), StreamId(u64), StreamOffset(i64), Term(u64), LogIndex(u64), LeaderEpoch(i32),
-    ProducerId(i64), ProducerEpoch(i16), Sequence(i32), TimestampMs(i64), Partition(i32), FileNumber(u32),
+    NodeId(u64),
+    ShardId(u32),
+    StreamId(u64),
+    StreamOffset(i64),
+    Term(u64),
+    LogIndex(u64),
+    LeaderEpoch(i32),
+    ProducerId(i64),
+    ProducerEpoch(i16),
+    Sequence(i32),
+    TimestampMs(i64),
+    Partition(i32),
+    FileNumber(u32),
     TopicId(u128)
 );
 

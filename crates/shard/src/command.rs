@@ -8,10 +8,10 @@
 
 use crate::codec::{DecodeError, Reader, Wire};
 use crate::commands::{
-    AbandonParts, AddPartitions, AllocateProducerIds, AlterConfigs, Append, AssignSlots, CommitOffsets, CompleteDeletion,
-    CompletePartitions, CompleteTopics, Configure, CreateCluster, CreateStreams, CreateTopics, DeleteGroup,
-    DeleteOffsets, DeleteStreams, DeleteTopics, ExpireProducers, LeaderChange, PutGroup, PutShards, RegisterNode, Seal,
-    StagePart, Tick,
+    AbandonParts, AddPartitions, AllocateProducerIds, AlterConfigs, Append, AssignSlots, CommitOffsets,
+    CompleteDeletion, CompletePartitions, CompleteTopics, Configure, CreateCluster, CreateStreams, CreateTopics,
+    DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics, ExpireProducers, LeaderChange, PutGroup, PutShards,
+    RegisterNode, Seal, StagePart, Tick,
 };
 
 /// The only version that commands have so far.

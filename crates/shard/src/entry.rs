@@ -173,10 +173,8 @@ impl<'a> EntryCommands<'a> {
     pub fn parse(head: &'a [u8]) -> Result<Self, DecodeError> {
         let header = EntryHeader::parse(head)?;
         let head_bytes = usize::try_from(header.head_bytes).map_err(|_| DecodeError::Short)?;
-        let section = head
-            .get(..head_bytes)
-            .and_then(|head| head.get(ENTRY_HEADER_BYTES..))
-            .ok_or(DecodeError::Short)?;
+        let section =
+            head.get(..head_bytes).and_then(|head| head.get(ENTRY_HEADER_BYTES..)).ok_or(DecodeError::Short)?;
         // Every position in the payload must fit its 32 bits.
         let end = u64::from(header.head_bytes) + u64::from(header.body_bytes);
         if end > u64::from(u32::MAX) {

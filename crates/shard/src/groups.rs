@@ -155,8 +155,7 @@ impl Groups {
         let numbers: BTreeMap<u64, u32> = self.table.iter().map(|(slot, group)| (group.number, slot)).collect();
         for (slot, stored) in self.offsets.iter() {
             let group = numbers.get(&stored.group).and_then(|group| self.table.derived_mut(*group));
-            let group =
-                group.ok_or(DecodeError::Value { what: "the group of an offset", value: stored.group })?;
+            let group = group.ok_or(DecodeError::Value { what: "the group of an offset", value: stored.group })?;
             group.offsets.insert(stored.committed.key(), slot);
         }
         Ok(())

@@ -88,7 +88,12 @@ impl Metadata {
     }
 
     /// Changes a topic, if it is there, and whatever is derived from it.
-    pub(crate) fn change_topic<T>(&mut self, id: TopicId, revision: u64, change: impl FnOnce(&mut Topic) -> T) -> Option<T> {
+    pub(crate) fn change_topic<T>(
+        &mut self,
+        id: TopicId,
+        revision: u64,
+        change: impl FnOnce(&mut Topic) -> T,
+    ) -> Option<T> {
         let slot = self.topics.slot(&id)?;
         let topic = Arc::make_mut(&mut self.topics.change(slot)?.0);
         let result = change(topic);

@@ -12,26 +12,42 @@ pub enum Outcome {
     /// One per stream, in the order of the command.
     CreateStreams(Vec<Result<(), CreateStreamError>>),
     /// How many of the streams existed.
-    DeleteStreams { deleted: u32 },
+    DeleteStreams {
+        deleted: u32,
+    },
     /// One per target, in the order of the command.
     Append(SmallVec<[Result<Appended, AppendError>; 1]>),
     StagePart(Result<(), StageError>),
-    AbandonParts { abandoned: u32 },
-    Seal { sealed: Option<record::FileNumber> },
+    AbandonParts {
+        abandoned: u32,
+    },
+    Seal {
+        sealed: Option<record::FileNumber>,
+    },
     /// The count of leader changes after the command.
-    LeaderChange { changes: u32 },
-    ExpireProducers { expired: u32 },
+    LeaderChange {
+        changes: u32,
+    },
+    ExpireProducers {
+        expired: u32,
+    },
     Tick,
     Configure,
     PutGroup(Result<GroupVersion, PutGroupError>),
     DeleteGroup(Result<(), DeleteGroupError>),
     CommitOffsets(Result<(), CommitOffsetsError>),
-    DeleteOffsets { deleted: u32 },
+    DeleteOffsets {
+        deleted: u32,
+    },
     /// One per topic, in the order of the command.
     CreateTopics(Vec<Result<TopicId, CreateTopicError>>),
-    CompleteTopics { completed: u32 },
+    CompleteTopics {
+        completed: u32,
+    },
     DeleteTopics(Vec<Result<(), UnknownTopic>>),
-    CompleteDeletion { completed: u32 },
+    CompleteDeletion {
+        completed: u32,
+    },
     AddPartitions(Result<(), AddPartitionsError>),
     CompletePartitions(Result<(), UnknownTopic>),
     /// The resource's new version, one per alteration.
@@ -41,7 +57,9 @@ pub enum Outcome {
     PutShards,
     AssignSlots(Result<(), AssignSlotsError>),
     /// The cluster's id: the one given if there was none before.
-    CreateCluster { cluster_id: u128 },
+    CreateCluster {
+        cluster_id: u128,
+    },
 }
 
 /// A batch is in the stream.

@@ -96,7 +96,10 @@ impl Record for Producer {
 pub(crate) enum Verdict {
     /// The producer's slot, if it is known.
     Append(Option<u32>),
-    Duplicate { base_offset: StreamOffset, timestamp: TimestampMs },
+    Duplicate {
+        base_offset: StreamOffset,
+        timestamp: TimestampMs,
+    },
 }
 
 /// All producers of a shard.

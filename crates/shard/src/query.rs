@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use record::{
-    BatchEntry, FileNumber, LeaderEpoch, LogIndex, NodeId, Partition, ShardId, StreamId, StreamOffset, Term, TimestampMs,
-    TopicId,
+    BatchEntry, FileNumber, LeaderEpoch, LogIndex, NodeId, Partition, ShardId, StreamId, StreamOffset, Term,
+    TimestampMs, TopicId,
 };
 use smallvec::SmallVec;
 
@@ -354,9 +354,10 @@ impl Shard {
     /// All positions of a group, by topic and partition.
     pub fn offsets(&self, group_id: &str) -> impl Iterator<Item = &CommittedOffset> + '_ {
         let slots = self.groups.get(group_id).map(|group| &group.offsets);
-        slots.into_iter().flat_map(|slots| slots.values()).filter_map(|slot| {
-            self.groups.offsets.at(*slot).map(|stored| &stored.committed)
-        })
+        slots
+            .into_iter()
+            .flat_map(|slots| slots.values())
+            .filter_map(|slot| self.groups.offsets.at(*slot).map(|stored| &stored.committed))
     }
 
     // Metadata
@@ -411,10 +412,7 @@ impl Shard {
     #[must_use]
     pub fn configs(&self, resource: &ConfigResource) -> (u64, BTreeMap<String, String>) {
         if let ConfigResource::Topic(topic) = resource {
-            return self
-                .topic(*topic)
-                .map(|topic| (topic.config_version, topic.configs.clone()))
-                .unwrap_or_default();
+            return self.topic(*topic).map(|topic| (topic.config_version, topic.configs.clone())).unwrap_or_default();
         }
         self.metadata.configs.get(resource).map(|entry| (entry.version, entry.values.clone())).unwrap_or_default()
     }
@@ -444,10 +442,5 @@ impl Shard {
 }
 
 fn group_view(group: &crate::groups::Group) -> GroupView<'_> {
-    GroupView {
-        id: &group.id,
-        version: group.version,
-        record: group.record.as_ref(),
-        offsets: group.offsets.len(),
-    }
+    GroupView { id: &group.id, version: group.version, record: group.record.as_ref(), offsets: group.offsets.len() }
 }

@@ -113,7 +113,8 @@ impl Restore {
             return Err(RestoreError::Incomplete);
         }
         let applied = self.shard.scalars.applied;
-        let fits = if header.base { self.digest.is_none() } else { self.digest.is_some() && header.previous == applied };
+        let fits =
+            if header.base { self.digest.is_none() } else { self.digest.is_some() && header.previous == applied };
         if !fits {
             return Err(RestoreError::Gap { previous: header.previous, applied });
         }
@@ -146,8 +147,7 @@ impl Restore {
         let stream = self.shard.streams.derived_mut(slot).ok_or_else(unknown)?;
         let list = stream.batches.get_or_insert_default();
         for batch in batches {
-            list.push(&batch)
-                .map_err(|_| DecodeError::Value { what: "a batch's place", value: batch.log_index.0 })?;
+            list.push(&batch).map_err(|_| DecodeError::Value { what: "a batch's place", value: batch.log_index.0 })?;
         }
         Ok(())
     }

@@ -136,6 +136,10 @@ impl<R: Record> Table<R> {
 
     /// Encodes the record for a running capture that has not come to it yet, and notes that it changes.
     fn touch(&mut self, slot: u32) {
+        // Before the record changes, not after: its new hash is not known yet.
+        if self.stale.len() >= STALE_MAX {
+            self.refresh();
+        }
         let (chunk, place) = place(slot);
         let interval = self.interval;
         let Some(entry) = self.chunks.get_mut(chunk).and_then(|chunk| chunk.get_mut(place)) else { return };
@@ -161,9 +165,6 @@ impl<R: Record> Table<R> {
         if !entry.stale {
             entry.stale = true;
             self.stale.push(slot);
-            if self.stale.len() > STALE_MAX {
-                self.refresh();
-            }
         }
     }
 
@@ -300,7 +301,8 @@ impl<R: Record> Table<R> {
                     let Some(slot) = capture.pending.pop() else { return false };
                     slot as usize
                 };
-                let Some(entry) = self.chunks.get_mut(slot / CHUNK).and_then(|chunk| chunk.get_mut(slot % CHUNK)) else {
+                let Some(entry) = self.chunks.get_mut(slot / CHUNK).and_then(|chunk| chunk.get_mut(slot % CHUNK))
+                else {
                     continue;
                 };
                 if entry.captured_in != interval {

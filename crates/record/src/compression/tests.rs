@@ -45,11 +45,16 @@ fn snappy_is_read_bare_and_framed() {
 
 #[test]
 fn cut_off_data_is_corrupt() {
-    let plain: Vec<u8> = (0..100_000_u32).flat_map(|number| (number.wrapping_mul(2_654_435_761)).to_be_bytes()).collect();
+    let plain: Vec<u8> =
+        (0..100_000_u32).flat_map(|number| (number.wrapping_mul(2_654_435_761)).to_be_bytes()).collect();
     for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
         let compressed = compress(compression, &plain);
         let result = decompress(compression, &compressed[..compressed.len() / 2], plain.len());
-        assert!(matches!(result, Err(BatchError::Compression { .. })), "{compression:?} {:?}", result.map(|out| out.len()));
+        assert!(
+            matches!(result, Err(BatchError::Compression { .. })),
+            "{compression:?} {:?}",
+            result.map(|out| out.len())
+        );
     }
 }
 

@@ -1,11 +1,11 @@
 //! Drops the staged parts of batches whose last part will not come.
 
+use super::stage_part::UploadId;
 use crate::assertion::Broken;
 use crate::codec::wire_struct;
 use crate::effects::Effects;
 use crate::outcome::Outcome;
 use crate::shard::{Position, Shard};
-use super::stage_part::UploadId;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AbandonParts {

@@ -3,13 +3,13 @@
 
 use record::{ShardId, TopicId};
 
+use super::create_topics::place;
 use crate::assertion::Broken;
 use crate::codec::wire_struct;
 use crate::effects::Effects;
 use crate::model::TopicState;
 use crate::outcome::{AddPartitionsError, Outcome};
 use crate::shard::{Position, Shard};
-use super::create_topics::place;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddPartitions {

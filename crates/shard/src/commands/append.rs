@@ -3,16 +3,19 @@
 
 use std::sync::Arc;
 
-use record::{BatchEntry, BatchSummary, Compression, Extent, FileNumber, ProducerEpoch, ProducerId, ProducerStamp, Sequence, StreamId, TimestampMs, TimestampType};
+use record::{
+    BatchEntry, BatchSummary, Compression, Extent, FileNumber, ProducerEpoch, ProducerId, ProducerStamp, Sequence,
+    StreamId, TimestampMs, TimestampType,
+};
 use smallvec::SmallVec;
 
+use super::stage_part::UploadId;
 use crate::assertion::{Broken, ensure};
 use crate::codec::{DecodeError, Reader, Wire};
 use crate::effects::Effects;
 use crate::outcome::{AppendError, Appended, Outcome};
 use crate::producers::Verdict;
 use crate::shard::{Position, Shard};
-use super::stage_part::UploadId;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
@@ -77,7 +80,7 @@ impl Wire for Append {
         }
         let compression = u8::take(input)?;
         let compression = Compression::from_number(compression)
-            .ok_or(DecodeError::Value { what: "a compression", value: u64::from(compression) })?;
+            .ok_or_else(|| DecodeError::Value { what: "a compression", value: u64::from(compression) })?;
         let bytes = u32::take(input)?;
         let body_bytes = u32::take(input)?;
         let record_count = u32::take(input)?;
@@ -183,8 +186,7 @@ impl Append {
         let Some(slot) = shard.streams.slot(&id) else { return Ok(Err(AppendError::UnknownStream)) };
         let Some(stream) = shard.streams.at(slot) else { return Ok(Err(AppendError::UnknownStream)) };
         let (base_offset, log_start_offset) = (stream.next_offset, stream.first_offset);
-        let log_append_time =
-            |timestamp| (batch.timestamp_type == TimestampType::LogAppendTime).then_some(timestamp);
+        let log_append_time = |timestamp| (batch.timestamp_type == TimestampType::LogAppendTime).then_some(timestamp);
 
         let mut known = None;
         if let Some(stamp) = batch.producer {

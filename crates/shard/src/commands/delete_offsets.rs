@@ -14,9 +14,14 @@ use crate::shard::{Position, Shard};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeleteOffsets {
-    Group { group_id: String, partitions: Vec<OffsetKey> },
+    Group {
+        group_id: String,
+        partitions: Vec<OffsetKey>,
+    },
     /// Of all groups on this shard. A step of deleting topics, so it may come again.
-    Topics { topics: Vec<TopicId> },
+    Topics {
+        topics: Vec<TopicId>,
+    },
 }
 
 impl Wire for DeleteOffsets {

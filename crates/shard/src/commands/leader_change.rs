@@ -3,12 +3,12 @@
 
 use record::NodeId;
 
+use super::stage_part::UploadId;
 use crate::assertion::Broken;
 use crate::codec::wire_struct;
 use crate::effects::Effects;
 use crate::outcome::Outcome;
 use crate::shard::{Position, Shard};
-use super::stage_part::UploadId;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaderChange {

@@ -15,7 +15,7 @@ use crate::shard::{Position, Shard};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seal {
-    /// Not above the index of the entry that carries the command.
+    /// At most the index before that of the entry that carries the command, so that no entry is sealed in part.
     pub through: LogIndex,
 }
 
@@ -23,7 +23,8 @@ wire_struct!(Seal { through: LogIndex });
 
 impl Seal {
     pub(crate) fn apply(self, shard: &mut Shard, at: Position, effects: &mut Effects) -> Result<Outcome, Broken> {
-        let through = self.through.min(at.index);
+        let Some(before) = at.index.0.checked_sub(1) else { return Ok(Outcome::Seal { sealed: None }) };
+        let through = self.through.min(LogIndex(before));
         let from = shard.scalars.sealed_through.map_or(LogIndex(0), LogIndex::next);
         let file = shard.scalars.next_file;
         if through < from || file.0 >= FILES_MAX {
@@ -63,15 +64,13 @@ fn take_batches(shard: &mut Shard, range: &mut SealedRange) -> Result<Vec<Sealed
     for slot in slots {
         let Some(list) = shard.streams.at(slot).and_then(|stream| stream.batches.as_deref()) else { continue };
         let within = list.first_index() <= Some(range.through);
-        let in_range = |extents: &[Extent]| {
-            extents.iter().any(|extent| (range.from..=range.through).contains(&extent.log_index))
-        };
+        let in_range =
+            |extents: &[Extent]| extents.iter().any(|extent| (range.from..=range.through).contains(&extent.log_index));
         // Batches that stay may have begun in the range.
         let above = list.place_above(range.through);
         let first_above = list.get(above).map(|batch| batch.base_offset);
-        let parts_within = first_above.is_some_and(|first| {
-            list.parts().iter().any(|(offset, extents)| *offset >= first && in_range(extents))
-        });
+        let parts_within = first_above
+            .is_some_and(|first| list.parts().iter().any(|(offset, extents)| *offset >= first && in_range(extents)));
         if !within && !parts_within {
             shard.unsealed_slots.push(slot);
             continue;
@@ -110,12 +109,8 @@ fn take_batches(shard: &mut Shard, range: &mut SealedRange) -> Result<Vec<Sealed
 /// Parts of staged batches keep the range, too.
 fn note_uploads(shard: &mut Shard, range: &mut SealedRange) {
     let within = |extent: &Extent| (range.from..=range.through).contains(&extent.log_index);
-    let slots: Vec<u32> = shard
-        .uploads
-        .iter()
-        .filter(|(_, upload)| upload.extents.iter().any(within))
-        .map(|(slot, _)| slot)
-        .collect();
+    let slots: Vec<u32> =
+        shard.uploads.iter().filter(|(_, upload)| upload.extents.iter().any(within)).map(|(slot, _)| slot).collect();
     for slot in slots {
         if let Some(upload) = shard.uploads.change(slot) {
             upload.files.push(range.file);

@@ -1,1 +1,11 @@
-//! Tests.
+//! Tests of the shard as a whole, through the same doors that the layers above use.
+
+mod append;
+mod checkpoint;
+mod encoding;
+mod groups;
+mod harness;
+mod metadata;
+mod properties;
+mod seal;
+mod strategies;
