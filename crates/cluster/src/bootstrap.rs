@@ -23,11 +23,14 @@ use storage::{CommitLog, Options};
 use tokio::sync::watch;
 
 use crate::cluster::{Inner, METADATA};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::errors::StartError;
 use crate::forward::NoPeers;
 use crate::work::Work;
 
+/// What one shard can have queued at the commit log at most: its entries in flight, each as large
+/// as an entry may be. The log's own bound is never met, so that no append is refused there.
+const QUEUED_BYTES_PER_SHARD: usize = 8 * (5 << 20);
 /// What one shard's index cache may hold.
 const INDEX_CACHE_BYTES: usize = 4 << 20;
 
@@ -38,6 +41,7 @@ struct Starter<'a> {
     data_dir: &'a DataDir,
     log: &'a CommitLog,
     shards: usize,
+    payload_bytes_max: usize,
 }
 
 pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError> {
@@ -46,8 +50,12 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         segment_bytes: config.segment_bytes,
         memory_bytes: config.log_memory_bytes,
         reserve_bytes: config.reserve_bytes,
+        queue_bytes: QUEUED_BYTES_PER_SHARD * (config::SHARDS_MAX + 1),
+        // Known to nobody outside of the directory.
+        salt: low_half(data_dir.identity().uuid),
         ..Options::default()
     };
+    let payload_bytes_max = options.entry_bytes_max();
     let (log, recovered) = CommitLog::open(Arc::clone(&env.disk), &data_dir.log_dir(), options).await?;
     for shard in &recovered {
         for damage in &shard.damage {
@@ -61,7 +69,14 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         }
     }
     let data_shards = config.data_shards();
-    let starter = Starter { env: &env, config: &config, data_dir: &data_dir, log: &log, shards: data_shards + 1 };
+    let starter = Starter {
+        env: &env,
+        config: &config,
+        data_dir: &data_dir,
+        log: &log,
+        shards: data_shards + 1,
+        payload_bytes_max,
+    };
     let metadata = starter.replica(METADATA).await?;
     let node = data_dir.identity().node_id;
     let cluster_id = found(&env, &metadata, node, data_shards).await?;
@@ -101,7 +116,8 @@ impl Starter<'_> {
         let index = IndexStore::open(Arc::clone(disk), &self.data_dir.index_dir(shard), INDEX_CACHE_BYTES)
             .await
             .map_err(files)?;
-        let mut config = replica::Config::new(self.data_dir.identity().node_id, shard);
+        let mut config = replica::Config::new(self.data_dir.identity().node_id, shard)
+            .with_payload_bytes_max(self.payload_bytes_max);
         config.queue_bytes_max = (self.config.queue_bytes_max / self.shards).max(config.entry_bytes_max);
         let parts = Parts {
             log: self.log.shard(shard),
@@ -173,6 +189,10 @@ async fn propose(replica: &Replica, command: Command) -> Result<Outcome, StartEr
 
 fn refused(outcome: &impl Debug) -> StartError {
     StartError::Metadata { reason: format!("{outcome:?}") }
+}
+
+fn low_half(number: u128) -> u64 {
+    u64::try_from(number & u128::from(u64::MAX)).expect("64 bits are left")
 }
 
 /// The slots, in runs of nearly equal length, over `shards`.

@@ -48,7 +48,7 @@ fn main() {
     let only = std::env::var("ONLY").unwrap_or_default();
     for proposers in proposers {
         let run = |kind: &str| Run {
-            dir: Path::new(dir).join(kind),
+            dir: Path::new(dir).join(format!("{kind}-{proposers}")),
             seconds: number(seconds) as u64,
             body_bytes: number(body_bytes),
             proposers: number(proposers),

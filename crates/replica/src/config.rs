@@ -3,6 +3,12 @@
 use base::time::Duration;
 use record::{NodeId, ShardId};
 
+/// The most that one command without a body may have: with its entry it still fits one frame
+/// between nodes.
+pub const COMMAND_BYTES_MAX: usize = (4 << 20) - (64 << 10);
+/// What an entry has besides its commands and bodies, with room to spare.
+const ENTRY_OVERHEAD_BYTES: usize = 4 << 10;
+
 /// The settings of one replica. `Config::new` gives values that fit a node with fast local disks;
 /// none of them changes what is stored or promised.
 #[derive(Debug, Clone)]
@@ -13,6 +19,8 @@ pub struct Config {
     pub shard: ShardId,
     /// An entry is closed when its commands reach this size; a larger batch travels in parts.
     pub entry_bytes_max: usize,
+    /// A command without a body may have this many bytes, and is an entry of its own if need be.
+    pub command_bytes_max: usize,
     /// How many entries may be under way in consensus at once.
     pub entries_in_flight_max: usize,
     /// What may wait for its entry, in bytes.
@@ -56,6 +64,7 @@ impl Config {
             node,
             shard,
             entry_bytes_max: 1 << 20,
+            command_bytes_max: COMMAND_BYTES_MAX,
             entries_in_flight_max: 8,
             queue_bytes_max: 64 << 20,
             queue_items_max: 65_536,
@@ -76,10 +85,20 @@ impl Config {
         }
     }
 
+    /// Keeps every entry below what the commit log takes.
+    #[must_use]
+    pub fn with_payload_bytes_max(mut self, payload_bytes_max: usize) -> Self {
+        let room = payload_bytes_max.saturating_sub(ENTRY_OVERHEAD_BYTES);
+        self.entry_bytes_max = self.entry_bytes_max.min(room);
+        self.command_bytes_max = self.command_bytes_max.min(room);
+        self
+    }
+
     /// Says what is wrong with the settings, if anything is.
     pub(crate) fn check(&self) -> Result<(), String> {
         let positive = [
             ("entry_bytes_max", self.entry_bytes_max),
+            ("command_bytes_max", self.command_bytes_max),
             ("entries_in_flight_max", self.entries_in_flight_max),
             ("queue_items_max", self.queue_items_max),
             ("seal_batches", self.seal_batches),

@@ -28,12 +28,11 @@ mod replica;
 mod times;
 mod waiters;
 
-pub use config::Config;
+pub use config::{COMMAND_BYTES_MAX, Config};
 pub use errors::{FetchError, OutOfService, ProposeError, StartError};
 pub use fetch::{Fetched, StoredBatch};
 pub use leadership::Leadership;
 pub use pending::{Pending, ProposeResult};
-pub use proposer::COMMAND_BYTES_MAX;
 pub use raft::network::{Alone, AppendRequest, AppendResult, Lane, Peer, SnapshotImage, Transport};
 pub use replica::{Parts, Replica, StateGuard};
 pub use times::{EpochEnd, TimedOffset};

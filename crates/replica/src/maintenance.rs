@@ -204,7 +204,7 @@ impl Task {
 
     fn propose(&self, command: Command) -> Option<Pending> {
         let (answer, pending) = Pending::new();
-        let item = Item::without_body(command, answer).ok()?;
+        let item = Item::without_body(command, self.core.config.command_bytes_max, answer).ok()?;
         self.core.proposals.queue.push(smallvec![item]).ok().map(|()| pending)
     }
 

@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use record::{BatchSummary, StreamId};
 use shard::Command;
 use shard::commands::{Append, StagePart};
 use smallvec::SmallVec;
+use storage::Payload;
 
 use crate::core::Core;
 use crate::pending::{Answer, Pending};
@@ -22,7 +22,7 @@ pub(crate) fn items(
     core: &Core,
     targets: SmallVec<[StreamId; 1]>,
     summary: BatchSummary,
-    mut batch: Bytes,
+    batch: Payload,
 ) -> (Items, Pending) {
     let (answer, pending) = Pending::new();
     let part_bytes_max = core.config.entry_bytes_max.saturating_sub(HEAD_BYTES).max(1);
@@ -33,19 +33,21 @@ pub(crate) fn items(
         return (items, pending);
     }
     let upload = core.next_upload();
-    let mut part = 0;
-    while batch.len() > part_bytes_max {
-        let body = batch.split_to(part_bytes_max);
+    let (mut part, mut start) = (0, 0);
+    while batch.len() - start > part_bytes_max {
+        let body = batch.slice(start..start + part_bytes_max);
         let stage = StagePart { upload, part, body_bytes: length(&body) };
         items.push(Item::with_body(stage.into(), body, Answer::ignored()));
         part += 1;
+        start += part_bytes_max;
     }
+    let batch = batch.slice(start..batch.len());
     let append = Append { targets, batch: summary, body_bytes: length(&batch), upload: Some(upload) };
     let answer = answer.of_upload(upload, Arc::clone(&core.abandoned));
     items.push(Item::with_body(append.into(), batch, answer));
     (items, pending)
 }
 
-fn length(body: &Bytes) -> u32 {
+fn length(body: &Payload) -> u32 {
     u32::try_from(body.len()).expect("a part is no larger than an entry")
 }

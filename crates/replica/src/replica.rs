@@ -7,14 +7,13 @@ use std::sync::atomic::Ordering;
 
 use base::Env;
 use base::task::{JoinHandle, spawn};
-use bytes::Bytes;
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLockReadGuard};
 use record::{BatchSummary, LeaderEpoch, LogIndex, ShardId, StreamId, StreamOffset, TimestampMs};
 use shard::{Command, Shard};
 use smallvec::{SmallVec, smallvec};
 use storage::checkpoint::CheckpointStore;
 use storage::index_file::IndexStore;
-use storage::{DiskState, ShardLog};
+use storage::{DiskState, Payload, ShardLog};
 use tokio::sync::watch;
 
 use crate::checkpoint;
@@ -154,19 +153,32 @@ impl Replica {
         self.inner.core.config.shard
     }
 
+    /// The bytes that a command may have; more are refused as too large.
+    #[must_use]
+    pub fn command_bytes_max(&self) -> usize {
+        self.inner.core.config.command_bytes_max
+    }
+
     /// Puts a command behind all that were proposed before; the outcome comes when it is durable
     /// on a quorum and applied. Never waits: a full queue refuses.
     pub fn propose(&self, command: Command) -> Pending {
         let (answer, pending) = Pending::new();
-        match Item::without_body(command, answer) {
+        match Item::without_body(command, self.command_bytes_max(), answer) {
             Ok(item) => self.enqueue(smallvec![item], pending),
             Err(error) => Pending::refused(error),
         }
     }
 
     /// Appends a batch that was checked to each of `streams`, stored once. A batch that does not
-    /// fit an entry travels in parts and becomes visible with the last.
-    pub fn append(&self, streams: SmallVec<[StreamId; 1]>, summary: BatchSummary, batch: Bytes) -> Pending {
+    /// fit an entry travels in parts and becomes visible with the last. The batch may be in several
+    /// buffers, which are not joined.
+    pub fn append(
+        &self,
+        streams: SmallVec<[StreamId; 1]>,
+        summary: BatchSummary,
+        batch: impl Into<Payload>,
+    ) -> Pending {
+        let batch = batch.into();
         assert_eq!(summary.bytes as usize, batch.len(), "the summary is of another batch");
         let core = &self.inner.core;
         if core.is_disk_full() {

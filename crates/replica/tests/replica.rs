@@ -36,7 +36,12 @@ async fn check(node: &Node, appended: &[(u64, i64, Batch)], bytes_max: usize) {
         assert_eq!(read.len(), expected.len(), "stream {stream}");
         for ((offset, bytes), (expected_offset, expected_bytes)) in read.iter().zip(&expected) {
             assert_eq!(offset, expected_offset);
-            assert!(bytes == expected_bytes, "stream {stream} offset {offset}: {} is not {}", text(bytes), text(expected_bytes));
+            assert!(
+                bytes == expected_bytes,
+                "stream {stream} offset {offset}: {} is not {}",
+                text(bytes),
+                text(expected_bytes)
+            );
         }
     }
 }

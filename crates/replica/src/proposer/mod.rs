@@ -21,7 +21,6 @@ use smallvec::SmallVec;
 use storage::Payload;
 
 pub(crate) use flight::{EntryEnd, Flight, Flights, OpenEntry, Refusal};
-pub use queue::COMMAND_BYTES_MAX;
 pub(crate) use queue::{Item, Queue};
 
 use crate::errors::ProposeError;

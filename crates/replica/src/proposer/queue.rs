@@ -6,10 +6,10 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use shard::Command;
 use smallvec::SmallVec;
+use storage::{Buffers, Payload};
 use tokio::sync::Notify;
 
 use crate::errors::ProposeError;
@@ -19,7 +19,7 @@ use crate::pending::Answer;
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) command: Command,
-    pub(crate) body: Option<Bytes>,
+    pub(crate) body: Buffers,
     pub(crate) answer: Answer,
     bytes: usize,
 }
@@ -30,20 +30,20 @@ const ITEM_BYTES: usize = 256;
 
 impl Item {
     /// An append or a part of one: its body is what counts.
-    pub(crate) fn with_body(command: Command, body: Bytes, answer: Answer) -> Self {
+    pub(crate) fn with_body(command: Command, body: Payload, answer: Answer) -> Self {
         assert_eq!(command.body_bytes() as usize, body.len(), "the command tells the body's size");
         let bytes = ITEM_BYTES + body.len();
-        Self { command, body: Some(body), answer, bytes }
+        Self { command, body: body.into_buffers(), answer, bytes }
     }
 
     /// A command without a body, refused when its encoded form is larger than a command may be.
-    pub(crate) fn without_body(command: Command, answer: Answer) -> Result<Self, ProposeError> {
+    pub(crate) fn without_body(command: Command, bytes_max: usize, answer: Answer) -> Result<Self, ProposeError> {
         let mut encoded = Vec::new();
         command.encode(&mut encoded);
-        if encoded.len() > COMMAND_BYTES_MAX {
-            return Err(ProposeError::TooLarge { bytes: encoded.len(), bytes_max: COMMAND_BYTES_MAX });
+        if encoded.len() > bytes_max {
+            return Err(ProposeError::TooLarge { bytes: encoded.len(), bytes_max });
         }
-        Ok(Self { command, body: None, answer, bytes: ITEM_BYTES + encoded.len() })
+        Ok(Self { command, body: Buffers::new(), answer, bytes: ITEM_BYTES + encoded.len() })
     }
 
     /// What the item counts for in the bounds.
@@ -51,10 +51,6 @@ impl Item {
         self.bytes
     }
 }
-
-/// The most that one command without a body may have: with its entry it still fits one frame
-/// between nodes.
-pub const COMMAND_BYTES_MAX: usize = (4 << 20) - (64 << 10);
 
 /// The queue of one shard: many may push, one task takes.
 #[derive(Debug)]

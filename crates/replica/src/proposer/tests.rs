@@ -75,7 +75,7 @@ fn setup(window: usize, queue_bytes_max: usize) -> Setup {
 
 fn propose(shared: &Shared, number: u64) -> Pending {
     let (answer, pending) = Pending::new();
-    match shared.queue.push(smallvec![Item::without_body(command(number), answer).unwrap()]) {
+    match shared.queue.push(smallvec![Item::without_body(command(number), 1_000, answer).unwrap()]) {
         Ok(()) => pending,
         Err(error) => Pending::refused(error),
     }

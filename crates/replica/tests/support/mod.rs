@@ -44,8 +44,9 @@ impl Node {
     }
 
     pub async fn try_start(env: &Env, dir: &Path, options: Options, config: Config) -> Result<Self, String> {
-        let (log, recovered) =
-            CommitLog::open(Arc::clone(&env.disk), &dir.join("log"), options).await.map_err(|error| format!("{error:?}"))?;
+        let (log, recovered) = CommitLog::open(Arc::clone(&env.disk), &dir.join("log"), options)
+            .await
+            .map_err(|error| format!("{error:?}"))?;
         for shard in recovered {
             assert!(shard.damage.is_empty(), "{:?}", shard.damage);
         }
@@ -73,7 +74,11 @@ impl Node {
 
     pub async fn create_streams(&self, count: u64) {
         let streams = (1..=count)
-            .map(|id| NewStream { id: StreamId(id), epoch_start: record::LeaderEpoch(0), first_offset: StreamOffset(0) })
+            .map(|id| NewStream {
+                id: StreamId(id),
+                epoch_start: record::LeaderEpoch(0),
+                first_offset: StreamOffset(0),
+            })
             .collect();
         let outcome = self.replica.propose(CreateStreams { streams }.into()).await.expect("proposed");
         let Outcome::CreateStreams(results) = outcome else { panic!("another outcome") };

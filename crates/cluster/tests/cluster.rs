@@ -1,0 +1,233 @@
+//! A cluster of one on real files: what a start makes, and changes of topics that are interrupted
+//! at every step.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use base::Env;
+use cluster::{
+    AddPartitionsError, Cluster, Config, CreateTopicError, DeleteTopicError, METADATA, NewTopic, StartError,
+};
+use record::{ShardId, TopicId};
+use replica::ProposeError;
+use shard::commands::{self, AddPartitions, CreateStreams, CreateTopics, DeleteTopics, NewStream};
+use shard::{Outcome, TopicState};
+
+fn config(dir: &Path) -> Config {
+    Config { shards: 3, segment_bytes: 4 << 20, reserve_bytes: 0, ..Config::new(dir.join("data")) }
+}
+
+async fn start(dir: &Path) -> Cluster {
+    Cluster::start(Env::real(), config(dir)).await.expect("started")
+}
+
+fn topic(name: &str, partitions: u32) -> NewTopic {
+    NewTopic { name: name.to_owned(), partitions, configs: BTreeMap::from([("a".to_owned(), "b".to_owned())]) }
+}
+
+async fn create(cluster: &Cluster, name: &str, partitions: u32) -> TopicId {
+    cluster.create_topics(vec![topic(name, partitions)]).await.remove(0).expect("created")
+}
+
+/// All streams of live topics exist on their shards, and no others do.
+fn check_streams(cluster: &Cluster) {
+    let mut expected = 0;
+    let topics: Vec<_> = cluster.metadata().topics().cloned().collect();
+    for topic in topics {
+        assert_eq!(topic.state, TopicState::Live, "{}", topic.name);
+        assert!(!topic.unfinished(), "{}", topic.name);
+        for placement in topic.live() {
+            let shard = placement.shard().expect("placed");
+            let replica = cluster.replica(shard).expect("here");
+            assert!(replica.state().stream(placement.stream).is_some(), "{} {:?}", topic.name, placement.stream);
+            expected += 1;
+        }
+    }
+    let existing: usize = cluster.replicas().map(|replica| replica.state().streams()).sum();
+    assert_eq!(existing, expected);
+    assert!(cluster.metadata().intentions(10).is_empty());
+}
+
+#[tokio::test]
+async fn a_node_that_starts_alone_is_a_cluster_of_one_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = start(dir.path()).await;
+    let id = cluster.cluster_id();
+    assert_ne!(id, 0);
+    assert_eq!(cluster.replicas().count(), 3);
+    let homes: Vec<ShardId> = (0..100).map(|number| cluster.slot_shard(&format!("group {number}"))).collect();
+    assert!((1..=3).all(|shard| homes.contains(&ShardId(shard))), "{homes:?}");
+    let first = cluster.allocate_producer_ids(1_000).await.unwrap();
+    cluster.shutdown().await;
+    drop(cluster);
+
+    let other_shards = Config { shards: 7, ..config(dir.path()) };
+    let cluster = Cluster::start(Env::real(), other_shards).await.unwrap();
+    assert_eq!(cluster.cluster_id(), id);
+    assert_eq!(cluster.replicas().count(), 3, "shards are made at the first start");
+    let again: Vec<ShardId> = (0..100).map(|number| cluster.slot_shard(&format!("group {number}"))).collect();
+    assert_eq!(again, homes);
+    let second = cluster.allocate_producer_ids(1_000).await.unwrap();
+    assert!(second.first.0 >= first.first.0 + i64::from(first.count), "ids are never given twice");
+    assert_eq!(cluster.metadata().node(cluster.node_id()).unwrap().start_number, 2);
+    cluster.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_directory_in_use_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = start(dir.path()).await;
+    let second = Cluster::start(Env::real(), config(dir.path())).await;
+    assert!(matches!(second, Err(StartError::DataDir(_))), "{second:?}");
+    cluster.shutdown().await;
+}
+
+#[tokio::test]
+async fn topics_are_made_spread_widened_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = start(dir.path()).await;
+    let results = cluster.create_topics(vec![topic("a", 6), topic("b", 1), topic("a", 2), topic("none", 0)]).await;
+    let a = *results[0].as_ref().unwrap();
+    assert!(results[1].is_ok());
+    assert_eq!(results[2], Err(CreateTopicError::Refused(shard::CreateTopicError::Exists)));
+    assert_eq!(results[3], Err(CreateTopicError::Refused(shard::CreateTopicError::NoPartitions)));
+    check_streams(&cluster);
+    let mut used: Vec<ShardId> =
+        cluster.metadata().topic(a).unwrap().partitions.iter().map(|placement| placement.shard().unwrap()).collect();
+    used.sort_unstable();
+    assert_eq!(used, [1, 1, 2, 2, 3, 3].map(ShardId));
+
+    cluster.add_partitions(a, 10).await.unwrap();
+    assert_eq!(cluster.metadata().topic(a).unwrap().live().len(), 10);
+    assert_eq!(cluster.add_partitions(a, 10).await, Err(AddPartitionsError::NotMore { current: 10 }));
+    check_streams(&cluster);
+
+    let deleted = cluster.delete_topics(vec![a, TopicId(77)]).await;
+    assert_eq!(deleted, [Ok(()), Err(DeleteTopicError::UnknownTopic)]);
+    assert!(cluster.metadata().topic(a).is_none());
+    check_streams(&cluster);
+    let again = create(&cluster, "a", 3).await;
+    assert_ne!(again, a, "a topic of the same name is another topic");
+    cluster.shutdown().await;
+    drop(cluster);
+    let cluster = start(dir.path()).await;
+    assert_eq!(cluster.metadata().topic_count(), 2);
+    check_streams(&cluster);
+    cluster.shutdown().await;
+}
+
+#[tokio::test]
+async fn many_topics_at_once_and_in_parallel() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = start(dir.path()).await;
+    let many = (0..5_000).map(|number| topic(&format!("many-{number}"), 1)).collect();
+    assert!(cluster.create_topics(many).await.iter().all(Result::is_ok));
+    let single = futures_util::future::join_all((0..200).map(|number| {
+        let cluster = cluster.clone();
+        async move { create(&cluster, &format!("single-{number}"), 2).await }
+    }));
+    single.await;
+    check_streams(&cluster);
+    let spread: Vec<usize> = cluster.replicas().map(|replica| replica.state().streams()).collect();
+    assert!(spread.iter().max().unwrap() - spread.iter().min().unwrap() < 300, "{spread:?}");
+    cluster.shutdown().await;
+    drop(cluster);
+    let cluster = start(dir.path()).await;
+    assert_eq!(cluster.metadata().topic_count(), 5_200);
+    check_streams(&cluster);
+    cluster.shutdown().await;
+}
+
+/// Proposes the intention to make a topic of one partition on each shard; gives its streams.
+async fn begin_creation(cluster: &Cluster, id: TopicId) -> Vec<(ShardId, NewStream)> {
+    let partitions = (1..=3).map(ShardId).collect();
+    let new = commands::NewTopic { id, name: format!("topic {id}"), partitions, configs: BTreeMap::new() };
+    let outcome = cluster.propose(METADATA, CreateTopics { topics: vec![new] }.into()).await.unwrap();
+    assert_eq!(outcome, Outcome::CreateTopics(vec![Ok(id)]));
+    streams_of(cluster, id, 0)
+}
+
+fn streams_of(cluster: &Cluster, id: TopicId, from: usize) -> Vec<(ShardId, NewStream)> {
+    let metadata = cluster.metadata();
+    let partitions = &metadata.topic(id).unwrap().partitions[from..];
+    let new = |placement: &shard::Placement| NewStream {
+        id: placement.stream,
+        epoch_start: placement.epoch_start,
+        first_offset: placement.history[0].from_offset,
+    };
+    partitions.iter().map(|placement| (placement.shard().unwrap(), new(placement))).collect()
+}
+
+async fn make_streams(cluster: &Cluster, streams: &[(ShardId, NewStream)]) {
+    for (shard, stream) in streams {
+        cluster.propose(*shard, CreateStreams { streams: vec![*stream] }.into()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_was_interrupted_at_any_step_is_ended_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    for steps in 0..=3 {
+        let cluster = start(dir.path()).await;
+        let (made, widened, removed) =
+            (TopicId(100 + steps as u128), TopicId(200 + steps as u128), TopicId(300 + steps as u128));
+        // Made up to some step.
+        let streams = begin_creation(&cluster, made).await;
+        make_streams(&cluster, &streams[..steps]).await;
+        // Widened up to some step.
+        let streams = begin_creation(&cluster, widened).await;
+        make_streams(&cluster, &streams).await;
+        let complete = commands::CompleteTopics { topics: vec![widened] };
+        cluster.propose(METADATA, complete.into()).await.unwrap();
+        let added = (1..=3).map(ShardId).collect();
+        let add = AddPartitions { topic: widened, current: 3, added };
+        assert_eq!(cluster.propose(METADATA, add.into()).await, Ok(Outcome::AddPartitions(Ok(()))));
+        make_streams(&cluster, &streams_of(&cluster, widened, 3)[..steps]).await;
+        assert_eq!(cluster.metadata().topic(widened).unwrap().live().len(), 3);
+        // Removed up to some step.
+        let streams = begin_creation(&cluster, removed).await;
+        make_streams(&cluster, &streams).await;
+        let complete = commands::CompleteTopics { topics: vec![removed] };
+        cluster.propose(METADATA, complete.into()).await.unwrap();
+        cluster.propose(METADATA, DeleteTopics { topics: vec![removed] }.into()).await.unwrap();
+        for (shard, stream) in &streams[..steps] {
+            let delete = commands::DeleteStreams { streams: vec![stream.id] };
+            cluster.propose(*shard, delete.into()).await.unwrap();
+        }
+        assert_eq!(cluster.metadata().intentions(10).len(), 3);
+        cluster.shutdown().await;
+        drop(cluster);
+
+        let cluster = start(dir.path()).await;
+        check_streams(&cluster);
+        assert!(cluster.metadata().topic(removed).is_none());
+        assert_eq!(cluster.metadata().topic(made).unwrap().live().len(), 3);
+        assert_eq!(cluster.metadata().topic(widened).unwrap().live().len(), 6);
+        cluster.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_can_never_be_whole_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = start(dir.path()).await;
+    let settings = shard::Settings { streams_max: 2, ..*cluster.replica(ShardId(2)).unwrap().state().settings() };
+    cluster.propose(ShardId(2), commands::Configure { settings }.into()).await.unwrap();
+    let results = cluster.create_topics(vec![topic("large", 12)]).await;
+    assert!(matches!(results[0], Err(CreateTopicError::Stream(_))), "{results:?}");
+    assert!(cluster.metadata().topic_by_name("large").is_none());
+    check_streams(&cluster);
+    create(&cluster, "large", 3).await;
+    check_streams(&cluster);
+    cluster.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_was_shut_down_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = start(dir.path()).await;
+    cluster.shutdown().await;
+    assert_eq!(cluster.allocate_producer_ids(1).await, Err(ProposeError::Stopped));
+    let results = cluster.create_topics(vec![topic("late", 1)]).await;
+    assert_eq!(results, [Err(CreateTopicError::Propose(ProposeError::Stopped))]);
+}
