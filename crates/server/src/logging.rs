@@ -6,16 +6,23 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
+/// The consensus library tells every step at `info`. It is heard when a filter names it.
+const QUIET: &str = "openraft=warn";
+
+fn with_quiet_modules(filter: &str) -> String {
+    // Of two directives for a module the later one holds.
+    format!("{QUIET},{filter}")
+}
+
 /// Changes the level while the process runs.
 #[derive(Debug, Clone)]
 pub(crate) struct LevelHandle(reload::Handle<EnvFilter, Registry>);
 
 impl LevelHandle {
-    /// `filter` MUST have passed [`check_filter`]; one that has not leaves the level as it is.
+    /// `filter` MUST have passed [`check_filter`].
     pub(crate) fn set(&self, filter: &str) {
-        if let Ok(filter) = EnvFilter::try_new(filter) {
-            let _ = self.0.reload(filter);
-        }
+        // Fails only when logging itself is gone.
+        let _ = self.0.reload(EnvFilter::new(with_quiet_modules(filter)));
     }
 }
 
@@ -36,7 +43,7 @@ pub(crate) fn check_filter(filter: &str) -> Result<(), String> {
 
 /// Starts logging. `filter` MUST have passed [`check_filter`].
 pub(crate) fn start(filter: &str, json: bool) -> Result<LevelHandle, TryInitError> {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::new(with_quiet_modules(filter));
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     if json {

@@ -1,6 +1,5 @@
 //! What the defaults depend on: the cores and the memory that this process may use.
 
-use std::fs;
 use std::thread;
 
 /// Facts about the machine, or about the container that limits the process.
@@ -16,10 +15,10 @@ const MEMORY_BYTES_ASSUMED: u64 = 1 << 30;
 impl Machine {
     pub(crate) fn detect() -> Self {
         let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-        let total = fs::read_to_string("/proc/meminfo").ok().and_then(|text| meminfo_total(&text));
+        let total = read("/proc/meminfo").and_then(|text| meminfo_total(&text));
         // Control groups, version 2 and 1; "max" and the huge number of version 1 mean no limit.
         let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-        let limit = limits.iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok()).min();
+        let limit = limits.iter().filter_map(|path| read(path)?.trim().parse::<u64>().ok()).min();
         let memory_bytes = match (total, limit) {
             (Some(total), Some(limit)) => total.min(limit),
             (Some(bytes), None) | (None, Some(bytes)) => bytes,
@@ -27,6 +26,11 @@ impl Machine {
         };
         Self { cores, memory_bytes }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the kernel's tables are no files of a disk")]
+fn read(path: &str) -> Option<String> {
+    std::fs::read_to_string(path).ok()
 }
 
 fn meminfo_total(text: &str) -> Option<u64> {

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use cli::{Cli, Command, LogArgs, LogCommand};
+use cli::{Command, LogArgs, LogCommand};
 use client::print;
 
 /// Returns freed memory to the system and serves many threads well; the default allocator does neither here.

@@ -20,7 +20,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use crate::cli::{Command, GroupArgs, TopicArgs};
 use cluster::Cluster;
-pub(crate) use output::print;
+pub(crate) use output::{Table, print};
 
 /// Runs one client command.
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ pub(crate) fn explain(configuration: &Configuration) -> String {
         let _ = write!(page, "\n# {}\n", section.title());
         for key in KEYS.iter().filter(|key| key.section == section) {
             let value = key.kind.show(configuration.values.value(key.name));
-            let line = format!("{} = {}", key.name, toml::Value::String(value));
+            let line = format!("{} = {}", key.in_file(), toml::Value::String(value));
             let _ = writeln!(page, "{line:<64} # {}", configuration.sources[key.name]);
         }
     }

@@ -84,9 +84,17 @@ impl Key {
         format!("{VARIABLE_PREFIX}{}", self.name.replace('.', "_").to_uppercase())
     }
 
+    /// `kafka."max.connections"`: quoted, because TOML has no room for a key that is the beginning of another.
+    pub(crate) fn in_file(&self) -> String {
+        match self.name.split_once('.') {
+            Some((section, rest)) => format!("{section}.\"{rest}\""),
+            None => self.name.to_owned(),
+        }
+    }
+
     /// The first sentence of the documentation.
     pub(crate) fn summary(&self) -> &'static str {
-        self.doc.split_once(". ").map_or(self.doc.trim_end_matches('.'), |(first, _)| first)
+        self.doc.split_once(". ").map_or_else(|| self.doc.trim_end_matches('.'), |(first, _)| first)
     }
 }
 

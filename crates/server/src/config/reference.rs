@@ -61,8 +61,8 @@ data_dir = \"/var/lib/rosettamq\"
 memory_bytes_max = \"2GiB\"
 
 [kafka]
-num.partitions = 4
-connections.max.idle.ms = 300000
+\"num.partitions\" = 4
+\"connections.max.idle.ms\" = 300000
 
 [[kafka.listeners]]
 name = \"internal\"
@@ -74,7 +74,9 @@ address = \"[::]:9093\"
 advertised = \"broker.example.com:9093\"
 ```
 
-Keys below `kafka.` have the names and units of Kafka's own broker configuration and mean the same.
+Keys below `kafka.` have the names and units of Kafka's own broker configuration and mean the same. Quotes around them
+are needed only where one is the beginning of another (`\"max.connections\"` and `\"max.connections.per.ip\"`): unquoted,
+TOML takes the dots for tables.
 ";
 
 const TAIL: &str = "

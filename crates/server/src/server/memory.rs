@@ -9,6 +9,8 @@ pub(super) struct Division {
     pub(super) queues: usize,
     /// Requests that are read or served.
     pub(super) requests: usize,
+    /// Answers that are sent.
+    pub(super) responses: usize,
 }
 
 /// More tail than this is not read from memory more often, but makes pages colder; the page cache has the rest.
@@ -20,11 +22,11 @@ impl Division {
     pub(super) fn of(memory_bytes_max: u64) -> Self {
         let total = usize::try_from(memory_bytes_max).unwrap_or(usize::MAX);
         let log_tail = (total / 4).min(LOG_TAIL_MAX);
-        let queues = (total / 4).min(QUEUES_MAX);
-        // The last quarter is for responses, caches and the state of shards, which have bounds of their own.
-        let requests = total / 4;
-        assert!(log_tail + queues + requests <= total);
-        Self { log_tail, queues, requests }
+        let queues = (total / 8).min(QUEUES_MAX);
+        let (requests, responses) = (total / 4, total / 4);
+        // The last eighth is for caches and the state of shards, which have bounds of their own.
+        assert!(log_tail + queues + requests + responses <= total - total / 8);
+        Self { log_tail, queues, requests, responses }
     }
 }
 
@@ -35,9 +37,9 @@ mod tests {
     #[test]
     fn the_parts_fit_into_the_whole() {
         for total in [64 << 20, 1 << 30, 1 << 40] {
-            let Division { log_tail, queues, requests } = Division::of(total);
-            assert!((log_tail + queues + requests) as u64 <= total);
-            assert!(log_tail.min(queues).min(requests) >= 16 << 20);
+            let Division { log_tail, queues, requests, responses } = Division::of(total);
+            assert!((log_tail + queues + requests + responses) as u64 <= total);
+            assert!(log_tail.min(queues).min(requests).min(responses) >= 8 << 20);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing listens before the cluster has recovered, so that the first answer is a true one. What was acknowledged is
 //! on disk at any moment: stopping clean only saves clients a retry and the next start a replay.
 
+mod below;
 mod listeners;
 mod memory;
 mod signals;
@@ -16,7 +17,7 @@ use base::task::JoinSet;
 use base::time::{now, timeout};
 use broker::Broker;
 use cluster::Cluster;
-use kafka::{Limits, Service};
+use kafka::Service;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -24,9 +25,12 @@ use crate::cli::Cli;
 use crate::config::{self, explain, keys::Settings};
 use crate::logging::{self, LevelHandle};
 use crate::{FAILED, INVALID, client, complain, process};
+use below::{broker_config, cluster_config, limits};
 use memory::Division;
 use signals::{Request, Signals};
 
+/// Open files that are no connections: segments, indexes, listeners.
+const FILES_OF_ITS_OWN: u64 = 1_000;
 /// Threads that are still busy when all is stopped are left behind after this.
 const RUNTIME_STOP: Duration = Duration::from_secs(2);
 
@@ -54,19 +58,20 @@ pub(crate) fn main(cli: &Cli) -> ExitCode {
     }
 }
 
-fn serve(cli: &Cli, settings: Settings) -> anyhow::Result<()> {
+fn serve(cli: &Cli, mut settings: Settings) -> anyhow::Result<()> {
     let level = logging::start(&settings.log_level, settings.log_format == "json")?;
     logging::log_panics();
     if let Err(error) = base::memory::disable_transparent_huge_pages() {
         warn!(%error, "transparent huge pages stay enabled; large buffers will cost more CPU");
     }
     let files_max = process::raise_open_files();
-    if files_max.is_some_and(|max| max < settings.kafka_max_connections) {
+    let room = files_max.map_or(u64::MAX, |max| max.saturating_sub(FILES_OF_ITS_OWN).max(1));
+    if settings.kafka_max_connections > room {
         warn!(
-            files_max,
-            connections_max = settings.kafka_max_connections,
-            "the limit on open files is below kafka.max.connections: raise it (ulimit -n, LimitNOFILE=)"
+            limit = files_max,
+            "kafka.max.connections is limited to {room} by the limit on open files: raise it (ulimit -n, LimitNOFILE=)"
         );
+        settings.kafka_max_connections = room;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(usize::try_from(settings.worker_threads)?)
@@ -120,8 +125,8 @@ impl Node {
         let cluster = Cluster::start(env.clone(), cluster_config(&settings, &division)?)
             .await
             .with_context(|| format!("the data in {} cannot be opened", settings.data_dir.display()))?;
-        let environment = broker::Environment { clock: env.wall_clock.clone(), random: env.random.clone() };
-        let broker = Broker::start(environment, cluster.clone(), broker_config(&settings)?);
+        let config = broker_config(&settings, &division, &bound)?;
+        let broker = Broker::start(env.clone(), cluster.clone(), config);
         let service = Service::new(&env, broker.clone(), limits(&settings, &division)?, division.requests);
         let (stop, stopping) = watch::channel(false);
         let mut serving = JoinSet::new();
@@ -134,7 +139,7 @@ impl Node {
                 advertised = %config::listener::join(&advertised.host, advertised.port),
                 "listening"
             );
-            spawn_into(&mut serving, listener.serve(service.clone(), stopping.clone()));
+            serving.spawn(listener.serve(service.clone(), stopping.clone()));
         }
         Ok(Self { settings, cluster, broker, stop, serving })
     }
@@ -203,60 +208,4 @@ impl Node {
         self.settings.shutdown_timeout = new.shutdown_timeout;
         info!("the configuration was read again");
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a set of tasks spawns by itself")]
-fn spawn_into(tasks: &mut JoinSet<()>, task: impl Future<Output = ()> + Send + 'static) {
-    tasks.spawn(task);
-}
-
-fn cluster_config(settings: &Settings, division: &Division) -> anyhow::Result<cluster::Config> {
-    let mut config = cluster::Config::new(settings.data_dir.clone());
-    config.shards = usize::try_from(settings.shards)?;
-    config.segment_bytes = settings.segment_bytes;
-    config.reserve_bytes = settings.reserve_bytes;
-    config.log_memory_bytes = division.log_tail;
-    config.queue_bytes_max = division.queues;
-    config.producer_expiration_ms = i64::try_from(settings.kafka_producer_id_expiration.as_millis())?;
-    Ok(config)
-}
-
-fn broker_config(settings: &Settings) -> anyhow::Result<broker::Config> {
-    let milliseconds = |duration: Duration| i32::try_from(duration.as_millis());
-    Ok(broker::Config {
-        memory_bytes_max: settings.memory_bytes_max,
-        num_partitions: i32::try_from(settings.kafka_num_partitions)?,
-        auto_create_topics: settings.kafka_auto_create_topics,
-        delete_topics: settings.kafka_delete_topics,
-        message_bytes_max: i32::try_from(settings.kafka_message_max_bytes)?,
-        group_initial_rebalance_delay_ms: milliseconds(settings.kafka_group_initial_rebalance_delay)?,
-        group_min_session_timeout_ms: milliseconds(settings.kafka_group_min_session_timeout)?,
-        group_max_session_timeout_ms: milliseconds(settings.kafka_group_max_session_timeout)?,
-        group_size_max: i32::try_from(settings.kafka_group_max_size)?,
-        offset_metadata_bytes_max: i32::try_from(settings.kafka_offset_metadata_max_bytes)?,
-        producer_id_expiration_ms: milliseconds(settings.kafka_producer_id_expiration)?,
-        fetch_bytes_max: i32::try_from(settings.kafka_fetch_max_bytes)?,
-        connections_max: u32::try_from(settings.kafka_max_connections)?,
-        connections_idle_ms_max: i64::try_from(settings.kafka_connections_max_idle.as_millis())?,
-        ..broker::Config::default()
-    })
-}
-
-fn limits(settings: &Settings, division: &Division) -> anyhow::Result<Limits> {
-    let wanted = usize::try_from(settings.kafka_socket_request_max_bytes)?;
-    let granted = wanted.min(division.requests);
-    if granted < wanted {
-        warn!(
-            wanted,
-            granted, "kafka.socket.request.max.bytes is limited to the part of memory_bytes_max that requests share"
-        );
-    }
-    Ok(Limits {
-        request_bytes_max: u32::try_from(granted)?,
-        idle_max: settings.kafka_connections_max_idle,
-        connections_per_ip_max: u32::try_from(settings.kafka_max_connections_per_ip)?,
-        fetch_sessions_max: usize::try_from(settings.kafka_fetch_sessions)?,
-        drain_max: settings.shutdown_timeout,
-        ..Limits::default()
-    })
 }

@@ -1,10 +1,8 @@
 //! The broker as a process, and the commands of the first minutes on it.
 
-mod common;
-
 use std::fmt::Write as _;
 
-use common::{Broker, run};
+use crate::common::{Broker, run};
 use rustix::process::Signal;
 
 fn numbers(count: u32) -> String {

@@ -1,10 +1,8 @@
 //! What the process does with its configuration: bad ones start nothing, and say why.
 
-mod common;
-
 use std::fs;
 
-use common::{rosettamq, run};
+use crate::common::{rosettamq, run};
 
 /// The command ends with code 2, says all that is expected, and has made no data directory.
 #[track_caller]

@@ -6,10 +6,10 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 /// What a command that ended said.
 #[derive(Debug)]
-pub struct Ended {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl From<Output> for Ended {
@@ -23,7 +23,7 @@ impl From<Output> for Ended {
 }
 
 /// The binary, with nothing of the environment that could configure it.
-pub fn rosettamq(arguments: &[&str]) -> Command {
+pub(crate) fn rosettamq(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rosettamq"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("ROSETTAMQ_") {
@@ -34,21 +34,21 @@ pub fn rosettamq(arguments: &[&str]) -> Command {
     command
 }
 
-pub fn run(arguments: &[&str]) -> Ended {
+pub(crate) fn run(arguments: &[&str]) -> Ended {
     rosettamq(arguments).stdin(Stdio::null()).output().unwrap().into()
 }
 
 /// A broker on a free port.
 #[derive(Debug)]
-pub struct Broker {
+pub(crate) struct Broker {
     child: Child,
     stderr: BufReader<ChildStderr>,
-    pub address: String,
+    pub(crate) address: String,
 }
 
 impl Broker {
     /// Starts with `data_dir` and returns when the broker says that it is ready.
-    pub fn start(data_dir: &Path, flags: &[&str]) -> Self {
+    pub(crate) fn start(data_dir: &Path, flags: &[&str]) -> Self {
         let mut command = rosettamq(flags);
         command.arg("--data-dir").arg(data_dir);
         command.args(["--kafka-listeners", "127.0.0.1:0", "--segment-bytes", "4MiB", "--shards", "2"]);
@@ -71,7 +71,7 @@ impl Broker {
     }
 
     /// A client command on this broker.
-    pub fn client(&self, arguments: &[&str], input: &str) -> Ended {
+    pub(crate) fn client(&self, arguments: &[&str], input: &str) -> Ended {
         let mut command = rosettamq(arguments);
         command.args(["--bootstrap", &self.address]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -87,19 +87,19 @@ impl Broker {
     }
 
     /// Like [`Self::client`], for a command that must succeed; returns its standard output.
-    pub fn ok(&self, arguments: &[&str], input: &str) -> String {
+    pub(crate) fn ok(&self, arguments: &[&str], input: &str) -> String {
         let ended = self.client(arguments, input);
         assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.stderr);
         ended.stdout
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
     /// Reads the log up to a line with `text`.
-    pub fn until(mut self, text: &str) -> Self {
+    pub(crate) fn until(mut self, text: &str) -> Self {
         let mut log = String::new();
         while !log.contains(text) {
             assert!(self.stderr.read_line(&mut log).unwrap() > 0, "the broker ended: {log}");
@@ -108,13 +108,13 @@ impl Broker {
     }
 
     /// Waits for the end, and returns its code and the rest of the log.
-    pub fn wait(mut self) -> (Option<i32>, String) {
+    pub(crate) fn wait(mut self) -> (Option<i32>, String) {
         let mut log = String::new();
         while self.stderr.read_line(&mut log).unwrap() > 0 {}
         (self.child.wait().unwrap().code(), log)
     }
 
-    pub fn stop(self) -> String {
+    pub(crate) fn stop(self) -> String {
         self.signal(rustix::process::Signal::TERM);
         let (code, log) = self.wait();
         assert_eq!(code, Some(0), "{log}");

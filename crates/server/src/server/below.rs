@@ -1,0 +1,88 @@
+//! Settings as the crates below want them: their types, units and parts of the memory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kafka::{Limits, Listener};
+use tracing::warn;
+
+use super::memory::Division;
+use crate::config::keys::Settings;
+use crate::config::listener::join;
+
+pub(super) fn cluster_config(settings: &Settings, division: &Division) -> anyhow::Result<cluster::Config> {
+    let mut config = cluster::Config::new(settings.data_dir.clone());
+    config.shards = usize::try_from(settings.shards)?;
+    config.segment_bytes = settings.segment_bytes;
+    config.reserve_bytes = settings.reserve_bytes;
+    config.log_memory_bytes = division.log_tail;
+    config.queue_bytes_max = division.queues;
+    config.producer_expiration_ms = i64::try_from(settings.kafka_producer_id_expiration.as_millis())?;
+    Ok(config)
+}
+
+pub(super) fn broker_config(
+    settings: &Settings,
+    division: &Division,
+    bound: &[Listener],
+) -> anyhow::Result<broker::Config> {
+    let milliseconds = |duration: Duration| i32::try_from(duration.as_millis());
+    Ok(broker::Config {
+        memory_bytes_max: (division.requests + division.responses) as u64,
+        batch_bytes_max: usize::try_from(settings.message_bytes_max)?,
+        num_partitions: i32::try_from(settings.kafka_num_partitions)?,
+        auto_create_topics: settings.kafka_auto_create_topics,
+        delete_topics: settings.kafka_delete_topics,
+        message_bytes_max: i32::try_from(settings.kafka_message_max_bytes)?,
+        group_initial_rebalance_delay_ms: milliseconds(settings.kafka_group_initial_rebalance_delay)?,
+        group_min_session_timeout_ms: milliseconds(settings.kafka_group_min_session_timeout)?,
+        group_max_session_timeout_ms: milliseconds(settings.kafka_group_max_session_timeout)?,
+        group_size_max: i32::try_from(settings.kafka_group_max_size)?,
+        offset_metadata_bytes_max: i32::try_from(settings.kafka_offset_metadata_max_bytes)?,
+        producer_id_expiration_ms: milliseconds(settings.kafka_producer_id_expiration)?,
+        fetch_bytes_max: i32::try_from(settings.kafka_fetch_max_bytes)?,
+        connections_max: u32::try_from(settings.kafka_max_connections)?,
+        connections_idle_ms_max: i64::try_from(settings.kafka_connections_max_idle.as_millis())?,
+        static_keys: static_keys(settings, bound),
+        ..broker::Config::default()
+    })
+}
+
+pub(super) fn limits(settings: &Settings, division: &Division) -> anyhow::Result<Limits> {
+    let wanted = usize::try_from(settings.kafka_socket_request_max_bytes)?;
+    let granted = wanted.min(division.requests);
+    if granted < wanted {
+        warn!(
+            wanted,
+            granted, "kafka.socket.request.max.bytes is limited to the part of memory_bytes_max that requests share"
+        );
+    }
+    Ok(Limits {
+        request_bytes_max: u32::try_from(granted)?,
+        idle_max: settings.kafka_connections_max_idle,
+        connections_per_ip_max: u32::try_from(settings.kafka_max_connections_per_ip)?,
+        fetch_sessions_max: usize::try_from(settings.kafka_fetch_sessions)?,
+        drain_max: settings.shutdown_timeout,
+        ..Limits::default()
+    })
+}
+
+/// What Kafka's tools show of this broker's configuration beside the keys that the broker knows by itself.
+fn static_keys(settings: &Settings, bound: &[Listener]) -> BTreeMap<String, String> {
+    let list = |show: &dyn Fn(&Listener) -> String| bound.iter().map(show).collect::<Vec<_>>().join(",");
+    let listeners = list(&|listener| format!("{}://{}", listener.name(), listener.local_addr()));
+    let advertised = list(&|listener| {
+        let advertised = listener.advertised();
+        format!("{}://{}", listener.name(), join(&advertised.host, advertised.port))
+    });
+    let protocols = list(&|listener| format!("{}:PLAINTEXT", listener.name()));
+    BTreeMap::from([
+        ("listeners".to_owned(), listeners),
+        ("advertised.listeners".to_owned(), advertised),
+        ("listener.security.protocol.map".to_owned(), protocols),
+        ("log.dirs".to_owned(), settings.data_dir.display().to_string()),
+        ("socket.request.max.bytes".to_owned(), settings.kafka_socket_request_max_bytes.to_string()),
+        ("max.connections.per.ip".to_owned(), settings.kafka_max_connections_per_ip.to_string()),
+        ("max.incremental.fetch.session.cache.slots".to_owned(), settings.kafka_fetch_sessions.to_string()),
+    ])
+}
