@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use base::memory::Share;
 use broker::Broker;
 use broker::connections::Registration;
+use broker::topics::PartitionLeader;
 use bytes::Bytes;
 use record::NodeId;
 use tokio::sync::Semaphore;
@@ -28,8 +28,6 @@ pub(crate) struct Shared {
     pub(crate) cluster_id: String,
     pub(crate) limits: Limits,
     pub(crate) memory: RequestMemory,
-    /// What responses may hold of payload while they are sent.
-    pub(crate) responses: Share,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) auto_creations: Arc<Semaphore>,
 }
@@ -41,13 +39,12 @@ impl Shared {
         (host, port): (String, u16),
         limits: Limits,
         memory: RequestMemory,
-        responses: Share,
         sessions: Arc<Sessions>,
     ) -> Self {
         let advertised = NodeEndpoint { id: node_id(broker.cluster().node_id()), host, port: port.into() };
         let cluster_id = cluster_id_text(broker.cluster().cluster_id());
         let auto_creations = Arc::new(Semaphore::new(AUTO_CREATIONS_MAX));
-        Self { broker, listener, advertised, cluster_id, limits, memory, responses, sessions, auto_creations }
+        Self { broker, listener, advertised, cluster_id, limits, memory, sessions, auto_creations }
     }
 
     /// The nodes that clients of this listener can be sent to. Every answer that names a node takes it from here, so
@@ -59,6 +56,11 @@ impl Shared {
     pub(crate) fn endpoint(&self, node: NodeId) -> Option<&NodeEndpoint> {
         let id = node_id(node);
         self.endpoints().iter().find(|endpoint| endpoint.id == id)
+    }
+
+    /// The one replica of a partition: where it is led, or where it waits for a leader.
+    pub(crate) fn replica_id(&self, leader: PartitionLeader) -> i32 {
+        leader.node.map_or(self.advertised.id, node_id)
     }
 
     /// Any node may act as the controller: each forwards what only a leader can do.

@@ -14,6 +14,7 @@ use broker::producer_ids::InitProducerError;
 use broker::topics::{CreatePartitionsError, CreateTopicError, DeleteTopicError};
 use record::BatchError;
 
+pub(crate) const UNKNOWN_SERVER_ERROR: i16 = -1;
 pub(crate) const NONE: i16 = 0;
 pub(crate) const OFFSET_OUT_OF_RANGE: i16 = 1;
 pub(crate) const CORRUPT_MESSAGE: i16 = 2;
@@ -49,7 +50,6 @@ pub(crate) const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
 pub(crate) const INVALID_PRODUCER_EPOCH: i16 = 47;
 pub(crate) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
 pub(crate) const KAFKA_STORAGE_ERROR: i16 = 56;
-pub(crate) const UNKNOWN_PRODUCER_ID: i16 = 59;
 pub(crate) const NON_EMPTY_GROUP: i16 = 68;
 pub(crate) const GROUP_ID_NOT_FOUND: i16 = 69;
 pub(crate) const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
@@ -106,12 +106,12 @@ impl Code for ProduceError {
             Self::NotLeader { .. } | Self::Stopped => NOT_LEADER_OR_FOLLOWER,
             Self::MessageTooLarge { .. } => MESSAGE_TOO_LARGE,
             Self::InvalidBatch(error) => error.code(),
-            Self::ControlBatch => INVALID_RECORD,
             Self::TransactionsUnsupported => TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
             Self::InvalidTimestamp { .. } => INVALID_TIMESTAMP,
             Self::OutOfOrderSequence { .. } => OUT_OF_ORDER_SEQUENCE_NUMBER,
-            Self::InvalidProducerEpoch => INVALID_PRODUCER_EPOCH,
-            Self::UnknownProducerId => UNKNOWN_PRODUCER_ID,
+            Self::InvalidProducerEpoch { .. } => INVALID_PRODUCER_EPOCH,
+            // There is no room for it and never will be.
+            Self::OffsetsExhausted => UNKNOWN_SERVER_ERROR,
             // All retriable, and none claims that nothing was appended where that is not known.
             Self::TooManyProducers | Self::DiskFull | Self::Busy => NOT_ENOUGH_REPLICAS,
             Self::UnknownFate => REQUEST_TIMED_OUT,
@@ -148,7 +148,7 @@ impl Code for EpochError {
     fn code(&self) -> i16 {
         match self {
             Self::UnknownTopicOrPartition => UNKNOWN_TOPIC_OR_PARTITION,
-            Self::NotLeader { .. } | Self::Stopped => NOT_LEADER_OR_FOLLOWER,
+            Self::NotLeader { .. } => NOT_LEADER_OR_FOLLOWER,
             Self::FencedLeaderEpoch => FENCED_LEADER_EPOCH,
             Self::UnknownLeaderEpoch => UNKNOWN_LEADER_EPOCH,
         }
@@ -220,7 +220,7 @@ impl Code for AlterConfigsError {
 impl Code for InitProducerError {
     fn code(&self) -> i16 {
         match self {
-            Self::Unavailable => COORDINATOR_LOAD_IN_PROGRESS,
+            Self::Unavailable(_) => COORDINATOR_LOAD_IN_PROGRESS,
         }
     }
 }
@@ -245,6 +245,7 @@ impl Code for JoinGroupError {
             Self::FencedInstanceId => FENCED_INSTANCE_ID,
             Self::InconsistentGroupProtocol => INCONSISTENT_GROUP_PROTOCOL,
             Self::GroupMaxSizeReached => GROUP_MAX_SIZE_REACHED,
+            Self::RebalanceInProgress => REBALANCE_IN_PROGRESS,
             Self::Coordinator(error) => error.code(),
         }
     }
@@ -259,6 +260,8 @@ impl Code for SyncGroupError {
             Self::IllegalGeneration => ILLEGAL_GENERATION,
             Self::InconsistentGroupProtocol => INCONSISTENT_GROUP_PROTOCOL,
             Self::RebalanceInProgress => REBALANCE_IN_PROGRESS,
+            // As Kafka, when a group's record is larger than its log takes.
+            Self::AssignmentTooLarge => UNKNOWN_SERVER_ERROR,
             Self::Coordinator(error) => error.code(),
         }
     }

@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use base::Env;
-use base::memory::Share;
 use base::task::JoinSet;
 use base::time::{Duration, sleep, timeout};
 use broker::Broker;
@@ -55,22 +54,20 @@ pub struct Service {
     pub limits: Limits,
     /// Shared by all listeners: one bound on what requests hold.
     pub memory: RequestMemory,
-    /// What all responses together may hold of payload while they are sent.
-    pub responses: Share,
     /// Shared by all listeners: a session's id names it on each.
     pub sessions: Arc<Sessions>,
 }
 
 impl Service {
-    /// `request_bytes` of the process's memory are for requests, `responses` is the share of what is sent.
+    /// `request_bytes` of the process's memory are for requests; what answers hold is the broker's to count.
     #[must_use]
-    pub fn new(env: &Env, broker: Broker, limits: Limits, request_bytes: usize, responses: Share) -> Self {
+    pub fn new(env: &Env, broker: Broker, limits: Limits, request_bytes: usize) -> Self {
         let sessions = Arc::new(Sessions::new(
             limits.fetch_sessions_max,
             limits.fetch_session_partitions_max,
             Arc::clone(&env.random),
         ));
-        Self { broker, limits, memory: RequestMemory::new(request_bytes), responses, sessions }
+        Self { broker, limits, memory: RequestMemory::new(request_bytes), sessions }
     }
 }
 
@@ -114,7 +111,6 @@ impl Listener {
             (self.advertised.host.clone(), self.advertised.port),
             service.limits,
             service.memory,
-            service.responses,
             service.sessions,
         ));
         let peers = Arc::new(Peers::default());

@@ -86,14 +86,14 @@ pub(super) async fn handle(
 }
 
 fn describe(context: &Context, topic: &Arc<Topic>, first: usize, count: usize) -> DescribeTopicPartitionsResponseTopic {
-    let partitions = topic.partitions().skip(first).take(count).map(|partition| {
-        let leadership = context.broker().leadership(&partition);
-        let replicas: Vec<BrokerId> = leadership.replicas.iter().map(|node| node_id(*node).into()).collect();
+    let partitions = (0..).zip(&topic.partitions).skip(first).take(count).map(|(index, partition)| {
+        let leader = partition.leader();
+        let replicas: Vec<BrokerId> = vec![context.shared.replica_id(leader).into()];
         DescribeTopicPartitionsResponsePartition::default()
-            .with_error_code(if leadership.leader.is_some() { NONE } else { LEADER_NOT_AVAILABLE })
-            .with_partition_index(partition.index())
-            .with_leader_id(leadership.leader.map_or(-1, node_id).into())
-            .with_leader_epoch(leadership.leader_epoch)
+            .with_error_code(if leader.node.is_some() { NONE } else { LEADER_NOT_AVAILABLE })
+            .with_partition_index(index)
+            .with_leader_id(leader.node.map_or(-1, node_id).into())
+            .with_leader_epoch(leader.epoch)
             .with_isr_nodes(replicas.clone())
             .with_replica_nodes(replicas)
             // Never null: clients take them for granted.

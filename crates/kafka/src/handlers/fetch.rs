@@ -5,6 +5,7 @@
 
 mod payload;
 
+use base::memory::Permit;
 use base::time::Duration;
 use broker::fetch::{self as reading, FetchError, FetchedPartition, Isolation};
 use broker::topics::PartitionRef;
@@ -82,12 +83,12 @@ pub(super) async fn handle(
         // Replicas of this broker do not read through this protocol.
         refuse_all(&mut reads, NOT_LEADER_OR_FOLLOWER);
     }
-    let mut answers = read(context, &request, &reads, isolation).await;
-    let memory = payload::reserve(&context.shared.responses, &mut answers).await;
+    let (mut answers, memory) = read(context, &request, &reads, isolation).await;
+    let more = payload::reserve(context.broker().memory().answers(), &mut answers);
     payload::load(&mut answers).await;
     let (session_id, told) = conclude(context, mode, version, &reads, &answers);
     let mut builder = respond(context, header, session_id, &reads, answers, &told);
-    builder.hold(memory);
+    builder.hold((memory, more));
     Ok(builder.finish()?)
 }
 
@@ -135,7 +136,7 @@ fn find(context: &Context, key: &TopicKey, index: i32) -> Place {
         TopicKey::Id(id) => (topics.resolve_id(*id), UNKNOWN_TOPIC_ID),
     };
     let Some(topic) = topic else { return Place::Refused(unknown) };
-    PartitionRef::new(&topic, index).map_or(Place::Refused(UNKNOWN_TOPIC_OR_PARTITION), Place::Found)
+    PartitionRef::new(topic, index).map_or(Place::Refused(UNKNOWN_TOPIC_OR_PARTITION), Place::Found)
 }
 
 /// Takes the changes into the session; all its partitions in the order of their turns.
@@ -190,8 +191,13 @@ fn refuse_all(reads: &mut [Read], code: i16) {
     }
 }
 
-/// Reads what is known, waiting as the request says; one answer per read.
-async fn read(context: &Context, request: &FetchRequest, reads: &[Read], isolation: Isolation) -> Vec<Answer> {
+/// Reads what is known, waiting as the request says; one answer per read, and the memory that they hold.
+async fn read(
+    context: &Context,
+    request: &FetchRequest,
+    reads: &[Read],
+    isolation: Isolation,
+) -> (Vec<Answer>, Permit) {
     let partitions: Vec<reading::FetchPartition> = reads
         .iter()
         .filter_map(|read| match &read.place {
@@ -205,24 +211,25 @@ async fn read(context: &Context, request: &FetchRequest, reads: &[Read], isolati
             Place::Refused(_) => None,
         })
         .collect();
-    let fetched = if partitions.is_empty() {
-        Vec::new()
+    let (fetched, memory) = if partitions.is_empty() {
+        (Vec::new(), Permit::empty())
     } else {
         let request = reading::FetchRequest {
             partitions,
             bytes_min: request.min_bytes,
-            bytes_max: request.max_bytes.min(context.broker().config().fetch_bytes_max),
+            bytes_max: request.max_bytes,
             wait_max: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
             isolation,
         };
-        context.broker().fetch(request).await
+        let fetched = context.broker().fetch(request).await;
+        (fetched.partitions, fetched.memory)
     };
     let mut fetched = fetched.into_iter();
     let aborted = match isolation {
         Isolation::ReadUncommitted => Aborted::Null,
         Isolation::ReadCommitted => Aborted::Empty,
     };
-    reads
+    let answers = reads
         .iter()
         .map(|read| match &read.place {
             Place::Refused(code) => refused_answer(read.wish.index, *code, Aborted::Empty),
@@ -231,7 +238,8 @@ async fn read(context: &Context, request: &FetchRequest, reads: &[Read], isolati
                 None => refused_answer(read.wish.index, NOT_LEADER_OR_FOLLOWER, aborted),
             },
         })
-        .collect()
+        .collect();
+    (answers, memory)
 }
 
 fn refused_answer(index: i32, code: i16, aborted: Aborted) -> Answer {

@@ -19,8 +19,7 @@ pub(super) async fn handle(context: &mut Context, request: InitProducerIdRequest
         Some(_) => return refused(TRANSACTIONAL_ID_AUTHORIZATION_FAILED),
         None => {}
     }
-    // Without a transactional id a producer gets a fresh id whatever it had before, as in Kafka.
-    match context.broker().init_producer(None).await {
+    match context.broker().init_producer().await {
         Ok(identity) => InitProducerIdResponse::default()
             .with_producer_id(identity.id.0.into())
             .with_producer_epoch(identity.epoch.0),

@@ -81,6 +81,7 @@ fn refused(error: &JoinGroupError, asked: StrBytes, version: i16) -> JoinGroupRe
         | JoinGroupError::InvalidSessionTimeout
         | JoinGroupError::InconsistentGroupProtocol
         | JoinGroupError::GroupMaxSizeReached
+        | JoinGroupError::RebalanceInProgress
         | JoinGroupError::Coordinator(_) => StrBytes::new(),
     };
     JoinGroupResponse::default()

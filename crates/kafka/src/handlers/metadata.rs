@@ -13,7 +13,9 @@ use uuid::Uuid;
 
 use super::topic_partition::{CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS, find, operations};
 use crate::context::{Context, node_id};
-use crate::errors::{INVALID_REQUEST, INVALID_TOPIC_EXCEPTION, NONE, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION};
+use crate::errors::{
+    INVALID_REQUEST, INVALID_TOPIC_EXCEPTION, LEADER_NOT_AVAILABLE, NONE, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION,
+};
 use crate::handshake::RequestHeader;
 use crate::wire::response::{EncodeError, Response, ResponseBuilder};
 use crate::wire::write::Write;
@@ -240,24 +242,22 @@ fn write_answer(
     body.no_tags(flexible);
 }
 
-fn write_partitions(context: &Context, body: &mut BytesMut, version: i16, flexible: bool, topic: &Arc<Topic>) {
-    for partition in topic.partitions() {
-        let leadership = context.broker().leadership(&partition);
-        let (code, leader) = match leadership.leader {
-            Some(leader) => (NONE, node_id(leader)),
-            None => (crate::errors::LEADER_NOT_AVAILABLE, -1),
+fn write_partitions(context: &Context, body: &mut BytesMut, version: i16, flexible: bool, topic: &Topic) {
+    for (index, partition) in (0..).zip(&topic.partitions) {
+        let leader = partition.leader();
+        let (code, leader_id) = match leader.node {
+            Some(node) => (NONE, node_id(node)),
+            None => (LEADER_NOT_AVAILABLE, -1),
         };
         body.put_i16(code);
-        body.put_i32(partition.index());
-        body.put_i32(leader);
+        body.put_i32(index);
+        body.put_i32(leader_id);
         if version >= 7 {
-            body.put_i32(leadership.leader_epoch);
+            body.put_i32(leader.epoch);
         }
         for _ in ["replicas", "in-sync replicas"] {
-            body.count(flexible, leadership.replicas.len());
-            for replica in &leadership.replicas {
-                body.put_i32(node_id(*replica));
-            }
+            body.count(flexible, 1);
+            body.put_i32(context.shared.replica_id(leader));
         }
         if version >= 5 {
             body.count(flexible, 0); // offline replicas

@@ -118,7 +118,14 @@ pub(crate) async fn serve(context: &mut Context, header: &RequestHeader, body: B
             commit::encode_offset_fetch(builder.head(), &response);
             builder.finish()?
         }
-        ApiKey::OffsetFetch => message!(OffsetFetchRequest, offset_fetch),
+        ApiKey::OffsetFetch => {
+            let request = decode::<OffsetFetchRequest>(header, &body, version)?;
+            if request.topics.is_none() && version < offset_fetch::NULL_IS_ALL_SINCE {
+                return Err(Malformed::Null.into());
+            }
+            let response = offset_fetch::handle(context, request, version).await;
+            Response::message(header, version, &response)?
+        }
         ApiKey::FindCoordinator => message!(FindCoordinatorRequest, find_coordinator),
         ApiKey::JoinGroup => message!(JoinGroupRequest, join_group),
         ApiKey::Heartbeat => message!(HeartbeatRequest, heartbeat),

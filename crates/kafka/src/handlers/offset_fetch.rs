@@ -20,6 +20,8 @@ use crate::wire::commit::BY_ID;
 
 /// The first version that asks for several groups.
 const BATCHED: i16 = 8;
+/// The first version in which a null list means all topics.
+pub(super) const NULL_IS_ALL_SINCE: i16 = 2;
 /// The first version with an error beside the partitions.
 const GROUP_ERROR_SINCE: i16 = 2;
 const EPOCH_SINCE: i16 = 5;

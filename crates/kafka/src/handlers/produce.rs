@@ -129,7 +129,7 @@ async fn submit_batch(
             TopicKey::Id(_) => UNKNOWN_TOPIC_ID,
         });
     };
-    let Some(partition) = PartitionRef::new(topic, place.index) else {
+    let Some(partition) = PartitionRef::new(Arc::clone(topic), place.index) else {
         return refuse(UNKNOWN_TOPIC_OR_PARTITION);
     };
     let Some(records) = records else {
@@ -239,10 +239,10 @@ fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
             current_leader: None,
         },
         error @ (ProduceError::InvalidBatch(_)
-        | ProduceError::ControlBatch
         | ProduceError::TransactionsUnsupported
         | ProduceError::MessageTooLarge { .. }
         | ProduceError::TooManyProducers
+        | ProduceError::OffsetsExhausted
         | ProduceError::DiskFull) => {
             tracing::debug!(topic = %partition.topic().name, partition = partition.index(), %error, "batch refused");
             AnswerDetail { message: Some(error.to_string()), ..AnswerDetail::default() }
@@ -250,8 +250,7 @@ fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
         ProduceError::NotLeader { leader: None }
         | ProduceError::UnknownTopicOrPartition
         | ProduceError::OutOfOrderSequence { .. }
-        | ProduceError::InvalidProducerEpoch
-        | ProduceError::UnknownProducerId
+        | ProduceError::InvalidProducerEpoch { .. }
         | ProduceError::Busy
         | ProduceError::UnknownFate
         | ProduceError::Stopped => return answer,

@@ -1,16 +1,15 @@
-//! The batches of a response: what of them is read into memory, and how much memory a response may hold.
+//! The batches of a response: what of them is read into memory, and how much memory that may take.
 //!
-//! Long ranges of files leave by sendfile and cost nothing here. What lies in memory, or is read because it is short,
-//! is counted against the share for responses; a response that finds too little there is cut to fewer batches, which
-//! a reader asks for again.
+//! Long ranges of files leave by sendfile and cost nothing. What lies in memory was counted by the broker; what is read
+//! here because it is short is counted here, against the same share. A response that finds too little there is cut to
+//! fewer batches, which a reader asks for again: it never waits, as it holds what others wait for.
 
 use std::io;
 use std::sync::Arc;
 
 use base::disk::{File, read_exact_at};
 use base::memory::{Permit, Share};
-use broker::fetch::{Chunk, SegmentPin, StoredBatch};
-use bytes::Bytes;
+use broker::fetch::{Chunk, StoredBatch};
 
 use super::Answer;
 use crate::errors::KAFKA_STORAGE_ERROR;
@@ -25,38 +24,23 @@ const GAP_BYTES_MAX: u64 = 4 << 10;
 /// ... of at most this.
 const READ_BYTES_MAX: u64 = 256 << 10;
 
-const fn is_held(chunk: &Chunk) -> bool {
-    match chunk {
-        Chunk::Memory(_) => true,
-        Chunk::File { len, .. } => *len < SEND_FILE_BYTES_MIN,
-    }
+/// What of a batch has to be read into memory.
+fn short_bytes(batch: &StoredBatch) -> u64 {
+    batch
+        .chunks
+        .iter()
+        .map(|chunk| match chunk {
+            Chunk::File { len, .. } if *len < SEND_FILE_BYTES_MIN => u64::from(*len),
+            Chunk::File { .. } | Chunk::Memory(_) => 0,
+        })
+        .sum()
 }
 
-/// What a batch takes of memory while it is sent.
-fn held_bytes(batch: &StoredBatch) -> u64 {
-    batch.chunks.iter().filter(|chunk| is_held(chunk)).map(|chunk| u64::from(chunk_len(chunk))).sum()
-}
-
-fn chunk_len(chunk: &Chunk) -> u32 {
-    match chunk {
-        Chunk::Memory(buffers) => {
-            let bytes: usize = buffers.iter().map(Bytes::len).sum();
-            u32::try_from(bytes).unwrap_or(u32::MAX)
-        }
-        Chunk::File { len, .. } => *len,
-    }
-}
-
-/// Takes memory for the batches, cutting them to what there is; the first batch is waited for.
-pub(super) async fn reserve(share: &Share, answers: &mut [Answer]) -> Permit {
-    let each = || answers.iter().flat_map(|answer| &answer.batches).map(held_bytes);
-    let wanted: u64 = each().sum();
-    if wanted == 0 {
-        return Permit::empty();
-    }
-    let first = each().next().unwrap_or(0);
+/// Takes memory for what is to be read, cutting the batches to what there is; the first batch always stays.
+pub(super) fn reserve(share: &Share, answers: &mut [Answer]) -> Permit {
+    let wanted: u64 = answers.iter().flat_map(|answer| &answer.batches).map(short_bytes).sum();
     let mut size = wanted;
-    while size >= first.max(1) {
+    while size > 0 {
         if let Some(permit) = share.try_acquire(usize::try_from(size).unwrap_or(usize::MAX)) {
             if size < wanted {
                 cut(answers, size);
@@ -65,23 +49,24 @@ pub(super) async fn reserve(share: &Share, answers: &mut [Answer]) -> Permit {
         }
         size /= 2;
     }
-    let permit = share.acquire(usize::try_from(first).unwrap_or(usize::MAX)).await;
-    cut(answers, first);
-    permit
+    if wanted > 0 {
+        cut(answers, 0);
+    }
+    Permit::empty()
 }
 
-/// Leaves batches of at most `bytes` held bytes, but always the first one.
+/// Leaves batches of which at most `bytes` have to be read, but always the first one.
 fn cut(answers: &mut [Answer], bytes: u64) {
     let (mut left, mut is_first) = (bytes, true);
     for answer in answers {
         let mut keep = 0;
         for batch in &answer.batches {
-            let held = held_bytes(batch);
-            if held > left && !is_first {
+            let short = short_bytes(batch);
+            if short > left && !is_first {
                 left = 0;
                 break;
             }
-            left = left.saturating_sub(held);
+            left = left.saturating_sub(short);
             is_first = false;
             keep += 1;
         }
@@ -179,7 +164,7 @@ fn fail(answer: &mut Answer, batch: usize) {
 
 /// Hands one batch to the response.
 pub(super) fn append(builder: &mut ResponseBuilder, batch: StoredBatch) {
-    let mut pins: Vec<SegmentPin> = Vec::new();
+    let mut pins = Vec::new();
     let pieces: Vec<Piece> = batch
         .chunks
         .into_iter()

@@ -1,0 +1,16 @@
+//! A whole node in this process and a client that speaks in raw requests: what clients of Kafka depend on.
+//!
+//! Tests are named after what is proved. Those that begin with `e` and a number prove that entry of the list of
+//! pitfalls that other brokers fell into; the lists stand at the top of each module.
+
+mod configs;
+mod connections;
+mod fetch;
+mod groups;
+mod handshake;
+mod input;
+mod list_offsets;
+mod produce;
+mod sessions;
+mod support;
+mod topics;
