@@ -146,6 +146,11 @@ impl BatchList {
         self.chunks.iter().flatten().map(|packed| TimestampMs(packed.max_timestamp)).max()
     }
 
+    /// Bytes of the last extents of all batches.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.chunks.iter().flatten().map(|packed| u64::from(packed.bytes)).sum()
+    }
+
     /// How many batches at the front are as `within` says; it must hold for a front part only.
     fn front(&self, within: impl Fn(&Packed) -> bool) -> usize {
         let full = self.chunks.partition_point(|chunk| chunk.last().is_some_and(&within));

@@ -147,7 +147,7 @@ impl Capture {
         behind: Option<StreamOffset>,
         list: Option<&BatchList>,
     ) -> Vec<BatchEntry> {
-        let sealed = self.sealed.iter().filter_map(|sealed| sealed.stream(stream)).map(|sealed| &sealed.list);
+        let sealed = self.sealed.iter().filter_map(|sealed| sealed.stream(stream)).map(|sealed| &*sealed.list);
         let lists = sealed.chain(self.buried.get(&stream)).chain(list);
         let mut batches = Vec::new();
         for list in lists {

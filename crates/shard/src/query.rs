@@ -101,7 +101,7 @@ impl<'a> StreamView<'a> {
     fn lists(&self) -> SmallVec<[&'a BatchList; 4]> {
         // A file of an earlier life of this id does not count: a stream may be deleted and opened again.
         let own = self.shard.sealing.iter().filter(|(sealed, _)| self.stream.files.contains(sealed.file));
-        let lists = own.filter_map(|(sealed, _)| sealed.stream(self.stream.id)).map(|sealed| &sealed.list);
+        let lists = own.filter_map(|(sealed, _)| sealed.stream(self.stream.id)).map(|sealed| &*sealed.list);
         lists.chain(self.stream.batches.as_deref()).filter(|list| !list.is_empty()).collect()
     }
 

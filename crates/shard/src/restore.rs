@@ -188,6 +188,7 @@ impl Shard {
             }
             if !list.is_empty() {
                 self.unsealed_batches += list.len();
+                self.unsealed_bytes += list.bytes();
                 self.unsealed_slots.push(slot);
                 stream.batches = Some(list);
             }

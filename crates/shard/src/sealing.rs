@@ -46,7 +46,7 @@ pub struct SealedStream {
     pub files_before: u32,
     /// The largest timestamp in all earlier files; -1 if there is none.
     pub max_timestamp_before: TimestampMs,
-    pub(crate) list: BatchList,
+    pub(crate) list: Box<BatchList>,
 }
 
 impl SealedStream {

@@ -37,6 +37,8 @@ pub(crate) struct Scalars {
     /// The term in which the leader last changed.
     pub(crate) leader_term: Option<Term>,
     pub(crate) leader_changes: u32,
+    /// The last entry that appended something.
+    pub(crate) last_append: Option<LogIndex>,
     /// Everything up to here is in index files.
     pub(crate) sealed_through: Option<LogIndex>,
     pub(crate) next_file: FileNumber,
@@ -63,6 +65,7 @@ wire_struct!(Scalars {
     leader: Option<NodeId>,
     leader_term: Option<Term>,
     leader_changes: u32,
+    last_append: Option<LogIndex>,
     sealed_through: Option<LogIndex>,
     next_file: FileNumber,
     producer_uses: u64,
@@ -86,6 +89,7 @@ impl Default for Scalars {
             leader: None,
             leader_term: None,
             leader_changes: 0,
+            last_append: None,
             sealed_through: None,
             next_file: FileNumber(1),
             producer_uses: 0,
@@ -125,6 +129,8 @@ pub struct Shard {
     pub(crate) unsealed_slots: Vec<u32>,
     /// Derived: batches in memory that are not sealed.
     pub(crate) unsealed_batches: usize,
+    /// Derived: bytes of the last extents of those batches.
+    pub(crate) unsealed_bytes: u64,
     /// Local: sealed ranges whose files are not durable on this node yet, the oldest first, and whether they are.
     pub(crate) sealing: VecDeque<(Arc<SealedIndex>, bool)>,
     /// Local: the checkpoint that is being captured.
@@ -152,6 +158,7 @@ impl Shard {
             metadata: Metadata::default(),
             unsealed_slots: Vec::new(),
             unsealed_batches: 0,
+            unsealed_bytes: 0,
             sealing: VecDeque::new(),
             capture: None,
             base_needed: true,

@@ -1,10 +1,13 @@
 //! Which ranges of the log are still wanted: kept in step with streams and staged batches as they come and go.
 
+use std::sync::Arc;
+
 use record::{FileNumber, StreamId};
 
 use crate::assertion::{Broken, ensure};
 use crate::commands::UploadId;
 use crate::effects::Effects;
+use crate::sealing::SealedIndex;
 use crate::shard::Shard;
 use crate::uploads::Upload;
 
@@ -20,6 +23,8 @@ impl Shard {
         if let Some(batches) = stream.batches.take() {
             ensure!(self.unsealed_batches >= batches.len(), "fewer batches are in memory than stream {id} has");
             self.unsealed_batches -= batches.len();
+            ensure!(self.unsealed_bytes >= batches.bytes(), "fewer bytes are in memory than stream {id} has");
+            self.unsealed_bytes -= batches.bytes();
             if let Some(capture) = &mut self.capture {
                 capture.bury(id, *batches);
             }
@@ -71,14 +76,14 @@ impl Shard {
     }
 
     /// The index file of a sealed range is durable on this node: its batches are no longer answered from memory. Local
-    /// and without any effect on the state that replicas share.
-    pub fn sealed_durable(&mut self, file: FileNumber) {
+    /// and without any effect on the state that replicas share. What is let go of is given back, to be dropped where
+    /// nobody waits: it may be large.
+    pub fn sealed_durable(&mut self, file: FileNumber) -> Vec<Arc<SealedIndex>> {
         if let Some((_, durable)) = self.sealing.iter_mut().find(|(sealed, _)| sealed.file == file) {
             *durable = true;
         }
         // In order, because files are searched from the newest durable one backwards.
-        while self.sealing.front().is_some_and(|(_, durable)| *durable) {
-            self.sealing.pop_front();
-        }
+        let durable = self.sealing.iter().take_while(|(_, durable)| *durable).count();
+        self.sealing.drain(..durable).map(|(sealed, _)| sealed).collect()
     }
 }

@@ -234,6 +234,8 @@ impl Append {
         let pushed = stream.batches.get_or_insert_default().push(&entry);
         ensure!(pushed.is_ok(), "stream {id} had room for a batch and has none");
         shard.unsealed_batches += 1;
+        shard.unsealed_bytes += u64::from(self.body_bytes);
+        shard.scalars.last_append = Some(at.index);
         stream.next_offset = entry.next_offset();
         ensure!(stream.next_offset > base_offset, "the end of stream {id} did not move");
         if batch.max_timestamp > stream.max_timestamp {

@@ -15,7 +15,8 @@ use crate::shard::{Position, Shard};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seal {
-    /// At most the index before that of the entry that carries the command, so that no entry is sealed in part.
+    /// At most the index before that of the entry that carries the command, so that no entry is sealed in part; what is
+    /// above it means all that there is, which costs least.
     pub through: LogIndex,
 }
 
@@ -60,50 +61,90 @@ fn take_batches(shard: &mut Shard, range: &mut SealedRange) -> Result<Vec<Sealed
     let mut slots = std::mem::take(&mut shard.unsealed_slots);
     slots.sort_unstable();
     slots.dedup();
+    if shard.scalars.last_append <= Some(range.through) {
+        return take_all(shard, range, &slots);
+    }
     let mut taken = Vec::new();
     for slot in slots {
-        let Some(list) = shard.streams.at(slot).and_then(|stream| stream.batches.as_deref()) else { continue };
-        let within = list.first_index() <= Some(range.through);
-        let in_range =
-            |extents: &[Extent]| extents.iter().any(|extent| (range.from..=range.through).contains(&extent.log_index));
-        // Batches that stay may have begun in the range.
-        let above = list.place_above(range.through);
-        let first_above = list.get(above).map(|batch| batch.base_offset);
-        let parts_within = first_above
-            .is_some_and(|first| list.parts().iter().any(|(offset, extents)| *offset >= first && in_range(extents)));
-        if !within && !parts_within {
-            shard.unsealed_slots.push(slot);
-            continue;
-        }
-        let Some(stream) = shard.streams.change(slot) else { continue };
-        let Some(mut list) = stream.batches.take() else { continue };
-        if within {
-            let front = list.split_through(range.through);
-            ensure!(!front.is_empty(), "stream {} has a batch in the range and none to seal", stream.id);
-            ensure!(shard.unsealed_batches >= front.len(), "more batches are sealed than there are");
-            shard.unsealed_batches -= front.len();
-            range.bytes += front.iter().map(|batch| u64::from(batch.bytes)).sum::<u64>();
-            range.streams += 1;
-            let max_timestamp = front.max_timestamp().unwrap_or(TimestampMs::NONE);
-            taken.push(SealedStream {
-                stream: stream.id,
-                previous: stream.files.last(),
-                files_before: stream.files.len(),
-                max_timestamp_before: stream.sealed_max_timestamp,
-                list: front,
-            });
-            stream.sealed_max_timestamp = stream.sealed_max_timestamp.max(max_timestamp);
-            ensure!(stream.files.insert(range.file), "file {} has stream {} already", range.file, stream.id);
-        }
-        if parts_within && stream.add_part_file(range.file) {
-            range.streams += 1;
-        }
-        if !list.is_empty() {
-            stream.batches = Some(list);
-            shard.unsealed_slots.push(slot);
+        if let Some(sealed) = take_front(shard, range, slot)? {
+            taken.push(sealed);
         }
     }
     Ok(taken)
+}
+
+/// Nothing was appended behind the range: every list goes as it is, without a look into it.
+fn take_all(shard: &mut Shard, range: &mut SealedRange, slots: &[u32]) -> Result<Vec<SealedStream>, Broken> {
+    let mut taken = Vec::with_capacity(slots.len());
+    for slot in slots {
+        if shard.streams.at(*slot).is_none_or(|stream| stream.batches.is_none()) {
+            continue;
+        }
+        let Some(stream) = shard.streams.change(*slot) else { continue };
+        let Some(list) = stream.batches.take() else { continue };
+        taken.push(SealedStream {
+            stream: stream.id,
+            previous: stream.files.last(),
+            files_before: stream.files.len(),
+            max_timestamp_before: stream.sealed_max_timestamp,
+            list,
+        });
+        stream.sealed_max_timestamp = stream.max_timestamp;
+        ensure!(stream.files.insert(range.file), "file {} has stream {} already", range.file, stream.id);
+        range.streams += 1;
+    }
+    range.bytes = std::mem::take(&mut shard.unsealed_bytes);
+    let left = std::mem::take(&mut shard.unsealed_batches);
+    ensure!((left == 0) == taken.is_empty(), "{left} batches were in memory and {} streams had some", taken.len());
+    Ok(taken)
+}
+
+/// What one stream has in the range; what it has behind it stays.
+fn take_front(shard: &mut Shard, range: &mut SealedRange, slot: u32) -> Result<Option<SealedStream>, Broken> {
+    let Some(list) = shard.streams.at(slot).and_then(|stream| stream.batches.as_deref()) else { return Ok(None) };
+    let within = list.first_index() <= Some(range.through);
+    let in_range =
+        |extents: &[Extent]| extents.iter().any(|extent| (range.from..=range.through).contains(&extent.log_index));
+    // Batches that stay may have begun in the range.
+    let first_above = list.get(list.place_above(range.through)).map(|batch| batch.base_offset);
+    let parts_within = first_above
+        .is_some_and(|first| list.parts().iter().any(|(offset, extents)| *offset >= first && in_range(extents)));
+    if !within && !parts_within {
+        shard.unsealed_slots.push(slot);
+        return Ok(None);
+    }
+    let Some(stream) = shard.streams.change(slot) else { return Ok(None) };
+    let Some(mut list) = stream.batches.take() else { return Ok(None) };
+    let mut sealed = None;
+    if within {
+        let front = Box::new(list.split_through(range.through));
+        ensure!(!front.is_empty(), "stream {} has a batch in the range and none to seal", stream.id);
+        ensure!(shard.unsealed_batches >= front.len(), "more batches are sealed than there are");
+        ensure!(shard.unsealed_bytes >= front.bytes(), "more bytes are sealed than there are");
+        shard.unsealed_batches -= front.len();
+        shard.unsealed_bytes -= front.bytes();
+        range.bytes += front.bytes();
+        range.streams += 1;
+        let max_timestamp = front.max_timestamp().unwrap_or(TimestampMs::NONE);
+        let max_timestamp_before = stream.sealed_max_timestamp;
+        stream.sealed_max_timestamp = max_timestamp_before.max(max_timestamp);
+        sealed = Some(SealedStream {
+            stream: stream.id,
+            previous: stream.files.last(),
+            files_before: stream.files.len(),
+            max_timestamp_before,
+            list: front,
+        });
+        ensure!(stream.files.insert(range.file), "file {} has stream {} already", range.file, stream.id);
+    }
+    if parts_within && stream.add_part_file(range.file) {
+        range.streams += 1;
+    }
+    if !list.is_empty() {
+        stream.batches = Some(list);
+        shard.unsealed_slots.push(slot);
+    }
+    Ok(sealed)
 }
 
 /// Parts of staged batches keep the range, too.
