@@ -145,8 +145,17 @@ impl Keeper {
                 }
             }
         }
+        if !self.shared.truncations_are_durable() {
+            // The footer must not lack what a crash may still bring back.
+            return Ok(());
+        }
         let (at, bytes, footer) = footer::encode(segment.sequence, life, segment.capacity, data_end, &runs);
-        segment.file.write_at(u64::from(at), &[IoSlice::new(&bytes)]).await?;
+        // The trailer last: where it is whole, everything that it speaks of is.
+        let (body, trailer) = bytes.split_at(bytes.len() - footer::TRAILER_BYTES as usize);
+        segment.file.write_at(u64::from(at), &[IoSlice::new(body)]).await?;
+        segment.file.sync_data().await?;
+        let trailer_at = u64::from(segment.capacity - footer::TRAILER_BYTES);
+        segment.file.write_at(trailer_at, &[IoSlice::new(trailer)]).await?;
         segment.file.sync_data().await?;
         self.shared.counters.bytes_written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         segment.set_sealed();
@@ -184,6 +193,10 @@ impl Keeper {
             let mut inner = shard.lock();
             inner.drop_dead_runs();
             used.extend(inner.runs.iter().map(|(_, run)| run.segment.sequence));
+        }
+        if !self.shared.truncations_are_durable() {
+            self.shared.liveness_changed.store(true, Ordering::Release);
+            return;
         }
         // Votes and bounds stand in a later header, once that is durable.
         let behind = self.shared.synced().sequence;

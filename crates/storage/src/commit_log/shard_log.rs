@@ -141,9 +141,10 @@ impl ShardLog {
             inner.purge(through, &self.shared.memory);
             self.control(Control::Purge(through))
         };
-        let result = self.wait(durable).await;
+        self.wait(durable).await?;
+        self.state.lock().purge_is_durable(through);
         self.liveness_changed();
-        result
+        Ok(())
     }
 
     /// Remembers what is committed; it reaches the file within a tick, with nobody waiting for it.

@@ -36,6 +36,8 @@ pub(crate) struct Inner {
     unwritten_from: u64,
     generation: u64,
     pub(crate) runs: Runs,
+    /// The purge mark that no crash takes back.
+    durable_purged: Option<LogId>,
     /// Purged ranges that hold live data, sorted; unknown until someone says.
     live: Option<Vec<RangeInclusive<u64>>>,
     /// The committed mark moved since it was put into the log.
@@ -63,7 +65,8 @@ impl ShardState {
 
     pub(crate) fn recovered(id: ShardId, state: LogState, runs: Runs) -> Self {
         let unwritten_from = state.last.map_or(0, |last| last.index.0 + 1);
-        Self { id, inner: Mutex::new(Inner { state, unwritten_from, runs, ..Inner::default() }) }
+        let durable_purged = state.purged;
+        Self { id, inner: Mutex::new(Inner { state, unwritten_from, runs, durable_purged, ..Inner::default() }) }
     }
 
     pub(crate) fn lock(&self) -> parking_lot::MutexGuard<'_, Inner> {
@@ -188,6 +191,10 @@ impl Inner {
         }
     }
 
+    pub(crate) fn purge_is_durable(&mut self, through: LogId) {
+        self.durable_purged = self.durable_purged.max(Some(through));
+    }
+
     pub(crate) fn set_committed(&mut self, committed: LogId) {
         if Some(committed) <= self.state.last && Some(committed) > self.state.committed {
             self.state.committed = Some(committed);
@@ -208,7 +215,7 @@ impl Inner {
 
     /// Whether any entry of the range is wanted: not purged, or live.
     pub(crate) fn is_wanted(&self, range: &RangeInclusive<u64>) -> bool {
-        let purged = self.state.purged.is_some_and(|purged| *range.end() <= purged.index.0);
+        let purged = self.durable_purged.is_some_and(|purged| *range.end() <= purged.index.0);
         let Some(live) = &self.live else { return true };
         if !purged {
             return true;

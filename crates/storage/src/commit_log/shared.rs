@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     synced: AtomicU64,
     /// The synced position that the log itself says last.
     pub(crate) recorded: AtomicU64,
+    /// Behind the last truncation that was written.
+    truncated_at: AtomicU64,
     pub(crate) written_bytes: AtomicU64,
     pub(crate) synced_bytes: AtomicU64,
     pub(crate) sync_progress: Notify,
@@ -96,6 +98,7 @@ impl Shared {
             blocks,
             synced: AtomicU64::new(synced.pack()),
             recorded: AtomicU64::new(synced.pack()),
+            truncated_at: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),
             sync_progress: Notify::new(),
@@ -128,6 +131,17 @@ impl Shared {
     pub(crate) fn set_synced(&self, position: Position) {
         let before = self.synced.swap(position.pack(), Ordering::Release);
         assert!(before <= position.pack(), "the synced position never goes back");
+    }
+
+    /// To be called before readers learn of a truncation that ends at `position`.
+    pub(crate) fn set_truncated_at(&self, position: Position) {
+        self.truncated_at.fetch_max(position.pack(), Ordering::AcqRel);
+    }
+
+    /// Whether every truncation that the runs of the shards show is durable. Until then a crash may
+    /// take it back, and what it cut off is needed again.
+    pub(crate) fn truncations_are_durable(&self) -> bool {
+        self.truncated_at.load(Ordering::Acquire) <= self.synced().pack()
     }
 
     pub(crate) fn has_failed(&self) -> bool {

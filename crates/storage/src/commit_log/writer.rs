@@ -233,8 +233,8 @@ impl Writer {
     /// Makes everything durable, and then says so in the log.
     async fn close(&mut self) -> Result<(), Stopped> {
         self.flush(false).await?;
-        self.wait_until(|shared, in_flight| in_flight == 0 || shared.has_failed()).await?;
         self.make_room(0).await?;
+        self.wait_until(|_, in_flight| in_flight == 0).await?;
         self.bare_frame(FrameKind::Mark);
         self.write_group().await?;
         let mut last = vec![self.take_written()];
@@ -417,7 +417,10 @@ impl Writer {
                     shard.written(&self.segment, &entries, taken);
                     self.shared.make_room(&shard);
                 }
-                Effect::Truncate { shard, from } => shard.lock().runs.truncate_from(from),
+                Effect::Truncate { shard, from } => {
+                    self.shared.set_truncated_at(self.segment.position(self.group.start + self.group.len));
+                    shard.lock().runs.truncate_from(from);
+                }
             }
         }
         Ok(())

@@ -50,7 +50,15 @@ pub(crate) async fn recover(disk: Arc<dyn Disk>, dir: &Path, options: &Options) 
         move |source| OpenError::Io { operation, path, source }
     };
     disk.create_dir_all(dir).map_err(failed("make", dir))?;
-    let files = list(&*disk, dir, OpenOptions::read_write()).await.map_err(failed("read", dir))?;
+    let mut files = list(&*disk, dir, OpenOptions::read_write()).await.map_err(failed("read", dir))?;
+    for file in &mut files {
+        // A crash may take back a file's length and leave its first bytes.
+        let wanted = file.header.as_ref().map_or(0, |header| header.capacity);
+        if file.capacity < wanted {
+            file.file.allocate(0, u64::from(wanted)).map_err(failed("extend", &file.path))?;
+            file.capacity = wanted;
+        }
+    }
     let mut found = Finder::new(options.salt);
     let used = found.walk(&files).await.map_err(failed("read", dir))?;
     found.go_on(&*disk, dir, options, files, used).await.map_err(failed("write", dir))

@@ -1,5 +1,6 @@
 //! The commit log on real files and on the simulated disk.
 
+mod crash;
 mod real;
 
 use std::path::Path;
