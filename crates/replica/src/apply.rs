@@ -7,7 +7,7 @@ use record::LogIndex;
 use shard::{Command, Effects, Outcome};
 use storage::{LogId, Payload};
 
-use crate::core::{Applied, Core};
+use crate::core::{Applied, Core, Unsealed};
 use crate::errors::OutOfService;
 use crate::raft::types::StoredMembership;
 
@@ -45,7 +45,8 @@ impl Core {
                 // Under the same lock: a checkpoint covers no seal whose file is not durable.
                 self.note_sealed(&applied.effects.sealed);
             }
-            (result, state.shard.unsealed_batches())
+            let shard = &state.shard;
+            (result, Unsealed { batches: shard.unsealed_batches(), streams: shard.unsealed_streams() })
         };
         match result {
             Ok(applied) => {

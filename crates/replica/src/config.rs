@@ -37,6 +37,8 @@ pub struct Config {
     pub recovery_wait_max: Duration,
     /// Seal the index when this many batches are unsealed.
     pub seal_batches: usize,
+    /// Seal the index when this many streams have unsealed batches: each costs a seal some time.
+    pub seal_streams: usize,
     /// Seal the index when the unsealed part of the log has this size.
     pub seal_bytes: u64,
     /// No more is proposed while this many sealed ranges wait for their index file.
@@ -72,7 +74,8 @@ impl Config {
             heartbeat: Duration::from_millis(100),
             election_timeout: (Duration::from_millis(500), Duration::from_millis(1_000)),
             recovery_wait_max: Duration::from_secs(600),
-            seal_batches: 128 * 1024,
+            seal_batches: 64 * 1024,
+            seal_streams: 16 * 1024,
             seal_bytes: 256 << 20,
             seals_pending_max: 4,
             replay_target: Duration::from_secs(1),
@@ -102,6 +105,7 @@ impl Config {
             ("entries_in_flight_max", self.entries_in_flight_max),
             ("queue_items_max", self.queue_items_max),
             ("seal_batches", self.seal_batches),
+            ("seal_streams", self.seal_streams),
             ("seals_pending_max", self.seals_pending_max),
             ("capture_step_records", self.capture_step_records),
             ("checkpoint_deltas_max", self.checkpoint_deltas_max),

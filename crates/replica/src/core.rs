@@ -43,23 +43,33 @@ pub(crate) struct Progress {
     entries_since_checkpoint: AtomicU64,
     pub(crate) bytes_since_seal: AtomicU64,
     unsealed_batches: AtomicUsize,
+    unsealed_streams: AtomicUsize,
     /// Parts of the log died since the commit log was told what lives.
     pub(crate) liveness_changed: AtomicBool,
 }
 
+/// What a seal would move into a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unsealed {
+    pub(crate) batches: usize,
+    pub(crate) streams: usize,
+}
+
 impl Progress {
-    pub(crate) fn note(&self, payload_bytes: usize, commands: usize, unsealed_batches: usize) {
+    pub(crate) fn note(&self, payload_bytes: usize, commands: usize, unsealed: Unsealed) {
         let (bytes, commands) = (payload_bytes as u64, commands as u64);
         self.entries_since_checkpoint.fetch_add(1, Ordering::Relaxed);
         self.commands_since_checkpoint.fetch_add(commands, Ordering::Relaxed);
         self.bytes_since_checkpoint.fetch_add(bytes, Ordering::Relaxed);
         self.bytes_since_seal.fetch_add(bytes, Ordering::Relaxed);
-        self.unsealed_batches.store(unsealed_batches, Ordering::Relaxed);
+        self.unsealed_batches.store(unsealed.batches, Ordering::Relaxed);
+        self.unsealed_streams.store(unsealed.streams, Ordering::Relaxed);
     }
 
     pub(crate) fn is_seal_due(&self, config: &Config) -> bool {
         let unsealed = self.unsealed_batches.load(Ordering::Relaxed);
         unsealed >= config.seal_batches
+            || self.unsealed_streams.load(Ordering::Relaxed) >= config.seal_streams
             || (unsealed > 0 && self.bytes_since_seal.load(Ordering::Relaxed) >= config.seal_bytes)
     }
 

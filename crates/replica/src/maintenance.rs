@@ -8,6 +8,7 @@ use std::sync::Arc;
 use base::task::{JoinHandle, spawn};
 use base::time::{Duration, Instant, now, sleep, sleep_until};
 use parking_lot::Mutex;
+use record::LogIndex;
 use shard::commands::{AbandonParts, ExpireProducers, Seal};
 use shard::{Command, SealedIndex};
 use smallvec::smallvec;
@@ -137,7 +138,9 @@ impl Task {
         loop {
             let Some(sealed) = self.core.chores.lock().sealed.front().cloned() else { return Ok(()) };
             write_index_file(&self.core, &sealed).await?;
-            self.core.state.write().shard.sealed_durable(sealed.file);
+            let released = self.core.state.write().shard.sealed_durable(sealed.file);
+            // Large, so it is dropped here and not under the lock.
+            drop(released);
             let waiting = {
                 let mut chores = self.core.chores.lock();
                 chores.sealed.pop_front();
@@ -185,8 +188,8 @@ impl Task {
             return;
         }
         if self.seal.is_none() && core.progress.is_seal_due(&core.config) {
-            let through = core.applied_index();
-            self.seal = self.propose(Seal { through }.into());
+            // Everything that lies before the entry that will carry the command.
+            self.seal = self.propose(Seal { through: LogIndex(u64::MAX) }.into());
         }
         let core = &self.core;
         if !core.abandoned.is_empty() {

@@ -166,14 +166,19 @@ impl<C: Consensus> Proposer<C> {
         let mut builder = EntryBuilder::new();
         let mut answers = Vec::with_capacity(self.backlog.len().min(ANSWERS_RESERVED_MAX));
         let mut bytes = 0;
-        while let Some(item) = self.backlog.front() {
-            if !answers.is_empty() && builder.bytes() + item.bytes() > self.limits.entry_bytes_max {
+        while let Some(item) = self.backlog.pop_front() {
+            let full = builder.bytes() + item.bytes() > self.limits.entry_bytes_max;
+            let alone = item.is_alone();
+            if !answers.is_empty() && (full || alone) {
+                self.backlog.push_front(item);
                 break;
             }
-            let Some(item) = self.backlog.pop_front() else { break };
             bytes += item.bytes();
             builder.push(&item.command, item.body);
             answers.push(item.answer);
+            if alone {
+                break;
+            }
         }
         assert!(!answers.is_empty(), "an entry is built of something");
         self.shared.queue.release(bytes, answers.len());

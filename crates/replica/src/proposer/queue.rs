@@ -46,6 +46,12 @@ impl Item {
         Ok(Self { command, body: Buffers::new(), answer, bytes: ITEM_BYTES + encoded.len() })
     }
 
+    /// Whether the command wants an entry of its own: a seal ends before its entry, and is cheap
+    /// when nothing that it leaves behind stands there.
+    pub(crate) fn is_alone(&self) -> bool {
+        matches!(self.command, Command::Seal(_))
+    }
+
     /// What the item counts for in the bounds.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

@@ -1,6 +1,6 @@
 //! A node of one shard, for tests: its commit log and its replica, on whatever disk.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, clippy::allow_attributes, reason = "each test file uses a part of it")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,0 +1,172 @@
+//! One replica on a disk that loses, tears and reorders whatever was not synced: whenever it is cut
+//! off, every acknowledged append is there at its offset, in order, and offsets have no gap. With
+//! the syncs taken away the same check finds losses.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use base::Env;
+use base::disk::{SimDisk, SimDiskOptions};
+use base::random::{Random, SeededRandom};
+use base::task::spawn;
+use base::time::{Duration, RealWallClock, sleep};
+use parking_lot::Mutex;
+use replica::Config;
+use support::{Node, append, batch, config, options, text};
+
+const STREAMS: u64 = 3;
+const WRITERS: u64 = 5;
+const LIVES: u64 = 4;
+
+/// What was told to writers, over all lives.
+#[derive(Debug, Default)]
+struct Ledger {
+    /// Text by stream and offset.
+    acknowledged: BTreeMap<(u64, i64), String>,
+    next_number: u64,
+}
+
+type Shared = Arc<Mutex<Ledger>>;
+
+fn settings(random: &SeededRandom) -> Config {
+    let mut settings = config();
+    settings.seal_batches = 5 + usize::try_from(random.below(60)).unwrap();
+    settings.replay_commands_per_second = 20 + random.below(200);
+    settings.checkpoint_pause_min = Duration::from_millis(random.below(20));
+    settings.checkpoint_deltas_max = 1 + usize::try_from(random.below(5)).unwrap();
+    settings.capture_step_records = 1 + usize::try_from(random.below(5)).unwrap();
+    settings.entries_in_flight_max = 1 + usize::try_from(random.below(8)).unwrap();
+    // Small entries, so that some batches travel in parts.
+    settings.entry_bytes_max = 20_000;
+    settings
+}
+
+/// Reads everything and compares it with what was acknowledged.
+async fn check(node: &Node, ledger: &Shared) -> Result<(), String> {
+    let mut found = BTreeMap::new();
+    let mut texts = BTreeSet::new();
+    for stream in 1..=STREAMS {
+        let mut last: BTreeMap<String, u64> = BTreeMap::new();
+        for (offset, bytes) in node.read_all(stream, 30_000).await {
+            let text = text(&bytes);
+            let (writer, number) = text.split_once('-').ok_or("a text of ours")?;
+            let number: u64 = number.parse().map_err(|_| "a number")?;
+            if last.insert(writer.to_owned(), number).is_some_and(|before| before >= number) {
+                return Err(format!("stream {stream}: {text} is out of order"));
+            }
+            if !texts.insert((stream, text.clone())) {
+                return Err(format!("stream {stream}: {text} is there twice"));
+            }
+            found.insert((stream, offset), text);
+        }
+    }
+    for (place, expected) in &ledger.lock().acknowledged {
+        if found.get(place) != Some(expected) {
+            return Err(format!("{expected} was acknowledged at {place:?}, there is {:?}", found.get(place)));
+        }
+    }
+    Ok(())
+}
+
+async fn write(replica: replica::Replica, writer: u64, random: Arc<SeededRandom>, ledger: Shared) {
+    loop {
+        let number = {
+            let mut ledger = ledger.lock();
+            ledger.next_number += 1;
+            ledger.next_number
+        };
+        let stream = 1 + random.below(STREAMS);
+        let bytes = if random.below(20) == 0 { 50_000 } else { 20 + usize::try_from(random.below(3_000)).unwrap() };
+        let text = format!("w{writer}-{number}");
+        let batch = batch(&text, 1 + usize::try_from(random.below(3)).unwrap(), bytes, 0);
+        match append(&replica, stream, &batch).await {
+            Ok(appended) => {
+                ledger.lock().acknowledged.insert((stream, appended.base_offset.0), text);
+            }
+            Err(_) => return,
+        }
+        if random.below(4) == 0 {
+            sleep(Duration::from_millis(random.below(5))).await;
+        }
+    }
+}
+
+/// One start of the node until the disk is cut off; the first check that fails is told.
+fn life(disk: &SimDisk, random: &Arc<SeededRandom>, ledger: &Shared, last: bool) -> Result<(), String> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
+    let result = runtime.block_on(async {
+        let env = Env {
+            wall_clock: Arc::new(RealWallClock),
+            random: Arc::new(SeededRandom::new(random.next_u64())),
+            disk: Arc::new(disk.clone()),
+            network: Env::real().network,
+        };
+        let mut log = options();
+        log.segment_bytes = 1 << 20;
+        let node = Node::try_start(&env, Path::new("/node"), log, settings(random)).await?;
+        if node.replica.state().streams() == 0 {
+            node.create_streams(STREAMS).await;
+        }
+        check(&node, ledger).await?;
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| spawn("writer", write(node.replica.clone(), writer, Arc::clone(random), Arc::clone(ledger))))
+            .collect();
+        sleep(Duration::from_millis(1 + random.below(150))).await;
+        if random.below(3) == 0 {
+            node.replica.checkpoint().await;
+        }
+        sleep(Duration::from_millis(random.below(50))).await;
+        if last {
+            // Nothing fails any more: it must still hold everything after an orderly stop.
+            writers.iter().for_each(tokio::task::JoinHandle::abort);
+            node.stop().await;
+        }
+        Ok(())
+    });
+    if !last {
+        disk.crash();
+    }
+    drop(runtime);
+    result
+}
+
+fn run(seed: u64, ignore_sync: bool) -> Result<usize, String> {
+    let _simulated = base::task::simulate();
+    let random = Arc::new(SeededRandom::new(seed));
+    let latency_max = Duration::from_micros(random.below(4_000));
+    let disk = SimDisk::new(seed, SimDiskOptions { latency_max, ignore_sync, ..SimDiskOptions::default() });
+    let ledger = Shared::default();
+    for _ in 0..LIVES {
+        life(&disk, &random, &ledger, false)?;
+    }
+    for _ in 0..2 {
+        life(&disk, &random, &ledger, true)?;
+    }
+    Ok(Arc::clone(&ledger).lock().acknowledged.len())
+}
+
+fn seeds() -> u64 {
+    std::env::var("CRASH_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
+}
+
+#[test]
+fn no_acknowledged_append_is_lost_whenever_the_disk_is_cut_off() {
+    let mut acknowledged = 0;
+    for seed in 0..seeds() {
+        match run(seed, false) {
+            Ok(count) => acknowledged += count,
+            Err(what) => panic!("seed {seed}: {what}"),
+        }
+    }
+    assert!(acknowledged > 1_000, "the writers got through: {acknowledged}");
+}
+
+#[test]
+fn without_the_syncs_the_same_check_finds_losses() {
+    let found = (0..20).any(|seed| std::panic::catch_unwind(|| run(seed, true).is_err()).unwrap_or(true));
+    assert!(found, "a disk that ignores syncs went unnoticed");
+}
