@@ -76,3 +76,6 @@ pub fn fuzz_batch(input: &[u8]) {
         assert!(validate(&patched.joined()).is_ok(), "a patched batch is as valid as before");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,7 +50,7 @@ impl Log {
         }
         self.index += 1;
         let entry = entry.finish(TimestampMs(0));
-        self.shard.apply(LogIndex(self.index), Term(self.index), &entry[0]).unwrap();
+        self.shard.apply(LogIndex(self.index), Term(self.index), &entry[0]).expect("no assertion fails");
     }
 }
 

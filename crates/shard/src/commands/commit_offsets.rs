@@ -48,10 +48,15 @@ impl CommitOffsets {
 
     /// The rules of Kafka's classic groups.
     fn allowed(&self, shard: &Shard) -> Result<(), CommitOffsetsError> {
-        let record = shard.groups.get(&self.group_id).and_then(|group| group.record.as_ref());
-        let Some(record) = record else {
+        let group = shard.groups.get(&self.group_id);
+        let Some(record) = group.and_then(|group| group.record.as_ref()) else {
             let outside = self.check.as_ref().is_none_or(|check| check.generation < 0);
-            return if outside { Ok(()) } else { Err(CommitOffsetsError::UnknownGroup) };
+            return match group {
+                _ if outside => Ok(()),
+                // Offsets alone make a group, one without members.
+                Some(_) => Err(CommitOffsetsError::UnknownMember),
+                None => Err(CommitOffsetsError::UnknownGroup),
+            };
         };
         let empty = record.state == GroupState::Empty;
         match &self.check {

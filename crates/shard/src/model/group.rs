@@ -6,7 +6,8 @@ use record::{LeaderEpoch, Partition, StreamOffset, TimestampMs, TopicId};
 
 use crate::codec::{DecodeError, Reader, Wire, wire_struct};
 
-/// Counts the changes of one group's record, from 1; 0 where there is no record.
+/// The version of a group's record: rises with every change of it, by one or by more, and never comes again, not even
+/// when the group was deleted in between; 0 where there is no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct GroupVersion(pub u64);
 

@@ -75,6 +75,7 @@ fn commits_follow_the_rules_of_classic_groups() {
     assert_eq!(commit(&mut node, Some(("m", None, 0))), Err(UnknownGroup));
     assert_eq!(commit(&mut node, None), Ok(()), "a group comes to be by a commit from outside");
     assert_eq!(commit(&mut node, Some(("", None, -1))), Ok(()));
+    assert_eq!(commit(&mut node, Some(("m", None, 0))), Err(UnknownMember), "it exists now, without members");
     let mut version = put(&mut node, record(GroupState::Stable, 3, &[("m", None), ("s", Some("i"))]), 0).unwrap();
     assert_eq!(commit(&mut node, None), Err(UnknownMember));
     assert_eq!(commit(&mut node, Some(("x", None, 3))), Err(UnknownMember));
