@@ -4,6 +4,7 @@
 
 mod layers;
 mod modules;
+mod names;
 mod sizes;
 mod words;
 
@@ -33,6 +34,7 @@ pub(crate) fn shrink() -> Result<()> {
 fn check(files: &[File]) -> Result<Vec<Fault>> {
     let mut faults = layers::check(files)?;
     faults.extend(modules::check(files));
+    faults.extend(names::check(files));
     faults.extend(sizes::check(files)?);
     faults.extend(words::check(files));
     Ok(faults)

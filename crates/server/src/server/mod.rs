@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::cli::Cli;
+use crate::config::sources::Configuration;
 use crate::config::{self, explain, keys::Settings};
 use crate::logging::{self, LevelHandle};
 use crate::{FAILED, INVALID, client, complain, process};
@@ -49,7 +50,7 @@ pub(crate) fn main(cli: &Cli) -> ExitCode {
             Err(_) => ExitCode::from(FAILED),
         };
     }
-    match serve(cli, configuration.settings) {
+    match serve(cli, &configuration) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             error!("{failure:#}");
@@ -58,7 +59,8 @@ pub(crate) fn main(cli: &Cli) -> ExitCode {
     }
 }
 
-fn serve(cli: &Cli, mut settings: Settings) -> anyhow::Result<()> {
+fn serve(cli: &Cli, configuration: &Configuration) -> anyhow::Result<()> {
+    let mut settings = configuration.settings.clone();
     let level = logging::start(&settings.log_level, settings.log_format == "json")?;
     logging::log_panics();
     if let Err(error) = base::memory::disable_transparent_huge_pages() {
@@ -67,10 +69,9 @@ fn serve(cli: &Cli, mut settings: Settings) -> anyhow::Result<()> {
     let files_max = process::raise_open_files();
     let room = files_max.map_or(u64::MAX, |max| max.saturating_sub(FILES_OF_ITS_OWN).max(1));
     if settings.kafka_max_connections > room {
-        warn!(
-            limit = files_max,
-            "kafka.max.connections is limited to {room} by the limit on open files: raise it (ulimit -n, LimitNOFILE=)"
-        );
+        if configuration.is_set("kafka.max.connections") {
+            warn!("kafka.max.connections is limited to {room} by the limit on open files: raise it (LimitNOFILE=)");
+        }
         settings.kafka_max_connections = room;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
