@@ -39,6 +39,18 @@ impl Compression {
         }
     }
 
+    /// The name, as clients configure it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+
     /// The compression of that number, if there is one.
     #[must_use]
     pub const fn from_number(number: u8) -> Option<Self> {

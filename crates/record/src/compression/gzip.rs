@@ -9,7 +9,11 @@ use super::read_bounded;
 use crate::BatchError;
 
 pub(super) fn decompress(compressed: &[u8], bytes_max: usize) -> Result<Vec<u8>, BatchError> {
-    read_bounded(MultiGzDecoder::new(compressed), "gzip", bytes_max)
+    read_bounded(reader(compressed), "gzip", bytes_max)
+}
+
+pub(super) fn reader(compressed: &[u8]) -> MultiGzDecoder<&[u8]> {
+    MultiGzDecoder::new(compressed)
 }
 
 pub(super) fn compress(plain: &[u8]) -> Vec<u8> {

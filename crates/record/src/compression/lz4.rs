@@ -12,7 +12,12 @@ pub(super) fn decompress(compressed: &[u8], bytes_max: usize) -> Result<Vec<u8>,
     if compressed.is_empty() {
         return Err(BatchError::Compression { compression: "lz4" });
     }
-    read_bounded(FrameDecoder::new(compressed), "lz4", bytes_max)
+    read_bounded(reader(compressed), "lz4", bytes_max)
+}
+
+/// Blocks have 4 MiB at most, by the format.
+pub(super) fn reader(compressed: &[u8]) -> FrameDecoder<&[u8]> {
+    FrameDecoder::new(compressed)
 }
 
 pub(super) fn compress(plain: &[u8]) -> Vec<u8> {

@@ -23,6 +23,22 @@ pub fn decompress(compression: Compression, compressed: &[u8], bytes_max: usize)
     }
 }
 
+/// Reads `compressed` piece by piece. What is held at a time is a block or window of the format, `held_max` at most:
+/// data that needs more is refused.
+pub(crate) fn reader(
+    compression: Compression,
+    compressed: &[u8],
+    held_max: usize,
+) -> Result<Box<dyn Read + '_>, BatchError> {
+    Ok(match compression {
+        Compression::None => Box::new(compressed),
+        Compression::Gzip => Box::new(gzip::reader(compressed)),
+        Compression::Snappy => Box::new(snappy::reader(compressed, held_max)?),
+        Compression::Lz4 => Box::new(lz4::reader(compressed)),
+        Compression::Zstd => Box::new(zstandard::reader(compressed, held_max)?),
+    })
+}
+
 /// Compresses as Kafka's own clients do, so that every client can read it.
 pub(crate) fn compress(compression: Compression, plain: &[u8]) -> Vec<u8> {
     match compression {

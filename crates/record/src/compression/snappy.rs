@@ -5,6 +5,8 @@
 //!                                           4 bytes   4 bytes      4 bytes, all big-endian
 //! ```
 
+use std::io::{self, Read};
+
 use crate::BatchError;
 
 const XERIAL_MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
@@ -14,24 +16,74 @@ const CORRUPT: BatchError = BatchError::Compression { compression: "snappy" };
 
 pub(super) fn decompress(compressed: &[u8], bytes_max: usize) -> Result<Vec<u8>, BatchError> {
     let mut out = Vec::new();
-    if !compressed.starts_with(&XERIAL_MAGIC) {
-        append_block(compressed, bytes_max, &mut out)?;
-        return Ok(out);
+    let mut blocks = Blocks::new(compressed)?;
+    while let Some(block) = blocks.next_block()? {
+        append_block(block, bytes_max, &mut out)?;
     }
-    let mut rest = compressed.get(XERIAL_HEADER..).ok_or(CORRUPT)?;
-    while !rest.is_empty() {
+    Ok(out)
+}
+
+/// Reads block by block; one that is larger than `held_max` is an error.
+pub(super) fn reader(compressed: &[u8], held_max: usize) -> Result<BlockReader<'_>, BatchError> {
+    Ok(BlockReader { blocks: Blocks::new(compressed)?, held_max, block: Vec::new(), position: 0 })
+}
+
+/// The compressed blocks one after the other.
+#[derive(Debug)]
+struct Blocks<'a> {
+    framed: bool,
+    rest: Option<&'a [u8]>,
+}
+
+impl<'a> Blocks<'a> {
+    fn new(compressed: &'a [u8]) -> Result<Self, BatchError> {
+        let framed = compressed.starts_with(&XERIAL_MAGIC);
+        let rest = if framed { compressed.get(XERIAL_HEADER..).ok_or(CORRUPT)? } else { compressed };
+        Ok(Self { framed, rest: Some(rest) })
+    }
+
+    fn next_block(&mut self) -> Result<Option<&'a [u8]>, BatchError> {
+        let Some(mut rest) = self.rest.take() else { return Ok(None) };
+        if !self.framed {
+            return Ok(Some(rest));
+        }
         // Concatenated streams each begin with a header of their own.
-        if rest.starts_with(&XERIAL_MAGIC) {
+        while rest.starts_with(&XERIAL_MAGIC) {
             rest = rest.get(XERIAL_HEADER..).ok_or(CORRUPT)?;
-            continue;
+        }
+        if rest.is_empty() {
+            return Ok(None);
         }
         let (length, behind) = rest.split_first_chunk::<4>().ok_or(CORRUPT)?;
         let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| CORRUPT)?;
-        let block = behind.get(..length).ok_or(CORRUPT)?;
-        append_block(block, bytes_max, &mut out)?;
-        rest = &behind[length..];
+        let (block, behind) = behind.split_at_checked(length).ok_or(CORRUPT)?;
+        self.rest = Some(behind);
+        Ok(Some(block))
     }
-    Ok(out)
+}
+
+/// What the blocks hold, as one stream.
+#[derive(Debug)]
+pub(super) struct BlockReader<'a> {
+    blocks: Blocks<'a>,
+    held_max: usize,
+    block: Vec<u8>,
+    position: usize,
+}
+
+impl Read for BlockReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.position == self.block.len() {
+            let Some(block) = self.blocks.next_block().map_err(io::Error::other)? else { return Ok(0) };
+            self.block.clear();
+            self.position = 0;
+            append_block(block, self.held_max, &mut self.block).map_err(io::Error::other)?;
+        }
+        let bytes = buffer.len().min(self.block.len() - self.position);
+        buffer[..bytes].copy_from_slice(&self.block[self.position..self.position + bytes]);
+        self.position += bytes;
+        Ok(bytes)
+    }
 }
 
 fn append_block(block: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> Result<(), BatchError> {

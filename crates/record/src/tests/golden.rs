@@ -4,8 +4,8 @@
 use bytes::Bytes;
 
 use crate::{
-    BatchHeader, Compression, Limits, ProducerEpoch, ProducerId, ProducerStamp, Sequence, StreamOffset, TimestampMs,
-    TimestampType, max_timestamp_offset, offset_for_timestamp, records, validate, validate_deep,
+    BatchBuilder, BatchHeader, Compression, Limits, ProducerEpoch, ProducerId, ProducerStamp, Sequence, StreamOffset,
+    TimestampMs, TimestampType, max_timestamp_offset, offset_for_timestamp, records, validate, validate_deep,
 };
 
 pub(super) fn golden(compression: Compression) -> Bytes {
@@ -102,4 +102,57 @@ fn timestamps_lead_to_the_first_record_that_has_them() {
         let expected = Some((StreamOffset(max), TimestampMs(BASE + 5)));
         assert_eq!(max_timestamp_offset(&batch, Limits::default()), Ok(expected));
     }
+}
+
+#[test]
+fn a_lookup_that_would_take_too_much_leads_to_the_first_record() {
+    for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+        let batch = golden(compression);
+        let found = offset_for_timestamp(&batch, TimestampMs(BASE + 5), Limits { bytes_max: 100 });
+        assert_eq!(found, Ok(Some((StreamOffset(0), TimestampMs(BASE + 5)))), "{compression:?}");
+    }
+}
+
+#[test]
+fn a_lookup_in_a_bomb_holds_no_more_than_a_block() {
+    for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+        let mut builder = BatchBuilder::new(compression);
+        builder.push(TimestampMs(1), None, Some(&vec![0; 32 << 20]), &[]).unwrap();
+        builder.push(TimestampMs(2), None, Some(b"small"), &[]).unwrap();
+        let batch = builder.build().unwrap();
+        let found = offset_for_timestamp(&batch, TimestampMs(2), Limits::default());
+        assert_eq!(found, Ok(Some((StreamOffset(1), TimestampMs(2)))), "{compression:?}");
+        let found = offset_for_timestamp(&batch, TimestampMs(2), Limits { bytes_max: 1 << 20 });
+        assert_eq!(found, Ok(Some((StreamOffset(0), TimestampMs(2)))), "{compression:?}");
+    }
+    // One block of 32 MiB: more than is held.
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(TimestampMs(1), None, Some(&vec![0; 32 << 20]), &[]).unwrap();
+    let plain = builder.build().unwrap();
+    let block = snap::raw::Encoder::new().compress_vec(&plain[61..]).unwrap();
+    let mut header = BatchHeader::parse(&plain).unwrap();
+    header.attributes = crate::Attributes::new(Compression::Snappy, TimestampType::CreateTime);
+    let batch = [&header.to_bytes()[..], &block].concat().into();
+    let found = offset_for_timestamp(&batch, TimestampMs(1), Limits::default());
+    assert_eq!(found, Ok(Some((StreamOffset(0), TimestampMs(1)))));
+}
+
+#[test]
+fn a_zstd_window_that_is_too_large_leads_to_the_first_record() {
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(TimestampMs(1), None, Some(&vec![7; 20 << 20]), &[]).unwrap();
+    builder.push(TimestampMs(2), None, None, &[]).unwrap();
+    let plain = builder.build().unwrap();
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+    encoder.window_log(26).unwrap();
+    std::io::Write::write_all(&mut encoder, &plain[61..]).unwrap();
+    let mut header = BatchHeader::parse(&plain).unwrap();
+    header.attributes = crate::Attributes::new(Compression::Zstd, TimestampType::CreateTime);
+    let compressed = encoder.finish().unwrap();
+    header.batch_length = i32::try_from(49 + compressed.len()).unwrap();
+    let batch = Bytes::from([&header.to_bytes()[..], &compressed].concat());
+    let found = offset_for_timestamp(&batch, TimestampMs(2), Limits::default());
+    assert_eq!(found, Ok(Some((StreamOffset(0), TimestampMs(2)))));
+    let wide: Result<Vec<_>, _> = records(&batch, Limits { bytes_max: 1 << 30 }).map(Iterator::collect);
+    assert_eq!(wide.map(|read: Vec<Result<_, _>>| read.len()).unwrap_or(0), 2);
 }
