@@ -1,3 +1,5 @@
+//! Frames of all sizes and shapes, and memory when there is little.
+
 use std::time::Duration;
 
 use base::time::timeout;

@@ -1,3 +1,5 @@
+//! What a session tells, whose turn it is, and who must go.
+
 use std::sync::Arc;
 
 use base::random::SeededRandom;

@@ -10,6 +10,7 @@ mod groups;
 mod handshake;
 mod input;
 mod list_offsets;
+mod offsets;
 mod produce;
 mod sessions;
 mod support;
