@@ -126,7 +126,9 @@ impl Broker {
         let (home, temporary) = match &settings.data_dir {
             Some(dir) => (dir.clone(), None),
             None => {
-                let dir = tempfile::Builder::new().prefix("broker-").tempdir()?;
+                // For a look at the data of a test that failed, `TEST_KEEP` leaves every folder.
+                let is_kept = env::var_os("TEST_KEEP").is_some();
+                let dir = tempfile::Builder::new().prefix("broker-").disable_cleanup(is_kept).tempdir()?;
                 (dir.path().to_path_buf(), Some(dir))
             }
         };
@@ -234,8 +236,8 @@ impl Broker {
 
     /// SIGTERM, and its status when it has ended.
     pub fn stop(&mut self) -> Result<ExitStatus> {
+        let pid = self.process_of_broker()?;
         let mut child = self.child.take().context("the broker does not run")?;
-        let pid = Pid::from_raw(i32::try_from(child.id())?).context("a process id is not zero")?;
         kill_process(pid, Signal::TERM)?;
         if let Some(status) = process::wait(&mut child, STOP_LIMIT)? {
             return Ok(status);
@@ -243,6 +245,16 @@ impl Broker {
         child.kill()?;
         child.wait()?;
         bail!("SIGTERM did not end the broker within {STOP_LIMIT:?}\n{}", self.log_tail())
+    }
+
+    /// The process that is the broker, also behind a wrapper that keeps signals to itself.
+    fn process_of_broker(&self) -> Result<Pid> {
+        let mut id = self.pid()?;
+        if !self.settings.wrapper.is_empty() {
+            let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+            id = children.split_whitespace().next().context("the wrapper runs nothing")?.parse()?;
+        }
+        Pid::from_raw(i32::try_from(id)?).context("a process id is not zero")
     }
 
     /// Waits for the process to end by itself.
@@ -284,7 +296,7 @@ impl Broker {
             bail!("the broker does not answer\n{}", self.log_tail());
         }
         let log = self.log();
-        if let Some(line) = log.lines().find(|line| line.contains("panicked at") || line.contains("assertion failed")) {
+        if let Some(line) = log.lines().find(|line| line.contains("panicked at") || line.contains("panic:")) {
             bail!("the broker's log tells of a panic: {line}\n{}", self.log_tail());
         }
         Ok(())

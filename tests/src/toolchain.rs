@@ -17,12 +17,12 @@ pub fn find(program: &str) -> Option<PathBuf> {
 
 /// Whether a missing toolchain is a failure: in CI, or where the caller says so.
 pub fn is_ci() -> bool {
-    is_set("CI") || is_set("ROSETTAMQ_TESTS_REQUIRE_ALL")
+    is_set("CI") || is_set("TEST_REQUIRE_ALL")
 }
 
 /// Whether what takes longer than a test run may is wanted too.
 pub fn is_nightly() -> bool {
-    is_set("ROSETTAMQ_NIGHTLY")
+    is_set("TEST_NIGHTLY")
 }
 
 fn is_set(name: &str) -> bool {

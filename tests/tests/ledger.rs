@@ -61,8 +61,8 @@ fn acknowledged_records_survive_kill_9() -> Result<()> {
         }
         broker.restart()?;
     }
-    let book = ledger.finish()?;
-    let checked = book.check()?;
+    let book = ledger.finish().or_else(|error| gave_up(&broker, error))?;
+    let checked = book.check().or_else(|error| gave_up(&broker, error))?;
     // Once more from what is on disk after a clean stop.
     broker.stop()?;
     broker.restart()?;
@@ -72,7 +72,7 @@ fn acknowledged_records_survive_kill_9() -> Result<()> {
     broker.assert_healthy()
 }
 
-fn gave_up(broker: &Broker, error: anyhow::Error) -> Result<()> {
+fn gave_up<T>(broker: &Broker, error: anyhow::Error) -> Result<T> {
     Err(error.context(format!("the broker's log ends with\n{}", broker.log_tail())))
 }
 

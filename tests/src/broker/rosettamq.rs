@@ -12,10 +12,10 @@ use anyhow::{Context, Result, anyhow};
 use super::{Settings, write_file};
 use crate::{places, process};
 
-/// The binary: the one that `ROSETTAMQ_BINARY` names, else built by cargo in the profile of the running test.
+/// The binary: the one that `TEST_BINARY` names, else built by cargo in the profile of the running test.
 pub fn binary() -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    if let Some(named) = env::var_os("ROSETTAMQ_BINARY") {
+    if let Some(named) = env::var_os("TEST_BINARY") {
         return Ok(PathBuf::from(named));
     }
     BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}"))).clone().map_err(|error| anyhow!(error))
