@@ -23,7 +23,7 @@ pub fn fuzz_entry(input: &[u8]) {
 
 /// Applies whatever commands the bytes hold, one after the other, to a fresh shard, each in an entry of its own;
 /// captures, seals becoming durable and restores come between as the bytes say.
-pub fn fuzz_commands(input: &[u8]) {
+pub fn fuzz_apply(input: &[u8]) {
     let mut shard = Shard::new(ShardId(0));
     let mut input = Reader::new(input);
     let mut index = 0;

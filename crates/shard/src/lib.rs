@@ -50,7 +50,7 @@ pub use entry::{
     BODY_JOINED_BYTES, ENTRY_HEADER_BYTES, EntryBuilder, EntryCommands, EntryHeader, PlacedCommand, entry_head_bytes,
 };
 pub use file_set::FileSet;
-pub use fuzz::{fuzz_commands, fuzz_entry, fuzz_restore};
+pub use fuzz::{fuzz_apply, fuzz_entry, fuzz_restore};
 pub use model::{
     CommittedOffset, ConfigResource, GroupRecord, GroupState, GroupVersion, Member, NodeAddress, NodeRecord, OffsetKey,
     Placement, Settings, ShardRecord, StreamHome, Topic, TopicMode, TopicState,

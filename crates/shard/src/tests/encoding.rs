@@ -179,7 +179,7 @@ proptest! {
     #[test]
     fn noise_is_no_entry(noise in proptest::collection::vec(any::<u8>(), 0..300)) {
         crate::fuzz_entry(&noise);
-        crate::fuzz_commands(&noise);
+        crate::fuzz_apply(&noise);
         crate::fuzz_restore(&noise);
     }
 }

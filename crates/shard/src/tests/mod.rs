@@ -1,6 +1,7 @@
 //! Tests of the shard as a whole, through the same doors that the layers above use.
 
 mod append;
+mod assertions;
 mod checkpoint;
 mod encoding;
 mod groups;
