@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use record::NodeId;
 
+use crate::configs::Limits;
+
 /// Settings of the broker that do not change while it runs, and the static layer of the broker's configuration keys.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -74,6 +76,10 @@ impl Default for Config {
 }
 
 impl Config {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { batch_bytes_max: self.batch_bytes_max }
+    }
+
     /// The keys under Kafka's names that hold from the start: those that differ from Kafka's defaults, those whose
     /// value only this node knows, and those that the operator set besides.
     pub(crate) fn fixed_keys(&self, node: NodeId) -> BTreeMap<String, String> {

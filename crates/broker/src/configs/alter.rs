@@ -19,6 +19,12 @@ pub(super) enum Kind {
     Broker,
 }
 
+/// What no configuration can exceed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) batch_bytes_max: usize,
+}
+
 /// Keys to set and keys to remove.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Change {
@@ -27,7 +33,7 @@ pub(super) struct Change {
 }
 
 /// The configuration that a new topic is created with.
-pub(crate) fn check_new_topic(configs: &[(String, Option<String>)]) -> Result<Values, String> {
+pub(crate) fn check_new_topic(configs: &[(String, Option<String>)], limits: Limits) -> Result<Values, String> {
     let null: Vec<&str> = configs.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name.as_str()).collect();
     if !null.is_empty() {
         return Err(format!("Null value not supported for topic configs: {}", null.join(",")));
@@ -36,7 +42,7 @@ pub(crate) fn check_new_topic(configs: &[(String, Option<String>)]) -> Result<Va
     for (name, value) in configs {
         let value = value.as_deref().unwrap_or_default();
         let key = topic_key(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
-        values.insert(name.clone(), check(key, value)?);
+        values.insert(name.clone(), check(key, value, limits)?);
     }
     check_together(&values)?;
     log_kept(values.keys());
@@ -44,10 +50,15 @@ pub(crate) fn check_new_topic(configs: &[(String, Option<String>)]) -> Result<Va
 }
 
 /// What the alteration does to a resource whose keys are `current`.
-pub(super) fn plan(kind: Kind, current: &Values, alteration: &Alteration) -> Result<Change, AlterConfigsError> {
+pub(super) fn plan(
+    kind: Kind,
+    current: &Values,
+    alteration: &Alteration,
+    limits: Limits,
+) -> Result<Change, AlterConfigsError> {
     let target = match alteration {
-        Alteration::Replace(configs) => replaced(kind, configs)?,
-        Alteration::Incremental(operations) => changed(kind, current, operations)?,
+        Alteration::Replace(configs) => replaced(kind, configs, limits)?,
+        Alteration::Incremental(operations) => changed(kind, current, operations, limits)?,
     };
     let together = check_together(&target);
     together.map_err(|why| AlterConfigsError::InvalidConfig(why))?;
@@ -61,19 +72,24 @@ pub(super) fn plan(kind: Kind, current: &Values, alteration: &Alteration) -> Res
     Ok(Change { set, remove })
 }
 
-fn replaced(kind: Kind, configs: &[(String, Option<String>)]) -> Result<Values, AlterConfigsError> {
+fn replaced(kind: Kind, configs: &[(String, Option<String>)], limits: Limits) -> Result<Values, AlterConfigsError> {
     no_duplicates(configs.iter().map(|(name, _)| name.as_str()))?;
     let mut target = Values::new();
     for (name, value) in configs {
         // Without a value the key falls back to what lies below.
         let Some(value) = value else { continue };
         let key = find(kind, name)?;
-        target.insert(name.clone(), check_of(kind, key, value)?);
+        target.insert(name.clone(), check_of(kind, key, value, limits)?);
     }
     Ok(target)
 }
 
-fn changed(kind: Kind, current: &Values, operations: &[Operation]) -> Result<Values, AlterConfigsError> {
+fn changed(
+    kind: Kind,
+    current: &Values,
+    operations: &[Operation],
+    limits: Limits,
+) -> Result<Values, AlterConfigsError> {
     no_duplicates(operations.iter().map(|operation| operation.name.as_str()))?;
     let null: Vec<&str> = operations
         .iter()
@@ -96,7 +112,7 @@ fn changed(kind: Kind, current: &Values, operations: &[Operation]) -> Result<Val
             OperationKind::Append | OperationKind::Subtract => edited(kind, current, operation, value)?,
         };
         let key = find(kind, name)?;
-        target.insert(name.clone(), check_of(kind, key, &value)?);
+        target.insert(name.clone(), check_of(kind, key, &value, limits)?);
     }
     Ok(target)
 }
@@ -145,15 +161,15 @@ fn find(kind: Kind, name: &str) -> Result<&'static Key, AlterConfigsError> {
     }
 }
 
-fn check_of(kind: Kind, key: &Key, value: &str) -> Result<String, AlterConfigsError> {
-    check(key, value).map_err(|why| match kind {
+fn check_of(kind: Kind, key: &Key, value: &str, limits: Limits) -> Result<String, AlterConfigsError> {
+    check(key, value, limits).map_err(|why| match kind {
         Kind::Topic => AlterConfigsError::InvalidConfig(why),
         Kind::Broker => AlterConfigsError::InvalidRequest(why),
     })
 }
 
 /// The canonical value, if it is one that this broker can honour.
-fn check(key: &Key, value: &str) -> Result<String, String> {
+fn check(key: &Key, value: &str, limits: Limits) -> Result<String, String> {
     let value = value::parse(key, value)?;
     let refused = |why: &str| Err(format!("Invalid value {value} for configuration {}: {why}", key.name));
     match key.name {
@@ -166,6 +182,11 @@ fn check(key: &Key, value: &str) -> Result<String, String> {
         ),
         "min.insync.replicas" if value.parse::<i64>().is_ok_and(|copies| copies > COPIES) => {
             refused("Value must not exceed the replication factor, which is 1")
+        }
+        "max.message.bytes" | "message.max.bytes"
+            if value.parse::<usize>().is_ok_and(|bytes| bytes > limits.batch_bytes_max) =>
+        {
+            refused(&format!("Value must be no more than {}, the limit of this node", limits.batch_bytes_max))
         }
         _ => Ok(value),
     }
@@ -201,6 +222,8 @@ fn log_kept<'a>(names: impl Iterator<Item = &'a String>) {
 mod tests {
     use super::*;
 
+    const LIMITS: Limits = Limits { batch_bytes_max: 16 << 20 };
+
     fn values(pairs: &[(&str, &str)]) -> Values {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
@@ -210,7 +233,7 @@ mod tests {
     }
 
     fn topic(current: &[(&str, &str)], operations: Vec<Operation>) -> Result<Change, AlterConfigsError> {
-        plan(Kind::Topic, &values(current), &Alteration::Incremental(operations))
+        plan(Kind::Topic, &values(current), &Alteration::Incremental(operations), LIMITS)
     }
 
     fn set(name: &str, value: &str) -> Change {
@@ -257,7 +280,9 @@ mod tests {
     #[test]
     fn what_would_promise_more_than_there_is_is_refused() {
         use OperationKind::Set;
-        for (name, value) in [("remote.storage.enable", "true"), ("min.insync.replicas", "2")] {
+        let promises =
+            [("remote.storage.enable", "true"), ("min.insync.replicas", "2"), ("max.message.bytes", "16777217")];
+        for (name, value) in promises {
             assert!(topic(&[], vec![operation(Set, name, value)]).is_err(), "{name}");
         }
         assert!(topic(&[], vec![operation(Set, "min.insync.replicas", "1")]).is_ok());
@@ -293,6 +318,7 @@ mod tests {
             Kind::Topic,
             &values(&[("retention.ms", "5"), ("segment.ms", "6")]),
             &Alteration::Replace(vec![("segment.ms".to_owned(), Some("7".to_owned()))]),
+            LIMITS,
         );
         assert_eq!(
             change,
@@ -307,7 +333,7 @@ mod tests {
     fn a_broker_takes_topic_defaults_while_it_runs_and_nothing_else() {
         let broker = |name: &str, value: &str| {
             let operations = vec![operation(OperationKind::Set, name, value)];
-            plan(Kind::Broker, &Values::new(), &Alteration::Incremental(operations))
+            plan(Kind::Broker, &Values::new(), &Alteration::Incremental(operations), LIMITS)
         };
         assert_eq!(broker("message.max.bytes", "2000000"), Ok(set("message.max.bytes", "2000000")));
         let why = "Cannot update these configs dynamically: [num.partitions]";
@@ -319,11 +345,14 @@ mod tests {
     #[test]
     fn a_new_topics_configuration_is_checked_whole() {
         let pair = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
-        assert_eq!(check_new_topic(&[pair("retention.ms", Some(" 7"))]), Ok(values(&[("retention.ms", "7")])));
+        assert_eq!(check_new_topic(&[pair("retention.ms", Some(" 7"))], LIMITS), Ok(values(&[("retention.ms", "7")])));
         let why = "Null value not supported for topic configs: retention.ms";
-        assert_eq!(check_new_topic(&[pair("retention.ms", None)]), Err(why.to_owned()));
-        assert_eq!(check_new_topic(&[pair("zzz", Some("x"))]), Err("Unknown topic config name: zzz".to_owned()));
+        assert_eq!(check_new_topic(&[pair("retention.ms", None)], LIMITS), Err(why.to_owned()));
+        assert_eq!(
+            check_new_topic(&[pair("zzz", Some("x"))], LIMITS),
+            Err("Unknown topic config name: zzz".to_owned())
+        );
         let why = "Invalid value x for configuration retention.ms: Not a number of type LONG";
-        assert_eq!(check_new_topic(&[pair("retention.ms", Some("x"))]), Err(why.to_owned()));
+        assert_eq!(check_new_topic(&[pair("retention.ms", Some("x"))], LIMITS), Err(why.to_owned()));
     }
 }

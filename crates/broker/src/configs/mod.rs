@@ -13,7 +13,7 @@ mod service;
 mod table;
 mod value;
 
-pub(crate) use alter::check_new_topic;
+pub(crate) use alter::{Limits, check_new_topic};
 pub use api::{
     AlterConfigsError, Alteration, DescribeConfigsError, Entry, Operation, OperationKind, Resource, Source, Synonym,
     ValueKind,

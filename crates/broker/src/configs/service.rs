@@ -7,7 +7,7 @@ use record::NodeId;
 use shard::commands::{AlterConfigs, ConfigAlteration};
 use shard::{AlterConfigError, ConfigResource, Outcome};
 
-use super::alter::{self, Change, Kind};
+use super::alter::{self, Change, Kind, Limits};
 use super::api::{AlterConfigsError, Alteration, DescribeConfigsError, Entry, Resource};
 use super::layers::Values;
 use crate::topics::{Cache, names};
@@ -20,11 +20,12 @@ const ATTEMPTS_MAX: usize = 8;
 pub struct Configs {
     cluster: Cluster,
     cache: Arc<Cache>,
+    limits: Limits,
 }
 
 impl Configs {
-    pub(crate) fn new(cluster: Cluster, cache: Arc<Cache>) -> Self {
-        Self { cluster, cache }
+    pub(crate) fn new(cluster: Cluster, cache: Arc<Cache>, limits: Limits) -> Self {
+        Self { cluster, cache, limits }
     }
 
     /// All keys, or those named; unknown names are left out.
@@ -58,7 +59,7 @@ impl Configs {
     ) -> Result<(), AlterConfigsError> {
         for _ in 0..ATTEMPTS_MAX {
             let (target, kind, version, current) = self.current(resource)?;
-            let Change { set, remove } = alter::plan(kind, &current, &alteration)?;
+            let Change { set, remove } = alter::plan(kind, &current, &alteration, self.limits)?;
             if validate_only || (set.is_empty() && remove.is_empty()) {
                 return Ok(());
             }

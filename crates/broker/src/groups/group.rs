@@ -5,6 +5,7 @@
 //!                    |                                                  |
 //!                    +--> replies ---- held behind the last proposal ---+--> sent by the driver
 //! ```
+//! One record at a time is on its way; what changes meanwhile goes with the next one, and so do the replies.
 //! Nothing is told before what it says is durable. If something cannot be made durable, the group is closed: all who
 //! wait are told to look for their coordinator, and the next request loads it anew from what is durable.
 
@@ -46,22 +47,20 @@ pub(super) struct Group {
 #[derive(Debug)]
 struct Cell {
     machine: Machine,
-    /// Of the record, once everything proposed is applied.
+    /// Of the durable record.
     version: GroupVersion,
     next_ticket: u64,
     waiting: BTreeMap<Ticket, oneshot::Sender<Answer>>,
-    /// Proposed and not known to be durable, oldest first.
+    /// At most two: the one that is proposed, and one that takes up what changed since.
     writes: VecDeque<Write>,
     closed: Option<CoordinatorError>,
 }
 
-/// One proposal of the group's record.
-#[derive(Debug)]
+/// The group's record on its way to be durable.
+#[derive(Debug, Default)]
 struct Write {
-    /// `None` while the driver waits for it.
+    /// Until the driver waits for it.
     pending: Option<Pending>,
-    /// What the record's version is then.
-    version: GroupVersion,
     /// To be sent once it is durable.
     replies: Vec<(oneshot::Sender<Answer>, Reply)>,
 }
@@ -136,8 +135,12 @@ impl Group {
 
     /// Nobody can use the group from now on; who waits is told why.
     pub(super) fn close(&self, why: CoordinatorError) {
-        self.cell.lock().close(&why);
-        self.changed.notify_one();
+        let mut cell = self.cell.lock();
+        if cell.closed.is_none() {
+            cell.close(&why);
+            // Only once: the driver itself calls this whenever it finds that it should not go on.
+            self.changed.notify_one();
+        }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -150,12 +153,11 @@ impl Group {
 
     fn step(&self, cell: &mut Cell, event: Event) {
         let Outputs { persist, replies } = cell.machine.step(self.now(), event);
-        if persist {
-            let expected = cell.version;
-            cell.version = GroupVersion(expected.0 + 1);
-            let command = PutGroup { group: cell.machine.record(), expected };
-            let pending = Some(self.replica.propose(command.into()));
-            cell.writes.push_back(Write { pending, version: cell.version, replies: Vec::new() });
+        if persist && cell.writes.len() < 2 {
+            cell.writes.push_back(Write::default());
+            if cell.writes.len() == 1 {
+                cell.propose(&self.replica);
+            }
         }
         for (ticket, reply) in replies {
             // Whoever asked may have gone.
@@ -173,6 +175,10 @@ impl Group {
         let mut leadership = self.replica.leadership();
         let mut pending: Option<Pending> = None;
         loop {
+            let now = *leadership.borrow_and_update();
+            if !now.is_self || now.term != self.term {
+                self.close(CoordinatorError::NotCoordinator { leader: now.leader });
+            }
             let next = self.next(pending.is_some());
             pending = pending.or(next.pending);
             if pending.is_none() && (self.is_idle() || self.is_closed()) && retire(&self) {
@@ -182,7 +188,7 @@ impl Group {
             tokio::select! {
                 result = outcome(&mut pending) => {
                     pending = None;
-                    self.cell.lock().written(result);
+                    self.cell.lock().written(result, &self.replica);
                 }
                 () = alarm => {
                     let mut cell = self.cell.lock();
@@ -191,14 +197,10 @@ impl Group {
                     }
                 }
                 () = self.changed.notified() => {}
-                changed = leadership.changed() => {
-                    let now = *leadership.borrow_and_update();
-                    if changed.is_err() || !now.is_self || now.term != self.term {
-                        self.close(CoordinatorError::NotCoordinator { leader: now.leader });
-                    }
-                    if changed.is_err() && pending.is_none() && retire(&self) {
-                        return;
-                    }
+                // Its end is that of the replica: whatever is proposed comes to its end too.
+                changed = leadership.changed() => if changed.is_err() {
+                    self.close(CoordinatorError::NotCoordinator { leader: None });
+                    base::task::yield_now().await;
                 }
             }
         }
@@ -242,20 +244,28 @@ async fn outcome(pending: &mut Option<Pending>) -> ProposeResult {
 }
 
 impl Cell {
-    /// The oldest proposal has come to its end.
-    fn written(&mut self, result: ProposeResult) {
-        let Some(write) = self.writes.pop_front() else {
-            unreachable!("the driver waits for a proposal that is in the queue");
-        };
+    /// Proposes the record as it is now, for the oldest write.
+    fn propose(&mut self, replica: &Replica) {
+        let command = PutGroup { group: self.machine.record(), expected: self.version };
+        let write = self.writes.front_mut().expect("only what is to be written is proposed");
+        assert!(write.pending.is_none(), "a write is proposed once");
+        write.pending = Some(replica.propose(command.into()));
+    }
+
+    /// The proposal has come to its end.
+    fn written(&mut self, result: ProposeResult, replica: &Replica) {
+        let write = self.writes.pop_front().expect("the driver waits for a write that is in the queue");
         match result {
             Ok(Outcome::PutGroup(Ok(version))) => {
-                assert_eq!(version, write.version, "each record of a group has the next version");
+                assert!(version > self.version, "the versions of a group rise");
+                self.version = version;
                 for (sender, reply) in write.replies {
-                    let answer = match &self.closed {
-                        Some(error) => Err(error.clone()),
-                        None => Ok(reply),
-                    };
-                    drop(sender.send(answer));
+                    drop(sender.send(Ok(reply)));
+                }
+                if self.closed.is_some() {
+                    self.writes.clear();
+                } else if !self.writes.is_empty() {
+                    self.propose(replica);
                 }
             }
             result => {
@@ -265,6 +275,7 @@ impl Cell {
                     drop(sender.send(Err(why.clone())));
                 }
                 self.close(&why);
+                self.writes.clear();
             }
         }
     }
@@ -277,11 +288,11 @@ impl Cell {
         for sender in std::mem::take(&mut self.waiting).into_values() {
             drop(sender.send(Err(why.clone())));
         }
-        for write in &mut self.writes {
-            for (sender, _) in write.replies.drain(..) {
-                drop(sender.send(Err(why.clone())));
-            }
+        // What was proposed may still become durable, so nobody is told that it did not; but nobody may rely on it.
+        for (sender, _) in self.writes.iter_mut().flat_map(|write| write.replies.drain(..)) {
+            drop(sender.send(Err(why.clone())));
         }
+        self.writes.truncate(1);
     }
 }
 

@@ -95,7 +95,8 @@ impl Topics {
             let why = "Excessively large number of partitions per request.";
             return Err(CreateTopicError::PolicyViolation(why.to_owned()));
         }
-        let configs = configs::check_new_topic(&topic.configs).map_err(CreateTopicError::InvalidConfig)?;
+        let configs =
+            configs::check_new_topic(&topic.configs, self.config.limits()).map_err(CreateTopicError::InvalidConfig)?;
         let partitions = u32::try_from(partitions).expect("the number of partitions was checked to be above zero");
         Ok(NewTopic { name: topic.name.clone(), partitions, configs })
     }

@@ -166,6 +166,21 @@ async fn epochs_are_checked() {
     assert_eq!(answer(epoch + 1, -1).await.error, Some(FetchError::UnknownLeaderEpoch));
     let same = answer(-1, epoch).await;
     assert_eq!((same.error, same.diverging_epoch), (None, None));
-    let ahead = answer(-1, epoch + 5).await.diverging_epoch.expect("the reader has more than there is");
-    assert_eq!((ahead.epoch, ahead.end_offset), (epoch, 1));
+    assert_eq!(answer(-1, epoch + 5).await.error, Some(FetchError::OffsetOutOfRange), "nobody knows that epoch");
+}
+
+#[tokio::test]
+async fn a_reader_that_left_the_log_is_told_where_kip_595() {
+    let node = Node::start().await;
+    node.create("a", 1).await;
+    node.produce(&node.partition("a", 0), &[b"v"]).await.expect("it is appended");
+    let first = node.partition("a", 0).partition().leader().epoch;
+    let node = node.restart().await;
+    let partition = node.partition("a", 0);
+    node.produce(&partition, &[b"v"]).await.expect("it is appended");
+    let request = FetchPartition { last_fetched_epoch: first, ..from(&partition, 2) };
+    let found = timeout(PATIENCE, node.broker.fetch(fetch(vec![request]))).await.expect("it is answered at once");
+    let diverging = found.partitions[0].diverging_epoch.expect("offset 1 is of another epoch");
+    assert_eq!((diverging.epoch, diverging.end_offset), (first, 1));
+    assert_eq!(found.partitions[0].high_watermark, 2);
 }

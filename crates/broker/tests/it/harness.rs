@@ -15,25 +15,25 @@ use cluster::Cluster;
 use record::{BatchBuilder, Compression, TimestampMs};
 
 /// A node that can be stopped and started again on the same directory.
-pub struct Node {
+pub(crate) struct Node {
     directory: tempfile::TempDir,
-    pub broker: Broker,
+    pub(crate) broker: Broker,
     config: Config,
 }
 
 impl Node {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(Config { group_initial_rebalance_delay_ms: 0, ..Config::default() }).await
     }
 
-    pub async fn with(config: Config) -> Self {
+    pub(crate) async fn with(config: Config) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = open(&directory, config.clone()).await;
         Self { directory, broker, config }
     }
 
     /// Stops in order and starts again.
-    pub async fn restart(self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
         let Self { directory, broker, config } = self;
         broker.shutdown().await;
         broker.cluster().shutdown().await;
@@ -42,27 +42,27 @@ impl Node {
         Self { directory, broker, config }
     }
 
-    pub async fn create(&self, name: &str, partitions: i32) {
+    pub(crate) async fn create(&self, name: &str, partitions: i32) {
         self.create_with(name, partitions, &[]).await;
     }
 
-    pub async fn create_with(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+    pub(crate) async fn create_with(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
         let configs = configs.iter().map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned()))).collect();
         let topic = CreateTopic { configs, ..topic(name, partitions) };
         let created = self.broker.topics().create(vec![topic], false).await;
         created[0].as_ref().expect("the topic is created");
     }
 
-    pub fn partition(&self, name: &str, index: i32) -> PartitionRef {
+    pub(crate) fn partition(&self, name: &str, index: i32) -> PartitionRef {
         self.broker.topics().partition(name, index).expect("the partition exists")
     }
 
-    pub async fn produce(&self, partition: &PartitionRef, values: &[&[u8]]) -> Result<Produced, ProduceError> {
+    pub(crate) async fn produce(&self, partition: &PartitionRef, values: &[&[u8]]) -> Result<Produced, ProduceError> {
         self.broker.produce(partition, batch(values)).await
     }
 
     /// One look at one partition, without waiting.
-    pub async fn look(&self, partition: &PartitionRef, offset: i64) -> FetchedPartition {
+    pub(crate) async fn look(&self, partition: &PartitionRef, offset: i64) -> FetchedPartition {
         let mut request = fetch(vec![from(partition, offset)]);
         request.wait_max = Duration::ZERO;
         self.broker.fetch(request).await.partitions.remove(0)
@@ -78,7 +78,7 @@ async fn open(directory: &tempfile::TempDir, config: Config) -> Broker {
     Broker::start(Env::real(), cluster, config)
 }
 
-pub fn topic(name: &str, partitions: i32) -> CreateTopic {
+pub(crate) fn topic(name: &str, partitions: i32) -> CreateTopic {
     CreateTopic {
         name: name.to_owned(),
         partitions,
@@ -88,12 +88,12 @@ pub fn topic(name: &str, partitions: i32) -> CreateTopic {
     }
 }
 
-pub fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     Env::real().wall_clock.now_ms()
 }
 
 /// A batch with these values and the time now.
-pub fn batch(values: &[&[u8]]) -> Bytes {
+pub(crate) fn batch(values: &[&[u8]]) -> Bytes {
     let mut builder = BatchBuilder::new(Compression::None);
     for value in values {
         builder.push(TimestampMs(now_ms()), None, Some(value), &[]).expect("the record fits");
@@ -101,7 +101,7 @@ pub fn batch(values: &[&[u8]]) -> Bytes {
     builder.build().expect("a batch with records")
 }
 
-pub fn from(partition: &PartitionRef, offset: i64) -> FetchPartition {
+pub(crate) fn from(partition: &PartitionRef, offset: i64) -> FetchPartition {
     FetchPartition {
         partition: partition.clone(),
         fetch_offset: offset,
@@ -112,7 +112,7 @@ pub fn from(partition: &PartitionRef, offset: i64) -> FetchPartition {
 }
 
 /// A fetch that waits for one byte, in fact for ever.
-pub fn fetch(partitions: Vec<FetchPartition>) -> FetchRequest {
+pub(crate) fn fetch(partitions: Vec<FetchPartition>) -> FetchRequest {
     FetchRequest {
         partitions,
         bytes_min: 1,
@@ -123,12 +123,12 @@ pub fn fetch(partitions: Vec<FetchPartition>) -> FetchRequest {
 }
 
 /// Base offsets of what was found.
-pub fn offsets(found: &FetchedPartition) -> Vec<i64> {
+pub(crate) fn offsets(found: &FetchedPartition) -> Vec<i64> {
     found.batches.iter().map(|batch| batch.base_offset.0).collect()
 }
 
 /// The future has nothing to say although everyone else had time to work.
-pub async fn assert_waits<F: Future>(mut future: Pin<&mut F>) {
+pub(crate) async fn assert_waits<F: Future>(mut future: Pin<&mut F>) {
     for _ in 0..100 {
         let polled = std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await;
         assert!(polled, "it does not wait");

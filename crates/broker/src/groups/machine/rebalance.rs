@@ -49,7 +49,8 @@ impl Machine {
     }
 
     fn await_joins(&mut self, now: Moment) {
-        let at = now.after_ms(self.rebalance_timeout_ms());
+        // A timeout of nothing must not make the clock run on the spot.
+        let at = now.after_ms(self.rebalance_timeout_ms().max(1));
         self.join_deadline = Some(JoinDeadline { at, initial: None });
     }
 

@@ -1,3 +1,5 @@
+//! Sessions, and the checks of commits that keep them alive.
+
 use super::*;
 
 #[test]

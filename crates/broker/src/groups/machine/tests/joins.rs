@@ -1,3 +1,5 @@
+//! Joining: the handshake, the first members, who leads, which protocol, who is turned away.
+
 use super::*;
 
 fn with_delay() -> Driver {

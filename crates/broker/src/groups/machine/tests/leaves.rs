@@ -1,3 +1,5 @@
+//! Leaving, by oneself or by an administrator.
+
 use super::*;
 
 #[test]

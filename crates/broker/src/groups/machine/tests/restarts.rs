@@ -1,3 +1,5 @@
+//! What a group is after its node was lost.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Static members (KIP-345).
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Syncing: assignments reach their members byte for byte, once, and in time.
+
 use super::*;
 
 /// Two members of a generation that nobody has synced yet; the leader's id first.
