@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context as TaskContext, Poll, Waker};
 
 use base::net::Stream;
 use base::time::{Duration, Instant, Sleep, now, sleep_until, timeout};
@@ -202,6 +202,15 @@ impl Connection {
     }
 
     async fn request(&mut self, frame: Frame) -> Result<(), Ended> {
+        let served = self.serve_request(frame).await;
+        if matches!(served, Err(Ended::Header(_) | Ended::Malformed { .. })) {
+            // The requests before the bad one are answered.
+            self.drain().await?;
+        }
+        served
+    }
+
+    async fn serve_request(&mut self, frame: Frame) -> Result<(), Ended> {
         let (body, hold) = frame.into_parts();
         let header = RequestHeader::parse(&body)?;
         self.context.set_client_id(header.client_id.clone());
@@ -220,7 +229,7 @@ impl Connection {
                 ServeError::Malformed(cause) => Ended::Malformed { key, version, cause },
                 ServeError::Encode(cause) => Ended::Encode { key, version, cause },
             })?,
-            // The reader is gone; nobody waits for its data.
+            // Nobody waits for the answer, or nobody will make it.
             None => return Err(Ended::Frame(FrameError::Io(io::ErrorKind::ConnectionReset.into()))),
         };
         self.send(&response).await?;
@@ -229,20 +238,23 @@ impl Connection {
         Ok(())
     }
 
-    /// Serves one request while reading at most one more. `None` when the client went away from a read that waits.
+    /// Serves one request while reading at most one more. `None` when the client went away from a read that waits, or
+    /// when the broker stops while a request waits for what others do.
     async fn work(
         &mut self,
         header: &RequestHeader,
         body: bytes::Bytes,
     ) -> Result<Option<Result<Response, ServeError>>, Ended> {
-        let Self { context, stream, frames, ahead, .. } = self;
+        let Self { context, stream, frames, ahead, shutdown, .. } = self;
         let gives_up = header.api.key == ApiKey::Fetch;
+        let waits = matches!(header.api.key, ApiKey::Fetch | ApiKey::JoinGroup | ApiKey::SyncGroup);
         let mut work = Box::pin(handlers::serve(context, header, body));
         let mut listening = ahead.is_none();
         loop {
             tokio::select! {
                 biased;
                 response = &mut work => return Ok(Some(response)),
+                _ = shutdown.wait_for(|stopping| *stopping), if waits => return Ok(None),
                 frame = frames.next(stream), if listening => {
                     listening = false;
                     match frame {
@@ -278,7 +290,9 @@ impl Connection {
         let mut first: Option<Response> = None;
         let mut more = Vec::new();
         while let Some(produce) = self.in_flight.front_mut() {
-            if !produce.is_complete() {
+            // Those behind the first may be complete, too: one group commit ends many. Who is not is asked again, with a
+            // waker, when its turn comes.
+            if produce.poll(&mut TaskContext::from_waker(Waker::noop())).is_pending() {
                 break;
             }
             let produce = self.in_flight.pop_front().expect("front was there");

@@ -167,3 +167,33 @@ async fn clients_that_stop_within_a_huge_request_leave_room_for_others() {
     drop(stalled);
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_does_not_wait_for_long_polls() {
+    let node = Node::start().await;
+    node.topic("t", 1).await;
+    let mut reader = node.client().await;
+    reader.send(12, &fetch_request(&[("t", &[(0, 0)])]).with_max_wait_ms(i32::MAX)).await;
+    sleep(Duration::from_millis(100)).await;
+    let started = base::time::now();
+    node.begin_stop();
+    assert!(reader.is_closed().await);
+    assert!(started.elapsed() < Duration::from_secs(4), "before connections are cut");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_before_a_bad_one_are_answered() {
+    let node = Node::start().await;
+    node.topic("t", 1).await;
+    let mut client = node.client().await;
+    for _ in 0..5 {
+        client.send(9, &produce_request(-1, "t", 0, Some(batch(&[b"x"])))).await;
+    }
+    client.send_raw(b"this is no request").await;
+    for behind in (0..5).rev() {
+        client.next::<ProduceRequest>(9, behind).await;
+    }
+    assert!(client.is_closed().await);
+    node.stop().await;
+}
