@@ -61,7 +61,7 @@ pub(super) fn plan(
         Alteration::Incremental(operations) => changed(kind, current, operations, limits)?,
     };
     let together = check_together(&target);
-    together.map_err(|why| AlterConfigsError::InvalidConfig(why))?;
+    together.map_err(AlterConfigsError::InvalidConfig)?;
     let set: Vec<(String, String)> = target
         .iter()
         .filter(|(name, value)| current.get(*name) != Some(*value))

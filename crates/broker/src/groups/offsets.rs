@@ -41,7 +41,7 @@ impl Groups {
                 commit_time: now,
             })
             .collect();
-        let check = (generation >= 0).then(|| CommitCheck {
+        let check = (generation >= 0).then_some(CommitCheck {
             member_id: member.member_id,
             instance_id: member.instance_id,
             generation,

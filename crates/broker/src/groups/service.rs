@@ -50,7 +50,7 @@ pub(super) enum Found {
     /// In use: others may be at it at the same time.
     Open(Arc<Group>),
     /// Without members: what is durable is all there is.
-    Idle(Machine),
+    Idle(Box<Machine>),
 }
 
 impl Groups {
@@ -86,7 +86,7 @@ impl Groups {
         }
         let answer = match self.inner.find(&request.group_id).await? {
             Found::Open(group) => group.request(|ticket| Event::Sync { ticket, request }).await?,
-            Found::Idle(machine) => self.inner.alone(machine, |ticket| Event::Sync { ticket, request }),
+            Found::Idle(machine) => self.inner.alone(*machine, |ticket| Event::Sync { ticket, request }),
         };
         match answer {
             Reply::Sync(result) => result,
@@ -118,7 +118,7 @@ impl Groups {
         let LeaveGroup { group_id, members } = request;
         let answer = match self.inner.find(&group_id).await? {
             Found::Open(group) => group.request(|ticket| Event::Leave { ticket, members }).await?,
-            Found::Idle(machine) => self.inner.alone(machine, |ticket| Event::Leave { ticket, members }),
+            Found::Idle(machine) => self.inner.alone(*machine, |ticket| Event::Leave { ticket, members }),
         };
         match answer {
             Reply::Leave(left) => Ok(left),
@@ -188,7 +188,7 @@ impl Inner {
         let (replica, term) = self.coordinate(group_id).await?;
         let (machine, version) = self.load(group_id, &replica);
         if machine.is_idle() {
-            return Ok(Found::Idle(machine));
+            return Ok(Found::Idle(Box::new(machine)));
         }
         self.put_in_use(group_id, replica, term, machine, version).map(Found::Open)
     }

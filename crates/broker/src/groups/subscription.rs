@@ -36,9 +36,9 @@ mod tests {
 
     fn subscription(topics: &[&str]) -> Vec<u8> {
         let mut bytes = vec![0, 1];
-        bytes.extend((topics.len() as i32).to_be_bytes());
+        bytes.extend(i32::try_from(topics.len()).expect("few topics").to_be_bytes());
         for topic in topics {
-            bytes.extend((topic.len() as i16).to_be_bytes());
+            bytes.extend(i16::try_from(topic.len()).expect("a short name").to_be_bytes());
             bytes.extend(topic.as_bytes());
         }
         bytes.extend((-1_i32).to_be_bytes());
