@@ -206,9 +206,9 @@ mod tests {
     #[test]
     fn block_on_wakes_from_another_thread() {
         let (sender, receiver) = oneshot::channel();
-        let other = thread::spawn(move || sender.send(7));
+        let other = spawn_thread("test", async move { sender.send(7).unwrap() }).unwrap();
         assert_eq!(block_on(receiver).unwrap(), 7);
-        other.join().unwrap().unwrap();
+        block_on(other.join()).unwrap();
     }
 
     #[tokio::test]

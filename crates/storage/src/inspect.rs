@@ -12,6 +12,7 @@ use record::ShardId;
 use crate::commit_log::{
     Damage, FrameKind, Knowledge, LogState, Met, ScanEnd, SegmentFile, list, read_header, replay, scan,
 };
+use crate::data_dir::read_identity;
 use crate::types::EntryMeta;
 
 /// What a log directory holds.
@@ -76,7 +77,13 @@ pub async fn inspect(
     dir: &Path,
     on_entry: &mut (dyn FnMut(&EntryReport<'_>) + Send),
 ) -> io::Result<Report> {
-    let files = list(disk, dir, OpenOptions::read()).await?;
+    // Frames behind a damaged header can be told only with the number that the node put into them.
+    let identity = match dir.parent() {
+        Some(data_dir) => read_identity(disk, data_dir).await.ok().flatten(),
+        None => None,
+    };
+    let salt = identity.map_or(0, |identity| identity.salt());
+    let files = list(disk, dir, OpenOptions::read(), salt).await?;
     let mut report = Report::default();
     let mut known = Knowledge { synced: files.iter().map(SegmentFile::synced).max().unwrap_or_default(), life: 0 };
     let used = files.iter().rposition(SegmentFile::is_used).map_or(0, |last| last + 1);
@@ -108,7 +115,7 @@ pub async fn inspect(
         }
         let mut damage = Vec::new();
         let shards = &mut report.shards;
-        let end = scan(file, &files[place + 1..used], 0, &mut known, &mut |met| match met {
+        let end = scan(file, &files[place + 1..used], salt, &mut known, &mut |met| match met {
             Met::Frame { offset, header, payload } => {
                 replay(shards, header, payload);
                 if let FrameKind::Entry(kind) = header.kind {

@@ -12,8 +12,12 @@ pub mod inspect;
 mod types;
 mod wire;
 
+#[doc(hidden)]
+pub use commit_log::fuzz_frames;
 pub use commit_log::{
     AppendCompletion, Chunk, CommitLog, Damage, DamagedEntry, DiskState, Failure, LogState, OpenError, Options,
     Recovered, Refused, SegmentPin, ShardLog, Stats,
 };
+#[doc(hidden)]
+pub use index_file::fuzz_index_file;
 pub use types::{Buffers, Entry, EntryKind, EntryMeta, LogId, Payload, Vote};

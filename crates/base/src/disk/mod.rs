@@ -144,6 +144,7 @@ pub trait DirLock: Send + Sync + Debug {}
 /// Writes and syncs block the calling thread in the real implementation: they belong on a thread of
 /// [`crate::task::spawn_thread`] or inside [`crate::task::offload`]. Reads may be awaited anywhere.
 /// Nothing happens before the returned future is polled.
+#[expect(clippy::len_without_is_empty, reason = "nobody asks whether a file is empty")]
 pub trait File: Send + Sync + Debug {
     /// Up to `len` bytes; fewer only at the end of the file.
     fn read_at(&self, position: u64, len: usize) -> BoxFuture<'_, io::Result<BytesMut>>;

@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn a_short_write_is_continued_within_a_buffer() {
         let dir = tempfile::tempdir().unwrap();
-        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(dir.path().join("f")).unwrap();
+        let file = tempfile::tempfile_in(dir.path()).unwrap();
         let group = [IoSlice::new(b"abc"), IoSlice::new(b""), IoSlice::new(b"defg"), IoSlice::new(b"h")];
         for taken in 0..8 {
             file.set_len(0).unwrap();

@@ -46,7 +46,7 @@ async fn a_base_and_its_deltas_are_read_in_order() {
     let store = open(dir.path()).await;
     assert!(load(&store).await.is_none());
     let bytes = write(store.write_base(at(5)).await.unwrap(), &["a", "b"]).await;
-    assert_eq!(bytes as usize, HEADER_BYTES + 3 * CHUNK_HEADER_BYTES + 2);
+    assert_eq!(bytes, (HEADER_BYTES + 3 * CHUNK_HEADER_BYTES + 2) as u64);
     write(store.write_delta(at(7)).await.unwrap(), &["c"]).await;
     write(store.write_delta(at(9)).await.unwrap(), &[]).await;
     for store in [store, open(dir.path()).await] {

@@ -37,7 +37,6 @@ impl Slot {
         EntryKind::from_number(kind).map(|_| Self(number))
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "30 bits shifted by 3 fit 32")]
     pub(crate) const fn offset(self) -> u32 {
         (self.0 >> 34) as u32 * FRAME_ALIGNMENT
     }
@@ -183,7 +182,7 @@ impl Trailer {
         let (found, _life, size) = (fields.u32()?, fields.u32()?, fields.u32()?);
         let (data_end, slots_at, slots, runs) = (fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?);
         let trailer = Self { data_end, slots_at, slots, runs, directory_crc: fields.u32()? };
-        let directory_end = u64::from(trailer.directory_at_wide()) + u64::from(runs) * u64::from(RUN_BYTES);
+        let directory_end = trailer.directory_at() + u64::from(runs) * u64::from(RUN_BYTES);
         let plausible = found == sequence
             && size == capacity
             && data_end <= slots_at
@@ -191,13 +190,13 @@ impl Trailer {
         plausible.then_some(trailer)
     }
 
-    fn directory_at_wide(&self) -> u64 {
+    fn directory_at(&self) -> u64 {
         u64::from(self.slots_at) + u64::from(self.slots.div_ceil(SLOTS_PER_BLOCK)) * u64::from(SLOT_BLOCK_BYTES)
     }
 
     /// Position and length of the run directory.
     pub(crate) fn directory(&self) -> (u64, usize) {
-        (self.directory_at_wide(), (self.runs * RUN_BYTES) as usize)
+        (self.directory_at(), (self.runs * RUN_BYTES) as usize)
     }
 
     /// The footer, when `directory` is what was written.

@@ -61,6 +61,7 @@ impl Keeper {
             if self.last_tick.elapsed() >= TICK {
                 self.tick();
             }
+            self.watch_space();
             self.seal().await;
             self.recycle().await;
             self.prepare().await;
@@ -77,7 +78,6 @@ impl Keeper {
         self.outrun = payload_bytes - self.payload_bytes_at_tick > per_tick;
         let silent = payload_bytes == self.payload_bytes_at_tick;
         self.payload_bytes_at_tick = payload_bytes;
-        self.watch_space();
         self.shared.balance_memory();
         for shard in self.shared.all_shards() {
             let committed = shard.lock().take_unsaved_committed();

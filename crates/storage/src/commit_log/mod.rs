@@ -19,6 +19,7 @@
 mod error;
 mod footer;
 mod frame;
+mod fuzz;
 mod group;
 mod keeper;
 mod log;
@@ -49,6 +50,7 @@ use crate::types::{LogId, Vote};
 
 pub use error::{DamagedEntry, Failure, OpenError, Refused};
 pub(crate) use frame::FrameKind;
+pub use fuzz::fuzz_frames;
 pub use log::CommitLog;
 pub use options::Options;
 pub use read::Chunk;

@@ -137,7 +137,8 @@ impl Writer {
                 Request::Mark => self.mark().await,
                 Request::Close(done) => {
                     let result = self.close().await;
-                    done.send(result.as_ref().map_err(|_| self.shared.failure_error()).map(|()| ())).ok();
+                    let told = if result.is_ok() { Ok(()) } else { Err(self.shared.failure_error()) };
+                    Done::Control(done).call(told);
                     result
                 }
             };

@@ -50,7 +50,7 @@ pub(crate) async fn recover(disk: Arc<dyn Disk>, dir: &Path, options: &Options) 
         move |source| OpenError::Io { operation, path, source }
     };
     disk.create_dir_all(dir).map_err(failed("make", dir))?;
-    let mut files = list(&*disk, dir, OpenOptions::read_write()).await.map_err(failed("read", dir))?;
+    let mut files = list(&*disk, dir, OpenOptions::read_write(), options.salt).await.map_err(failed("read", dir))?;
     for file in &mut files {
         // A crash may take back a file's length and leave its first bytes.
         let wanted = file.header.as_ref().map_or(0, |header| header.capacity);
@@ -120,14 +120,13 @@ impl Finder {
             } else if file.start() >= self.known.synced {
                 return Ok(Used { count: place, end });
             } else {
-                let bytes = if file.footer.is_some() { 4096 } else { u64::from(file.capacity) };
+                let bytes = u64::from(file.first_frame());
                 let damage = Damage { file: file.path.clone(), position: 0, bytes, indexes: None };
+                tracing::error!("{damage}");
                 self.damage.push(ShardDamage { shard: None, damage });
-                end = Some(ScanEnd::Ended(0));
             }
             match &file.footer {
                 Some(footer) if place + 1 < used => self.add_sealed(file, footer),
-                None if file.header.is_none() => {}
                 _ => {
                     let scanned = self.add_scanned(file, &files[place + 1..used]).await?;
                     end = Some(scanned);

@@ -12,7 +12,6 @@ use super::files::SegmentFile;
 use super::frames::{Bad, FrameReader};
 use crate::commit_log::frame::{FRAME_ALIGNMENT, FrameHeader, FrameKind};
 use crate::commit_log::position::Position;
-use crate::commit_log::segment_header::HEADER_ALIGNMENT;
 
 /// How far behind a torn place frames can stand that say more was durable: what the writer lets be
 /// unsynced, one write, and the largest frame.
@@ -51,7 +50,7 @@ pub(crate) async fn scan(
     met: &mut (dyn FnMut(Met<'_>) + Send),
 ) -> io::Result<ScanEnd> {
     let mut reader = segment.reader(salt);
-    let mut offset = segment.header.as_ref().map_or(HEADER_ALIGNMENT, |header| header.header_bytes());
+    let mut offset = segment.first_frame();
     loop {
         match reader.frame(offset, known.life).await? {
             Ok((header, payload)) => {
@@ -99,7 +98,7 @@ async fn latest_promise(
         }
         offset = found + FRAME_ALIGNMENT;
     }
-    let mut left = UNCERTAIN_BYTES_MAX - (to - bad_at);
+    let mut left = UNCERTAIN_BYTES_MAX - to.saturating_sub(bad_at);
     for next in later {
         let Some(header) = next.header.as_ref().filter(|header| header.life >= life) else { continue };
         let mut reader = next.reader(salt);

@@ -1,7 +1,9 @@
 //! The commit log on real files and on the simulated disk.
 
 mod crash;
+mod damage;
 mod real;
+mod space;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -100,7 +100,7 @@ async fn dead_segments_are_recycled_and_what_lives_stays() {
         check_entry(&shard, 1, index, 10_000).await;
     }
     assert_eq!(shard.read(LogIndex(100), 0..1).await.unwrap_err().kind(), io::ErrorKind::NotFound);
-    let files = std::fs::read_dir(dir.path()).unwrap().count();
+    let files = RealDisk.read_dir(dir.path()).unwrap().len();
     assert!(files < 10, "{files} files are left of 17 segments");
     drop(log);
     let (log, recovered) = open(dir.path(), small()).await;

@@ -1,0 +1,236 @@
+//! Bits that flip on the disk: reported with file and position, never served.
+
+use std::path::PathBuf;
+
+use base::disk::{SimDisk, SimDiskOptions};
+
+use super::*;
+use crate::inspect::{Report, SegmentState, inspect};
+
+const DIR: &str = "/data/log";
+
+fn disk() -> SimDisk {
+    SimDisk::new(1, SimDiskOptions::default())
+}
+
+fn options() -> Options {
+    Options { segment_bytes: 64 << 10, fill_bytes_per_second: 0, salt: 7, ..small() }
+}
+
+async fn open_on(disk: &SimDisk) -> (CommitLog, Vec<Recovered>) {
+    CommitLog::open(Arc::new(disk.clone()), Path::new(DIR), options()).await.unwrap()
+}
+
+async fn look(disk: &SimDisk) -> (Report, Vec<(ShardId, u64, u64)>) {
+    let mut entries = Vec::new();
+    let report =
+        inspect(disk, Path::new(DIR), &mut |entry| entries.push((entry.shard, entry.meta.id.index.0, entry.position)))
+            .await
+            .unwrap();
+    (report, entries)
+}
+
+fn segment(sequence: u32) -> PathBuf {
+    Path::new(DIR).join(position::segment_name(sequence))
+}
+
+/// A log of `count` entries of 1,000 bytes, closed.
+async fn written(count: u64) -> SimDisk {
+    let disk = disk();
+    let (log, _) = open_on(&disk).await;
+    log.shard(SHARD).save_vote(vote(1)).await.unwrap();
+    for index in 0..count {
+        append(&log.shard(SHARD), vec![entry(1, index, 1_000)]).await;
+    }
+    log.close().await;
+    disk
+}
+
+async fn read(log: &CommitLog, index: u64) -> io::Result<Vec<Entry>> {
+    log.shard(SHARD).entries(LogIndex(index)..LogIndex(index + 1), 0).await
+}
+
+#[tokio::test]
+async fn damage_in_the_open_segment_is_reported_and_the_rest_is_served() {
+    let disk = written(20).await;
+    let (_, entries) = look(&disk).await;
+    let (_, index, position) = entries[5];
+    for (at, bytes) in [(position + 100, 1_048), (position + 10, 0)] {
+        disk.flip(&segment(1), at, 4);
+        let (log, recovered) = open_on(&disk).await;
+        let damage = &recovered[0].damage;
+        assert!(damage.iter().any(|found| found.file == segment(1) && found.position == position), "{damage:?}");
+        assert!(damage.iter().any(|found| found.indexes == Some(LogIndex(index)..=LogIndex(index))), "{damage:?}");
+        assert!(bytes == 0 || damage[0].bytes == bytes);
+        assert_eq!(recovered[0].log_state.last, Some(id(1, 19)));
+        assert_eq!(recovered[0].log_state.vote, Some(vote(1)));
+        assert_eq!(read(&log, index).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(log.shard(SHARD).read(LogIndex(index), 0..1).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert!(log.shard(SHARD).meta(LogIndex(index)).await.is_err());
+        for other in (0..20).filter(|other| *other != index) {
+            check_entry(&log.shard(SHARD), 1, other, 1_000).await;
+        }
+        // The range before it is served, up to it.
+        let before = log.shard(SHARD).entries(LogIndex(0)..LogIndex(20), usize::MAX).await.unwrap();
+        assert_eq!(before.len(), 5);
+        log.close().await;
+        disk.flip(&segment(1), at, 4);
+    }
+    // Whole again: the damage was only on the disk.
+    let (log, recovered) = open_on(&disk).await;
+    assert_eq!(recovered[0].damage, []);
+    check_entry(&log.shard(SHARD), 1, index, 1_000).await;
+}
+
+#[tokio::test]
+async fn damage_in_a_sealed_segment_is_found_when_it_is_read() {
+    let disk = written(200).await;
+    let (report, entries) = look(&disk).await;
+    assert_eq!(report.segments[0].state, SegmentState::Sealed);
+    assert_eq!(report.damage, []);
+    assert_eq!(entries.len(), 200);
+    let (_, index, position) = entries[3];
+    disk.flip(&segment(1), position + 500, 1);
+    let (log, recovered) = open_on(&disk).await;
+    assert_eq!(recovered[0].damage, [], "sealed segments are not read at start");
+    let error = log.shard(SHARD).read(LogIndex(index), 0..10).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert!(error.to_string().contains("0000000001.segment"), "{error}");
+    assert!(read(&log, index).await.is_err());
+    assert_eq!(log.stats().damaged_reads, 2);
+    check_entry(&log.shard(SHARD), 1, index + 1, 1_000).await;
+    let (report, entries) = look(&disk).await;
+    assert_eq!((report.damage.len(), report.damage[0].position, entries.len()), (1, position, 199));
+}
+
+#[tokio::test]
+async fn a_damaged_footer_is_walked_around() {
+    let disk = written(200).await;
+    let len = disk.contents(&segment(1)).len() as u64;
+    disk.flip(&segment(1), len - 60, 1);
+    let (log, recovered) = open_on(&disk).await;
+    assert_eq!(recovered[0].damage, []);
+    for index in 0..200 {
+        check_entry(&log.shard(SHARD), 1, index, 1_000).await;
+    }
+    log.close().await;
+    // It was written anew. A slot block behind a good trailer: found when it is read.
+    let contents = disk.contents(&segment(1));
+    let trailer_at = contents.len() - 64;
+    let slots_at = u32::from_le_bytes(contents[trailer_at + 28..trailer_at + 32].try_into().unwrap());
+    disk.flip(&segment(1), u64::from(slots_at) + 9, 1);
+    let (log, _) = open_on(&disk).await;
+    assert_eq!(read(&log, 1).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+}
+
+#[tokio::test]
+async fn a_damaged_header_leaves_what_later_headers_say() {
+    let disk = written(200).await;
+    disk.flip(&segment(1), 30, 1);
+    let (log, recovered) = open_on(&disk).await;
+    assert!(recovered[0].damage.iter().any(|found| found.file == segment(1) && found.position == 0));
+    assert_eq!((recovered[0].log_state.vote, recovered[0].log_state.last), (Some(vote(1)), Some(id(1, 199))));
+    for index in 0..200 {
+        check_entry(&log.shard(SHARD), 1, index, 1_000).await;
+    }
+}
+
+#[tokio::test]
+async fn a_missing_segment_is_damage() {
+    let disk = written(200).await;
+    disk.remove(&segment(2)).unwrap();
+    let (log, recovered) = open_on(&disk).await;
+    let lost = recovered[0].damage.iter().find_map(|found| found.indexes.clone()).unwrap();
+    assert!(*lost.start() > LogIndex(0) && *lost.end() < LogIndex(199));
+    assert_eq!(read(&log, lost.start().0).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    check_entry(&log.shard(SHARD), 1, 0, 1_000).await;
+    check_entry(&log.shard(SHARD), 1, 199, 1_000).await;
+}
+
+#[tokio::test]
+async fn every_flipped_byte_is_reported_or_harmless() {
+    let disk = written(30).await;
+    let (report, _) = look(&disk).await;
+    let end = report.end.unwrap().1;
+    for at in (0..end).step_by(41) {
+        disk.flip(&segment(1), at, 0x20);
+        let (log, recovered) = open_on(&disk).await;
+        let state = recovered.first().map(|found| found.log_state).unwrap_or_default();
+        let reported = recovered.iter().any(|found| !found.damage.is_empty());
+        let mut lost = 0;
+        for index in 0..30 {
+            match read(&log, index).await {
+                Ok(found) if found.is_empty() => lost += 1,
+                Ok(found) => assert_eq!(found, [entry(1, index, 1_000)], "position {at}"),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+                    lost += 1;
+                }
+            }
+        }
+        let whole = lost == 0 && state.vote == Some(vote(1));
+        assert!(whole || reported, "position {at} lost {lost} in silence");
+        drop(log);
+        disk.flip(&segment(1), at, 0x20);
+        // What this life wrote lies behind the end or instead of a cut tail.
+        if !whole {
+            disk.crash();
+            return check_rest(end, at + 41).await;
+        }
+    }
+}
+
+/// The same for the places behind, each on a disk of its own, because a life writes.
+async fn check_rest(end: u64, from: u64) {
+    for at in (from..end).step_by(997) {
+        let disk = written(30).await;
+        disk.flip(&segment(1), at, 0x20);
+        let (log, recovered) = open_on(&disk).await;
+        let mut lost = 0;
+        for index in 0..30 {
+            match read(&log, index).await {
+                Ok(found) if !found.is_empty() => assert_eq!(found, [entry(1, index, 1_000)]),
+                _ => lost += 1,
+            }
+        }
+        assert!(lost == 0 || recovered.iter().any(|found| !found.damage.is_empty()), "position {at}");
+    }
+}
+
+#[tokio::test]
+async fn inspection_names_the_end_and_changes_nothing() {
+    let disk = written(20).await;
+    let before = disk.contents(&segment(1));
+    let (report, entries) = look(&disk).await;
+    assert_eq!(disk.contents(&segment(1)), before);
+    let (file, end) = report.end.unwrap();
+    let last = entries.last().unwrap().2;
+    assert_eq!(file, segment(1));
+    assert!(end > last + 1_000 && before[usize::try_from(end).unwrap()..].iter().all(|byte| *byte == 0));
+    assert_eq!(
+        report.shards,
+        [(SHARD, LogState { purged: None, last: Some(id(1, 19)), vote: Some(vote(1)), committed: None })]
+    );
+    assert_eq!((report.segments[0].entries, report.segments[0].payload_bytes), (20, 20_000));
+    // Beside a running log.
+    let (log, _) = open_on(&disk).await;
+    append(&log.shard(SHARD), vec![entry(1, 20, 10)]).await;
+    assert_eq!(look(&disk).await.1.len(), 21);
+}
+
+#[tokio::test]
+async fn a_torn_tail_is_cut_in_silence() {
+    let disk = written(20).await;
+    let (report, entries) = look(&disk).await;
+    let (_, end) = report.end.unwrap();
+    // Garbage behind the end, as of a write that was torn.
+    disk.flip(&segment(1), end + 20, 0xff);
+    disk.flip(&segment(1), end + 700, 0xff);
+    assert_eq!(look(&disk).await.0.damage, []);
+    let (log, recovered) = open_on(&disk).await;
+    assert_eq!(recovered[0].damage, []);
+    assert_eq!(recovered[0].log_state.last, Some(id(1, 19)));
+    append(&log.shard(SHARD), vec![entry(1, 20, 3_000)]).await;
+    log.close().await;
+    assert_eq!(look(&disk).await.1.len(), entries.len() + 1);
+}

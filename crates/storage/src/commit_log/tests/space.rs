@@ -1,0 +1,92 @@
+//! Disks that fill and disks that fail.
+
+use base::disk::{SimDisk, SimDiskOptions};
+use base::time::Duration;
+
+use super::*;
+
+const DIR: &str = "/data/log";
+
+fn disk(capacity_bytes: u64) -> SimDisk {
+    SimDisk::new(1, SimDiskOptions { capacity_bytes, ..SimDiskOptions::default() })
+}
+
+async fn open_on(disk: &SimDisk, options: Options) -> CommitLog {
+    CommitLog::open(Arc::new(disk.clone()), Path::new(DIR), options).await.unwrap().0
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_reads_go_on_and_room_brings_it_back() {
+    let options = Options { segment_bytes: 64 << 10, queue_bytes: 50_000, fill_bytes_per_second: 0, ..small() };
+    let disk = disk(400 << 10);
+    let log = open_on(&disk, Options { reserve_bytes: 100 << 10, ..options }).await;
+    let shard = log.shard(SHARD);
+    let state = log.disk_state();
+    let mut index = 0;
+    while *state.borrow() == DiskState::Writable {
+        shard.append(vec![entry(1, index, 5_000)], Box::new(|result| result.unwrap())).unwrap();
+        index += 1;
+        base::time::sleep(Duration::from_millis(5)).await;
+        assert!(index < 100, "the reserve is noticed before the disk is full");
+    }
+    // What is in flight goes on into the reserve, then waits, then the queue refuses.
+    let mut refused = None;
+    for _ in 0..200 {
+        match shard.append(vec![entry(1, index, 5_000)], Box::new(|result| result.unwrap())) {
+            Ok(()) => index += 1,
+            Err(error) => {
+                refused = Some(error);
+                break;
+            }
+        }
+        base::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(refused, Some(Refused::DiskFull));
+    check_entry(&shard, 1, 0, 5_000).await;
+    check_entry(&shard, 1, index - 1, 5_000).await;
+    assert!(log.failure().borrow().is_none());
+
+    disk.set_options(|options| options.capacity_bytes = 10 << 20);
+    eventually("room", || *state.borrow() == DiskState::Writable).await;
+    append(&shard, vec![entry(1, index, 5_000)]).await;
+    log.close().await;
+    disk.crash();
+    let log = open_on(&disk, small()).await;
+    for index in 0..=index {
+        check_entry(&log.shard(SHARD), 1, index, 5_000).await;
+    }
+}
+
+#[tokio::test]
+async fn a_failed_write_or_sync_ends_the_log_for_good() {
+    for operations in 0..6 {
+        let disk = disk(u64::MAX);
+        let log = open_on(&disk, Options { fill_bytes_per_second: 0, ..small() }).await;
+        let shard = log.shard(SHARD);
+        append(&shard, vec![entry(1, 0, 10)]).await;
+        let failure = log.failure();
+        assert!(failure.borrow().is_none());
+        disk.fail_after(operations);
+        let mut failed = false;
+        for _ in 1..10 {
+            let index = shard.log_state().last.unwrap().index.0 + 1;
+            let (sender, durable) = oneshot::channel();
+            let appended =
+                shard.append_each(vec![entry(1, index, 10)], Box::new(move |result| drop(sender.send(result))));
+            match appended {
+                Ok(()) => failed |= durable.await.map_or(true, |result| result.is_err()),
+                Err(error) => {
+                    assert_eq!(error, Refused::Failed);
+                    assert!(failed);
+                }
+            }
+        }
+        let text = failure.borrow().as_ref().unwrap().to_string();
+        assert!(text.contains("segment") && text.contains("the node stops"), "{text}");
+        // The disk is well again; the log is not.
+        disk.fail_after(u64::MAX);
+        assert!(shard.save_vote(vote(1)).await.is_err());
+        assert_eq!(shard.append(Vec::new(), Box::new(|_| {})), Err(Refused::Failed));
+        log.close().await;
+    }
+}
