@@ -20,6 +20,7 @@ use cli::{Command, LogArgs, LogCommand};
 use client::print;
 
 /// Returns freed memory to the system and serves many threads well; the default allocator does neither here.
+#[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
