@@ -142,6 +142,12 @@ impl BatchList {
         self.packed(0).map(|packed| LogIndex(self.index_of(packed)))
     }
 
+    /// Behind the last batch.
+    pub(crate) fn next_offset(&self) -> Option<StreamOffset> {
+        let last = self.chunks.last()?.last()?;
+        Some(StreamOffset(self.offset_of(last) + i64::from(last.record_count)))
+    }
+
     pub(crate) fn max_timestamp(&self) -> Option<TimestampMs> {
         self.chunks.iter().flatten().map(|packed| TimestampMs(packed.max_timestamp)).max()
     }

@@ -30,8 +30,8 @@ use crate::table::{Item, Record, Table};
 pub(crate) const FORMAT: u8 = 1;
 /// A chunk ends with the item that makes it so large.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Batches in one item.
-const BATCHES_PER_ITEM: usize = 128;
+/// Batches in one item; few in tests, so that they have many items.
+const BATCHES_PER_ITEM: usize = if cfg!(test) { 3 } else { 128 };
 /// Kind, table and length.
 pub(crate) const ITEM_OVERHEAD: usize = 6;
 
@@ -120,7 +120,7 @@ pub(crate) struct Capture {
     header: Option<Vec<u8>>,
     /// The place of the table that is being captured.
     table: usize,
-    /// The stream whose batches are being captured, and behind which offset to go on.
+    /// The stream whose batches are being captured, and from which offset on.
     batches: Option<(StreamId, Option<StreamOffset>)>,
     /// Sealed since the capture began.
     sealed: Vec<Arc<SealedIndex>>,
@@ -141,20 +141,13 @@ impl Capture {
     }
 
     /// The next batches of a stream that the captured state has; `list` holds those still in the stream.
-    fn next_batches(
-        &self,
-        stream: StreamId,
-        behind: Option<StreamOffset>,
-        list: Option<&BatchList>,
-    ) -> Vec<BatchEntry> {
+    fn next_batches(&self, stream: StreamId, from: Option<StreamOffset>, list: Option<&BatchList>) -> Vec<BatchEntry> {
         let sealed = self.sealed.iter().filter_map(|sealed| sealed.stream(stream)).map(|sealed| &*sealed.list);
         let lists = sealed.chain(self.buried.get(&stream)).chain(list);
         let mut batches = Vec::new();
         for list in lists {
             let mut place = self.above.map_or(0, |above| list.place_above(above));
-            if let Some(behind) = behind {
-                place = place.max(list.place_of(behind.checked_add(1).unwrap_or(behind)));
-            }
+            place = place.max(from.map_or(0, |from| list.place_of(from)));
             let wanted = list.from(place).take_while(|batch| Some(batch.log_index) <= self.applied);
             batches.extend(wanted.take(BATCHES_PER_ITEM - batches.len()));
             if batches.len() == BATCHES_PER_ITEM {
@@ -284,8 +277,8 @@ impl Shard {
         let mut left = budget.max(1);
         while left > 0 && out.len() < CHUNK_BYTES {
             left -= 1;
-            if let Some((stream, behind)) = capture.batches.take() {
-                self.capture_batches(&mut capture, stream, behind, &mut out);
+            if let Some((stream, from)) = capture.batches.take() {
+                self.capture_batches(&mut capture, stream, from, &mut out);
                 continue;
             }
             if !self.capture_records(&mut capture, &mut out) {
@@ -309,14 +302,14 @@ impl Shard {
         &mut self,
         capture: &mut Capture,
         stream: StreamId,
-        behind: Option<StreamOffset>,
+        from: Option<StreamOffset>,
         out: &mut Vec<u8>,
     ) {
         let list = self.streams.get(&stream).and_then(|stream| stream.batches.as_deref());
-        let batches = capture.next_batches(stream, behind, list);
+        let batches = capture.next_batches(stream, from, list);
         let Some(last) = batches.last() else { return };
         if batches.len() == BATCHES_PER_ITEM {
-            capture.batches = Some((stream, Some(last.base_offset)));
+            capture.batches = Some((stream, Some(last.next_offset())));
         }
         let mut payload = Vec::with_capacity(12 + batches.len() * BatchEntry::BYTES_MIN);
         stream.put(&mut payload);

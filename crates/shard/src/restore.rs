@@ -146,7 +146,17 @@ impl Restore {
         let slot = self.shard.streams.slot(&id).ok_or_else(unknown)?;
         let stream = self.shard.streams.derived_mut(slot).ok_or_else(unknown)?;
         let list = stream.batches.get_or_insert_default();
+        // What this checkpoint sealed, the one before still had in memory.
+        if let Some(through) = self.shard.scalars.sealed_through
+            && list.first_index() <= Some(through)
+        {
+            list.split_through(through);
+        }
         for batch in batches {
+            if list.next_offset().is_some_and(|next| next != batch.base_offset) {
+                let offset = batch.base_offset.0.cast_unsigned();
+                return Err(DecodeError::Value { what: "the offset of a batch behind the one before", value: offset });
+            }
             list.push(&batch).map_err(|_| DecodeError::Value { what: "a batch's place", value: batch.log_index.0 })?;
         }
         Ok(())
@@ -156,7 +166,7 @@ impl Restore {
     pub fn finish(self) -> Result<Shard, RestoreError> {
         let (None, Some(expected)) = (self.open, self.digest) else { return Err(RestoreError::Incomplete) };
         let mut shard = self.shard;
-        shard.drop_sealed_batches();
+        shard.drop_sealed_batches()?;
         shard.producers.relink(&mut shard.streams)?;
         shard.groups.relink()?;
         shard.metadata.relink();
@@ -177,7 +187,7 @@ const fn number_of<R: Record>(_: &Table<R>) -> u8 {
 
 impl Shard {
     /// What later checkpoints sealed, earlier ones had in memory.
-    fn drop_sealed_batches(&mut self) {
+    fn drop_sealed_batches(&mut self) -> Result<(), DecodeError> {
         let slots: Vec<u32> =
             self.streams.iter().filter(|(_, stream)| stream.batches.is_some()).map(|(slot, _)| slot).collect();
         for slot in slots {
@@ -186,12 +196,16 @@ impl Shard {
             if let Some(through) = self.scalars.sealed_through {
                 list.split_through(through);
             }
-            if !list.is_empty() {
+            if let Some(end) = list.next_offset() {
+                if end != stream.next_offset {
+                    return Err(DecodeError::Value { what: "the end of a stream's batches", value: stream.id.0 });
+                }
                 self.unsealed_batches += list.len();
                 self.unsealed_bytes += list.bytes();
                 self.unsealed_slots.push(slot);
                 stream.batches = Some(list);
             }
         }
+        Ok(())
     }
 }

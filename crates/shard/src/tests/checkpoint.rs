@@ -32,7 +32,7 @@ fn a_delta_holds_what_changed_and_nothing_else() {
 fn many_batches_of_one_stream_come_in_pieces() {
     let mut node = Node::with_streams([1]);
     for _ in 0..50 {
-        node.all(&vec![plain(1, 1).into(); 20]);
+        node.all(&vec![plain(1, 3).into(); 20]);
     }
     let applied = node.shard.applied();
     let start = node.shard.begin_capture(false).unwrap();
