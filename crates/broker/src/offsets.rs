@@ -123,11 +123,11 @@ impl Broker {
     }
 }
 
-/// The epoch in which the first record was appended; -1 if there is none. Epochs end in the order of their numbers,
+/// The epoch in which the first record was appended, or would be if there is none. Epochs end in the order of their numbers,
 /// so halving finds it.
 fn epoch_of_first(first: i64, next: i64, current: i32, epoch_end: impl Fn(LeaderEpoch) -> shard::EpochEnd) -> i32 {
     if first == next {
-        return -1;
+        return current;
     }
     let (mut low, mut high) = (0, current);
     while low < high {
@@ -203,6 +203,6 @@ mod tests {
         };
         assert_eq!(epoch_of_first(0, 20, 3, end), 0);
         assert_eq!(epoch_of_first(10, 20, 3, end), 2);
-        assert_eq!(epoch_of_first(20, 20, 3, end), -1);
+        assert_eq!(epoch_of_first(20, 20, 3, end), 3);
     }
 }

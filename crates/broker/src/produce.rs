@@ -8,10 +8,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use record::{BatchError, BatchSummary, NodeId, TimestampMs, TimestampType};
+use record::{BatchError, BatchSummary, NodeId, Patched, TimestampMs, TimestampType};
 use replica::{Pending, ProposeError};
 use shard::{AppendError, Outcome};
 use smallvec::smallvec;
+use storage::Payload;
 
 use crate::Broker;
 use crate::topics::PartitionRef;
@@ -90,7 +91,7 @@ enum State {
 /// A batch that may be proposed.
 struct Accepted {
     summary: BatchSummary,
-    batch: Bytes,
+    batch: Payload,
     log_append_time: Option<TimestampMs>,
 }
 
@@ -103,8 +104,8 @@ impl Broker {
         };
         match self.accept(partition, batch) {
             Ok(Accepted { summary, batch, log_append_time }) => {
-                assert_eq!(summary.bytes as usize, batch.len(), "the summary is that of the batch");
-                let bytes = batch.len();
+                let bytes = summary.bytes as usize;
+                assert_eq!(bytes, batch.len(), "the summary is that of the batch");
                 let pending = replica.append(smallvec![partition.partition().stream], summary, batch);
                 PendingProduce(State::Proposed { pending, bytes, log_append_time })
             }
@@ -133,7 +134,8 @@ impl Broker {
         let now = TimestampMs(self.environment().wall_clock.now_ms());
         match settings.timestamp_type {
             TimestampType::LogAppendTime => {
-                let batch = record::with_log_append_time(&batch, now)?.joined();
+                let Patched { header, records } = record::with_log_append_time(&batch, now)?;
+                let batch = Payload::from_iter([header, records]);
                 let stamped = BatchSummary {
                     timestamp_type: TimestampType::LogAppendTime,
                     max_timestamp: now,
@@ -145,7 +147,7 @@ impl Broker {
             TimestampType::CreateTime => {
                 let (summary, batch) = timestamps::with_create_time(summary, batch)?;
                 timestamps::check(&summary, &batch, settings, now)?;
-                Ok(Accepted { summary, batch, log_append_time: None })
+                Ok(Accepted { summary, batch: Payload::from_iter([batch]), log_append_time: None })
             }
         }
     }

@@ -24,7 +24,10 @@ impl Groups {
         let check = |machine: &mut Machine, now| machine.check_commit(now, &member, generation);
         match self.inner.find(&group_id).await? {
             Found::Open(group) => group.with(check)??,
-            Found::Idle(mut machine) => check(&mut machine, moment(self.inner.started()))?,
+            Found::Idle(mut machine) => {
+                let checked = check(&mut machine, moment(self.inner.started()));
+                checked.map_err(|error| self.inner.unknown_to(&group_id, error))?;
+            }
         }
         let answers: OffsetsCommitted = offsets.iter().map(|offset| self.inner.check_offset(offset)).collect();
         let now = TimestampMs(self.inner.wall_clock_ms());
@@ -142,6 +145,15 @@ impl Groups {
 }
 
 impl Inner {
+    /// A group that has offsets exists, though it has no members.
+    fn unknown_to(&self, group_id: &str, error: CommitOffsetsError) -> CommitOffsetsError {
+        let has_offsets = || self.replica(group_id).is_ok_and(|replica| replica.state().group(group_id).is_some());
+        match error {
+            CommitOffsetsError::GroupIdNotFound if has_offsets() => CommitOffsetsError::UnknownMemberId,
+            error => error,
+        }
+    }
+
     fn check_offset(&self, offset: &OffsetToCommit) -> Result<(), CommitOffsetError> {
         if !self.is_partition(offset.topic, offset.partition) {
             return Err(CommitOffsetError::UnknownTopicOrPartition);

@@ -20,8 +20,8 @@ use super::machine::{Event, Machine, Reply, Settings, Ticket};
 use crate::Config;
 use crate::topics::Cache;
 
-/// What a group's record may take: a command must fit, whatever else it says.
-const RECORD_BYTES_MAX: usize = replica::COMMAND_BYTES_MAX - (64 << 10);
+/// What a command needs besides the members of a group.
+const COMMAND_OVERHEAD_BYTES: usize = 64 << 10;
 
 /// The groups that this node coordinates. Ids are the clients' choice: hence a tree.
 #[derive(Debug)]
@@ -204,7 +204,7 @@ impl Inner {
     }
 
     fn load(&self, group_id: &str, replica: &Replica) -> (Machine, GroupVersion) {
-        let settings = self.settings();
+        let settings = self.settings(replica);
         let state = replica.state();
         let view = state.group(group_id);
         let version = view.map(|view| view.version).unwrap_or_default();
@@ -215,11 +215,11 @@ impl Inner {
         (machine, version)
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self, replica: &Replica) -> Settings {
         Settings {
             initial_rebalance_delay_ms: self.config.group_initial_rebalance_delay_ms,
             members_max: usize::try_from(self.config.group_size_max).unwrap_or(0),
-            record_bytes_max: RECORD_BYTES_MAX,
+            record_bytes_max: replica.command_bytes_max().saturating_sub(COMMAND_OVERHEAD_BYTES),
         }
     }
 

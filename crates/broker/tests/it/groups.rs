@@ -202,6 +202,8 @@ async fn a_consumer_without_group_management_commits_to_a_group_of_its_own() {
     let with_generation =
         groups.commit(CommitOffsets { group_id: "other".to_owned(), ..commit(identity("m"), 3, topic, 7) });
     assert_eq!(with_generation.await, Err(CommitOffsetsError::GroupIdNotFound));
+    let as_member = groups.commit(commit(identity("m"), 3, topic, 7)).await;
+    assert_eq!(as_member, Err(CommitOffsetsError::UnknownMemberId), "the group exists by its offsets");
     let described = groups.describe("g").await.expect("it exists by its offsets");
     assert_eq!((described.state, described.protocol_type.as_str()), (GroupState::Empty, ""));
     assert_eq!(groups.list()[0].group_id, "g");
