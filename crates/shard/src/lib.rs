@@ -40,6 +40,7 @@ mod capture;
 mod fuzz;
 mod query;
 mod restore;
+mod stream_view;
 
 pub use assertion::AssertionFailed;
 pub use capture::{CaptureRunning, CaptureStart};
@@ -60,11 +61,12 @@ pub use outcome::{
     CreateStreamError, CreateTopicError, DeleteGroupError, EpochEnd, Outcome, ProducerIdBlock, ProducerIdsExhausted,
     PutGroupError, RegisterNodeError, StageError, UnknownTopic,
 };
-pub use query::{Batches, GroupView, Intention, Located, StreamView};
+pub use query::{GroupView, Intention};
 pub use restore::{Restore, RestoreError};
 pub use sealing::{SealedIndex, SealedStream};
 pub use shard::Shard;
 pub use slots::{SLOTS, slot_of};
+pub use stream_view::{Batches, Located, StreamView};
 pub use uploads::BATCH_BYTES_MAX;
 
 #[cfg(test)]

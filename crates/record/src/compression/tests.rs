@@ -1,3 +1,5 @@
+//! Round trips, bombs, and data that is cut off.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What is built is what Kafka builds, and reads as it was put in.
+
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;

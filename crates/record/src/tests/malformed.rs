@@ -1,3 +1,5 @@
+//! Each way in which a batch can be wrong, and the error that names it.
+
 use proptest::prelude::*;
 
 use super::golden::golden;

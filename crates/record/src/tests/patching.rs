@@ -1,3 +1,5 @@
+//! What may change in a batch, and that nothing else does.
+
 use super::golden::golden;
 use crate::{
     BatchHeader, Compression, LeaderEpoch, Limits, StreamOffset, TimestampMs, TimestampType, max_timestamp_offset,

@@ -1,3 +1,5 @@
+//! Reading copies nothing and never goes past the batch.
+
 use super::golden::golden;
 use crate::{BATCH_OVERHEAD, BatchError, Compression, Limits, records};
 

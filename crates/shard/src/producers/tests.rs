@@ -1,3 +1,5 @@
+//! The rules for idempotent producers, one by one, and the lists against a plain model.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Captures show the moment they began; the digest depends on what is there only.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Appends: offsets, duplicates, bounds, epochs and batches in parts.
+
 use record::{LeaderEpoch, NodeId, ProducerId, Sequence, StreamId, StreamOffset, Term, TimestampMs, TimestampType};
 
 use super::harness::{Node, appended, plain, stamped};

@@ -1,3 +1,5 @@
+//! Checkpoints: bases, deltas, and what is refused.
+
 use record::{LogIndex, StreamId, StreamOffset, Term};
 
 use super::harness::{Node, SHARD, capture, dump, plain, restore, stamped};

@@ -1,3 +1,5 @@
+//! The form of commands and entries in the log, which never changes.
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use record::{LogIndex, Term, TimestampMs};

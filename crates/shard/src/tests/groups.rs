@@ -1,3 +1,5 @@
+//! Groups and their offsets, under the rules of Kafka's classic groups.
+
 use bytes::Bytes;
 use record::{LeaderEpoch, Partition, StreamOffset, TimestampMs, TopicId};
 

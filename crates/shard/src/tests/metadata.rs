@@ -1,3 +1,5 @@
+//! The metadata group: topics from creation to the end, configuration, nodes, slots.
+
 use std::collections::BTreeMap;
 
 use record::{NodeId, Partition, ProducerId, ShardId, StreamId, TopicId};

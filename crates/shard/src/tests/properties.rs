@@ -1,3 +1,5 @@
+//! What must hold for any sequence of commands.
+
 use proptest::prelude::*;
 use record::{StreamId, Term, TimestampMs};
 

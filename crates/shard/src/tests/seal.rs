@@ -1,3 +1,5 @@
+//! Seals: what moves, what stays, who answers, and when a range dies.
+
 use record::{FileNumber, LogIndex, StreamId, StreamOffset, TimestampMs};
 
 use super::harness::{Node, contents, plain};
