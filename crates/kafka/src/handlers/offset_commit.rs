@@ -1,12 +1,12 @@
 //! OffsetCommit: offsets of a group, by topic name, by topic id in version 10.
 
-use broker::groups::{CommitOffsets, MemberIdentity, OffsetToCommit};
+use broker::groups::{CommitOffsets, CommitOffsetsError, MemberIdentity, OffsetToCommit};
 use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 
 use super::topic_partition::find;
 use crate::context::Context;
-use crate::errors::{Code, NONE, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION, commit_code};
+use crate::errors::{Code, NONE, UNKNOWN_MEMBER_ID, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION, commit_code};
 use crate::wire::commit::BY_ID;
 
 pub(super) async fn handle(context: &mut Context, request: OffsetCommitRequest, version: i16) -> OffsetCommitResponse {
@@ -39,6 +39,10 @@ pub(super) async fn handle(context: &mut Context, request: OffsetCommitRequest, 
         };
         match context.broker().groups().commit(commit).await {
             Ok(results) => results.iter().map(|result| result.as_ref().err().map_or(NONE, Code::code)).collect(),
+            // A group that only has offsets is there, and has no members.
+            Err(CommitOffsetsError::GroupIdNotFound) if has_offsets(context, &request.group_id).await => {
+                vec![UNKNOWN_MEMBER_ID; count]
+            }
             Err(error) => vec![commit_code(&error, version); count],
         }
     };
@@ -58,4 +62,8 @@ pub(super) async fn handle(context: &mut Context, request: OffsetCommitRequest, 
             .with_partitions(partitions)
     });
     OffsetCommitResponse::default().with_topics(topics.collect())
+}
+
+async fn has_offsets(context: &Context, group_id: &str) -> bool {
+    context.broker().groups().fetch_offsets(group_id, None).await.is_ok_and(|offsets| !offsets.is_empty())
 }
