@@ -1,0 +1,78 @@
+//! A disk that fills and a disk that fails under one replica.
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base::Env;
+use base::disk::{SimDisk, SimDiskOptions};
+use base::random::SeededRandom;
+use base::time::{Duration, sleep, timeout};
+use record::StreamId;
+use replica::ProposeError;
+use shard::Outcome;
+use shard::commands::DeleteStreams;
+use support::{AppendFailure, Node, batch, config, options};
+
+fn env(disk: &SimDisk) -> Env {
+    Env { disk: Arc::new(disk.clone()), random: Arc::new(SeededRandom::new(1)), ..Env::real() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_refuses_appends_reads_go_on_and_room_lets_them_in_again() {
+    let _simulated = base::task::simulate();
+    // Writes take time, so that the log's look at the free space is not outrun.
+    let latency_max = Duration::from_millis(20);
+    let disk = SimDisk::new(1, SimDiskOptions { capacity_bytes: 80 << 20, latency_max, ..SimDiskOptions::default() });
+    let mut log = options();
+    log.reserve_bytes = 30 << 20;
+    let node = Node::start(&env(&disk), Path::new("/node"), log, config()).await;
+    node.create_streams(2).await;
+    let large = batch("x", 1, 500_000, 0);
+    let mut appended = 0;
+    let refusal = loop {
+        match node.append(1, &large).await {
+            Ok(_) => appended += 1,
+            Err(failure) => break failure,
+        }
+        assert!(appended < 200, "the disk is full by now");
+    };
+    assert_eq!(refusal, AppendFailure::Propose(ProposeError::DiskFull));
+    assert!(appended > 10);
+    assert_eq!(node.read_all(1, 1 << 20).await.len(), appended);
+    let deleted = node.replica.propose(DeleteStreams { streams: vec![StreamId(2)] }.into()).await;
+    assert_eq!(deleted, Ok(Outcome::DeleteStreams { deleted: 1 }), "what frees room is let through");
+    disk.set_options(|options| options.capacity_bytes = 400 << 20);
+    let resumed = timeout(Duration::from_secs(60), async {
+        while node.append(1, &large).await.is_err() {
+            sleep(Duration::from_millis(100)).await;
+        }
+    });
+    resumed.await.expect("appends are taken again by themselves");
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_write_acknowledges_nothing_and_is_told() {
+    let _simulated = base::task::simulate();
+    for operations in 0..12 {
+        let disk = SimDisk::new(operations, SimDiskOptions::default());
+        let node = Node::start(&env(&disk), Path::new("/node"), options(), config()).await;
+        node.create_streams(1).await;
+        let mut failure = node.log.failure();
+        disk.fail_after(operations);
+        let mut acknowledged = 0;
+        while node.append(1, &batch(&format!("t-{acknowledged}"), 1, 100, 0)).await.is_ok() {
+            acknowledged += 1;
+            assert!(acknowledged < 100, "the disk fails by now");
+        }
+        let told = timeout(Duration::from_secs(60), failure.wait_for(Option::is_some)).await;
+        assert!(told.expect("in time").expect("the log is there").is_some());
+        drop(node);
+        disk.crash();
+        let node = Node::start(&env(&disk), Path::new("/node"), options(), config()).await;
+        assert!(node.read_all(1, 1 << 20).await.len() >= acknowledged);
+        node.stop().await;
+    }
+}
