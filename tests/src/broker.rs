@@ -227,6 +227,11 @@ impl Broker {
 
     /// SIGKILL, and the process is gone when this returns.
     pub fn kill(&mut self) -> Result<()> {
+        // A wrapper that is killed would leave the broker behind.
+        let behind = if self.settings.wrapper.is_empty() { None } else { self.process_of_broker().ok() };
+        if let Some(behind) = behind {
+            let _gone = kill_process(behind, Signal::KILL);
+        }
         if let Some(mut child) = self.child.take() {
             child.kill()?;
             child.wait()?;

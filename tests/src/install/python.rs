@@ -31,8 +31,9 @@ impl Python {
 
 /// Needs Python 3 with `venv`.
 pub fn installed() -> Result<Python> {
-    let requirements = places::client_sources().join("python/requirements.txt");
-    let recipe = recipe_of(&places::client_sources().join("python"), &["requirements.txt"])?;
+    let sources = places::client_sources().join("python");
+    let requirements = sources.join("requirements.txt");
+    let recipe = recipe_of(&sources, &["requirements.txt", "kafka_python_service.py"])?;
     let folder = once("python", &recipe, |folder| {
         let venv = folder.join("venv");
         process::run(Command::new("python3").args(["-m", "venv"]).arg(&venv), INSTALL_LIMIT)?;
@@ -54,6 +55,9 @@ pub fn installed() -> Result<Python> {
         let mut tar = Command::new("tar");
         tar.arg("xf").arg(&archive).args(["--strip-components=1", "-C"]).arg(&unpacked);
         process::run(&mut tar, INSTALL_LIMIT)?;
+        // The archive leaves out what makes its tests a package, and a module that they import.
+        fs::write(unpacked.join("test/__init__.py"), "")?;
+        fs::copy(sources.join("kafka_python_service.py"), unpacked.join("test/service.py"))?;
         Ok(())
     })?;
     Ok(Python { folder })
