@@ -1,3 +1,5 @@
+//! Chains of checkpoints on real files.
+
 use std::io::IoSlice;
 
 use base::disk::RealDisk;

@@ -1,3 +1,5 @@
+//! Sealed indexes on real files, against a plain list of batches.
+
 use base::disk::RealDisk;
 use base::random::{Random, SeededRandom};
 use proptest::prelude::*;

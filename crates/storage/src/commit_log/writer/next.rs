@@ -1,0 +1,100 @@
+//! How the writer comes to its next segment.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use base::disk::{Disk, OpenOptions};
+use base::time::Duration;
+
+use super::{Stopped, Writer};
+use crate::commit_log::Options;
+use crate::commit_log::position::segment_name;
+use crate::commit_log::segment::Segment;
+use crate::commit_log::segment_header::SegmentHeader;
+use crate::commit_log::shared::Shared;
+
+/// How long to wait before looking for space again.
+const STALL: Duration = Duration::from_millis(100);
+
+impl Writer {
+    pub(super) async fn next_segment(&mut self) -> Result<(), Stopped> {
+        let segment = self.take_segment().await?;
+        assert!(segment.sequence > self.segment.sequence, "segments are written in order");
+        // A block of the file's former life may still be cached under no name; under this one none is.
+        self.shared.blocks.forget(segment.sequence);
+        self.segment = segment;
+        self.shared.segments.lock().insert(self.segment.sequence, Arc::clone(&self.segment));
+        self.tails.clear();
+        (self.runs, self.slots, self.reserved_to) = (0, 0, 0);
+        let header = SegmentHeader {
+            sequence: self.segment.sequence,
+            life: self.shared.life,
+            capacity: self.segment.capacity,
+            synced: self.shared.synced(),
+            salt: self.segment.salt,
+            shards: self.states.iter().map(|(shard, state)| (*shard, *state)).collect(),
+        };
+        self.group.begin(0);
+        self.group.stage(&header.encode());
+        self.shared.keeper_wake.notify_one();
+        Ok(())
+    }
+
+    /// A ready segment, or else one whose space is taken now; waits while there is none.
+    async fn take_segment(&mut self) -> Result<Arc<Segment>, Stopped> {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            // The keeper may be making one this moment, and numbers are taken in order.
+            let making = shared.making.lock().await;
+            if let Some(segment) = shared.ready.lock().pop_front() {
+                shared.stalled.store(false, Ordering::Release);
+                return Ok(segment);
+            }
+            let sequence = shared.next_sequence.load(Ordering::Relaxed);
+            match create_segment(&shared, sequence) {
+                Ok(segment) => {
+                    shared.next_sequence.store(sequence + 1, Ordering::Relaxed);
+                    shared.stalled.store(false, Ordering::Release);
+                    return Ok(Arc::new(segment));
+                }
+                Err(error) if is_full(&error) => {
+                    drop(making);
+                    if !shared.stalled.swap(true, Ordering::Release) {
+                        tracing::error!(dir = %shared.dir.display(), "no space for a segment of the commit log; writes wait until there is");
+                    }
+                    shared.keeper_wake.notify_one();
+                    if shared.stop.load(Ordering::Acquire) {
+                        return Err(self.fail("make", &shared.dir.join(segment_name(sequence)), error));
+                    }
+                    base::time::sleep(STALL).await;
+                }
+                Err(error) => return Err(self.fail("make", &shared.dir.join(segment_name(sequence)), error)),
+            }
+        }
+    }
+}
+
+/// Makes a segment file with its space taken and its name durable. On failure no file is left.
+pub(crate) fn create_segment(shared: &Shared, sequence: u32) -> io::Result<Segment> {
+    make_segment(&*shared.disk, &shared.dir, &shared.options, sequence)
+}
+
+pub(crate) fn make_segment(disk: &dyn Disk, dir: &Path, options: &Options, sequence: u32) -> io::Result<Segment> {
+    let path = dir.join(segment_name(sequence));
+    let capacity = u32::try_from(options.segment_bytes).expect("bounded by the options");
+    let file = disk.open(&path, OpenOptions::replace())?;
+    let made = file.allocate(0, u64::from(capacity)).and_then(|()| disk.sync_dir(dir));
+    if let Err(error) = made {
+        drop(file);
+        // The space matters more than a second error.
+        let _ = disk.remove(&path);
+        return Err(error);
+    }
+    Ok(Segment::new(sequence, path, file, capacity, options.salt, true))
+}
+
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
