@@ -24,6 +24,11 @@ use crate::errors::{AddPartitionsError, CreateTopicError, DeleteTopicError};
 
 /// Streams that one command makes or removes, so that no entry takes long to apply.
 const STREAMS_PER_COMMAND: usize = 2_000;
+/// Topics that one command makes or removes, for the same reason.
+const TOPICS_PER_COMMAND: usize = 1_000;
+/// Partitions and configuration that one command brings, so that it stays below what a command may
+/// have: an intention ends with the topic that reaches it.
+const INTENTION_WEIGHT_MAX: usize = 256 << 10;
 /// Interrupted changes that one round goes on with.
 const RESUME_COUNT_MAX: usize = 1_000;
 
@@ -46,8 +51,18 @@ enum StepError {
 }
 
 impl Cluster {
-    /// Makes topics; each is made whole or not at all, and lives when this returns.
+    /// Makes topics; each is made whole or not at all, and lives when this returns. One result for
+    /// each, in their order.
     pub async fn create_topics(&self, topics: Vec<NewTopic>) -> Vec<Result<TopicId, CreateTopicError>> {
+        let mut results = Vec::with_capacity(topics.len());
+        let mut topics = topics.into_iter().peekable();
+        while topics.peek().is_some() {
+            results.extend(self.create_some(intention(&mut topics)).await);
+        }
+        results
+    }
+
+    async fn create_some(&self, topics: Vec<NewTopic>) -> Vec<Result<TopicId, CreateTopicError>> {
         let mut shards = self.placement();
         let begun: Vec<shard::commands::NewTopic> = topics
             .into_iter()
@@ -81,8 +96,17 @@ impl Cluster {
         created.into_iter().map(result).collect()
     }
 
-    /// Removes topics: each is gone for everybody once its intention is accepted.
+    /// Removes topics: each is gone for everybody once its intention is accepted. One result for
+    /// each, in their order.
     pub async fn delete_topics(&self, topics: Vec<TopicId>) -> Vec<Result<(), DeleteTopicError>> {
+        let mut results = Vec::with_capacity(topics.len());
+        for some in topics.chunks(TOPICS_PER_COMMAND) {
+            results.extend(self.delete_some(some.to_vec()).await);
+        }
+        results
+    }
+
+    async fn delete_some(&self, topics: Vec<TopicId>) -> Vec<Result<(), DeleteTopicError>> {
         let claim = self.work().claim(topics.clone()).await;
         let count = topics.len();
         let outcome = self.propose(METADATA, Command::from(DeleteTopics { topics: topics.clone() })).await;
@@ -273,6 +297,19 @@ impl Cluster {
         }
         failed
     }
+}
+
+/// The next topics that one intention holds; at least one.
+fn intention(topics: &mut impl Iterator<Item = NewTopic>) -> Vec<NewTopic> {
+    let mut weight = 0;
+    let mut taken = Vec::new();
+    while taken.len() < TOPICS_PER_COMMAND && weight < INTENTION_WEIGHT_MAX {
+        let Some(topic) = topics.next() else { break };
+        let configs: usize = topic.configs.iter().map(|(key, value)| key.len() + value.len()).sum();
+        weight += topic.name.len() + 4 * topic.partitions as usize + configs;
+        taken.push(topic);
+    }
+    taken
 }
 
 fn new_stream(placement: &Placement) -> (ShardId, NewStream) {

@@ -142,25 +142,25 @@ async fn many_topics_at_once_and_in_parallel() {
 async fn begin_creation(cluster: &Cluster, id: TopicId) -> Vec<(ShardId, NewStream)> {
     let partitions = (1..=3).map(ShardId).collect();
     let new = commands::NewTopic { id, name: format!("topic {id}"), partitions, configs: BTreeMap::new() };
-    let outcome = cluster.propose(METADATA, CreateTopics { topics: vec![new] }.into()).await.unwrap();
+    let outcome = cluster.propose(METADATA, CreateTopics { topics: vec![new] }.into()).await.expect("led");
     assert_eq!(outcome, Outcome::CreateTopics(vec![Ok(id)]));
     streams_of(cluster, id, 0)
 }
 
 fn streams_of(cluster: &Cluster, id: TopicId, from: usize) -> Vec<(ShardId, NewStream)> {
     let metadata = cluster.metadata();
-    let partitions = &metadata.topic(id).unwrap().partitions[from..];
+    let partitions = &metadata.topic(id).expect("begun").partitions[from..];
     let new = |placement: &shard::Placement| NewStream {
         id: placement.stream,
         epoch_start: placement.epoch_start,
         first_offset: placement.history[0].from_offset,
     };
-    partitions.iter().map(|placement| (placement.shard().unwrap(), new(placement))).collect()
+    partitions.iter().map(|placement| (placement.shard().expect("placed"), new(placement))).collect()
 }
 
 async fn make_streams(cluster: &Cluster, streams: &[(ShardId, NewStream)]) {
     for (shard, stream) in streams {
-        cluster.propose(*shard, CreateStreams { streams: vec![*stream] }.into()).await.unwrap();
+        cluster.propose(*shard, CreateStreams { streams: vec![*stream] }.into()).await.expect("led");
     }
 }
 

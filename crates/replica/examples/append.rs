@@ -3,6 +3,15 @@
 //!
 //! `cargo run --release -p replica --example append -- DIR SECONDS BODY_BYTES PROPOSERS...`
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    reason = "figures for people, and files that are the bench's own"
+)]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,7 +47,9 @@ struct Run {
 }
 
 fn main() {
-    base::memory::disable_transparent_huge_pages();
+    if let Err(error) = base::memory::disable_transparent_huge_pages() {
+        eprint(&format!("transparent huge pages stay on: {error}"));
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [dir, seconds, body_bytes, proposers @ ..] = &arguments[..] else {
         eprint("usage: append DIR SECONDS BODY_BYTES PROPOSERS...");

@@ -55,6 +55,8 @@ pub struct Config {
     pub capture_step_records: usize,
     /// A new base is written when the chain of deltas has this many links.
     pub checkpoint_deltas_max: usize,
+    /// How long a stop waits for what is under way, as on a disk that takes nothing any more.
+    pub shutdown_wait_max: Duration,
     /// Pause between two rounds of housekeeping: expiries and the shard's time.
     pub housekeeping: Duration,
 }
@@ -84,6 +86,7 @@ impl Config {
             checkpoint_pause_min: Duration::from_millis(500),
             capture_step_records: 512,
             checkpoint_deltas_max: 32,
+            shutdown_wait_max: Duration::from_secs(10),
             housekeeping: Duration::from_secs(30),
         }
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use base::task::{JoinHandle, spawn};
-use base::time::{Duration, Instant, now, sleep, sleep_until};
+use base::time::{Duration, Instant, now, sleep, sleep_until, timeout};
 use parking_lot::Mutex;
 use record::LogIndex;
 use shard::commands::{AbandonParts, ExpireProducers, Seal};
@@ -25,6 +25,8 @@ use crate::raft::Group;
 
 /// Pause after a file could not be written, as on a full disk.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+/// One failure in so many is reported while they last.
+const FAILURES_PER_REPORT: u64 = 60;
 /// Producers that one command forgets at most.
 const EXPIRE_COUNT_MAX: u32 = 1_000;
 
@@ -78,11 +80,15 @@ impl Handle {
         receiver
     }
 
-    /// Ends the task, after a last checkpoint if one is wanted.
-    pub(crate) async fn stop(self, checkpoint: bool) {
+    /// Ends the task, after a last checkpoint if one is wanted. One that is not written in time is
+    /// given up: the next start replays more.
+    pub(crate) async fn stop(mut self, checkpoint: bool, wait_max: Duration) {
         self.requests.lock().stop = Some(Stop { checkpoint });
         self.core.maintenance.notify_one();
-        let _ = self.task.await;
+        if timeout(wait_max, &mut self.task).await.is_err() {
+            tracing::warn!(shard = self.core.config.shard.0, "the last checkpoint takes too long and is given up");
+            self.task.abort();
+        }
     }
 }
 
@@ -100,16 +106,21 @@ struct Task {
 
 impl Task {
     async fn run(mut self) {
+        let mut failures = 0_u64;
         loop {
             if let Err(error) = self.round().await {
-                let shard = self.core.config.shard.0;
-                tracing::error!(shard, %error, "an index file or checkpoint could not be written, trying again");
+                if failures.is_multiple_of(FAILURES_PER_REPORT) {
+                    let shard = self.core.config.shard.0;
+                    tracing::error!(shard, %error, failures, "an index file or checkpoint cannot be written, trying on");
+                }
+                failures += 1;
                 if self.requests.lock().stop.is_some() {
                     return;
                 }
                 sleep(FAILURE_PAUSE).await;
                 continue;
             }
+            failures = 0;
             let stop = self.requests.lock().stop;
             if let Some(Stop { checkpoint }) = stop {
                 if checkpoint && self.core.progress.any_since_checkpoint() {

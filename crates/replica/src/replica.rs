@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use base::Env;
 use base::task::{JoinHandle, spawn};
+use base::time::timeout;
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLockReadGuard};
 use record::{BatchSummary, LeaderEpoch, LogIndex, ShardId, StreamId, StreamOffset, TimestampMs};
 use shard::{Command, Shard};
@@ -56,7 +57,6 @@ struct Inner {
     core: Arc<Core>,
     group: Group,
     tasks: Mutex<Tasks>,
-    checkpoints: CheckpointStore,
 }
 
 /// What runs for the replica; taken at the shutdown.
@@ -119,7 +119,7 @@ impl Replica {
             others: vec![leadership, disk],
             maintenance: Some(maintenance),
         };
-        let replica = Self { inner: Arc::new(Inner { core, group, tasks: Mutex::new(tasks), checkpoints }) };
+        let replica = Self { inner: Arc::new(Inner { core, group, tasks: Mutex::new(tasks) }) };
         replica.recovered().await?;
         Ok(replica)
     }
@@ -142,7 +142,7 @@ impl Replica {
         if core.is_alone() {
             let mut leadership = self.leadership();
             let led = leadership.wait_for(|leadership| leadership.is_self);
-            base::time::timeout(wait_max, led).await.map_err(|_| late())?.map_err(|_| late())?;
+            timeout(wait_max, led).await.map_err(|_| late())?.map_err(|_| late())?;
         }
         Ok(())
     }
@@ -332,18 +332,21 @@ impl Replica {
         core.leadership.send_modify(|leadership| leadership.is_self = false);
         core.waiters.wake_all();
         let Tasks { proposer, others, maintenance } = std::mem::take(&mut *self.inner.tasks.lock());
-        if let Some(proposer) = proposer {
-            let _ = proposer.await;
+        let wait_max = core.config.shutdown_wait_max;
+        if let Some(mut proposer) = proposer
+            && timeout(wait_max, &mut proposer).await.is_err()
+        {
+            tracing::warn!(shard = core.config.shard.0, "what is under way does not end: its fate is not known");
+            proposer.abort();
         }
         if let Some(maintenance) = maintenance {
-            maintenance.stop(!core.is_failed()).await;
+            maintenance.stop(!core.is_failed(), wait_max).await;
         }
         self.inner.group.shutdown().await;
         for task in others {
             task.abort();
             let _ = task.await;
         }
-        let _ = &self.inner.checkpoints;
     }
 }
 

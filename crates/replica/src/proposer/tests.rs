@@ -15,6 +15,8 @@ use crate::pending::{Pending, ProposeResult};
 use crate::raft::types::Answers;
 
 const TERM: Term = Term(7);
+/// More than any test has under way.
+const ENTRIES_MAX: usize = 64;
 
 /// What becomes of the next entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,13 +30,13 @@ enum Fate {
 
 /// Decides in the order of the calls, as the consensus core does.
 struct Fake {
-    entries: mpsc::UnboundedSender<(Vec<u64>, Flight)>,
+    entries: mpsc::Sender<(Vec<u64>, Flight)>,
 }
 
 impl Consensus for Fake {
     async fn write(&self, term: Term, commands: Commands, flight: Flight) {
         assert_eq!(term, TERM);
-        let _ = self.entries.send((numbers(&commands), flight));
+        let _ = self.entries.try_send((numbers(&commands), flight));
     }
 }
 
@@ -58,13 +60,13 @@ fn outcomes(numbers: &[u64]) -> Answers {
 
 struct Setup {
     shared: Arc<Shared>,
-    entries: mpsc::UnboundedReceiver<(Vec<u64>, Flight)>,
+    entries: mpsc::Receiver<(Vec<u64>, Flight)>,
     task: JoinHandle<()>,
 }
 
 fn setup(window: usize, queue_bytes_max: usize) -> Setup {
     let shared = Arc::new(Shared::new(queue_bytes_max, 1_000));
-    let (sender, entries) = mpsc::unbounded_channel();
+    let (sender, entries) = mpsc::channel(ENTRIES_MAX);
     let limits =
         Limits { entry_bytes_max: 1 << 20, entries_in_flight_max: window, lease_wait_max: Duration::from_millis(100) };
     let proposer =
@@ -255,7 +257,7 @@ async fn no_schedule_makes_an_entry_appear_twice_or_out_of_order() {
 }
 
 /// Accepts, refuses and loses entries in runs; gives the commands that it accepted.
-async fn decide(mut entries: mpsc::UnboundedReceiver<(Vec<u64>, Flight)>, random: Arc<SeededRandom>) -> Vec<u64> {
+async fn decide(mut entries: mpsc::Receiver<(Vec<u64>, Flight)>, random: Arc<SeededRandom>) -> Vec<u64> {
     let mut log = Vec::new();
     let mut accepted: VecDeque<(Vec<u64>, Flight)> = VecDeque::new();
     let mut fate = Fate::Accept;

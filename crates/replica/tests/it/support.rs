@@ -1,7 +1,5 @@
 //! A node of one shard, for tests: its commit log and its replica, on whatever disk.
 
-#![allow(dead_code, unreachable_pub, clippy::allow_attributes, reason = "each test file uses a part of it")]
-
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,14 +14,14 @@ use storage::checkpoint::CheckpointStore;
 use storage::index_file::IndexStore;
 use storage::{CommitLog, Options};
 
-pub const SHARD: ShardId = ShardId(1);
+pub(crate) const SHARD: ShardId = ShardId(1);
 
-pub struct Node {
-    pub log: CommitLog,
-    pub replica: Replica,
+pub(crate) struct Node {
+    pub(crate) log: CommitLog,
+    pub(crate) replica: Replica,
 }
 
-pub fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options {
         segment_bytes: 4 << 20,
         memory_bytes: 1 << 20,
@@ -34,16 +32,16 @@ pub fn options() -> Options {
     }
 }
 
-pub fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config::new(NodeId(1), SHARD)
 }
 
 impl Node {
-    pub async fn start(env: &Env, dir: &Path, options: Options, config: Config) -> Self {
+    pub(crate) async fn start(env: &Env, dir: &Path, options: Options, config: Config) -> Self {
         Self::try_start(env, dir, options, config).await.expect("the node starts")
     }
 
-    pub async fn try_start(env: &Env, dir: &Path, options: Options, config: Config) -> Result<Self, String> {
+    pub(crate) async fn try_start(env: &Env, dir: &Path, options: Options, config: Config) -> Result<Self, String> {
         let (log, recovered) = CommitLog::open(Arc::clone(&env.disk), &dir.join("log"), options)
             .await
             .map_err(|error| format!("{error:?}"))?;
@@ -67,12 +65,12 @@ impl Node {
         Ok(Self { log, replica })
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.replica.shutdown().await;
         self.log.close().await;
     }
 
-    pub async fn create_streams(&self, count: u64) {
+    pub(crate) async fn create_streams(&self, count: u64) {
         let streams = (1..=count)
             .map(|id| NewStream {
                 id: StreamId(id),
@@ -85,12 +83,12 @@ impl Node {
         assert!(results.iter().all(Result::is_ok));
     }
 
-    pub async fn append(&self, stream: u64, batch: &Batch) -> Result<Appended, AppendFailure> {
+    pub(crate) async fn append(&self, stream: u64, batch: &Batch) -> Result<Appended, AppendFailure> {
         append(&self.replica, stream, batch).await
     }
 
     /// Every batch of the stream, read in fetches of `bytes_max`.
-    pub async fn read_all(&self, stream: u64, bytes_max: usize) -> Vec<(i64, Bytes)> {
+    pub(crate) async fn read_all(&self, stream: u64, bytes_max: usize) -> Vec<(i64, Bytes)> {
         let mut from = StreamOffset(0);
         let mut read = Vec::new();
         loop {
@@ -116,12 +114,12 @@ impl Node {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AppendFailure {
+pub(crate) enum AppendFailure {
     Propose(ProposeError),
     Refused(AppendError),
 }
 
-pub async fn append(replica: &Replica, stream: u64, batch: &Batch) -> Result<Appended, AppendFailure> {
+pub(crate) async fn append(replica: &Replica, stream: u64, batch: &Batch) -> Result<Appended, AppendFailure> {
     let outcome = replica
         .append(smallvec![StreamId(stream)], batch.summary, batch.bytes.clone())
         .await
@@ -132,13 +130,13 @@ pub async fn append(replica: &Replica, stream: u64, batch: &Batch) -> Result<App
 
 /// A checked batch.
 #[derive(Debug, Clone)]
-pub struct Batch {
-    pub summary: BatchSummary,
-    pub bytes: Bytes,
+pub(crate) struct Batch {
+    pub(crate) summary: BatchSummary,
+    pub(crate) bytes: Bytes,
 }
 
 /// A batch of `records` records that carry `text` and together about `bytes` bytes.
-pub fn batch(text: &str, records: usize, bytes: usize, time: i64) -> Batch {
+pub(crate) fn batch(text: &str, records: usize, bytes: usize, time: i64) -> Batch {
     let mut builder = BatchBuilder::new(Compression::None);
     for number in 0..records {
         let mut value = format!("{text}/{number}/").into_bytes();
@@ -152,7 +150,7 @@ pub fn batch(text: &str, records: usize, bytes: usize, time: i64) -> Batch {
 }
 
 /// The text of the first record of a batch made by [`batch`].
-pub fn text(bytes: &Bytes) -> String {
+pub(crate) fn text(bytes: &Bytes) -> String {
     let mut records = record::records(bytes, record::Limits::default()).expect("a batch");
     let first = records.next().expect("a record").expect("readable");
     let value = first.value.expect("a value");

@@ -1,19 +1,19 @@
 //! A disk that fills and a disk that fails under one replica.
 
-mod support;
-
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::support::{AppendFailure, Node, SHARD, batch, config, options};
 use base::Env;
 use base::disk::{SimDisk, SimDiskOptions};
 use base::random::SeededRandom;
 use base::time::{Duration, sleep, timeout};
+use bytes::Bytes;
 use record::StreamId;
 use replica::ProposeError;
 use shard::Outcome;
 use shard::commands::DeleteStreams;
-use support::{AppendFailure, Node, batch, config, options};
+use storage::{CommitLog, Entry, EntryKind, LogId, Payload};
 
 fn env(disk: &SimDisk) -> Env {
     Env { disk: Arc::new(disk.clone()), random: Arc::new(SeededRandom::new(1)), ..Env::real() }
@@ -75,4 +75,27 @@ async fn a_failed_write_acknowledges_nothing_and_is_told() {
         assert!(node.read_all(1, 1 << 20).await.len() >= acknowledged);
         node.stop().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_entry_takes_only_its_shard_out_of_service() {
+    let _simulated = base::task::simulate();
+    let disk = SimDisk::new(3, SimDiskOptions::default());
+    let env = env(&disk);
+    let node = Node::start(&env, Path::new("/node"), options(), config()).await;
+    node.create_streams(1).await;
+    node.stop().await;
+    // An entry that no version of ours writes, as damage that passed every checksum would be.
+    let (log, _) = CommitLog::open(Arc::clone(&env.disk), Path::new("/node/log"), options()).await.unwrap();
+    let shard = log.shard(SHARD);
+    let last = shard.log_state().last.unwrap();
+    let id = LogId { term: last.term, index: last.index.next() };
+    let entry = Entry { id, kind: EntryKind::Commands, payload: Payload::from(Bytes::from_static(&[1; 64])) };
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let done = Box::new(move |result: std::io::Result<()>| drop(sender.send(result.is_ok())));
+    shard.append(vec![entry], done).unwrap();
+    assert!(receiver.await.unwrap());
+    log.close().await;
+    let error = Node::try_start(&env, Path::new("/node"), options(), config()).await.err().expect("out of service");
+    assert!(error.contains(&format!("entry {}", id.index)), "{error}");
 }

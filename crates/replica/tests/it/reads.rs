@@ -1,7 +1,6 @@
 //! One replica on real files: what is appended is read back the same, whatever lay between.
 
-mod support;
-
+use crate::support::{Batch, Node, batch, config, options, text};
 use base::Env;
 use base::time::Duration;
 use bytes::Bytes;
@@ -10,7 +9,6 @@ use replica::{FetchError, ProposeError, Waiter};
 use shard::commands::DeleteStreams;
 use shard::{Command, Outcome};
 use smallvec::smallvec;
-use support::{Batch, Node, batch, config, options, text};
 
 /// Appends `count` batches of `bytes` bytes to streams 1..=3 in turn; gives what each stream has.
 async fn fill(node: &Node, name: &str, count: usize, bytes: usize) -> Vec<(u64, i64, Batch)> {
