@@ -11,6 +11,7 @@ mod open_loop;
 mod produce;
 mod request;
 mod socket;
+mod streams;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -20,6 +21,7 @@ pub(crate) use fetch::FetchLoad;
 pub(crate) use idle::{IdleLoad, StoppedLoad};
 pub(crate) use open_loop::OpenLoopLoad;
 pub(crate) use produce::ProduceLoad;
+pub(crate) use streams::StreamsLoad;
 
 /// One load and its parameters.
 #[derive(Clone, Debug, Subcommand)]
@@ -34,6 +36,8 @@ pub(crate) enum Load {
     Idle(IdleLoad),
     /// Connections that stop in the middle of a large request, held until standard input ends.
     Stopped(StoppedLoad),
+    /// No broker: the state of a shard with very many streams.
+    Streams(StreamsLoad),
 }
 
 impl Load {
@@ -44,6 +48,7 @@ impl Load {
             Self::Fetch(load) => load.run(),
             Self::Idle(load) => load.run(),
             Self::Stopped(load) => load.run(),
+            Self::Streams(load) => load.run(),
         }
     }
 }

@@ -79,6 +79,9 @@ fn bench(arguments: &Bench) -> Result<()> {
         runs: if arguments.quick { 1 } else { arguments.runs },
         is_quick: arguments.quick,
     };
+    if !plan.is_quick {
+        measure::touch_memory(&plan.dir)?;
+    }
     let mut lines = Vec::new();
     let mut failed = Vec::new();
     for row in rows::chosen(&arguments.rows)? {

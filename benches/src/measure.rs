@@ -4,4 +4,6 @@ mod latencies;
 mod process;
 
 pub(crate) use latencies::{Latencies, median};
-pub(crate) use process::{Usage, allow_open_files, own_cpu_seconds, page_cache_sync, threads_cpu_seconds};
+pub(crate) use process::{
+    Usage, allow_open_files, own_cpu_seconds, page_cache_sync, threads_cpu_seconds, touch_memory,
+};

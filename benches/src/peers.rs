@@ -1,8 +1,9 @@
 //! Brokers under measurement: ours and Kafka, each from an empty folder on the same file system.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -137,17 +138,20 @@ pub(crate) fn figure(measured: &Value, name: &str) -> Result<f64> {
 
 /// A load that holds its connections until this value goes.
 #[derive(Debug)]
-pub(crate) struct Held(Child);
+pub(crate) struct Held {
+    child: Child,
+    /// Open until the end: the load prints once more.
+    _out: BufReader<ChildStdout>,
+}
 
 impl Held {
     /// Starts it and waits until its connections stand.
     pub(crate) fn start(mut command: Command) -> Result<(Self, f64)> {
-        use std::io::{BufRead, BufReader};
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let out = child.stdout.take().context("a pipe")?;
-        let held = Self(child);
+        let mut out = BufReader::new(child.stdout.take().context("a pipe")?);
         let mut line = String::new();
-        BufReader::new(out).read_line(&mut line)?;
+        out.read_line(&mut line)?;
+        let held = Self { child, _out: out };
         ensure!(!line.is_empty(), "the load ended before its connections stood");
         let ready: Value = serde_json::from_str(line.trim())?;
         Ok((held, figure(&ready, "ready_s")?))
@@ -156,10 +160,10 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        if !matches!(process::wait(&mut self.0, Duration::from_secs(10)), Ok(Some(_))) {
-            let _gone = self.0.kill();
-            let _ended = self.0.wait();
+        drop(self.child.stdin.take());
+        if !matches!(process::wait(&mut self.child, Duration::from_secs(10)), Ok(Some(_))) {
+            let _gone = self.child.kill();
+            let _ended = self.child.wait();
         }
     }
 }

@@ -4,8 +4,10 @@ mod connections;
 mod consume;
 mod latency;
 mod produce;
+mod raft;
 mod restart;
 mod start;
+mod streams;
 mod synchronous;
 mod topics;
 mod written;
@@ -24,6 +26,7 @@ pub(crate) struct Row {
 }
 
 pub(crate) const ALL: &[Row] = &[
+    Row { name: "raft", what: "1 KiB appends through proposer, Raft and shard / the bare writer", run: raft::run },
     Row {
         name: "produce4",
         what: "1 KiB, 16 partitions, acks=all, four rdkafka_performance at once",
@@ -51,6 +54,7 @@ pub(crate) const ALL: &[Row] = &[
     },
     Row { name: "restart", what: "restart after kill -9 with 10 GB in 16 partitions", run: restart::run },
     Row { name: "topics", what: "100,000 single-partition topics", run: topics::run },
+    Row { name: "streams", what: "1,000,000 idle streams; pause of apply by a checkpoint", run: streams::run },
 ];
 
 /// The rows named, in the table's order.
