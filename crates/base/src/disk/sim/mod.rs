@@ -4,20 +4,19 @@
 //! which unsynced writes are there and which unsynced names. It is harsher than real file systems:
 //! a name is durable only after `sync_dir`, and sectors are kept or lost one by one.
 
+mod file;
 mod image;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IoSlice};
-use std::os::fd::BorrowedFd;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::BytesMut;
-use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
+use self::file::SimFile;
 use self::image::Image;
 use super::{DirEntry, DirLock, Disk, File, Free, OpenOptions};
 use crate::random::{Random, SeededRandom};
@@ -232,7 +231,7 @@ impl Disk for SimDisk {
         if options.truncate {
             state.files.get_mut(&file).expect("a name has a file").set_len(0);
         }
-        Ok(Arc::new(SimFile { shared: Arc::clone(&self.shared), file, life: state.life, writable: options.write }))
+        Ok(Arc::new(SimFile::new(Arc::clone(&self.shared), file, state.life, options.write)))
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -333,92 +332,5 @@ impl Drop for SimLock {
         if state.life == self.life {
             state.locked.remove(&self.path);
         }
-    }
-}
-
-#[derive(Debug)]
-struct SimFile {
-    shared: Arc<Shared>,
-    file: u64,
-    life: u64,
-    writable: bool,
-}
-
-impl SimFile {
-    fn with<T>(&self, call: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
-        let mut state = self.shared.state.lock();
-        if state.life != self.life {
-            return Err(io::Error::other("the simulated machine crashed"));
-        }
-        call(&mut state)
-    }
-
-    fn write(&self, position: u64, buffers: &[IoSlice<'_>]) -> io::Result<()> {
-        assert!(self.writable, "the file was opened for writing");
-        self.with(|state| {
-            state.count_down()?;
-            let bytes: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect();
-            let end = position + bytes.len() as u64;
-            state.check_space(end.saturating_sub(state.files[&self.file].len()))?;
-            state.files.get_mut(&self.file).expect("an open file is there").write(position, bytes);
-            Ok(())
-        })
-    }
-}
-
-impl File for SimFile {
-    fn read_at(&self, position: u64, len: usize) -> BoxFuture<'_, io::Result<BytesMut>> {
-        Box::pin(async move { self.with(|state| Ok(BytesMut::from(state.files[&self.file].read(position, len)))) })
-    }
-
-    fn write_at<'a>(&'a self, position: u64, buffers: &'a [IoSlice<'a>]) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(async move {
-            self.shared.pause().await;
-            self.write(position, buffers)
-        })
-    }
-
-    fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async move {
-            // What is written while the sync takes its time is not covered by it.
-            let mark = self.with(|state| {
-                state.count_down()?;
-                Ok(state.files[&self.file].mark())
-            })?;
-            self.shared.pause().await;
-            self.with(|state| {
-                if !state.options.ignore_sync {
-                    state.files.get_mut(&self.file).expect("an open file is there").sync(mark);
-                }
-                Ok(())
-            })
-        })
-    }
-
-    fn warm(&self, _: u64, _: u64) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.with(|state| Ok(state.files[&self.file].len()))
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.with(|state| {
-            state.check_space(len.saturating_sub(state.files[&self.file].len()))?;
-            state.files.get_mut(&self.file).expect("an open file is there").set_len(len);
-            Ok(())
-        })
-    }
-
-    fn allocate(&self, position: u64, len: u64) -> io::Result<()> {
-        let end = self.len()?.max(position + len);
-        self.set_len(end)
-    }
-
-    fn forget(&self, _: u64, _: u64) {}
-
-    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
     }
 }

@@ -1,5 +1,7 @@
 //! What the simulated disk keeps and what it loses.
 
+use std::io::IoSlice;
+
 use super::*;
 
 fn disk(seed: u64) -> SimDisk {

@@ -1,0 +1,102 @@
+//! An open file of the simulated disk.
+
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use futures_util::future::BoxFuture;
+
+use super::{Shared, State};
+use crate::disk::File;
+
+#[derive(Debug)]
+pub(super) struct SimFile {
+    shared: Arc<Shared>,
+    file: u64,
+    life: u64,
+    writable: bool,
+}
+
+impl SimFile {
+    pub(super) fn new(shared: Arc<Shared>, file: u64, life: u64, writable: bool) -> Self {
+        Self { shared, file, life, writable }
+    }
+
+    fn with<T>(&self, call: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.shared.state.lock();
+        if state.life != self.life {
+            return Err(io::Error::other("the simulated machine crashed"));
+        }
+        call(&mut state)
+    }
+
+    fn write(&self, position: u64, buffers: &[IoSlice<'_>]) -> io::Result<()> {
+        assert!(self.writable, "the file was opened for writing");
+        self.with(|state| {
+            state.count_down()?;
+            let bytes: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect();
+            let end = position + bytes.len() as u64;
+            state.check_space(end.saturating_sub(state.files[&self.file].len()))?;
+            state.files.get_mut(&self.file).expect("an open file is there").write(position, bytes);
+            Ok(())
+        })
+    }
+}
+
+impl File for SimFile {
+    fn read_at(&self, position: u64, len: usize) -> BoxFuture<'_, io::Result<BytesMut>> {
+        Box::pin(async move { self.with(|state| Ok(BytesMut::from(state.files[&self.file].read(position, len)))) })
+    }
+
+    fn write_at<'a>(&'a self, position: u64, buffers: &'a [IoSlice<'a>]) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            self.shared.pause().await;
+            self.write(position, buffers)
+        })
+    }
+
+    fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            // What is written while the sync takes its time is not covered by it.
+            let mark = self.with(|state| {
+                state.count_down()?;
+                Ok(state.files[&self.file].mark())
+            })?;
+            self.shared.pause().await;
+            self.with(|state| {
+                if !state.options.ignore_sync {
+                    state.files.get_mut(&self.file).expect("an open file is there").sync(mark);
+                }
+                Ok(())
+            })
+        })
+    }
+
+    fn warm(&self, _: u64, _: u64) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.with(|state| Ok(state.files[&self.file].len()))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.with(|state| {
+            state.check_space(len.saturating_sub(state.files[&self.file].len()))?;
+            state.files.get_mut(&self.file).expect("an open file is there").set_len(len);
+            Ok(())
+        })
+    }
+
+    fn allocate(&self, position: u64, len: u64) -> io::Result<()> {
+        let end = self.len()?.max(position + len);
+        self.set_len(end)
+    }
+
+    fn forget(&self, _: u64, _: u64) {}
+
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
