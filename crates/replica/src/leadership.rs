@@ -37,9 +37,7 @@ pub(crate) async fn follow(core: Arc<Core>, group: Group) {
     loop {
         let view = group.view();
         if let Some(reason) = view.stopped {
-            if core.proposals.gate() != Gate::Stopped {
-                core.fail(OutOfService::Consensus { shard: core.config.shard, reason });
-            }
+            stopped(&core, reason);
             return;
         }
         let Leadership { leader, term, is_self } = view.leadership;
@@ -61,9 +59,19 @@ pub(crate) async fn follow(core: Arc<Core>, group: Group) {
             continue;
         }
         if !changes.next().await {
-            // The next look tells why the library is gone.
+            // The library is gone; that it stopped may be told a moment later, a panic never.
             sleep(ANNOUNCE_PAUSE).await;
+            let reason = group.view().stopped.unwrap_or_else(|| "its core ended without a reason".to_owned());
+            stopped(&core, reason);
+            return;
         }
+    }
+}
+
+/// A stop that was asked for is no failure.
+fn stopped(core: &Core, reason: String) {
+    if core.proposals.gate() != Gate::Stopped {
+        core.fail(OutOfService::Consensus { shard: core.config.shard, reason });
     }
 }
 

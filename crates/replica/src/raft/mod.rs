@@ -92,15 +92,21 @@ impl Group {
     }
 
     pub(crate) fn view(&self) -> View {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let leader = metrics.current_leader.map(NodeId);
+        let stopped = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            metrics.running_state.as_ref().err().map(ToString::to_string)
+        };
+        // The same watch whose changes are waited for, so that no change is missed.
+        let server = self.raft.server_metrics();
+        let server = server.borrow_watched();
+        let leader = server.current_leader.map(NodeId);
         let leadership = Leadership {
             leader,
-            term: Term(metrics.current_term),
-            is_self: metrics.state == ServerState::Leader && leader == Some(self.node),
+            term: Term(server.vote.leader_id.term),
+            is_self: server.state == ServerState::Leader && leader == Some(self.node),
         };
-        View { leadership, stopped: metrics.running_state.as_ref().err().map(ToString::to_string) }
+        View { leadership, stopped }
     }
 
     /// Waits for changes of [`Self::view`] from now on.
