@@ -64,9 +64,8 @@ fn build(input: &mut Input<'_>) -> (Vec<u8>, Vec<(u32, Bytes)>) {
         salt: SALT,
         shards: Vec::new(),
     };
-    let mut group = Group::default();
-    group.begin(0);
-    group.stage(&header.encode());
+    let mut group = Group::new(0, b"");
+    group.staging.extend(&header.encode());
     let mut written = Vec::new();
     while let Some(kind) = input.byte().filter(|kind| *kind != 0)
         && let Some(len) = input.byte()
@@ -90,7 +89,7 @@ fn build(input: &mut Input<'_>) -> (Vec<u8>, Vec<(u32, Bytes)>) {
         written.push((group.end(), payload.clone()));
         group.frame(SEQUENCE, SALT, header, &[payload]);
     }
-    let mut image: Vec<u8> = group.slices().iter().flat_map(|slice| slice.iter().copied()).collect();
+    let mut image = group.staging.blocks().1.to_vec();
     image.resize(1 << 16, 0);
     (image, written)
 }

@@ -34,6 +34,7 @@ mod segment_header;
 mod shard_log;
 mod shard_state;
 mod shared;
+mod staging;
 mod sync;
 mod writer;
 

@@ -1,6 +1,7 @@
 //! The writer thread: one write for everything that is queued, of all shards, in order.
 
 mod next;
+mod write;
 
 pub(crate) use next::{create_segment, is_full, make_segment};
 
@@ -10,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use base::disk::File;
 use base::queue::{Receiver, Sender};
 use bytes::Bytes;
 use record::{ShardId, Term};
@@ -17,12 +19,13 @@ use record::{ShardId, Term};
 use super::LogState;
 use super::footer::{Slot, footer_bytes};
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, frame_bytes};
-use super::group::{Effect, Group, PAGE_BYTES};
+use super::group::{Effect, Group};
 use super::position::align_up;
 use super::request::{Control, Done, Request};
 use super::segment::Segment;
 use super::shard_state::ShardState;
 use super::shared::Shared;
+use super::staging::BLOCK_BYTES;
 use super::sync::{Written, sync_and_complete};
 use crate::types::Entry;
 
@@ -31,13 +34,6 @@ pub(crate) const GROUP_BYTES_MAX: usize = 8 << 20;
 
 /// What may be written and not yet synced. Recovery relies on it: see `UNCERTAIN_BYTES_MAX` there.
 pub(crate) const UNSYNCED_BYTES_MAX: u64 = 24 << 20;
-
-/// A single request up to this is synced by the writer itself when nobody else has anything to do:
-/// that saves waking the sync thread.
-const INLINE_SYNC_BYTES_MAX: u32 = 64 << 10;
-
-/// The writer reserves this much at once before the filler.
-const RESERVE_STRIDE_BYTES: u32 = 1 << 20;
 
 /// Room that every segment keeps for the frames that close it and that open it again.
 pub(crate) const CLOSING_BYTES: u32 = 4 * FRAME_HEADER_BYTES;
@@ -48,6 +44,9 @@ pub(crate) struct Writer {
     sync_queue: Sender<Written>,
     in_flight: Arc<AtomicUsize>,
     segment: Arc<Segment>,
+    /// For writes past the page cache; opened with the first large one of a segment.
+    direct: Option<Arc<dyn File>>,
+    direct_refused: bool,
     group: Group,
     /// The state of every shard at the group's end.
     states: BTreeMap<ShardId, LogState>,
@@ -66,6 +65,8 @@ pub(crate) struct Writer {
 pub(crate) struct Resume {
     pub(crate) segment: Arc<Segment>,
     pub(crate) at: u32,
+    /// What the file has in that block before it.
+    pub(crate) before: Vec<u8>,
     pub(crate) states: BTreeMap<ShardId, LogState>,
     pub(crate) runs: u32,
     pub(crate) slots: u32,
@@ -79,14 +80,15 @@ impl Writer {
         in_flight: Arc<AtomicUsize>,
         resume: Resume,
     ) -> Self {
-        let mut group = Group::default();
-        group.begin(resume.at);
+        let group = Group::new(resume.at, &resume.before);
         Self {
             shared,
             queue,
             sync_queue,
             in_flight,
             segment: resume.segment,
+            direct: None,
+            direct_refused: false,
             group,
             states: resume.states,
             tails: BTreeMap::new(),
@@ -161,7 +163,7 @@ impl Writer {
         let mut places = Vec::with_capacity(entries.len());
         for entry in entries {
             let payload_bytes = u32::try_from(entry.payload.len()).expect("checked when it was taken");
-            if !self.fits(payload_bytes) || self.group.len as usize >= GROUP_BYTES_MAX {
+            if !self.fits(payload_bytes) || self.group.len() as usize >= GROUP_BYTES_MAX {
                 let entries = std::mem::take(&mut places);
                 self.group.effects.push(Effect::Entries { shard: Arc::clone(shard), entries, taken });
                 self.make_room(payload_bytes).await?;
@@ -178,7 +180,6 @@ impl Writer {
             }
             self.states.entry(shard.id).or_default().last = Some(entry.id);
         }
-        self.group.appends += 1;
         self.group.effects.push(Effect::Entries { shard: Arc::clone(shard), entries: places, taken });
         Ok(())
     }
@@ -261,14 +262,14 @@ impl Writer {
     fn fits(&self, payload_bytes: u32) -> bool {
         let end = self.group.end() + frame_bytes(payload_bytes) + CLOSING_BYTES;
         let footer = footer_bytes(self.runs + 1, self.slots + 1);
-        u64::from(align_up(end, PAGE_BYTES)) + u64::from(footer) <= u64::from(self.segment.capacity)
+        u64::from(align_up(end, BLOCK_BYTES)) + u64::from(footer) <= u64::from(self.segment.capacity)
     }
 
     /// Makes sure that a frame can be added: writes a group that is large enough, and goes to the
     /// next segment when this one is full.
     async fn make_room(&mut self, payload_bytes: u32) -> Result<(), Stopped> {
         if self.fits(payload_bytes) {
-            if self.group.len as usize >= GROUP_BYTES_MAX {
+            if self.group.len() as usize >= GROUP_BYTES_MAX {
                 self.flush(false).await?;
                 self.wait_for_syncs().await?;
             }
@@ -284,126 +285,6 @@ impl Writer {
         self.next_segment().await?;
         assert!(self.fits(payload_bytes), "an entry that was taken fits an empty segment");
         Ok(())
-    }
-
-    /// Writes the group and has it synced, here when it is `alone`, else by the sync thread.
-    async fn flush(&mut self, alone: bool) -> Result<(), Stopped> {
-        if self.group.is_empty() && self.group.dones.is_empty() {
-            return Ok(());
-        }
-        self.write_group().await?;
-        if self.group.dones.iter().all(|done| matches!(done, Done::Nobody)) {
-            // Nobody waits: the next sync covers it.
-            self.group.dones.clear();
-            self.group.begin(self.group.end());
-            return Ok(());
-        }
-        let idle = self.in_flight.load(Ordering::Acquire) == 0 && self.queue.is_empty();
-        if alone && idle && self.group.len <= INLINE_SYNC_BYTES_MAX {
-            let mut written = vec![self.take_written()];
-            sync_and_complete(&self.shared, &mut written).await;
-            return if self.shared.has_failed() { Err(Stopped) } else { Ok(()) };
-        }
-        self.send_to_sync().await
-    }
-
-    async fn send_to_sync(&mut self) -> Result<(), Stopped> {
-        let written = self.take_written();
-        self.in_flight.fetch_add(1, Ordering::AcqRel);
-        if let Err(error) = self.sync_queue.send(written, 1).await {
-            let (base::queue::SendError::Full(written) | base::queue::SendError::Closed(written)) = error;
-            written.dones.into_iter().for_each(|done| done.call(Err(self.shared.failure_error())));
-            return Err(Stopped);
-        }
-        Ok(())
-    }
-
-    fn take_written(&mut self) -> Written {
-        let written = Written {
-            segment: Arc::clone(&self.segment),
-            end: self.segment.position(self.group.end()),
-            bytes: std::mem::take(&mut self.unsent_bytes),
-            dones: std::mem::take(&mut self.group.dones),
-        };
-        self.group.begin(self.group.end());
-        written
-    }
-
-    /// Hands the group's bytes to the file and tells readers where its entries are.
-    async fn write_group(&mut self) -> Result<(), Stopped> {
-        if self.shared.has_failed() {
-            return Err(Stopped);
-        }
-        let padded_end = self.group.padded_end();
-        assert!(padded_end <= self.segment.capacity, "a write stays within its segment");
-        self.reserve(padded_end).await;
-        let slices = self.group.slices();
-        let result = self.segment.file.write_at(u64::from(self.group.start), &slices).await;
-        drop(slices);
-        self.group.clear_pieces();
-        if let Err(error) = result {
-            let path = self.segment.path.clone();
-            return Err(self.fail("write", &path, error));
-        }
-        let counters = &self.shared.counters;
-        let bytes = u64::from(padded_end - self.group.start);
-        counters.bytes_written.fetch_add(bytes, Ordering::Relaxed);
-        counters.writes.fetch_add(1, Ordering::Relaxed);
-        counters.entries.fetch_add(self.group.entries, Ordering::Relaxed);
-        counters.payload_bytes.fetch_add(self.group.payload_bytes, Ordering::Relaxed);
-        (self.group.entries, self.group.payload_bytes) = (0, 0);
-        self.unsent_bytes += bytes;
-        self.shared.written_bytes.fetch_add(bytes, Ordering::Relaxed);
-        for effect in self.group.effects.drain(..) {
-            match effect {
-                Effect::Entries { shard, entries, taken } => {
-                    shard.written(&self.segment, &entries, taken);
-                    self.shared.make_room(&shard);
-                }
-                Effect::Truncate { shard, from } => {
-                    self.shared.set_truncated_at(self.segment.position(self.group.start + self.group.len));
-                    shard.lock().runs.truncate_from(from);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the file up to `end` away from the filler.
-    async fn reserve(&mut self, end: u32) {
-        if end <= self.reserved_to {
-            return;
-        }
-        let mut filling = self.segment.filling.lock().await;
-        let reserved_to = end.saturating_add(RESERVE_STRIDE_BYTES).min(self.segment.capacity);
-        filling.reserved_to = filling.reserved_to.max(reserved_to);
-        self.reserved_to = filling.reserved_to;
-    }
-
-    /// Waits until what is written and not synced is within its bound.
-    async fn wait_for_syncs(&mut self) -> Result<(), Stopped> {
-        let unsent = self.unsent_bytes;
-        self.wait_until(|shared, in_flight| {
-            let written = shared.written_bytes.load(Ordering::Relaxed) - unsent;
-            in_flight == 0
-                || written - shared.synced_bytes.load(Ordering::Acquire) <= UNSYNCED_BYTES_MAX - GROUP_BYTES_MAX as u64
-        })
-        .await
-    }
-
-    async fn wait_until(&mut self, enough: impl Fn(&Shared, usize) -> bool + Send) -> Result<(), Stopped> {
-        loop {
-            if self.shared.has_failed() {
-                return Err(Stopped);
-            }
-            let progress = self.shared.sync_progress.notified();
-            let mut progress = std::pin::pin!(progress);
-            progress.as_mut().enable();
-            if enough(&self.shared, self.in_flight.load(Ordering::Acquire)) {
-                return Ok(());
-            }
-            progress.await;
-        }
     }
 
     fn fail(&mut self, operation: &'static str, path: &Path, error: io::Error) -> Stopped {

@@ -13,7 +13,7 @@ use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 
-use base::disk::{Disk, OpenOptions};
+use base::disk::{Disk, OpenOptions, read_exact_at};
 use record::{LogIndex, ShardId};
 
 pub(crate) use files::{SegmentFile, list, read_header};
@@ -22,12 +22,13 @@ pub(crate) use state::replay;
 
 use super::footer::{Footer, Slot, footer_bytes};
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind};
-use super::group::{Group, PAGE_BYTES};
+use super::group::Group;
 use super::position::{Position, align_up};
 use super::runs::{Run, Runs, Slots};
 use super::segment::{Filling, Segment};
 use super::segment_header::SegmentHeader;
 use super::shard_state::ShardDamage;
+use super::staging::BLOCK_BYTES;
 use super::writer::{CLOSING_BYTES, Resume, make_segment};
 use super::{Damage, LogState, OpenError, Options};
 
@@ -307,10 +308,12 @@ impl Finder {
             disk.remove(&extra.path)?;
         }
         disk.sync_dir(dir)?;
-        let reserved_to = align_up(at, PAGE_BYTES);
+        let reserved_to = align_up(at, BLOCK_BYTES);
         *segment.filling.lock().await = Filling { reserved_to, filled_to: reserved_to };
         let synced = segment.position(at);
-        let resume = Resume { segment, at, states: self.states.clone(), runs: self.run_count, slots: self.slot_count };
+        let before = block_before(&segment, at).await?;
+        let resume =
+            Resume { segment, at, before, states: self.states.clone(), runs: self.run_count, slots: self.slot_count };
         let shards = self.states.keys().chain(self.runs.keys()).copied().collect::<std::collections::BTreeSet<_>>();
         let shards = shards
             .into_iter()
@@ -332,15 +335,15 @@ impl Finder {
     }
 
     fn has_room(&self, segment: &Segment, at: u32) -> bool {
-        let end = align_up(at + FRAME_HEADER_BYTES + CLOSING_BYTES, PAGE_BYTES);
+        let end = align_up(at + FRAME_HEADER_BYTES + CLOSING_BYTES, BLOCK_BYTES);
         u64::from(end) + u64::from(footer_bytes(self.run_count + 1, self.slot_count + 1)) <= u64::from(segment.capacity)
     }
 
     async fn write_frame(&self, segment: &Segment, at: u32, kind: FrameKind, life: u32) -> io::Result<()> {
-        let mut group = Group::default();
-        group.begin(at);
+        let mut group = Group::new(at, &block_before(segment, at).await?);
         group.frame(segment.sequence, segment.salt, FrameHeader::bare(kind, life, segment.position(at)), &[]);
-        segment.file.write_at(u64::from(at), &group.slices()).await?;
+        let (position, blocks) = group.staging.blocks();
+        segment.file.write_at(u64::from(position), &[IoSlice::new(blocks)]).await?;
         segment.file.sync_data().await
     }
 
@@ -357,4 +360,10 @@ impl Finder {
         segment.file.sync_data().await?;
         Ok(header.header_bytes())
     }
+}
+
+/// What the file has in the block of `at`, before it.
+async fn block_before(segment: &Segment, at: u32) -> io::Result<Vec<u8>> {
+    let len = at % BLOCK_BYTES;
+    Ok(read_exact_at(&*segment.file, u64::from(at - len), len as usize).await?.to_vec())
 }

@@ -36,8 +36,9 @@ impl Writer {
             salt: self.segment.salt,
             shards: self.states.iter().map(|(shard, state)| (*shard, *state)).collect(),
         };
-        self.group.begin(0);
-        self.group.stage(&header.encode());
+        self.direct = None;
+        self.group.staging.restart(0, b"");
+        self.group.staging.extend(&header.encode());
         self.shared.keeper_wake.notify_one();
         Ok(())
     }
