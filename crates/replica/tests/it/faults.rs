@@ -92,7 +92,7 @@ async fn a_broken_entry_takes_only_its_shard_out_of_service() {
     let id = LogId { term: last.term, index: last.index.next() };
     let entry = Entry { id, kind: EntryKind::Commands, payload: Payload::from(Bytes::from_static(&[1; 64])) };
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    let done = Box::new(move |result: std::io::Result<()>| drop(sender.send(result.is_ok())));
+    let done = Box::new(move |result: std::io::Result<()>| sender.send(result.is_ok()).expect("waited for"));
     shard.append(vec![entry], done).unwrap();
     assert!(receiver.await.unwrap());
     log.close().await;
