@@ -67,7 +67,8 @@ impl Cluster {
     }
 
     async fn any(&mut self) -> anyhow::Result<&mut Connection> {
-        if self.any.is_none() {
+        if self.any.as_ref().is_none_or(Connection::is_spoilt) {
+            self.any = None;
             let mut last = None;
             for address in &self.bootstrap {
                 match Connection::open(address, self.timeout).await {
@@ -106,7 +107,7 @@ impl Cluster {
         let timeout = self.timeout;
         let node =
             self.nodes.get_mut(&id).with_context(|| format!("the cluster names no address for its node {id}"))?;
-        if node.connection.is_none() {
+        if node.connection.as_ref().is_none_or(Connection::is_spoilt) {
             node.connection = Some(Connection::open(&node.address, timeout).await?);
         }
         node.connection.as_mut().context("a connection was just opened")

@@ -20,6 +20,8 @@ pub(super) struct Connection {
     address: String,
     timeout: Duration,
     correlation: i32,
+    /// A request was sent and its answer not read. An exchange that is abandoned leaves it so.
+    awaits_answer: bool,
     /// The versions that the broker takes, by API key.
     versions: BTreeMap<i16, (i16, i16)>,
 }
@@ -34,8 +36,14 @@ impl Connection {
             .with_context(|| format!("no connection to {address} within {limit:?}"))?
             .with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
-        let mut connection =
-            Self { stream, address: address.to_owned(), timeout: limit, correlation: 0, versions: BTreeMap::new() };
+        let mut connection = Self {
+            stream,
+            address: address.to_owned(),
+            timeout: limit,
+            correlation: 0,
+            awaits_answer: false,
+            versions: BTreeMap::new(),
+        };
         connection.learn_versions().await?;
         Ok(connection)
     }
@@ -59,6 +67,11 @@ impl Connection {
             self.versions.insert(api.api_key, (api.min_version, api.max_version));
         }
         Ok(())
+    }
+
+    /// Whether the next bytes on this connection answer a request that nobody waits for any more.
+    pub(super) const fn is_spoilt(&self) -> bool {
+        self.awaits_answer
     }
 
     /// Sends a request in the highest version that both sides know, up to `version_max`, and waits for the answer.
@@ -96,6 +109,7 @@ impl Connection {
         self.correlation = self.correlation.wrapping_add(1);
         let frame = frame(request, version, self.correlation)?;
         let limit = self.timeout + wait;
+        self.awaits_answer = true;
         let exchange = async {
             self.stream.write_all(&frame).await?;
             read_frame(&mut self.stream).await
@@ -104,6 +118,7 @@ impl Connection {
             .await
             .with_context(|| format!("{} did not answer within {limit:?}", self.address))?
             .with_context(|| format!("connection to {} lost", self.address))?;
+        self.awaits_answer = false;
         let mut header_version = R::Response::header_version(version);
         if R::KEY == ApiVersionsRequest::KEY {
             // Answered with the oldest header, so that a client of any version can read it.

@@ -103,7 +103,7 @@ impl Consumer {
                 self.read_once().await?;
                 membership.heartbeat(&mut self.cluster).await
             };
-            // An interrupt may cut a request short; what follows goes over the connection anew.
+            // An interrupt may cut a request short; what follows goes over another connection.
             let interrupted = tokio::select! {
                 result = step => match result {
                     Ok(new) => { standing = new; false }

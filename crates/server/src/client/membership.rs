@@ -225,6 +225,9 @@ impl Membership {
 
     /// Gives the partitions to the others at once instead of after the session timeout.
     pub(super) async fn leave(&mut self, cluster: &mut Cluster) -> anyhow::Result<()> {
+        if self.member.is_empty() {
+            return Ok(());
+        }
         let member = MemberIdentity::default().with_member_id(self.member.clone());
         let request = LeaveGroupRequest::default().with_group_id(GroupId(text(&self.group))).with_members(vec![member]);
         let response = cluster.call_node(self.coordinator, &request, 5, Duration::ZERO).await?;

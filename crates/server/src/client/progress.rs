@@ -81,7 +81,7 @@ impl Progress {
 fn rounded(bytes: u64) -> String {
     match bytes {
         0..10_000 => ByteSize(bytes).to_string(),
-        10_000..10_000_000 => format!("{:.1} MB", precise(bytes) / 1e6),
+        10_000..10_000_000 => format!("{:.0} kB", precise(bytes) / 1e3),
         _ => format!("{:.0} MB", precise(bytes) / 1e6),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::common::{Broker, run};
+use crate::common::{Broker, Follower, run};
 use rustix::process::Signal;
 
 fn numbers(count: u32) -> String {
@@ -62,6 +62,21 @@ fn a_group_goes_on_where_it_was() {
     let gone = broker.client(&["group", "delete", "g"], "");
     assert_eq!(gone.code, Some(1));
     assert!(gone.stderr.contains("GROUP_ID_NOT_FOUND"), "{}", gone.stderr);
+    broker.stop();
+}
+
+#[test]
+fn an_interrupt_commits_what_was_printed_and_leaves_the_group() {
+    let home = tempfile::tempdir().unwrap();
+    let broker = Broker::start(home.path(), &["--kafka-group-initial-rebalance-delay-ms", "0"]);
+    broker.ok(&["topic", "create", "t"], "");
+    broker.ok(&["produce", "t"], "1\n2\n");
+    let follower = Follower::start(&broker, &["consume", "t", "-g", "g", "--follow"]);
+    assert_eq!(follower.lines(2), ["1", "2"]);
+    assert_eq!(follower.interrupt(), (Some(0), String::new()));
+    let page = broker.ok(&["group", "describe", "g"], "");
+    assert!(page.contains("members   0"), "{page}");
+    assert_eq!(broker.ok(&["consume", "t", "-g", "g"], ""), "");
     broker.stop();
 }
 

@@ -1,8 +1,9 @@
 //! The binary under test: commands that end, and a broker that runs until it is told to stop.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::sync::Mutex;
 
 /// What a command that ended said.
 #[derive(Debug)]
@@ -126,5 +127,37 @@ impl Drop for Broker {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A command that goes on until it is interrupted.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    child: Child,
+    stdout: Mutex<BufReader<ChildStdout>>,
+}
+
+impl Follower {
+    pub(crate) fn start(broker: &Broker, arguments: &[&str]) -> Self {
+        let mut command = rosettamq(arguments);
+        command.args(["--bootstrap", &broker.address]).stdin(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = Mutex::new(BufReader::new(child.stdout.take().unwrap()));
+        Self { child, stdout }
+    }
+
+    /// Waits for that many lines.
+    pub(crate) fn lines(&self, count: usize) -> Vec<String> {
+        let mut stdout = self.stdout.lock().unwrap();
+        let lines = stdout.by_ref().lines().take(count);
+        lines.map(Result::unwrap).collect()
+    }
+
+    /// Ends as Ctrl-C does; returns the code and standard error.
+    pub(crate) fn interrupt(self) -> (Option<i32>, String) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        let ended: Ended = self.child.wait_with_output().unwrap().into();
+        (ended.code, ended.stderr)
     }
 }
