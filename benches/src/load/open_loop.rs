@@ -57,7 +57,7 @@ impl OpenLoopLoad {
         let mut poll = Poll::new()?;
         poll.add(0, &socket)?;
         let value = values(1, self.record_bytes, 7).remove(0);
-        let total = (self.seconds * self.rate as f64) as u64 + WARM_UP.as_secs() * self.rate;
+        let total = self.due_by(WARM_UP + Duration::from_secs_f64(self.seconds));
         let measured_from = WARM_UP.as_secs() * self.rate;
         let mut latencies = Latencies::default();
         let mut in_flight: VecDeque<Sent> = VecDeque::new();

@@ -45,11 +45,11 @@ impl Latencies {
 
     /// In microseconds; 0 when nothing was noted.
     pub(crate) fn percentile(&self, share: f64) -> u64 {
-        let rank = (self.count as f64 * share).ceil() as u64;
-        let mut seen = 0;
+        let rank = (self.count as f64 * share).max(1.0);
+        let mut seen = 0_u64;
         for (bucket, count) in self.buckets.iter().enumerate() {
             seen += count;
-            if seen >= rank.max(1) {
+            if seen as f64 >= rank {
                 return value_of(bucket).min(self.max_us);
             }
         }

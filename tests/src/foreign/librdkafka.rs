@@ -18,16 +18,24 @@ use crate::process;
 const TEST_LIMIT: Duration = Duration::from_secs(300);
 /// They wait more than they work.
 const AT_ONCE: usize = 4;
+/// What `group.initial.rebalance.delay.ms` is by default.
+const KAFKAS_DELAY_MS: u32 = 3000;
 
-/// Runs the list against a fresh broker of the peer that the environment names.
+/// Runs the list against fresh brokers of the peer that the environment names.
 pub fn run() -> Result<()> {
     let built = librdkafka::with_tests()?;
-    let mut broker = Settings::new()?.start()?;
     let home = tempfile::tempdir()?;
     tools(home.path())?;
-    let failed =
-        run_all(allowlist("librdkafka-allowlist.txt")?, AT_ONCE, |entry| run_one(&built, &broker, &home, entry));
-    broker.assert_healthy()?;
+    let (delayed, others): (Vec<Entry>, Vec<Entry>) =
+        allowlist("librdkafka-allowlist.txt")?.into_iter().partition(|entry| entry.has("delayed"));
+    let mut failed = Vec::new();
+    for (entries, delay_ms) in [(others, 0), (delayed, KAFKAS_DELAY_MS)] {
+        let mut settings = Settings::new()?;
+        settings.group_initial_rebalance_delay_ms = delay_ms;
+        let mut broker = settings.start()?;
+        failed.extend(run_all(entries, AT_ONCE, |entry| run_one(&built, &broker, &home, entry)));
+        broker.assert_healthy()?;
+    }
     ensure!(failed.is_empty(), "{} of librdkafka's tests failed:\n{}", failed.len(), failed.join("\n"));
     Ok(())
 }
@@ -47,7 +55,7 @@ fn tools(home: &Path) -> Result<()> {
     Ok(())
 }
 
-/// `NUMBER [full] [nightly] [only=SUBTEST]`: `full` leaves the quick mode, in which some tests do nothing.
+/// `NUMBER [full] [delayed] [nightly] [only=SUBTEST]`: `full` leaves the quick mode, in which some tests do nothing.
 fn run_one(built: &librdkafka::Librdkafka, broker: &Broker, home: &TempDir, entry: &Entry) -> Result<()> {
     let number = entry.name();
     let configuration = home.path().join(format!("{}.conf", entry.words.join("-").replace('/', "-")));
