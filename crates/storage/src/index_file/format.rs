@@ -270,7 +270,7 @@ pub(super) fn decode_chunk(mut bytes: &[u8], count: u32) -> Option<Vec<BatchEntr
         let epoch = LeaderEpoch(i32::try_from(before.epoch.wrapping_add(take_signed(bytes)?)).ok()?);
         let mut earlier = None;
         if has_earlier {
-            let extents = usize::try_from(take(bytes)?).ok()?;
+            let extents = usize::try_from(take(bytes)?).ok().filter(|count| *count > 0)?;
             // An extent takes at least three bytes.
             let mut list = Vec::with_capacity(extents.min(bytes.len() / 3));
             for _ in 0..extents {

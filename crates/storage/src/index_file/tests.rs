@@ -235,3 +235,9 @@ proptest! {
         fuzz_index_file(&bytes);
     }
 }
+
+#[test]
+fn an_empty_list_of_earlier_extents_is_no_batch() {
+    fuzz_index_file(&[0x08, 0x01, 0, 0, 0x01, 0, 0x01, 0]);
+    assert_eq!(format::decode_chunk(&[0x08, 0x01, 0, 0, 0x01, 0, 0x01, 0], 1), None);
+}

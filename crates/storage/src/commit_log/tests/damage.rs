@@ -42,8 +42,16 @@ async fn written(count: u64) -> SimDisk {
     for index in 0..count {
         append(&log.shard(SHARD), vec![entry(1, index, 1_000)]).await;
     }
+    // The keeper seals in its own time.
+    eventually("the footer", || count < 100 || is_sealed(&disk)).await;
     log.close().await;
     disk
+}
+
+/// Whether the first segment has a footer.
+fn is_sealed(disk: &SimDisk) -> bool {
+    let contents = disk.contents(&segment(1));
+    footer::Trailer::decode(&contents[contents.len() - 64..], 1, 64 << 10).is_some()
 }
 
 async fn read(log: &CommitLog, index: u64) -> io::Result<Vec<Entry>> {
@@ -113,6 +121,7 @@ async fn a_damaged_footer_is_walked_around() {
     for index in 0..200 {
         check_entry(&log.shard(SHARD), 1, index, 1_000).await;
     }
+    eventually("a new footer", || is_sealed(&disk)).await;
     log.close().await;
     // It was written anew. A slot block behind a good trailer: found when it is read.
     let contents = disk.contents(&segment(1));
