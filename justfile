@@ -29,7 +29,7 @@ test *ARGS:
     cargo xtask test {{ ARGS }}
 
 doc:
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+    RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --all-features
 
 # A broker from this tree; ARGS are its flags.
 run *ARGS:

@@ -95,7 +95,6 @@ impl AsciiChart {
     }
 
     #[must_use]
-    #[expect(clippy::should_implement_trait, reason = "the original's name")]
     pub fn add(mut self, name: impl Into<String>, histogram: Histogram) -> Self {
         self.lines.push((name.into(), histogram));
         self
