@@ -9,6 +9,8 @@ pub(crate) enum Malformed {
     Short { wanted: u64, left: usize },
     #[error("negative length {0}")]
     NegativeLength(i64),
+    #[error("a string of {0} bytes; the protocol has none above 32,767")]
+    TextTooLong(u64),
     #[error("{count} items announced, {left} bytes left")]
     Count { count: u64, left: usize },
     #[error("a variable-length integer has more than five bytes")]
@@ -24,6 +26,9 @@ pub(crate) enum Malformed {
     #[error("not decodable: {0}")]
     Body(String),
 }
+
+/// The longest string, in every form of it.
+const TEXT_BYTES_MAX: u64 = i16::MAX as u64;
 
 /// A cursor over one frame. Slices it hands out share the frame's buffer.
 #[derive(Debug)]
@@ -108,8 +113,13 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The compact form could say more than the older one. No string may: what names, ids and values cost is bounded
+    /// by it.
     fn text_length(&mut self, flexible: bool) -> Result<Option<usize>, Malformed> {
         let length = if flexible { self.compact()? } else { Self::signed(self.i16()?.into())? };
+        if let Some(length) = length.filter(|length| *length > TEXT_BYTES_MAX) {
+            return Err(Malformed::TextTooLong(length));
+        }
         length.map(|length| self.sized(length)).transpose()
     }
 
