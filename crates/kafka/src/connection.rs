@@ -213,7 +213,7 @@ impl Connection {
     async fn serve_request(&mut self, frame: Frame) -> Result<(), Ended> {
         let (body, hold) = frame.into_parts();
         let header = RequestHeader::parse(&body)?;
-        self.context.set_client_id(header.client_id.clone());
+        self.context.set_client_id(header.client_id.as_deref());
         let (key, version) = (header.api.key, header.version);
         if key == ApiKey::Produce {
             let produce = produce::submit(&self.context, header, body, hold, self.active)

@@ -93,7 +93,7 @@ pub(crate) struct Context {
     pub(crate) shared: Arc<Shared>,
     /// "/" and the peer's address, as Kafka names members' hosts.
     pub(crate) client_host: String,
-    /// The client id of the request being served; a slice of its frame.
+    /// The client id of the request being served, in a buffer of its own.
     pub(crate) client_id: Option<Bytes>,
     pub(crate) registration: Registration,
     /// The client id that the registry has.
@@ -124,13 +124,14 @@ impl Context {
     }
 
     /// Remembers who asks, and tells the registry when that is new.
-    pub(crate) fn set_client_id(&mut self, client_id: Option<Bytes>) {
-        if client_id != self.described {
-            self.described = client_id.as_deref().map(Bytes::copy_from_slice);
-            let text = client_id.as_deref().map(String::from_utf8_lossy);
+    pub(crate) fn set_client_id(&mut self, client_id: Option<&[u8]>) {
+        if client_id != self.described.as_deref() {
+            self.described = client_id.map(Bytes::copy_from_slice);
+            let text = client_id.map(String::from_utf8_lossy);
             self.registration.describe(text.as_deref(), None);
         }
-        self.client_id = client_id;
+        // A slice would keep the whole request until the next one comes.
+        self.client_id = self.described.clone();
     }
 }
 
