@@ -115,9 +115,14 @@ impl Sessions {
     /// Accounts for partitions that came to or went from a session; false (and the session is closed) when there is
     /// no room for them.
     pub(crate) fn resize(&self, slot: &SessionHandle, size: usize) -> bool {
+        // With the lock, so that whoever closes it meanwhile gives back what is counted, neither more nor less.
+        let mut slots = self.slots.lock();
+        if slot.is_closed() {
+            return true;
+        }
         let before = slot.partitions.load(Ordering::Relaxed);
         if size > before && !self.reserve(size - before) {
-            self.close(slot.id);
+            self.close_slot(&mut slots, slot.id);
             return false;
         }
         if size < before {

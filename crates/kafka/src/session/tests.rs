@@ -137,3 +137,14 @@ async fn partitions_in_all_sessions_are_bounded() {
     cache.close(second.id);
     assert!(cache.create(session(5)).is_some());
 }
+
+#[test]
+fn partitions_that_come_to_a_closed_session_are_not_counted() {
+    let sessions = Sessions::new(2, 10, Arc::new(SeededRandom::new(1)));
+    let slot = sessions.create(session(2)).expect("there is room");
+    sessions.close(slot.id);
+    for _ in 0..5 {
+        sessions.resize(&slot, 10);
+    }
+    assert!(sessions.create(session(10)).is_some(), "all places are free");
+}
