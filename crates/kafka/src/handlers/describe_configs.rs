@@ -9,6 +9,7 @@ use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use kafka_protocol::protocol::StrBytes;
 use record::NodeId;
 
+use super::room::{Room, without_repeats};
 use super::topic_partition::text;
 use crate::context::Context;
 use crate::errors::{Code, INVALID_REQUEST};
@@ -40,15 +41,41 @@ pub(super) async fn handle(
         documentation: request.include_documentation,
         types: version >= TYPES_SINCE,
     };
-    let results = request.resources.into_iter().map(|resource| describe(context, resource, wanted));
+    let mut resources = request.resources;
+    without_repeats(&mut resources, |resource| {
+        let name = &resource.resource_name;
+        let number = if resource.resource_type == BROKER { name.parse::<u64>().ok() } else { None };
+        format!("{} {}", resource.resource_type, number.map_or_else(|| name.to_string(), |number| number.to_string()))
+    });
+    let mut room = Room::of(context);
+    let results = resources.into_iter().map(|resource| describe(context, resource, wanted, &mut room));
     DescribeConfigsResponse::default().with_results(results.collect())
 }
 
-fn describe(context: &Context, asked: DescribeConfigsResource, wanted: Wanted) -> DescribeConfigsResult {
+/// About what one key of an answer takes, in memory and on the wire.
+fn bytes(config: &DescribeConfigsResourceResult) -> usize {
+    let text = |text: &Option<StrBytes>| text.as_ref().map_or(0, |text| text.len());
+    let synonyms = config.synonyms.iter().map(|synonym| size_of::<DescribeConfigsSynonym>() + 2 * text(&synonym.value));
+    size_of::<DescribeConfigsResourceResult>()
+        + 2 * text(&config.value)
+        + text(&config.documentation)
+        + synonyms.sum::<usize>()
+}
+
+fn describe(
+    context: &Context,
+    asked: DescribeConfigsResource,
+    wanted: Wanted,
+    room: &mut Room,
+) -> DescribeConfigsResult {
     let result = DescribeConfigsResult::default()
         .with_resource_type(asked.resource_type)
         .with_resource_name(asked.resource_name.clone())
         .with_error_message(Some(StrBytes::new()));
+    if room.is_used_up() {
+        let message = "Too many resources for one request.";
+        return result.with_error_code(INVALID_REQUEST).with_error_message(Some(text(message)));
+    }
     let resource = match asked.resource_type {
         TOPIC => Ok(Resource::Topic(asked.resource_name.to_string())),
         BROKER => broker_resource(context, &asked.resource_name, "1 or empty string"),
@@ -68,7 +95,11 @@ fn describe(context: &Context, asked: DescribeConfigsResource, wanted: Wanted) -
         .filter(|keys| !keys.is_empty())
         .map(|keys| keys.iter().map(ToString::to_string).collect());
     match context.broker().configs().describe(&resource, keys.as_deref()) {
-        Ok(entries) => result.with_configs(entries.into_iter().map(|entry| config(entry, wanted)).collect()),
+        Ok(entries) => {
+            let configs: Vec<_> = entries.into_iter().map(|entry| config(entry, wanted)).collect();
+            room.take(configs.iter().map(bytes).sum());
+            result.with_configs(configs)
+        }
         Err(error) => result.with_error_code(error.code()).with_error_message(Some(text(error.to_string()))),
     }
 }

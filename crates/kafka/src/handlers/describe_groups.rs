@@ -5,9 +5,10 @@ use kafka_protocol::messages::describe_groups_response::{DescribedGroup, Describ
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, GroupId};
 use kafka_protocol::protocol::StrBytes;
 
+use super::room::{Room, without_repeats};
 use super::topic_partition::{GROUP_OPERATIONS, OPERATIONS_NOT_ASKED, text};
 use crate::context::Context;
-use crate::errors::Code;
+use crate::errors::{Code, INVALID_REQUEST};
 
 /// The first version that says of a group that it does not exist; before, it is described as dead.
 const GROUP_NOT_FOUND_SINCE: i16 = 6;
@@ -20,7 +21,14 @@ pub(super) async fn handle(
     version: i16,
 ) -> DescribeGroupsResponse {
     let mut groups = Vec::with_capacity(request.groups.len());
-    for group_id in request.groups {
+    let mut asked = request.groups;
+    without_repeats(&mut asked, |group_id| group_id.to_string());
+    let mut room = Room::of(context);
+    for group_id in asked {
+        if room.is_used_up() {
+            groups.push(DescribedGroup::default().with_group_id(group_id).with_error_code(INVALID_REQUEST));
+            continue;
+        }
         let described = match context.broker().groups().describe(&group_id).await {
             Ok(description) => {
                 let asked = request.include_authorized_operations && !description.members.is_empty();
@@ -29,9 +37,15 @@ pub(super) async fn handle(
             }
             Err(error) => refused(group_id, &error, version),
         };
+        room.take(described.members.iter().map(bytes).sum());
         groups.push(described);
     }
     DescribeGroupsResponse::default().with_groups(groups)
+}
+
+/// About what one member of an answer takes, in memory and on the wire.
+fn bytes(member: &DescribedGroupMember) -> usize {
+    size_of::<DescribedGroupMember>() + 2 * (member.member_metadata.len() + member.member_assignment.len())
 }
 
 fn described(group_id: GroupId, description: GroupDescription, version: i16) -> DescribedGroup {

@@ -5,6 +5,7 @@ use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
 
+use super::room::without_repeats;
 use super::topic_partition::text;
 use crate::context::Context;
 use crate::errors::{COORDINATOR_NOT_AVAILABLE, Code, INVALID_REQUEST, NONE, TRANSACTIONAL_ID_AUTHORIZATION_FAILED};
@@ -28,7 +29,9 @@ pub(super) async fn handle(
     version: i16,
 ) -> FindCoordinatorResponse {
     if version >= BATCHED {
-        let coordinators = request.coordinator_keys.iter().map(|key| batched(context, request.key_type, key));
+        let mut keys = request.coordinator_keys;
+        without_repeats(&mut keys, |key| key.to_string());
+        let coordinators = keys.iter().map(|key| batched(context, request.key_type, key));
         return FindCoordinatorResponse::default().with_coordinators(coordinators.collect());
     }
     let found = find(context, request.key_type, &request.key);

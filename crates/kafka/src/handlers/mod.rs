@@ -46,6 +46,7 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 pub(crate) mod produce;
+mod room;
 mod sasl_handshake;
 mod sync_group;
 mod topic_partition;

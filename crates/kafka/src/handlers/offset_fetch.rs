@@ -1,5 +1,6 @@
 //! OffsetFetch: what groups have committed. Nothing committed is offset -1, never an error.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use broker::groups::FetchedOffset;
@@ -13,9 +14,10 @@ use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
 use kafka_protocol::protocol::StrBytes;
 use record::TopicId;
 
+use super::room::{Room, without_repeats};
 use super::topic_partition::{find, text, topic_name, uuid};
 use crate::context::Context;
-use crate::errors::{Code, NONE, UNKNOWN_TOPIC_ID};
+use crate::errors::{Code, INVALID_REQUEST, NONE, UNKNOWN_TOPIC_ID};
 use crate::wire::commit::BY_ID;
 
 /// The first version that asks for several groups.
@@ -29,10 +31,20 @@ const EPOCH_SINCE: i16 = 5;
 pub(super) async fn handle(context: &mut Context, request: OffsetFetchRequest, version: i16) -> OffsetFetchResponse {
     if version >= BATCHED {
         let mut groups = Vec::with_capacity(request.groups.len());
-        for group in request.groups {
+        let mut asked = request.groups;
+        without_repeats(&mut asked, |group| group.group_id.to_string());
+        let mut room = Room::of(context);
+        for group in asked {
             let response = OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone());
+            if room.is_used_up() {
+                groups.push(response.with_error_code(INVALID_REQUEST));
+                continue;
+            }
             groups.push(match fetch(context, &group.group_id, group.topics, version).await {
-                Ok(topics) => response.with_topics(topics),
+                Ok(topics) => {
+                    room.take(topics.iter().map(bytes).sum());
+                    response.with_topics(topics)
+                }
                 Err(code) => response.with_error_code(code),
             });
         }
@@ -68,7 +80,7 @@ async fn fetch(
     version: i16,
 ) -> Result<Vec<OffsetFetchResponseTopics>, i16> {
     let groups = context.broker().groups();
-    let Some(asked) = asked else {
+    let Some(asked) = asked.map(distinct) else {
         let mut offsets = groups.fetch_offsets(group_id, None).await.map_err(|error| error.code())?;
         offsets.sort_unstable_by_key(|offset| (offset.topic, offset.partition));
         return Ok(all(context, offsets));
@@ -100,6 +112,26 @@ async fn fetch(
             .with_partitions(partitions)
     });
     Ok(topics.collect())
+}
+
+/// Each partition once, where it is named first: an offset's metadata is long, and its name is short.
+fn distinct(mut asked: Vec<OffsetFetchRequestTopics>) -> Vec<OffsetFetchRequestTopics> {
+    let mut topics = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for topic in &mut asked {
+        let next = topics.len();
+        let topic_number = *topics.entry((topic.name.to_string(), topic.topic_id)).or_insert(next);
+        topic.partition_indexes.retain(|index| seen.insert((topic_number, *index)));
+    }
+    asked
+}
+
+/// About what one topic of an answer takes.
+fn bytes(topic: &OffsetFetchResponseTopics) -> usize {
+    let partitions = topic.partitions.iter().map(|partition| {
+        size_of::<OffsetFetchResponsePartitions>() + partition.metadata.as_ref().map_or(0, |metadata| metadata.len())
+    });
+    size_of::<OffsetFetchResponseTopics>() + partitions.sum::<usize>()
 }
 
 /// Groups sorted offsets by topic; those of deleted topics are left out.

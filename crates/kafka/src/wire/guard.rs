@@ -14,7 +14,12 @@ const FIELD_BYTES: usize = 32;
 const TAGS_BYTES: usize = 600;
 const TAG_BYTES: usize = 64;
 
-/// Checks the body that starts at `at`, refusing what would decode to more than `bytes_max`; returns an upper bound for the memory of the decoded message.
+/// Most items are answered one by one: the least that an item's answer takes until it is encoded.
+const ANSWER_BYTES: usize = 256;
+const FIXED_ANSWER_BYTES: usize = 96;
+
+/// Checks the body that starts at `at`, refusing what would decode to more than `bytes_max`; returns an upper bound for the memory of the decoded message
+/// and the structures of a plain answer to it.
 pub(crate) fn check(
     body: &'static [Field],
     frame: &Bytes,
@@ -59,18 +64,18 @@ impl Walk<'_> {
             Kind::Blob => self.reader.skip_blob(self.flexible),
             Kind::FixedArray(size) => {
                 let count = self.reader.nullable_count(self.flexible, size)?.unwrap_or(0);
-                self.spend(count * size)?;
+                self.spend(count.saturating_mul(size + FIXED_ANSWER_BYTES))?;
                 self.reader.take(count * size).map(drop)
             }
             Kind::TextArray => {
                 let count = self.reader.nullable_count(self.flexible, 1)?.unwrap_or(0);
-                self.spend(count.saturating_mul(FIELD_BYTES))?;
+                self.spend(count.saturating_mul(FIELD_BYTES + ANSWER_BYTES))?;
                 (0..count).try_for_each(|_| self.reader.skip_text(self.flexible))
             }
             Kind::Array(fields) => {
                 let count = self.reader.nullable_count(self.flexible, 1)?.unwrap_or(0);
                 // One more for the map of unknown tagged fields that each structure has.
-                self.spend(count.saturating_mul(FIELD_BYTES * (fields.len() + 1)))?;
+                self.spend(count.saturating_mul(FIELD_BYTES * (fields.len() + 1) + ANSWER_BYTES))?;
                 (0..count).try_for_each(|_| self.structure(fields))
             }
             Kind::Optional(fields) => match self.reader.i8()? {

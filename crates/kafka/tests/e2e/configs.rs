@@ -139,3 +139,21 @@ async fn a_resource_that_is_named_twice_is_refused_both_times() {
     assert_eq!(response.responses.iter().map(|r| r.error_code).collect::<Vec<_>>(), [42, 42]);
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resource_that_is_asked_for_often_is_told_once() {
+    let node = Node::start().await;
+    let mut client = node.client().await;
+    let names = ["1", "01", "001", "+1", "", "", "1"];
+    let resources = names.iter().cycle().take(10_000).map(|name| {
+        DescribeConfigsResource::default()
+            .with_resource_type(BROKER)
+            .with_resource_name(text(name))
+            .with_configuration_keys(None)
+    });
+    let request = DescribeConfigsRequest::default().with_resources(resources.collect()).with_include_synonyms(true);
+    let response = client.call(4, &request).await;
+    assert_eq!(response.results.len(), 2);
+    assert!(response.results[0].configs.len() > 100);
+    node.stop().await;
+}

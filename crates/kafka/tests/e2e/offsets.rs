@@ -189,3 +189,20 @@ async fn e4_a_null_list_was_not_known_to_version_1() {
     assert!(client.is_closed().await);
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_for_often_is_told_once() {
+    let node = Node::start().await;
+    node.topic("t", 2).await;
+    let mut client = node.client().await;
+    let metadata = "m".repeat(4_096);
+    assert_eq!(commit_codes(&mut client, 7, &commit("g", "t", &[(0, 5, Some(&metadata))])).await, [0]);
+    let often = vec![0; 50_000];
+    let response = client.call(5, &fetch_old("g", Some(&[("t", &often), ("t", &[0, 1])]))).await;
+    assert_eq!(offsets(&response), [(0, 5, metadata.clone(), 0), (1, -1, String::new(), 0)]);
+    let mut request = fetch_new("g", None);
+    request.groups = vec![request.groups[0].clone(); 1_000];
+    let response = client.call(8, &request).await;
+    assert_eq!(offsets(&response), [(0, 5, metadata, 0)]);
+    node.stop().await;
+}
