@@ -49,6 +49,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
     let options = Options {
         segment_bytes: config.segment_bytes,
         memory_bytes: config.log_memory_bytes,
+        read_cache_bytes: config.read_cache_bytes,
         reserve_bytes: config.reserve_bytes,
         queue_bytes: QUEUED_BYTES_PER_SHARD * (config::SHARDS_MAX + 1),
         // Known to nobody outside of the directory.

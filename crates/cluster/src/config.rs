@@ -16,6 +16,8 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// What the log's tail may hold in memory.
     pub log_memory_bytes: usize,
+    /// What readers behind the tail may hold in memory.
+    pub read_cache_bytes: usize,
     /// What may wait for its entry on this node, divided over its shards.
     pub queue_bytes_max: usize,
     /// How many idempotent producers a shard remembers.
@@ -37,6 +39,7 @@ impl Config {
             segment_bytes: 256 << 20,
             reserve_bytes: 512 << 20,
             log_memory_bytes: 64 << 20,
+            read_cache_bytes: 32 << 20,
             queue_bytes_max: 64 << 20,
             producers_per_shard_max: 10_000,
             producer_expiration_ms: 24 * 60 * 60 * 1_000,

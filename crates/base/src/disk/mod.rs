@@ -6,6 +6,7 @@ mod sim;
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,12 +29,12 @@ pub struct OpenOptions {
     /// Fails when the file exists.
     pub create_new: bool,
     pub truncate: bool,
-    /// Writes past the page cache. Buffers, positions and lengths MUST be multiples of
+    /// Reads and writes past the page cache. Buffers, positions and lengths MUST be multiples of
     /// [`DIRECT_ALIGNMENT`]. Disks that cannot do it write through the cache instead.
     pub direct: bool,
 }
 
-/// Alignment of buffers, positions and lengths of direct writes, in bytes.
+/// Alignment of buffers, positions and lengths of direct reads and writes, in bytes.
 pub const DIRECT_ALIGNMENT: usize = 4096;
 
 impl OpenOptions {
@@ -148,6 +149,22 @@ pub trait DirLock: Send + Sync + Debug {}
 pub trait File: Send + Sync + Debug {
     /// Up to `len` bytes; fewer only at the end of the file.
     fn read_at(&self, position: u64, len: usize) -> BoxFuture<'_, io::Result<BytesMut>>;
+
+    /// Fills `range` of `memory` from `position` on and gives the memory back with the count of bytes
+    /// read; fewer than the range only at the end of the file. On a file opened with `direct` the
+    /// range's address, its length and the position MUST be multiples of [`DIRECT_ALIGNMENT`].
+    fn read_into(
+        &self,
+        position: u64,
+        mut memory: Vec<u8>,
+        range: Range<usize>,
+    ) -> BoxFuture<'_, io::Result<(Vec<u8>, usize)>> {
+        Box::pin(async move {
+            let bytes = self.read_at(position, range.len()).await?;
+            memory[range.start..range.start + bytes.len()].copy_from_slice(&bytes);
+            Ok((memory, bytes.len()))
+        })
+    }
 
     /// Writes all buffers one after another, or fails with an unknown part written.
     fn write_at<'a>(&'a self, position: u64, buffers: &'a [IoSlice<'a>]) -> BoxFuture<'a, io::Result<()>>;

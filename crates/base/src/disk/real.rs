@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -143,6 +144,19 @@ impl File for RealFile {
             })
             .await
         })
+    }
+
+    fn read_into(
+        &self,
+        position: u64,
+        mut memory: Vec<u8>,
+        range: Range<usize>,
+    ) -> BoxFuture<'_, io::Result<(Vec<u8>, usize)>> {
+        let file = Arc::clone(&self.file);
+        Box::pin(task::blocking(move || {
+            let read = read_full(&file, position, &mut memory[range])?;
+            Ok((memory, read))
+        }))
     }
 
     fn write_at<'a>(&'a self, position: u64, buffers: &'a [IoSlice<'a>]) -> BoxFuture<'a, io::Result<()>> {

@@ -16,6 +16,7 @@ pub(super) fn cluster_config(settings: &Settings, division: &Division) -> anyhow
     config.segment_bytes = settings.segment_bytes;
     config.reserve_bytes = settings.reserve_bytes;
     config.log_memory_bytes = division.log_tail;
+    config.read_cache_bytes = division.read_cache;
     config.queue_bytes_max = division.queues;
     config.producer_expiration_ms = i64::try_from(settings.kafka_producer_id_expiration.as_millis())?;
     Ok(config)

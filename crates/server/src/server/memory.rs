@@ -5,6 +5,8 @@
 pub(super) struct Division {
     /// The recent tail of the log, which readers that keep up are served from.
     pub(super) log_tail: usize,
+    /// Blocks of the log for readers behind its tail.
+    pub(super) read_cache: usize,
     /// Appends that wait for their entry.
     pub(super) queues: usize,
     /// Requests that are read or served.
@@ -13,20 +15,23 @@ pub(super) struct Division {
     pub(super) responses: usize,
 }
 
-/// More tail than this is not read from memory more often, but makes pages colder; the page cache has the rest.
+/// More tail than this is not read from memory more often; the device has the rest.
 const LOG_TAIL_MAX: usize = 256 << 20;
 /// A queue that is longer only adds to the time that a producer waits.
 const QUEUES_MAX: usize = 128 << 20;
+/// Enough for many readers of neighbouring streams; what is read once is not read again soon.
+const READ_CACHE_MAX: usize = 64 << 20;
 
 impl Division {
     pub(super) fn of(memory_bytes_max: u64) -> Self {
         let total = usize::try_from(memory_bytes_max).unwrap_or(usize::MAX);
         let log_tail = (total / 4).min(LOG_TAIL_MAX);
         let queues = (total / 8).min(QUEUES_MAX);
+        let read_cache = (total / 16).min(READ_CACHE_MAX);
         let (requests, responses) = (total / 4, total / 4);
-        // The last eighth is for caches and the state of shards, which have bounds of their own.
-        assert!(log_tail + queues + requests + responses <= total - total / 8);
-        Self { log_tail, queues, requests, responses }
+        // The last sixteenth is for caches and the state of shards, which have bounds of their own.
+        assert!(log_tail + read_cache + queues + requests + responses <= total - total / 16);
+        Self { log_tail, read_cache, queues, requests, responses }
     }
 }
 
@@ -37,8 +42,8 @@ mod tests {
     #[test]
     fn the_parts_fit_into_the_whole() {
         for total in [64 << 20, 1 << 30, 1 << 40] {
-            let Division { log_tail, queues, requests, responses } = Division::of(total);
-            assert!((log_tail + queues + requests + responses) as u64 <= total);
+            let Division { log_tail, read_cache, queues, requests, responses } = Division::of(total);
+            assert!((log_tail + read_cache + queues + requests + responses) as u64 <= total);
             assert!(log_tail.min(queues).min(requests).min(responses) >= 8 << 20);
         }
     }

@@ -16,6 +16,7 @@
 //!
 //! The formats are in `docs/formats/commit-log.md`.
 
+mod cold;
 mod error;
 mod footer;
 mod frame;

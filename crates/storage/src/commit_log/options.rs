@@ -13,6 +13,9 @@ pub struct Options {
     pub memory_bytes: usize,
     /// Bound on what is queued and not written yet.
     pub queue_bytes: usize,
+    /// Bound on the cached blocks of sealed segments that readers behind the memory use; with less than 2 MiB they read
+    /// through the page cache.
+    pub read_cache_bytes: usize,
     /// Bound on the cached parts of sealed segments' indexes.
     pub index_cache_bytes: usize,
     /// Free space below which the disk counts as full.
@@ -31,6 +34,7 @@ impl Default for Options {
             segment_bytes: 256 << 20,
             memory_bytes: 64 << 20,
             queue_bytes: 256 << 20,
+            read_cache_bytes: 32 << 20,
             index_cache_bytes: 4 << 20,
             reserve_bytes: 512 << 20,
             ready_segments: 1,

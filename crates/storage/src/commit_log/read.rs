@@ -168,15 +168,28 @@ impl ShardLog {
         if range.start > range.end || range.end > slot.payload_bytes() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
+        let (disk, cold) = (&*self.shared.disk, &self.shared.cold);
+        let payload_at = slot.offset() + FRAME_HEADER_BYTES;
         if !segment.is_verified(slot.offset()) {
-            let (_, payload) = self.checked(&placed, segment.read_entry(*slot, self.state.id, index).await?)?;
+            let frame = slot.offset()..payload_at + slot.payload_bytes();
+            let checked = match cold.read(disk, segment, frame).await? {
+                Some(frame) => {
+                    let frame = frame.into_iter().collect::<Payload>().to_bytes();
+                    segment.check_entry(frame, *slot, self.state.id, index)
+                }
+                None => segment.read_entry(*slot, self.state.id, index).await?,
+            };
+            let (_, payload) = self.checked(&placed, checked)?;
             return Ok(Chunk::Memory(
                 std::iter::once(payload.slice(range.start as usize..range.end as usize)).collect(),
             ));
         }
+        if let Some(buffers) = cold.read(disk, segment, payload_at + range.start..payload_at + range.end).await? {
+            return Ok(Chunk::Memory(buffers));
+        }
         Ok(Chunk::File {
             file: Arc::clone(&segment.file),
-            position: u64::from(slot.offset() + FRAME_HEADER_BYTES + range.start),
+            position: u64::from(payload_at + range.start),
             len: range.end - range.start,
             pin: SegmentPin { segment: Arc::clone(segment) },
         })

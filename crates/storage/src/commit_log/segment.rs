@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use base::disk::{File, read_exact_at};
+use base::disk::{Disk, File, OpenOptions, read_exact_at};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use record::{LogIndex, ShardId, crc32c};
@@ -37,6 +37,8 @@ pub(crate) struct Segment {
     /// Where the last frame ends; set when the segment is full.
     data_end: AtomicU32,
     life: AtomicU32,
+    /// The file again, for reads past the page cache; opened at the first of them.
+    direct: OnceLock<Arc<dyn File>>,
     /// Serialises zero-filling with the writer's reservations.
     pub(crate) filling: tokio::sync::Mutex<Filling>,
 }
@@ -77,6 +79,7 @@ impl Segment {
             sealed: AtomicBool::new(false),
             data_end: AtomicU32::new(0),
             life: AtomicU32::new(0),
+            direct: OnceLock::new(),
             filling: tokio::sync::Mutex::new(Filling { reserved_to: 0, filled_to: 0 }),
         }
     }
@@ -103,6 +106,20 @@ impl Segment {
         assert!(data_end > 0 && data_end <= self.capacity, "a segment ends within its file");
         self.life.store(life, Ordering::Relaxed);
         self.data_end.store(data_end, Ordering::Release);
+    }
+
+    /// Bytes up to the end of the last frame, all of the file while that is not known.
+    pub(crate) fn data_bytes(&self) -> u32 {
+        self.end().map_or(self.capacity, |(data_end, _)| data_end)
+    }
+
+    /// The file for reads past the page cache.
+    pub(crate) fn direct(&self, disk: &dyn Disk) -> io::Result<Arc<dyn File>> {
+        if let Some(file) = self.direct.get() {
+            return Ok(Arc::clone(file));
+        }
+        let file = disk.open(&self.path, OpenOptions { direct: true, ..OpenOptions::read() })?;
+        Ok(Arc::clone(self.direct.get_or_init(|| file)))
     }
 
     /// Whether the frame at `offset` may be served without looking at it.

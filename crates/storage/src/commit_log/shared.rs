@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use record::ShardId;
 use tokio::sync::{Notify, watch};
 
+use super::cold::ColdReads;
 use super::position::Position;
 use super::segment::Segment;
 use super::shard_state::ShardState;
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) next_sequence: AtomicU32,
     pub(crate) memory: AtomicUsize,
     pub(crate) blocks: BlockCache,
+    pub(crate) cold: Arc<ColdReads>,
     /// Everything before this is durable.
     synced: AtomicU64,
     /// The synced position that the log itself says last.
@@ -85,7 +87,9 @@ impl Shared {
         synced: Position,
     ) -> Self {
         let blocks = BlockCache::new(options.index_cache_bytes);
+        let cold = Arc::new(ColdReads::new(options.read_cache_bytes));
         Self {
+            cold,
             disk,
             dir: dir.to_owned(),
             life,
