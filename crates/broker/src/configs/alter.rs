@@ -128,9 +128,11 @@ fn edited(kind: Kind, current: &Values, operation: &Operation, value: &str) -> R
     let before = current.get(key.name).map(String::as_str).or(key.default).unwrap_or_default();
     let mut list: Vec<&str> = value::elements(before).collect();
     if operation.kind == OperationKind::Append {
-        list.extend(value::elements(value).filter(|element| !value::elements(before).any(|known| known == *element)));
+        let known: BTreeSet<&str> = list.iter().copied().collect();
+        list.extend(value::elements(value).filter(|element| !known.contains(element)));
     } else {
-        list.retain(|element| !value::elements(value).any(|gone| gone == *element));
+        let gone: BTreeSet<&str> = value::elements(value).collect();
+        list.retain(|element| !gone.contains(element));
     }
     Ok(list.join(","))
 }
