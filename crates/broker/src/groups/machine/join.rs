@@ -1,7 +1,7 @@
 //! Joining: new members, members that rejoin, static members that come back (KIP-345), the handshake of KIP-394.
 
 use super::event::{Moment, Outputs, Reply, Ticket};
-use super::member::{Member, protocol_bytes};
+use super::member::{Member, joining_bytes, protocol_bytes};
 use super::{Machine, NEW_MEMBER_JOIN_TIMEOUT_MS, PENDING_MEMBERS_MAX};
 use crate::groups::api::{GroupState, JoinGroup, JoinGroupError, Joined, JoinedMember};
 
@@ -33,14 +33,15 @@ impl Machine {
         fresh_member_id: String,
         out: &mut Outputs,
     ) -> Result<(), JoinGroupError> {
-        if !self.has_room_for("", &request) {
+        let known = request.member.instance_id.as_ref().and_then(|instance| self.instances.get(instance)).cloned();
+        if !self.has_room_for(known.as_deref(), &fresh_member_id, &request) {
             return Err(JoinGroupError::GroupMaxSizeReached);
         }
         if !self.supports_protocols(&request.protocol_type, &request.protocols) {
             return Err(JoinGroupError::InconsistentGroupProtocol);
         }
-        if let Some(instance) = &request.member.instance_id {
-            match self.instances.get(instance).cloned() {
+        if request.member.instance_id.is_some() {
+            match known {
                 Some(old) => self.replace_static_member(now, ticket, request, &old, fresh_member_id, out),
                 None => self.add_member(now, ticket, request, fresh_member_id, out),
             }
@@ -69,12 +70,8 @@ impl Machine {
         if !self.exists() {
             return Err(JoinGroupError::UnknownMemberId);
         }
-        if !self.has_room_for(&id, &request) {
-            self.pending.remove(&id);
-            if self.members.contains_key(&id) {
-                self.remove_member(&id, out);
-            }
-            self.after_removal(now, out);
+        if !self.has_room_for(Some(&id), &id, &request) {
+            self.turn_away(now, &id, out);
             return Err(JoinGroupError::GroupMaxSizeReached);
         }
         if !self.supports_protocols(&request.protocol_type, &request.protocols) {
@@ -104,23 +101,40 @@ impl Machine {
         Ok(())
     }
 
-    /// Whether the group may have this member, by count and by bytes.
-    fn has_room_for(&self, id: &str, request: &JoinGroup) -> bool {
-        let known = self.members.get(id);
+    /// There is no room for the member any more. A stranger's join changes nothing for those who are in.
+    fn turn_away(&mut self, now: Moment, id: &str, out: &mut Outputs) {
+        if self.members.contains_key(id) {
+            self.remove_member(id, out);
+            self.after_removal(now, out);
+        } else if self.pending.remove(id).is_some() && self.state == GroupState::PreparingRebalance {
+            self.complete_join_if_all_joined(now, out);
+        }
+    }
+
+    /// Whether the group may have this member, by count and by bytes: under `id`, in the place of `known`.
+    fn has_room_for(&self, known: Option<&str>, id: &str, request: &JoinGroup) -> bool {
+        let member = known.and_then(|known| self.members.get(known));
+        let rejoins = known == Some(id) && member.is_some();
         let by_count = match self.state {
             GroupState::Empty | GroupState::Dead => true,
             // Those who wait now are counted: after the limit was lowered, the last to rejoin are turned away.
             GroupState::PreparingRebalance => {
-                known.is_some_and(|member| member.awaiting_join.is_some())
+                (rejoins && member.is_some_and(|member| member.awaiting_join.is_some()))
                     || self.joins_waiting < self.settings.members_max
             }
             GroupState::CompletingRebalance | GroupState::Stable => {
-                known.is_some() || self.members.len() < self.settings.members_max
+                rejoins || self.members.len() < self.settings.members_max
             }
         };
-        let freed = known.map_or(0, |member| protocol_bytes(&member.protocols));
-        let bytes = self.member_bytes - freed + protocol_bytes(&request.protocols);
+        let freed = member.zip(known).map_or(0, |(member, known)| member.record_bytes(known));
+        // A static member that comes back may leave all assignments as they are; any other change takes them away.
+        let kept = if member.is_some() && !rejoins { self.assignment_bytes() } else { 0 };
+        let bytes = self.member_bytes - freed + joining_bytes(id, request) + kept;
         by_count && bytes <= self.settings.record_bytes_max
+    }
+
+    fn assignment_bytes(&self) -> usize {
+        self.members.values().map(|member| member.assignment.len()).sum()
     }
 
     fn add_member(&mut self, now: Moment, ticket: Ticket, request: JoinGroup, id: String, out: &mut Outputs) {
@@ -152,6 +166,7 @@ impl Machine {
             self.leader = Some(id.clone());
         }
         self.member_bytes += member.record_bytes(&id);
+        self.support.add(&member.protocols);
         self.joins_waiting += 1;
         let before = self.members.insert(id, member);
         assert!(before.is_none(), "a new member has an id of its own");
@@ -163,6 +178,8 @@ impl Machine {
         let Some(member) = self.members.get_mut(id) else { return };
         self.member_bytes -= protocol_bytes(&member.protocols);
         self.member_bytes += protocol_bytes(&request.protocols);
+        self.support.remove(&member.protocols);
+        self.support.add(&request.protocols);
         member.protocols = request.protocols;
         member.session_timeout_ms = request.session_timeout_ms;
         member.rebalance_timeout_ms = request.rebalance_timeout_ms;
@@ -210,6 +227,8 @@ impl Machine {
         member.client_host = request.client_host;
         member.session_timeout_ms = request.session_timeout_ms;
         member.rebalance_timeout_ms = request.rebalance_timeout_ms;
+        self.support.remove(&member.protocols);
+        self.support.add(&request.protocols);
         member.protocols = request.protocols;
         member.deadline = now.after_ms(member.session_timeout_ms);
         member.awaiting_join = Some(ticket);

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::event::{Moment, Ticket};
+use crate::groups::api::JoinGroup;
 
 /// Fixed bytes of a member in the group's record, estimated from above.
 const MEMBER_OVERHEAD_BYTES: usize = 64;
@@ -50,19 +51,21 @@ impl Member {
             .unwrap_or_default()
     }
 
-    pub(super) fn supports(&self, protocol: &str) -> bool {
-        self.protocols.iter().any(|(name, _)| name == protocol)
-    }
-
     /// Its part of the record's bytes, without the assignment.
     pub(super) fn record_bytes(&self, id: &str) -> usize {
-        MEMBER_OVERHEAD_BYTES
-            + id.len()
-            + self.instance_id.as_deref().map_or(0, str::len)
-            + self.client_id.len()
-            + self.client_host.len()
-            + protocol_bytes(&self.protocols)
+        let instance_bytes = self.instance_id.as_deref().map_or(0, str::len);
+        bytes(id, instance_bytes, &self.client_id, &self.client_host, &self.protocols)
     }
+}
+
+/// What [`Member::record_bytes`] says of the member that this request makes.
+pub(super) fn joining_bytes(id: &str, request: &JoinGroup) -> usize {
+    let instance_bytes = request.member.instance_id.as_deref().map_or(0, str::len);
+    bytes(id, instance_bytes, &request.client_id, &request.client_host, &request.protocols)
+}
+
+fn bytes(id: &str, instance: usize, client_id: &str, client_host: &str, protocols: &[(String, Bytes)]) -> usize {
+    MEMBER_OVERHEAD_BYTES + id.len() + instance + client_id.len() + client_host.len() + protocol_bytes(protocols)
 }
 
 /// What the protocols take in the record.

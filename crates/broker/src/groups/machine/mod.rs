@@ -33,6 +33,7 @@ pub(crate) use event::{Event, Moment, Outputs, Reply, Ticket};
 use member::Member;
 
 use super::api::GroupState;
+use protocol::Support;
 use rebalance::JoinDeadline;
 
 /// Members that were given an id and have not joined with it yet; each is forgotten after its session timeout.
@@ -78,6 +79,8 @@ pub(crate) struct Machine {
     durable: bool,
     /// Bytes of the members' variable parts, as they count in the record.
     member_bytes: usize,
+    /// Of the members.
+    support: Support,
 }
 
 impl Machine {
@@ -101,6 +104,7 @@ impl Machine {
             new_member_added: false,
             durable: false,
             member_bytes: 0,
+            support: Support::default(),
         }
     }
 
@@ -132,6 +136,10 @@ impl Machine {
     /// Nothing would be lost if the machine were forgotten: the durable record is all there is.
     pub(crate) fn is_idle(&self) -> bool {
         self.state == GroupState::Empty && self.pending.is_empty()
+    }
+
+    pub(crate) fn has_members(&self) -> bool {
+        !self.members.is_empty()
     }
 
     /// The group exists for others: it was made durable, or someone is joining it.
@@ -169,6 +177,7 @@ impl Machine {
     fn remove_member(&mut self, id: &str, out: &mut Outputs) {
         let Some(mut member) = self.members.remove(id) else { return };
         self.member_bytes -= member.record_bytes(id);
+        self.support.remove(&member.protocols);
         if let Some(ticket) = member.awaiting_join.take() {
             self.joins_waiting -= 1;
             out.reply(ticket, Reply::Join(Err(super::api::JoinGroupError::UnknownMemberId)));
@@ -212,6 +221,7 @@ impl Machine {
         assert!(self.syncs_missing <= self.members.len(), "only members owe a sync");
         assert!(self.instances.len() <= self.members.len(), "each instance id has a member");
         assert_eq!(self.leader.is_none(), self.members.is_empty(), "a group with members has a leader");
+        assert!(!self.members.is_empty() || self.support.is_empty(), "only members support protocols");
         match self.state {
             GroupState::Empty => {
                 assert!(self.members.is_empty(), "an empty group has no members");

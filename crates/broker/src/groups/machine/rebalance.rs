@@ -26,6 +26,8 @@ impl Machine {
             self.cancel_syncs(now, out);
         }
         self.sync_deadline = None;
+        // Nobody is told them any more, and the record has room for who joins.
+        self.members.values_mut().for_each(|member| member.assignment = bytes::Bytes::new());
         let initial = self.state == GroupState::Empty;
         tracing::info!(group = self.group_id, generation = self.generation, members = self.members.len(), "rebalance");
         self.state = GroupState::PreparingRebalance;

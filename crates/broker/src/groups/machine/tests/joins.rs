@@ -275,3 +275,75 @@ fn a_generation_is_durable_before_its_members_are_told() {
     assert_eq!(driver.joined(ticket).generation, 1);
     assert_eq!(driver.persists, before + 1);
 }
+
+#[test]
+fn a_member_with_a_flood_of_protocols_is_refused_and_many_of_an_ordinary_number_are_quick() {
+    let settings = Settings { initial_rebalance_delay_ms: 0, members_max: usize::MAX, record_bytes_max: 16 << 20 };
+    let mut driver = Driver::with(settings);
+    let flood: Vec<String> = (0..200_000).map(|number| number.to_string()).collect();
+    let flood: Vec<&str> = flood.iter().map(String::as_str).collect();
+    let refused = driver.join(join("", &flood));
+    assert_eq!(*driver.join_error(refused), JoinGroupError::InconsistentGroupProtocol);
+    let ids = driver.stable(vec![join("", &flood[..100]), join("", &flood[50..150])]);
+    assert_eq!(ids.len(), 2);
+    assert_eq!(driver.machine.protocol.as_deref(), Some("50"), "of those that both support");
+    let stranger = driver.join(join("", &flood[..50]));
+    assert_eq!(*driver.join_error(stranger), JoinGroupError::InconsistentGroupProtocol);
+}
+
+#[test]
+fn a_protocol_counts_once_per_member_however_often_it_is_named() {
+    let mut driver = Driver::new();
+    driver.stable(vec![join("", &["a", "a", "b"]), join("", &["b", "a", "a"])]);
+    let third = driver.join(join("", &["c"]));
+    assert_eq!(*driver.join_error(third), JoinGroupError::InconsistentGroupProtocol);
+    assert_eq!(driver.machine.protocol.as_deref(), Some("a"));
+}
+
+#[test]
+fn a_stranger_who_finds_no_room_disturbs_nobody() {
+    let mut driver =
+        Driver::with(Settings { initial_rebalance_delay_ms: 0, members_max: 2, record_bytes_max: 1 << 20 });
+    let ids = driver.stable(vec![join("", &[]), join("", &[])]);
+    let (generation, persists) = (driver.machine.generation, driver.persists);
+    let stranger = driver.join(join("made-up", &[]));
+    assert_eq!(*driver.join_error(stranger), JoinGroupError::GroupMaxSizeReached);
+    assert_eq!(driver.machine.state, GroupState::Stable);
+    assert_eq!(driver.persists, persists);
+    for id in &ids {
+        assert_eq!(driver.heartbeat(id, generation), Ok(()));
+    }
+}
+
+#[test]
+fn everything_that_a_member_adds_to_the_record_counts() {
+    let settings = Settings { initial_rebalance_delay_ms: 0, members_max: usize::MAX, record_bytes_max: 4_096 };
+    let mut driver = Driver::with(settings);
+    driver.stable(vec![join("", &[])]);
+    let long = "x".repeat(5_000);
+    let named = driver.join(JoinGroup { client_id: long.clone(), ..join("", &[]) });
+    assert_eq!(*driver.join_error(named), JoinGroupError::GroupMaxSizeReached);
+    let fixed = driver.join(static_join("", &long));
+    assert_eq!(*driver.join_error(fixed), JoinGroupError::GroupMaxSizeReached);
+    assert_eq!(driver.machine.state, GroupState::Stable, "nobody is disturbed");
+}
+
+#[test]
+fn assignments_of_the_last_generation_leave_room_for_who_joins() {
+    let settings = Settings { initial_rebalance_delay_ms: 0, members_max: usize::MAX, record_bytes_max: 1_000 };
+    let mut driver = Driver::with(settings);
+    let first = driver.join(join("", &[]));
+    let (id, generation) = (driver.joined(first).member_id.clone(), driver.joined(first).generation);
+    let assignment: &'static str = Box::leak("a".repeat(800).into_boxed_str());
+    let sync = driver.sync(&id, generation, &[(&id, assignment)]);
+    assert_eq!(driver.synced(sync).assignment.len(), 800);
+    let second = driver.join(join("", &[]));
+    assert!(driver.waits(second), "it is let in");
+    let mut record = Vec::new();
+    shard::Command::from(shard::commands::PutGroup {
+        group: driver.machine.record(),
+        expected: shard::GroupVersion(1),
+    })
+    .encode(&mut record);
+    assert!(record.len() <= 1_000, "{} bytes", record.len());
+}
