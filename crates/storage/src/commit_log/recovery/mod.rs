@@ -126,8 +126,12 @@ impl Finder {
                 tracing::error!("{damage}");
                 self.damage.push(ShardDamage { shard: None, damage });
             }
+            // A footer says where entries stand, not what the shards' states are at its end: only the
+            // next file's header does. Without one that counts, the frames are walked.
+            let next = files[..used].get(place + 1).and_then(|next| next.header.as_ref());
+            let states_follow = next.is_some_and(|next| next.life >= self.known.life);
             match &file.footer {
-                Some(footer) if place + 1 < used => self.add_sealed(file, footer),
+                Some(footer) if states_follow => self.add_sealed(file, footer),
                 _ => {
                     let scanned = self.add_scanned(file, &files[place + 1..used]).await?;
                     end = Some(scanned);

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use base::disk::{SimDisk, SimDiskOptions};
+use base::disk::{OpenOptions, SimDisk, SimDiskOptions};
 use base::random::{Random, SeededRandom};
 use base::time::Duration;
 
@@ -321,6 +321,54 @@ fn no_acknowledged_step_is_lost_in_seeds_600_to_899() {
 #[test]
 fn no_acknowledged_step_is_lost_in_seeds_900_to_1199() {
     run_many(900..1_200);
+}
+
+/// Two headers can be unsynced at once, and the later one reach the disk alone: then the segment
+/// before them, synced and with a footer, is the last of the log.
+#[test]
+fn a_sealed_segment_keeps_all_when_the_next_header_is_lost_and_a_later_one_is_not() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let _simulated = base::task::simulate();
+    runtime.block_on(async {
+        let dir = Path::new("/data/log");
+        let file = |sequence| dir.join(position::segment_name(sequence));
+        let options = Options { segment_bytes: 64 << 10, fill_bytes_per_second: 0, salt: 7, ..small() };
+        let disk = SimDisk::new(1, SimDiskOptions::default());
+        let (log, _) = CommitLog::open(Arc::new(disk.clone()), dir, options.clone()).await.unwrap();
+        log.shard(SHARD).save_vote(vote(1)).await.unwrap();
+        for index in 0..30 {
+            append(&log.shard(SHARD), vec![entry(1, index, 1_000)]).await;
+        }
+        disk.set_options(|options| options.latency_max = Duration::from_millis(10));
+        let rest = (30..130).map(|index| entry(1, index, 1_000)).collect();
+        log.shard(SHARD).append(rest, Box::new(drop)).unwrap();
+        let is_begun = |path: &Path| disk.exists(path) && disk.contents(path)[..8] != [0; 8];
+        while !is_begun(&file(3)) {
+            base::time::sleep(Duration::from_micros(50)).await;
+        }
+        let (mut second, third) = (disk.contents(&file(2)), disk.contents(&file(3)));
+        second[..4_096].fill(0);
+        let has_footer = || {
+            let first = disk.contents(&file(1));
+            footer::Trailer::decode(&first[first.len() - 64..], 1, 64 << 10).is_some()
+        };
+        eventually("the footer", has_footer).await;
+
+        let after = SimDisk::new(2, SimDiskOptions::default());
+        after.create_dir_all(dir).unwrap();
+        for (sequence, bytes) in [(1, disk.contents(&file(1))), (2, second), (3, third)] {
+            let file = after.open(&file(sequence), OpenOptions::create_new()).unwrap();
+            file.write_at(0, &[io::IoSlice::new(&bytes)]).await.unwrap();
+        }
+        let (log, recovered) = CommitLog::open(Arc::new(after), dir, options).await.unwrap();
+        assert_eq!(recovered[0].damage, [], "a crash is no damage");
+        assert_eq!(recovered[0].log_state.vote, Some(vote(1)));
+        let last = recovered[0].log_state.last.unwrap().index.0;
+        assert!((30..70).contains(&last), "the first segment's entries and no others: {last}");
+        for index in 0..=last {
+            check_entry(&log.shard(SHARD), 1, index, 1_000).await;
+        }
+    });
 }
 
 #[test]

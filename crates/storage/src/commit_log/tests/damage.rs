@@ -43,7 +43,7 @@ async fn written(count: u64) -> SimDisk {
         append(&log.shard(SHARD), vec![entry(1, index, 1_000)]).await;
     }
     // The keeper seals in its own time.
-    eventually("the footer", || count < 100 || is_sealed(&disk)).await;
+    eventually("the footer", || count < 60 || is_sealed(&disk)).await;
     log.close().await;
     disk
 }
@@ -140,6 +140,19 @@ async fn a_damaged_header_leaves_what_later_headers_say() {
     assert!(recovered[0].damage.iter().any(|found| found.file == segment(1) && found.position == 0));
     assert_eq!((recovered[0].log_state.vote, recovered[0].log_state.last), (Some(vote(1)), Some(id(1, 199))));
     for index in 0..200 {
+        check_entry(&log.shard(SHARD), 1, index, 1_000).await;
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_last_header_costs_nothing_of_the_sealed_segment_before_it() {
+    let disk = written(80).await;
+    disk.flip(&segment(2), 30, 1);
+    let (log, recovered) = open_on(&disk).await;
+    let damage = &recovered[0].damage;
+    assert_eq!((damage.len(), &damage[0].file, damage[0].position), (1, &segment(2), 0), "{damage:?}");
+    assert_eq!((recovered[0].log_state.vote, recovered[0].log_state.last), (Some(vote(1)), Some(id(1, 79))));
+    for index in 0..80 {
         check_entry(&log.shard(SHARD), 1, index, 1_000).await;
     }
 }
