@@ -29,14 +29,14 @@ pub struct Config {
     pub group_max_session_timeout_ms: i32,
     /// `group.max.size`: members of one group.
     pub group_size_max: i32,
-    /// Groups with members that this node coordinates at once.
+    /// Groups that this node has in use at once: those with members, and those that gave out ids for some.
     pub groups_max: usize,
+    /// Groups that one shard holds, with members or without.
+    pub groups_per_shard_max: usize,
     /// `offset.metadata.max.bytes`.
     pub offset_metadata_bytes_max: i32,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: i32,
-    /// Producers remembered per shard; the longest idle ones make room.
-    pub producers_per_shard_max: u32,
     /// `fetch.max.bytes`: most bytes in one answer to a fetch, whatever the client asks.
     pub fetch_bytes_max: i32,
     /// `max.connections`.
@@ -63,9 +63,9 @@ impl Default for Config {
             group_max_session_timeout_ms: 1_800_000,
             group_size_max: i32::MAX,
             groups_max: 100_000,
+            groups_per_shard_max: 100_000,
             offset_metadata_bytes_max: 4_096,
             producer_id_expiration_ms: 86_400_000,
-            producers_per_shard_max: 10_000,
             fetch_bytes_max: 57_671_680,
             connections_max: 100_000,
             connections_idle_ms_max: 600_000,

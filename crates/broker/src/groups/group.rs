@@ -147,6 +147,22 @@ impl Group {
         self.cell.lock().closed.is_some()
     }
 
+    pub(super) fn has_members(&self) -> bool {
+        self.cell.lock().machine.has_members()
+    }
+
+    /// Closes the group if all it has are ids that it gave out. Returns whether it did.
+    pub(super) fn close_if_unjoined(&self) -> bool {
+        let mut cell = self.cell.lock();
+        let unjoined = !cell.machine.has_members() && cell.writes.is_empty() && cell.waiting.is_empty();
+        if unjoined && cell.closed.is_none() {
+            cell.close(&CoordinatorError::Loading);
+            self.changed.notify_one();
+            return true;
+        }
+        false
+    }
+
     fn now(&self) -> Moment {
         moment(self.started)
     }

@@ -2,15 +2,17 @@
 //!
 //! A group lives on the shard that its name hashes to; the leader of that shard coordinates it. What members were told
 //! is in the shard, so that a group goes on where it was after a restart; only session timers begin anew. A group is
-//! in memory while it has members. Its rules are in [`machine`], which is pure; the rest here is about durability,
+//! in memory while it has members or gave out ids. Its rules are in [`machine`], which is pure; the rest here is about durability,
 //! order and time.
 
 mod admin;
 mod api;
 mod group;
+mod in_use;
 mod machine;
 mod offsets;
 mod service;
+mod stored;
 mod subscription;
 
 pub use api::*;

@@ -7,12 +7,12 @@ use shard::commands::{CommitCheck, DeleteOffsets};
 use shard::{CommittedOffset, OffsetKey, Outcome};
 
 use super::api::{
-    CommitOffsetError, CommitOffsets, CommitOffsetsError, DeleteOffsetError, DeleteOffsetsError, FetchOffsetsError,
-    FetchedOffset, GroupState, OffsetToCommit, OffsetsCommitted,
+    CommitOffsetError, CommitOffsets, CommitOffsetsError, CoordinatorError, DeleteOffsetError, DeleteOffsetsError,
+    FetchOffsetsError, FetchedOffset, GroupState, OffsetToCommit, OffsetsCommitted,
 };
 use super::group::{coordinator_error, moment};
 use super::machine::Machine;
-use super::service::{Found, Groups, Inner};
+use super::service::{Found, Groups, Inner, is_storable};
 
 /// Offsets of one command: with the largest metadata far below what a command may have.
 const OFFSETS_PER_COMMAND: usize = 500;
@@ -21,12 +21,17 @@ impl Groups {
     /// Ends when the offsets are durable. One answer per offset, in order.
     pub async fn commit(&self, request: CommitOffsets) -> Result<OffsetsCommitted, CommitOffsetsError> {
         let CommitOffsets { group_id, member, generation, offsets } = request;
+        if !is_storable(&group_id) {
+            return Err(CommitOffsetsError::InvalidGroupId);
+        }
         let check = |machine: &mut Machine, now| machine.check_commit(now, &member, generation);
+        let mut new = false;
         match self.inner.find(&group_id).await? {
             Found::Open(group) => group.with(check)??,
             Found::Idle(mut machine) => {
                 let checked = check(&mut machine, moment(self.inner.started()));
                 checked.map_err(|error| self.inner.unknown_to(&group_id, error))?;
+                new = !machine.exists();
             }
         }
         let answers: OffsetsCommitted = offsets.iter().map(|offset| self.inner.check_offset(offset)).collect();
@@ -44,6 +49,9 @@ impl Groups {
                 commit_time: now,
             })
             .collect();
+        if new && !accepted.is_empty() {
+            self.inner.make_room_for_new(&group_id)?;
+        }
         let check = (generation >= 0).then_some(CommitCheck {
             member_id: member.member_id,
             instance_id: member.instance_id,
@@ -152,6 +160,17 @@ impl Inner {
             CommitOffsetsError::GroupIdNotFound if has_offsets() => CommitOffsetsError::UnknownMemberId,
             error => error,
         }
+    }
+
+    /// Before offsets are stored for a group that has no members: a group that has none yet is one more.
+    fn make_room_for_new(&self, group_id: &str) -> Result<(), CoordinatorError> {
+        let replica = self.replica(group_id)?;
+        if replica.state().group(group_id).is_some() {
+            return Ok(());
+        }
+        self.check_room_for_new(group_id, &replica)?;
+        self.note_added(&replica);
+        Ok(())
     }
 
     fn check_offset(&self, offset: &OffsetToCommit) -> Result<(), CommitOffsetError> {

@@ -1,6 +1,5 @@
 //! The groups that this node coordinates, and what their members ask.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base::time::{self, Instant};
@@ -16,14 +15,22 @@ use super::api::{
     SyncGroup, SyncGroupError, Synced,
 };
 use super::group::{Group, coordinator_error, moment};
+use super::in_use::InUse;
 use super::machine::{Event, Machine, Reply, Settings, Ticket};
+use super::stored::Stored;
 use crate::Config;
 use crate::topics::Cache;
 
 /// What a command needs besides the members of a group.
 const COMMAND_OVERHEAD_BYTES: usize = 64 << 10;
+/// The longest group id.
+const GROUP_ID_BYTES_MAX: usize = 1_024;
+/// What a member's id repeats of the name that its client gave.
+const NAME_BYTES_MAX: usize = 255;
+/// Groups in use that have given out ids and have no members; the oldest make room.
+const UNJOINED_MAX: usize = 10_000;
 
-/// The groups that this node coordinates. Ids are the clients' choice: hence a tree.
+/// The groups that this node coordinates.
 #[derive(Debug)]
 pub struct Groups {
     pub(super) inner: Arc<Inner>,
@@ -36,13 +43,8 @@ pub(super) struct Inner {
     pub(super) config: Arc<Config>,
     pub(super) topics: Arc<Cache>,
     started: Instant,
-    open: Mutex<Open>,
-}
-
-#[derive(Debug, Default)]
-struct Open {
-    groups: BTreeMap<String, Arc<Group>>,
-    stopped: bool,
+    open: Mutex<InUse>,
+    stored: Stored,
 }
 
 /// A group as a request finds it.
@@ -56,12 +58,14 @@ pub(super) enum Found {
 impl Groups {
     pub(crate) fn new(environment: Env, cluster: Cluster, config: Arc<Config>, topics: Arc<Cache>) -> Self {
         let started = time::now();
-        Self { inner: Arc::new(Inner { environment, cluster, config, topics, started, open: Mutex::default() }) }
+        let open = Mutex::new(InUse::new(config.groups_max, UNJOINED_MAX.min(config.groups_max)));
+        let stored = Stored::default();
+        Self { inner: Arc::new(Inner { environment, cluster, config, topics, started, open, stored }) }
     }
 
     /// Ends when the group's members have joined, which can take as long as the rebalance timeout.
     pub async fn join(&self, request: JoinGroup) -> Result<Joined, JoinGroupError> {
-        if request.group_id.is_empty() {
+        if request.group_id.is_empty() || !is_storable(&request.group_id) {
             return Err(JoinGroupError::InvalidGroupId);
         }
         let config = &self.inner.config;
@@ -72,7 +76,7 @@ impl Groups {
         let group = self.inner.open(&request.group_id).await?;
         let named_after = request.member.instance_id.as_deref().unwrap_or(&request.client_id);
         let uuid = uuid::Uuid::from_u128(self.inner.environment.random.uuid());
-        let fresh_member_id = format!("{named_after}-{uuid}");
+        let fresh_member_id = format!("{}-{uuid}", cut(named_after, NAME_BYTES_MAX));
         match group.request(|ticket| Event::Join { ticket, request, fresh_member_id }).await? {
             Reply::Join(result) => result,
             other => unreachable!("a join is answered as such, not {other:?}"),
@@ -138,7 +142,7 @@ impl Groups {
         let groups: Vec<Arc<Group>> = {
             let mut open = self.inner.open.lock();
             open.stopped = true;
-            open.groups.values().cloned().collect()
+            open.all()
         };
         for group in groups {
             group.close(CoordinatorError::NotCoordinator { leader: None });
@@ -167,22 +171,10 @@ impl Inner {
         Ok((replica, leadership.term))
     }
 
-    /// The group in use, if it is; a closed one that still waits for its proposals is nobody's.
-    fn in_use(&self, group_id: &str) -> Result<Option<Arc<Group>>, CoordinatorError> {
-        let open = self.open.lock();
-        if open.stopped {
-            return Err(CoordinatorError::NotCoordinator { leader: None });
-        }
-        match open.groups.get(group_id) {
-            Some(group) if group.is_closed() => Err(CoordinatorError::Loading),
-            Some(group) => Ok(Some(Arc::clone(group))),
-            None => Ok(None),
-        }
-    }
-
     /// The group, in use or not.
     pub(super) async fn find(self: &Arc<Self>, group_id: &str) -> Result<Found, CoordinatorError> {
-        if let Some(group) = self.in_use(group_id)? {
+        let known = self.open.lock().find(group_id)?;
+        if let Some(group) = known {
             return Ok(Found::Open(group));
         }
         let (replica, term) = self.coordinate(group_id).await?;
@@ -195,12 +187,30 @@ impl Inner {
 
     /// The group, in use from now on.
     async fn open(self: &Arc<Self>, group_id: &str) -> Result<Arc<Group>, CoordinatorError> {
-        if let Some(group) = self.in_use(group_id)? {
+        let known = self.open.lock().find(group_id)?;
+        if let Some(group) = known {
             return Ok(group);
         }
         let (replica, term) = self.coordinate(group_id).await?;
         let (machine, version) = self.load(group_id, &replica);
+        if !machine.exists() {
+            self.check_room_for_new(group_id, &replica)?;
+        }
         self.put_in_use(group_id, replica, term, machine, version)
+    }
+
+    /// Whether a group that is nowhere yet may come to be.
+    pub(super) fn check_room_for_new(&self, group_id: &str, replica: &Replica) -> Result<(), CoordinatorError> {
+        let stored = replica.state().group(group_id).is_some();
+        if !stored && !self.stored.has_room(replica, self.config.groups_per_shard_max) {
+            return Err(CoordinatorError::Unavailable("the shard holds as many groups as it may"));
+        }
+        Ok(())
+    }
+
+    /// A group without members is about to be stored.
+    pub(super) fn note_added(&self, replica: &Replica) {
+        self.stored.note_added(replica.shard_id());
     }
 
     fn load(&self, group_id: &str, replica: &Replica) -> (Machine, GroupVersion) {
@@ -232,18 +242,12 @@ impl Inner {
         version: GroupVersion,
     ) -> Result<Arc<Group>, CoordinatorError> {
         let mut open = self.open.lock();
-        if open.stopped {
-            return Err(CoordinatorError::NotCoordinator { leader: None });
-        }
         // Another request may have been first; what it made is as good.
-        if let Some(group) = open.groups.get(group_id) {
-            return if group.is_closed() { Err(CoordinatorError::Loading) } else { Ok(Arc::clone(group)) };
-        }
-        if open.groups.len() >= self.config.groups_max {
-            return Err(CoordinatorError::Unavailable("this node coordinates as many groups as it may"));
+        if let Some(group) = open.find(group_id)? {
+            return Ok(group);
         }
         let group = Group::new(machine, version, group_id.to_owned(), replica, term, self.started);
-        open.groups.insert(group_id.to_owned(), Arc::clone(&group));
+        open.insert(&group)?;
         drop(open);
         let inner = Arc::clone(self);
         drop(task::spawn("group", Arc::clone(&group).drive(move |group| inner.retire(group))));
@@ -256,8 +260,7 @@ impl Inner {
         if !group.close_if_idle() {
             return false;
         }
-        let removed = open.groups.remove(&group.id);
-        assert!(removed.is_some_and(|removed| std::ptr::eq(removed.as_ref(), group)), "a group is in use once");
+        open.remove(group);
         true
     }
 
@@ -279,13 +282,23 @@ impl Inner {
 
     /// The groups in use, by id.
     pub(super) fn all_in_use(&self) -> Vec<Arc<Group>> {
-        self.open.lock().groups.values().cloned().collect()
+        self.open.lock().all()
     }
 
     /// Lets go of a group that was deleted, if it is in use.
     pub(super) fn close_in_use(&self, group_id: &str) {
-        if let Some(group) = self.open.lock().groups.get(group_id) {
+        if let Some(group) = self.open.lock().get(group_id) {
             group.close(CoordinatorError::Loading);
         }
     }
+}
+
+/// Whether a group of this name can be stored.
+pub(super) fn is_storable(group_id: &str) -> bool {
+    group_id.len() <= GROUP_ID_BYTES_MAX
+}
+
+/// The beginning of the text, at most so many bytes of it.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
 }

@@ -3,6 +3,7 @@
 use std::pin::pin;
 
 use base::time::{Duration, timeout};
+use broker::Config;
 use broker::groups::{
     CommitOffsetError, CommitOffsets, CommitOffsetsError, CoordinatorError, DeleteGroupError, DeleteOffsetError,
     DeleteOffsetsError, DescribeGroupError, FetchedOffset, GroupState, Heartbeat, HeartbeatError, JoinGroup,
@@ -104,10 +105,10 @@ async fn a_stable_group_sees_no_rebalance_over_a_restart() {
 
 #[tokio::test]
 async fn a_session_that_ends_empties_the_group_durably() {
-    let node = Node::with(broker::Config {
+    let node = Node::with(Config {
         group_initial_rebalance_delay_ms: 0,
         group_min_session_timeout_ms: 1,
-        ..broker::Config::default()
+        ..Config::default()
     })
     .await;
     let request = JoinGroup { session_timeout_ms: 50, ..join("") };
@@ -263,4 +264,51 @@ async fn many_groups_come_and_go() {
     }
     assert_eq!(groups.list().len(), 300);
     assert!(groups.list().iter().all(|group| group.state == GroupState::Empty));
+}
+
+#[tokio::test]
+async fn groups_that_only_gave_out_ids_make_room_for_others() {
+    let config = Config { group_initial_rebalance_delay_ms: 0, groups_max: 3, ..Config::default() };
+    let node = Node::with(config).await;
+    let handshake = |group: &str| JoinGroup { group_id: group.to_owned(), requires_known_member_id: true, ..join("") };
+    let mut ids = Vec::new();
+    for number in 0..20 {
+        let answer = node.broker.groups().join(handshake(&format!("idle-{number}"))).await;
+        let Err(JoinGroupError::MemberIdRequired { member_id }) = answer else { panic!("{answer:?}") };
+        ids.push(member_id);
+    }
+    let joined = stable(&node).await;
+    assert_eq!(heartbeat(&node, &joined.member_id, joined.generation).await, Ok(()));
+    let late = JoinGroup { group_id: "idle-0".to_owned(), ..join(&ids[0]) };
+    assert_eq!(node.broker.groups().join(late).await, Err(JoinGroupError::UnknownMemberId));
+    assert_eq!(heartbeat(&node, &joined.member_id, joined.generation).await, Ok(()), "members are never let go");
+}
+
+#[tokio::test]
+async fn a_shard_holds_only_so_many_groups_and_only_names_of_some_length() {
+    let node = Node::with(Config { groups_per_shard_max: 2, ..Config::default() }).await;
+    node.create("a", 1).await;
+    let topic = node.broker.topics().resolve("a").expect("it exists").id;
+    let commit_to =
+        |group: String| CommitOffsets { group_id: group, ..commit(MemberIdentity::default(), -1, topic, 7) };
+    let mut refused = 0;
+    for number in 0..8 {
+        match node.broker.groups().commit(commit_to(format!("g-{number}"))).await {
+            Ok(answers) => assert_eq!(answers, [Ok(())]),
+            Err(CommitOffsetsError::Coordinator(CoordinatorError::Unavailable(_))) => refused += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    // Two shards with two groups each.
+    assert!(refused >= 4, "{refused} refused");
+    let first = node.broker.groups().commit(commit_to("g-0".to_owned())).await;
+    assert_eq!(first, Ok(vec![Ok(())]), "a group that is there goes on");
+    let long = node.broker.groups().commit(commit_to("x".repeat(2_000))).await;
+    assert_eq!(long, Err(CommitOffsetsError::InvalidGroupId));
+    let long = node.broker.groups().join(JoinGroup { group_id: "x".repeat(2_000), ..join("") }).await;
+    assert_eq!(long, Err(JoinGroupError::InvalidGroupId));
+    let named = JoinGroup { client_id: "ä".repeat(5_000), requires_known_member_id: true, ..join("") };
+    let named = JoinGroup { group_id: "g-0".to_owned(), ..named };
+    let Err(JoinGroupError::MemberIdRequired { member_id }) = node.broker.groups().join(named).await else { panic!() };
+    assert!(member_id.len() < 300, "{} bytes", member_id.len());
 }
