@@ -2,26 +2,30 @@
 //!
 //! Produce requests are submitted one behind the other without waiting for the former's commit, so that those in
 //! flight share group commits; their order, and that of their answers, is kept. Every other request is served when all
-//! before it are answered, as in Kafka. While it is served at most one more request is read, which also shows whether
-//! the client is still there.
+//! before it are answered, as in Kafka. While it is served one read shows whether the client is still there.
+//!
+//! Memory of a request is given back before its response is sent, so that who does not read holds up nobody else.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context as TaskContext, Poll, Waker};
 
+use base::memory::Permit;
 use base::net::Stream;
 use base::time::{Duration, Instant, Sleep, now, sleep_until, timeout};
 use tokio::sync::watch;
 
-use crate::context::Context;
-use crate::frame::{Frame, FrameError, FrameReader};
+use crate::context::{Context, Shared};
+use crate::frame::{Frame, FrameError, FrameReader, Hold, Incoming};
 use crate::handlers::produce::{self, Produce};
 use crate::handlers::{self, ServeError};
 use crate::handshake::{ApiKey, HeaderError, RequestHeader};
-use crate::limits::{IN_FLIGHT_MAX, STALL_MAX};
+use crate::limits::{
+    ANSWERER_MAX, COUNTED_BYTES_MIN, IN_FLIGHT_MAX, READER_SHORT_BYTES_PER_SECOND_MIN, READER_SHORT_MAX, STALL_MAX,
+};
 use crate::wire::read::Malformed;
 use crate::wire::response::{EncodeError, Response};
 
@@ -50,6 +54,8 @@ pub(crate) enum Ended {
     Stalled,
     #[error("the client does not take its response")]
     SlowReader,
+    #[error("memory for answers is used up, and a response of {0} bytes cannot wait for it")]
+    NoMemory(usize),
     #[error("writing failed: {0}")]
     Write(#[source] io::Error),
 }
@@ -65,7 +71,8 @@ impl Ended {
             | Self::Encode { .. }
             | Self::Unacknowledged { .. }
             | Self::Stalled
-            | Self::SlowReader => false,
+            | Self::SlowReader
+            | Self::NoMemory(_) => false,
         }
     }
 }
@@ -75,8 +82,6 @@ pub(crate) struct Connection {
     peer: SocketAddr,
     stream: Stream,
     frames: FrameReader,
-    /// Read while the request before it was served.
-    ahead: Option<Frame>,
     in_flight: VecDeque<Produce>,
     timer: Pin<Box<Sleep>>,
     active: Instant,
@@ -88,6 +93,7 @@ pub(crate) struct Connection {
 enum Event {
     Answerable,
     Request(Frame),
+    Begun,
     Gone(Result<(), FrameError>),
     Tick,
     Shutdown,
@@ -99,18 +105,7 @@ impl Connection {
         let frames = FrameReader::new(context.shared.memory.clone(), limits.request_bytes_max);
         let now = now();
         let timer = Box::pin(sleep_until(now + limits.idle_max));
-        Self {
-            context,
-            peer,
-            stream,
-            frames,
-            ahead: None,
-            in_flight: VecDeque::new(),
-            timer,
-            active: now,
-            seen: (0, now),
-            shutdown,
-        }
+        Self { context, peer, stream, frames, in_flight: VecDeque::new(), timer, active: now, seen: (0, now), shutdown }
     }
 
     /// Serves the connection to its end, and says why it ended.
@@ -132,6 +127,11 @@ impl Connection {
                     self.active = now();
                     self.request(frame).await?;
                 }
+                Event::Begun => {
+                    let now = now();
+                    self.seen = (self.frames.progress(), now);
+                    self.look_at(now + TICK);
+                }
                 Event::Gone(how) => {
                     // What was taken is answered, to a client that only closed its side of the connection.
                     self.drain().await?;
@@ -145,9 +145,6 @@ impl Connection {
 
     async fn next_event(&mut self) -> Event {
         let has_room = self.in_flight.len() < IN_FLIGHT_MAX;
-        if has_room && let Some(frame) = self.ahead.take() {
-            return Event::Request(frame);
-        }
         let Self { stream, frames, in_flight, timer, shutdown, .. } = self;
         tokio::select! {
             biased;
@@ -156,8 +153,9 @@ impl Connection {
                 None => Poll::Pending,
             }) => Event::Answerable,
             frame = frames.next(stream), if has_room => match frame {
-                Ok(Some(frame)) => Event::Request(frame),
-                Ok(None) => Event::Gone(Ok(())),
+                Ok(Incoming::Request(frame)) => Event::Request(frame),
+                Ok(Incoming::Begun) => Event::Begun,
+                Ok(Incoming::End) => Event::Gone(Ok(())),
                 Err(error) => Event::Gone(Err(error)),
             },
             () = timer => Event::Tick,
@@ -175,6 +173,9 @@ impl Connection {
         if self.frames.progress() != self.seen.0 {
             self.seen = (self.frames.progress(), now);
             self.active = now;
+        } else if self.frames.is_starved() || self.in_flight.len() >= IN_FLIGHT_MAX {
+            // It is us who do not read.
+            self.seen.1 = now;
         }
         let mid_frame = self.frames.is_mid_frame();
         if mid_frame && now.duration_since(self.seen.1) >= STALL_MAX && shared.memory.is_short() {
@@ -193,9 +194,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Makes sure that deadlines are looked at soon.
-    fn watch_deadlines(&mut self) {
-        let soon = self.active + TICK;
+    /// Makes sure that deadlines are looked at then.
+    fn look_at(&mut self, soon: Instant) {
         if self.timer.deadline() > soon {
             self.timer.as_mut().reset(soon);
         }
@@ -212,19 +212,20 @@ impl Connection {
 
     async fn serve_request(&mut self, frame: Frame) -> Result<(), Ended> {
         let (body, hold) = frame.into_parts();
-        let header = RequestHeader::parse(&body)?;
-        self.context.set_client_id(header.client_id.as_deref());
+        let mut header = RequestHeader::parse(&body)?;
+        // Taken, because it is a slice of the request.
+        self.context.set_client_id(header.client_id.take().as_deref());
         let (key, version) = (header.api.key, header.version);
         if key == ApiKey::Produce {
             let produce = produce::submit(&self.context, header, body, hold, self.active)
                 .await
                 .map_err(|cause| Ended::Malformed { key, version, cause })?;
             self.in_flight.push_back(produce);
-            self.watch_deadlines();
+            self.look_at(self.active + TICK);
             return Ok(());
         }
         self.drain().await?;
-        let response = match self.work(&header, body).await? {
+        let response = match self.work(&header, body, hold).await? {
             Some(response) => response.map_err(|error| match error {
                 ServeError::Malformed(cause) => Ended::Malformed { key, version, cause },
                 ServeError::Encode(cause) => Ended::Encode { key, version, cause },
@@ -233,36 +234,33 @@ impl Connection {
             None => return Err(Ended::Frame(FrameError::Io(io::ErrorKind::ConnectionReset.into()))),
         };
         self.send(&response).await?;
-        drop(hold);
         self.active = now();
         Ok(())
     }
 
-    /// Serves one request while reading at most one more. `None` when the client went away from a read that waits, or
+    /// Serves one request while listening to the client. `None` when the client went away from a read that waits, or
     /// when the broker stops while a request waits for what others do.
     async fn work(
         &mut self,
         header: &RequestHeader,
         body: bytes::Bytes,
+        hold: Hold,
     ) -> Result<Option<Result<Response, ServeError>>, Ended> {
-        let Self { context, stream, frames, ahead, shutdown, .. } = self;
+        let Self { context, stream, frames, shutdown, .. } = self;
         let gives_up = header.api.key == ApiKey::Fetch;
         let waits = matches!(header.api.key, ApiKey::Fetch | ApiKey::JoinGroup | ApiKey::SyncGroup);
-        let mut work = Box::pin(handlers::serve(context, header, body));
-        let mut listening = ahead.is_none();
+        let mut work = Box::pin(handlers::serve(context, header, body, hold));
+        let mut listening = !frames.is_mid_frame();
         loop {
             tokio::select! {
                 biased;
                 response = &mut work => return Ok(Some(response)),
                 _ = shutdown.wait_for(|stopping| *stopping), if waits => return Ok(None),
-                frame = frames.next(stream), if listening => {
+                heard = frames.listen(stream), if listening => {
                     listening = false;
-                    match frame {
-                        Ok(Some(frame)) => *ahead = Some(frame),
-                        Ok(None) | Err(_) if gives_up => return Ok(None),
-                        // It will be seen again by whoever reads next.
-                        Ok(None) | Err(FrameError::Truncated { .. } | FrameError::Io(_)) => {}
-                        Err(error @ FrameError::Size { .. }) => return Err(error.into()),
+                    // Elsewhere it will be seen again by whoever reads next.
+                    if gives_up && !matches!(heard, Ok(true)) {
+                        return Ok(None);
                     }
                 }
             }
@@ -287,8 +285,8 @@ impl Connection {
 
     /// Answers every produce request at the front that is complete, all in one write.
     async fn answer_completed(&mut self) -> Result<(), Ended> {
-        let mut first: Option<Response> = None;
-        let mut more = Vec::new();
+        let mut responses = Vec::new();
+        let mut failed = Ok(());
         while let Some(produce) = self.in_flight.front_mut() {
             // Those behind the first may be complete, too: one group commit ends many. Who is not is asked again, with a
             // waker, when its turn comes.
@@ -298,32 +296,91 @@ impl Connection {
             let produce = self.in_flight.pop_front().expect("front was there");
             let (key, version) = (ApiKey::Produce, produce.version());
             match produce.answer(&self.context.shared) {
-                Ok(Some(response)) if first.is_none() => first = Some(response),
-                Ok(Some(response)) => more.push(response),
+                Ok(Some(response)) => responses.push(response),
                 Ok(None) => {}
-                Err(produce::Unanswerable::Failed { code }) => return Err(Ended::Unacknowledged { code }),
-                Err(produce::Unanswerable::Encode(cause)) => return Err(Ended::Encode { key, version, cause }),
+                Err(failure) => {
+                    failed = Err(match failure {
+                        produce::Unanswerable::Failed { code } => Ended::Unacknowledged { code },
+                        produce::Unanswerable::Encode(cause) => Ended::Encode { key, version, cause },
+                    });
+                    break;
+                }
             }
         }
-        let Some(first) = first else { return Ok(()) };
-        if more.is_empty() {
-            return self.send(&first).await;
+        // Those before one that failed were promised an answer, and what they asked for is done.
+        match &responses[..] {
+            [] => {}
+            [response] => self.send(response).await?,
+            responses => {
+                let mut buffers: Vec<IoSlice<'_>> =
+                    responses.iter().filter_map(Response::as_head_only).map(IoSlice::new).collect();
+                let bytes = responses.iter().map(Response::head_bytes).sum();
+                let Self { context, stream, in_flight, .. } = self;
+                let _memory = counted(&context.shared, bytes).await?;
+                write(&context.shared, bytes as u64, in_flight, stream.write_vectored_all(&mut buffers)).await?;
+            }
         }
-        let mut buffers: Vec<IoSlice<'_>> =
-            std::iter::once(&first).chain(&more).filter_map(Response::as_head_only).map(IoSlice::new).collect();
-        let patience = self.context.shared.limits.idle_max;
-        match timeout(patience, self.stream.write_vectored_all(&mut buffers)).await {
-            Ok(written) => written.map_err(Ended::Write),
-            Err(_) => Err(Ended::SlowReader),
-        }
+        failed
     }
 
     async fn send(&mut self, response: &Response) -> Result<(), Ended> {
-        let patience =
-            self.context.shared.limits.idle_max + Duration::from_secs(response.bytes() / READER_BYTES_PER_SECOND_MIN);
-        match timeout(patience, response.send(&mut self.stream)).await {
-            Ok(sent) => sent.map_err(Ended::Write),
-            Err(_) => Err(Ended::SlowReader),
-        }
+        let Self { context, stream, in_flight, .. } = self;
+        let _memory = counted(&context.shared, response.head_bytes()).await?;
+        write(&context.shared, response.bytes(), in_flight, response.send(stream)).await
     }
+}
+
+/// Memory for a response that is made already. Few may wait for it, and not for long: they hold what they wait for.
+async fn counted(shared: &Shared, bytes: usize) -> Result<Permit, Ended> {
+    if bytes < COUNTED_BYTES_MIN {
+        return Ok(Permit::empty());
+    }
+    let answers = shared.broker.memory().answers();
+    if let Some(permit) = answers.try_acquire(bytes) {
+        return Ok(permit);
+    }
+    let Ok(_turn) = shared.memory.answerers.try_acquire() else { return Err(Ended::NoMemory(bytes)) };
+    timeout(ANSWERER_MAX, answers.acquire(bytes)).await.map_err(|_| Ended::NoMemory(bytes))
+}
+
+/// Writes `bytes` to a client that may be slow, but not without end; the less so, the less memory is left for answers.
+/// Requests behind that become complete give back their memory meanwhile.
+async fn write(
+    shared: &Shared,
+    bytes: u64,
+    in_flight: &mut VecDeque<Produce>,
+    writing: impl Future<Output = io::Result<()>>,
+) -> Result<(), Ended> {
+    let mut writing = pin!(writing);
+    // Most sockets take everything at once.
+    if let Poll::Ready(written) = poll_fn(|task| Poll::Ready(writing.as_mut().poll(task))).await {
+        return written.map_err(Ended::Write);
+    }
+    let started = now();
+    let last = started + shared.limits.idle_max + Duration::from_secs(bytes / READER_BYTES_PER_SECOND_MIN);
+    let short = started + READER_SHORT_MAX + Duration::from_secs(bytes / READER_SHORT_BYTES_PER_SECOND_MIN);
+    let mut look = last.min(short);
+    loop {
+        tokio::select! {
+            biased;
+            written = &mut writing => return written.map_err(Ended::Write),
+            () = sleep_until(look) => {}
+            () = poll_fn(|task| {
+                for produce in in_flight.iter_mut() {
+                    produce.settle(task);
+                }
+                Poll::Pending
+            }) => {}
+        }
+        let now = now();
+        if now >= last || (now >= short && are_answers_short(shared)) {
+            return Err(Ended::SlowReader);
+        }
+        look = last.min(now + TICK);
+    }
+}
+
+fn are_answers_short(shared: &Shared) -> bool {
+    let answers = shared.broker.memory().answers();
+    answers.used() >= answers.bytes_max() / 4 * 3
 }

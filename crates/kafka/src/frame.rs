@@ -16,7 +16,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::limits::{DECODED_BYTES_MAX, FRAME_BUFFER_BYTES, FRAME_STEP_BYTES, SCRATCH_BYTES};
+use crate::limits::{ANSWERERS_MAX, DECODED_BYTES_MAX, FRAME_BUFFER_BYTES, FRAME_STEP_BYTES, SCRATCH_BYTES};
 
 thread_local! {
     /// Where a read goes whose length is not known before: whole small requests are copied from here into buffers of
@@ -35,6 +35,8 @@ pub struct RequestMemory {
     decoded: Share,
     /// Whoever holds it may finish its request beyond the share.
     finisher: Arc<Semaphore>,
+    /// Whoever holds it may wait with a large response in hand for the memory to count it in.
+    pub(crate) answerers: Arc<Semaphore>,
 }
 
 impl RequestMemory {
@@ -46,6 +48,7 @@ impl RequestMemory {
             small: Share::new("small requests", bytes / 4),
             decoded: Share::new("decoded requests", bytes / 4),
             finisher: Arc::new(Semaphore::new(1)),
+            answerers: Arc::new(Semaphore::new(ANSWERERS_MAX)),
         }
     }
 
@@ -101,6 +104,16 @@ pub(crate) enum FrameError {
     Io(#[from] io::Error),
 }
 
+/// What came in.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    Request(Frame),
+    /// The beginning of a request: the rest must follow.
+    Begun,
+    /// The peer ended the connection between two requests.
+    End,
+}
+
 /// Reads requests one after another. Cancelling [`FrameReader::next`] loses nothing.
 #[derive(Debug)]
 pub(crate) struct FrameReader {
@@ -111,6 +124,8 @@ pub(crate) struct FrameReader {
     partial: Option<Partial>,
     /// Counts reads that brought something, so that a stall can be seen.
     progress: u64,
+    /// Whether it waits for memory, not for the client.
+    starved: bool,
 }
 
 #[derive(Debug)]
@@ -122,7 +137,7 @@ struct Partial {
 
 impl FrameReader {
     pub(crate) fn new(memory: RequestMemory, size_max: u32) -> Self {
-        Self { memory, size_max, rest: BytesMut::new(), partial: None, progress: 0 }
+        Self { memory, size_max, rest: BytesMut::new(), partial: None, progress: 0, starved: false }
     }
 
     /// How many reads have brought something.
@@ -135,20 +150,37 @@ impl FrameReader {
         self.partial.is_some() || !self.rest.is_empty()
     }
 
-    /// The next request; `None` when the peer ended the connection between two.
-    pub(crate) async fn next(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Frame>, FrameError> {
+    /// Whether the last wait was for memory: the client is not late.
+    pub(crate) const fn is_starved(&self) -> bool {
+        self.starved
+    }
+
+    /// Waits, between two requests, until the peer sends something or ends the connection; whether it is open. What
+    /// comes is kept, one read of it, for whoever reads next.
+    pub(crate) async fn listen(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<bool> {
+        let rest = &mut self.rest;
+        let read = std::future::poll_fn(|context| poll_scratch(stream, context, rest)).await?;
+        self.progress += u64::from(read > 0);
+        Ok(read > 0)
+    }
+
+    /// The next request, or its beginning when it does not come whole.
+    pub(crate) async fn next(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Incoming, FrameError> {
         loop {
+            self.starved = false;
             if let Some(partial) = &mut self.partial {
                 if partial.buffer.len() == partial.size {
                     if !partial.is_paid() {
                         // It came whole in one read.
+                        self.starved = true;
                         let permit = self.memory.small.acquire(partial.size).await;
                         partial.hold.permit.merge(permit);
+                        self.starved = false;
                     }
                     let partial = self.partial.take().expect("matched above");
-                    return Ok(Some(Frame { body: partial.buffer.freeze(), hold: partial.hold }));
+                    return Ok(Incoming::Request(Frame { body: partial.buffer.freeze(), hold: partial.hold }));
                 }
-                let read = partial.read(&self.memory, stream).await?;
+                let read = partial.read(&self.memory, &mut self.starved, stream).await?;
                 if read == 0 {
                     return Err(FrameError::Truncated { missing: partial.size - partial.buffer.len() });
                 }
@@ -156,13 +188,16 @@ impl FrameReader {
                 continue;
             }
             if self.begin_frame()? {
-                continue;
+                match &self.partial {
+                    Some(partial) if partial.buffer.len() < partial.size => return Ok(Incoming::Begun),
+                    Some(_) | None => continue,
+                }
             }
             let rest = &mut self.rest;
             let read = std::future::poll_fn(|context| poll_scratch(stream, context, rest)).await?;
             if read == 0 {
                 return match self.rest.len() {
-                    0 => Ok(None),
+                    0 => Ok(Incoming::End),
                     _ => Err(FrameError::Truncated { missing: 4_usize.saturating_sub(self.rest.len()) }),
                 };
             }
@@ -206,6 +241,7 @@ impl Partial {
     async fn read(
         &mut self,
         memory: &RequestMemory,
+        starved: &mut bool,
         stream: &mut (impl AsyncRead + Unpin),
     ) -> Result<usize, FrameError> {
         let (have, missing) = (self.buffer.len(), self.size - self.buffer.len());
@@ -216,7 +252,9 @@ impl Partial {
             missing.min(paid - have)
         } else {
             let step = missing.min(FRAME_STEP_BYTES) + have.saturating_sub(paid);
+            *starved = true;
             self.take_memory(memory, step).await;
+            *starved = false;
             missing.min(FRAME_STEP_BYTES)
         };
         if self.buffer.capacity() == have {

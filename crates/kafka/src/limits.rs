@@ -39,6 +39,18 @@ pub(crate) const IN_FLIGHT_MAX: usize = 64;
 /// A request that is half here is given up when nothing of it came for so long while memory for requests is short.
 pub(crate) const STALL_MAX: Duration = Duration::from_secs(30);
 
+/// While memory for answers is short, a reader must take its answer within this and the time that the answer's bytes
+/// take at [`READER_SHORT_BYTES_PER_SECOND_MIN`].
+pub(crate) const READER_SHORT_MAX: Duration = Duration::from_secs(30);
+pub(crate) const READER_SHORT_BYTES_PER_SECOND_MIN: u64 = 1 << 20;
+
+/// Responses above this count against the memory for answers, like what they carry.
+pub(crate) const COUNTED_BYTES_MIN: usize = 64 << 10;
+/// So many connections may wait for such memory with their response in hand, ...
+pub(crate) const ANSWERERS_MAX: usize = 8;
+/// ... and for so long.
+pub(crate) const ANSWERER_MAX: Duration = Duration::from_secs(10);
+
 /// What is read from a socket at once while no large request is under way.
 pub(crate) const SCRATCH_BYTES: usize = 16 << 10;
 

@@ -11,6 +11,17 @@ fn reader(bytes: usize) -> FrameReader {
     FrameReader::new(RequestMemory::new(bytes), 100 << 20)
 }
 
+/// The next whole request; none at the end.
+async fn next(reader: &mut FrameReader, stream: &mut DuplexStream) -> Result<Option<Frame>, FrameError> {
+    loop {
+        match reader.next(stream).await? {
+            Incoming::Request(frame) => return Ok(Some(frame)),
+            Incoming::Begun => assert!(reader.is_mid_frame()),
+            Incoming::End => return Ok(None),
+        }
+    }
+}
+
 async fn send(stream: &mut DuplexStream, body: &[u8]) {
     stream.write_all(&i32::try_from(body.len()).expect("small").to_be_bytes()).await.expect("open");
     stream.write_all(body).await.expect("open");
@@ -31,11 +42,11 @@ async fn requests_of_all_sizes_come_as_they_were_sent() {
     });
     let mut reader = reader(64 << 20);
     for size in sizes {
-        let frame = reader.next(&mut server).await.expect("well-formed").expect("there");
+        let frame = next(&mut reader, &mut server).await.expect("well-formed").expect("there");
         assert!(frame.body == pattern(size), "{size}");
     }
     writing.await.expect("writes");
-    assert!(reader.next(&mut server).await.expect("ends well").is_none());
+    assert!(next(&mut reader, &mut server).await.expect("ends well").is_none());
     assert_eq!(reader.memory.used(), 0);
 }
 
@@ -51,11 +62,11 @@ async fn requests_that_come_together_are_read_together() {
     client.write_all(&bytes).await.expect("open");
     let mut reader = reader(1 << 20);
     for size in [5, 0, 9] {
-        assert_eq!(reader.next(&mut server).await.expect("read").expect("there").body.len(), size);
+        assert_eq!(next(&mut reader, &mut server).await.expect("read").expect("there").body.len(), size);
     }
     assert!(reader.is_mid_frame());
     client.write_all(&[0, 1, b'x']).await.expect("open");
-    assert_eq!(&reader.next(&mut server).await.expect("read").expect("there").body[..], b"x");
+    assert_eq!(&next(&mut reader, &mut server).await.expect("read").expect("there").body[..], b"x");
     assert!(!reader.is_mid_frame() && reader.rest.capacity() == 0);
 }
 
@@ -64,7 +75,7 @@ async fn sizes_that_are_not_allowed_end_it() {
     for size in [-1_i32, i32::MIN, (100 << 20) + 1, i32::MAX] {
         let (mut client, mut server) = duplex(64);
         client.write_all(&size.to_be_bytes()).await.expect("open");
-        assert!(matches!(reader(1 << 20).next(&mut server).await, Err(FrameError::Size { .. })), "{size}");
+        assert!(matches!(next(&mut reader(1 << 20), &mut server).await, Err(FrameError::Size { .. })), "{size}");
     }
 }
 
@@ -73,7 +84,7 @@ async fn an_end_within_a_request_is_told_from_one_between() {
     let (mut client, mut server) = duplex(64);
     client.write_all(&[0, 0, 0, 9, 1]).await.expect("open");
     drop(client);
-    let ended = reader(1 << 20).next(&mut server).await;
+    let ended = next(&mut reader(1 << 20), &mut server).await;
     assert!(matches!(ended, Err(FrameError::Truncated { missing: 8 })));
 }
 
@@ -83,7 +94,7 @@ async fn a_promise_of_a_hundred_megabytes_holds_what_was_sent() {
     client.write_all(&(100_i32 << 20).to_be_bytes()).await.expect("open");
     client.write_all(&pattern(200_000)).await.expect("open");
     let mut reader = reader(64 << 20);
-    let waited = timeout(Duration::from_millis(200), reader.next(&mut server)).await;
+    let waited = timeout(Duration::from_millis(200), next(&mut reader, &mut server)).await;
     assert!(waited.is_err() && reader.is_mid_frame());
     assert!(reader.memory.used() <= 200_000 + 2 * FRAME_STEP_BYTES, "{}", reader.memory.used());
     assert!(reader.partial.as_ref().is_some_and(|partial| partial.buffer.capacity() <= FRAME_BUFFER_BYTES));
@@ -99,7 +110,7 @@ async fn half_read_requests_do_not_block_each_other() {
         tasks.push(base::task::spawn("test", async move { send(&mut client, &pattern(2 << 20)).await }));
         let mut reader = FrameReader::new(memory.clone(), 100 << 20);
         tasks.push(base::task::spawn("test", async move {
-            let frame = reader.next(&mut server).await.expect("read").expect("there");
+            let frame = next(&mut reader, &mut server).await.expect("read").expect("there");
             assert_eq!(frame.body.len(), 2 << 20);
         }));
     }
@@ -116,11 +127,47 @@ async fn small_requests_pass_while_large_ones_hold_all_memory() {
     stalled.write_all(&(50_i32 << 20).to_be_bytes()).await.expect("open");
     stalled.write_all(&pattern(2 << 20)).await.expect("open");
     let mut large = FrameReader::new(memory.clone(), 100 << 20);
-    assert!(timeout(Duration::from_millis(100), large.next(&mut stalled_end)).await.is_err());
+    assert!(timeout(Duration::from_millis(100), next(&mut large, &mut stalled_end)).await.is_err());
     assert!(memory.is_short());
     let (mut client, mut server) = duplex(1 << 16);
     send(&mut client, &pattern(1_000)).await;
     let mut small = FrameReader::new(memory.clone(), 100 << 20);
-    let frame = timeout(Duration::from_secs(5), small.next(&mut server)).await.expect("is not held up");
+    let frame = timeout(Duration::from_secs(5), next(&mut small, &mut server)).await.expect("is not held up");
     assert_eq!(frame.expect("read").expect("there").body.len(), 1_000);
+}
+
+#[tokio::test]
+async fn a_request_that_comes_in_parts_is_announced() {
+    let (mut client, mut server) = duplex(1 << 20);
+    client.write_all(&[0, 0, 0, 9, 1]).await.expect("open");
+    let mut reader = reader(1 << 20);
+    assert!(matches!(reader.next(&mut server).await, Ok(Incoming::Begun)));
+    assert!(timeout(Duration::from_millis(20), reader.next(&mut server)).await.is_err());
+    assert!(reader.is_mid_frame() && !reader.is_starved());
+    client.write_all(&[0; 8]).await.expect("open");
+    assert!(matches!(reader.next(&mut server).await, Ok(Incoming::Request(_))));
+}
+
+#[tokio::test]
+async fn what_is_heard_while_a_request_is_served_is_read_after_it() {
+    let (mut client, mut server) = duplex(1 << 16);
+    let mut reader = reader(1 << 20);
+    assert!(timeout(Duration::from_millis(20), reader.listen(&mut server)).await.is_err());
+    send(&mut client, &pattern(9)).await;
+    assert!(reader.listen(&mut server).await.expect("open"));
+    assert_eq!(reader.memory.used(), 0, "nothing is taken for what is not read yet");
+    assert_eq!(next(&mut reader, &mut server).await.expect("read").expect("there").body.len(), 9);
+    drop(client);
+    assert!(!reader.listen(&mut server).await.expect("ends"));
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_memory_is_not_late() {
+    let memory = RequestMemory::new(64 << 10);
+    let _all = memory.small.acquire(1 << 20).await;
+    let (mut client, mut server) = duplex(1 << 16);
+    send(&mut client, &pattern(9)).await;
+    let mut reader = FrameReader::new(memory.clone(), 1 << 20);
+    assert!(timeout(Duration::from_millis(20), reader.next(&mut server)).await.is_err());
+    assert!(reader.is_starved());
 }

@@ -17,14 +17,14 @@ const NULLABLE_PROTOCOL_SINCE: i16 = 7;
 /// The first version whose leaders may be told not to assign (KIP-814).
 const SKIP_ASSIGNMENT_SINCE: i16 = 9;
 
-pub(super) async fn handle(context: &mut Context, request: JoinGroupRequest, version: i16) -> JoinGroupResponse {
-    let member_id = request.member_id.clone();
+/// What is asked, in buffers of its own: a member may wait for long, and the group keeps some of it.
+pub(super) fn owned(context: &Context, request: JoinGroupRequest, version: i16) -> JoinGroup {
     // Version 0 knows one time-out for both.
     let rebalance_timeout_ms = match request.rebalance_timeout_ms {
         -1 => request.session_timeout_ms,
         timeout => timeout,
     };
-    let join = JoinGroup {
+    JoinGroup {
         group_id: request.group_id.to_string(),
         member: MemberIdentity {
             member_id: request.member_id.to_string(),
@@ -35,7 +35,6 @@ pub(super) async fn handle(context: &mut Context, request: JoinGroupRequest, ver
         session_timeout_ms: request.session_timeout_ms,
         rebalance_timeout_ms,
         protocol_type: request.protocol_type.to_string(),
-        // Copied: the group keeps them, and must not keep the request's buffer.
         protocols: request
             .protocols
             .iter()
@@ -44,7 +43,11 @@ pub(super) async fn handle(context: &mut Context, request: JoinGroupRequest, ver
         requires_known_member_id: version >= MEMBER_ID_REQUIRED_SINCE,
         supports_skipping_assignment: version >= SKIP_ASSIGNMENT_SINCE,
         reason: request.reason.map(|reason| reason.to_string()),
-    };
+    }
+}
+
+pub(super) async fn handle(context: &mut Context, join: JoinGroup, version: i16) -> JoinGroupResponse {
+    let member_id = text(join.member.member_id.clone());
     match context.broker().groups().join(join).await {
         Ok(joined) => accepted(joined, version),
         Err(error) => refused(&error, member_id, version),

@@ -14,6 +14,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::Decodable;
 
 use crate::context::Context;
+use crate::frame::Hold;
 use crate::handshake::{ApiKey, RequestHeader};
 use crate::limits::DECODED_BYTES_MAX;
 use crate::wire::fetch::FetchRequest;
@@ -74,13 +75,20 @@ fn decode<Q: Decodable>(header: &RequestHeader, body: &Bytes, version: i16) -> R
 }
 
 /// Serves every request but Produce.
-pub(crate) async fn serve(context: &mut Context, header: &RequestHeader, body: Bytes) -> Result<Response, ServeError> {
+///
+/// The request's memory is given back with its body: before the response is sent, and before a long wait.
+pub(crate) async fn serve(
+    context: &mut Context,
+    header: &RequestHeader,
+    body: Bytes,
+    hold: Hold,
+) -> Result<Response, ServeError> {
     let version = header.version;
     if header.api.key == ApiKey::ApiVersions && !header.api.serves(version) {
         return Ok(api_versions::unsupported(header)?);
     }
     let cost = check(header, &body, context.shared.memory.decoded_bytes_max())?;
-    let _decoded = context.shared.memory.acquire_decoded(cost).await;
+    let decoded = context.shared.memory.acquire_decoded(cost).await;
 
     macro_rules! message {
         ($request:ty, $handler:ident) => {{
@@ -128,10 +136,21 @@ pub(crate) async fn serve(context: &mut Context, header: &RequestHeader, body: B
             Response::message(header, version, &response)?
         }
         ApiKey::FindCoordinator => message!(FindCoordinatorRequest, find_coordinator),
-        ApiKey::JoinGroup => message!(JoinGroupRequest, join_group),
+        ApiKey::JoinGroup => {
+            let request = decode::<JoinGroupRequest>(header, &body, version)?;
+            let join = join_group::owned(context, request, version);
+            drop((body, hold, decoded));
+            let response = join_group::handle(context, join, version).await;
+            Response::message(header, version, &response)?
+        }
         ApiKey::Heartbeat => message!(HeartbeatRequest, heartbeat),
         ApiKey::LeaveGroup => message!(LeaveGroupRequest, leave_group),
-        ApiKey::SyncGroup => message!(SyncGroupRequest, sync_group),
+        ApiKey::SyncGroup => {
+            let sync = sync_group::owned(decode::<SyncGroupRequest>(header, &body, version)?, version);
+            drop((body, hold, decoded));
+            let response = sync_group::handle(context, sync, version).await;
+            Response::message(header, version, &response)?
+        }
         ApiKey::DescribeGroups => message!(DescribeGroupsRequest, describe_groups),
         ApiKey::ListGroups => message!(ListGroupsRequest, list_groups),
         ApiKey::SaslHandshake => message!(SaslHandshakeRequest, sasl_handshake),

@@ -34,7 +34,7 @@ const ZSTD: u8 = 4;
 
 /// A batch that is so much smaller than its request is copied out of it, so that what stays of a request in memory
 /// never pins many times its size.
-const PINNED_FACTOR_MAX: usize = 16;
+const PINNED_FACTOR_MAX: usize = 2;
 
 /// A produce request that waits for its batches.
 pub(crate) struct Produce {
@@ -45,8 +45,8 @@ pub(crate) struct Produce {
     /// The first slot that may still wait.
     at: usize,
     deadline: Instant,
-    /// Memory of the request; given back with the answer.
-    _hold: Hold,
+    /// Memory of the request; given back when it is complete, at the latest before its answer is sent.
+    hold: Option<Hold>,
 }
 
 struct Slot {
@@ -95,7 +95,7 @@ pub(crate) async fn submit(
             slots.push(Slot { index: partition.index, state });
         }
     }
-    Ok(Produce { header, acks: request.acks, topics: request.topics, slots, at: 0, deadline, _hold: hold })
+    Ok(Produce { header, acks: request.acks, topics: request.topics, slots, at: 0, deadline, hold: Some(hold) })
 }
 
 fn find(context: &Context, key: &TopicKey) -> Option<Arc<Topic>> {
@@ -167,6 +167,16 @@ impl Produce {
             self.at += 1;
         }
         Poll::Ready(())
+    }
+
+    /// Polls a request whose answer cannot be sent yet. When it is complete it lets go of what was sent.
+    pub(crate) fn settle(&mut self, task: &mut TaskContext<'_>) {
+        if self.hold.is_some() && self.poll(task).is_ready() {
+            for topic in &mut self.topics {
+                topic.key = topic.key.detached();
+            }
+            self.hold = None;
+        }
     }
 
     /// At its deadline a request stops waiting; its batches may still become durable.

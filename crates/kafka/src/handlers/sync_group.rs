@@ -11,12 +11,14 @@ use crate::errors::{Code, INCONSISTENT_GROUP_PROTOCOL};
 /// The first version that names the protocol, in both directions.
 const NAMES_PROTOCOL_SINCE: i16 = 5;
 
-pub(super) async fn handle(context: &mut Context, request: SyncGroupRequest, version: i16) -> SyncGroupResponse {
+/// What is asked, in buffers of its own: a member may wait for long, and the group keeps some of it. None when the
+/// protocol must be named and is not.
+pub(super) fn owned(request: SyncGroupRequest, version: i16) -> Option<SyncGroup> {
     let names_protocol = version >= NAMES_PROTOCOL_SINCE;
     if names_protocol && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
-        return SyncGroupResponse::default().with_error_code(INCONSISTENT_GROUP_PROTOCOL);
+        return None;
     }
-    let sync = SyncGroup {
+    Some(SyncGroup {
         group_id: request.group_id.to_string(),
         member: MemberIdentity {
             member_id: request.member_id.to_string(),
@@ -25,12 +27,18 @@ pub(super) async fn handle(context: &mut Context, request: SyncGroupRequest, ver
         generation: request.generation_id,
         protocol_type: request.protocol_type.map(|name| name.to_string()),
         protocol: request.protocol_name.map(|name| name.to_string()),
-        // Copied: the group keeps them, and must not keep the request's buffer.
         assignments: request
             .assignments
             .iter()
             .map(|member| (member.member_id.to_string(), Bytes::copy_from_slice(&member.assignment)))
             .collect(),
+    })
+}
+
+pub(super) async fn handle(context: &mut Context, sync: Option<SyncGroup>, version: i16) -> SyncGroupResponse {
+    let names_protocol = version >= NAMES_PROTOCOL_SINCE;
+    let Some(sync) = sync else {
+        return SyncGroupResponse::default().with_error_code(INCONSISTENT_GROUP_PROTOCOL);
     };
     match context.broker().groups().sync(sync).await {
         Ok(synced) => {

@@ -132,6 +132,11 @@ impl Response {
         self.head.len() as u64 + self.payload_bytes
     }
 
+    /// Bytes of ours.
+    pub(crate) fn head_bytes(&self) -> usize {
+        self.head.len()
+    }
+
     /// The head of a response without payload, to be sent together with others.
     pub(crate) fn as_head_only(&self) -> Option<&[u8]> {
         self.parts.is_empty().then_some(&self.head[..])
