@@ -217,9 +217,21 @@ impl Connection {
         self.context.set_client_id(header.client_id.take().as_deref());
         let (key, version) = (header.api.key, header.version);
         if key == ApiKey::Produce {
-            let produce = produce::submit(&self.context, header, body, hold, self.active)
-                .await
-                .map_err(|cause| Ended::Malformed { key, version, cause })?;
+            let request = produce::decode(&self.context, &header, &body).map_err(|cause| Ended::Malformed {
+                key,
+                version,
+                cause,
+            })?;
+            let memory = self.context.shared.memory.clone();
+            let decoded = match memory.try_acquire_decoded(request.cost) {
+                Some(permit) => permit,
+                None => {
+                    // Nobody waits for it who holds some of it.
+                    self.drain().await?;
+                    memory.acquire_decoded(request.cost).await
+                }
+            };
+            let produce = produce::submit(&self.context, header, request, body, (hold, decoded), self.active).await;
             self.in_flight.push_back(produce);
             self.look_at(self.active + TICK);
             return Ok(());

@@ -68,6 +68,11 @@ impl RequestMemory {
         DECODED_BYTES_MAX.min(self.decoded.bytes_max())
     }
 
+    /// The same at once, or nothing.
+    pub(crate) fn try_acquire_decoded(&self, bytes: usize) -> Option<Permit> {
+        if bytes <= FRAME_STEP_BYTES { Some(Permit::empty()) } else { self.decoded.try_acquire(bytes) }
+    }
+
     /// Memory for a decoded request of that estimate; small ones are not counted.
     pub(crate) async fn acquire_decoded(&self, bytes: usize) -> Permit {
         if bytes <= FRAME_STEP_BYTES { Permit::empty() } else { self.decoded.acquire(bytes).await }

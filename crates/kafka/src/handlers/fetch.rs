@@ -6,23 +6,31 @@
 mod payload;
 
 use base::memory::Permit;
-use base::time::Duration;
+use base::time::{Duration, timeout};
 use broker::fetch::{self as reading, FetchError, FetchedPartition, Isolation};
 use broker::topics::PartitionRef;
 use bytes::Bytes;
 
 use crate::context::{Context, node_id};
 use crate::errors::{
-    Code, FETCH_SESSION_ID_NOT_FOUND, FETCH_SESSION_TOPIC_ID_ERROR, INVALID_FETCH_SESSION_EPOCH, INVALID_REQUEST, NONE,
-    NOT_LEADER_OR_FOLLOWER, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION,
+    Code, FETCH_SESSION_ID_NOT_FOUND, FETCH_SESSION_TOPIC_ID_ERROR, INVALID_FETCH_SESSION_EPOCH, INVALID_REQUEST,
+    KAFKA_STORAGE_ERROR, NONE, NOT_LEADER_OR_FOLLOWER, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION,
 };
+use crate::frame::Hold;
 use crate::handlers::ServeError;
 use crate::handshake::RequestHeader;
+use crate::limits::{FETCH_GRACE, FETCH_WAIT_MAX, LARGE_FETCH_WAIT_MAX};
 use crate::session::{Change, FINAL_EPOCH, INITIAL_EPOCH, Session, SessionHandle};
 use crate::wire::fetch::{FIRST_BY_ID, FetchPartition, FetchRequest};
 use crate::wire::fetch_response::{self as write, Aborted, PartitionHead};
 use crate::wire::produce::TopicKey;
 use crate::wire::response::{EncodeError, Response, ResponseBuilder};
+
+/// The longest name of a topic, as Kafka has it.
+const TOPIC_NAME_BYTES_MAX: usize = 249;
+
+/// The turn of what is in no session.
+const NO_TURN: u64 = u64::MAX;
 
 /// One partition to be read.
 struct Read {
@@ -56,10 +64,18 @@ enum Mode {
 pub(super) async fn handle(
     context: &mut Context,
     header: &RequestHeader,
-    body: &Bytes,
+    body: Bytes,
+    hold: Hold,
 ) -> Result<Response, ServeError> {
     let (version, flexible) = (header.version, header.api.is_flexible(header.version));
-    let request = FetchRequest::decode(body, header.body_at, version, flexible)?;
+    let memory = &context.shared.memory;
+    let mut request = FetchRequest::decode(&body, header.body_at, version, flexible, memory.decoded_bytes_max())?;
+    let decoded = memory.acquire_decoded(request.cost).await;
+    // Nothing of the request itself stays while its reader waits.
+    request.detach();
+    drop((body, hold));
+    let wait_max = if decoded.bytes() > 0 { LARGE_FETCH_WAIT_MAX } else { FETCH_WAIT_MAX };
+    let wait_max = wait_max.min(Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)));
     let mode = match mode(context, &request, version) {
         Ok(mode) => mode,
         Err(code) => return Ok(refused(header, code)?),
@@ -83,7 +99,7 @@ pub(super) async fn handle(
         // Replicas of this broker do not read through this protocol.
         refuse_all(&mut reads, NOT_LEADER_OR_FOLLOWER);
     }
-    let (mut answers, memory) = read(context, &request, &reads, isolation).await;
+    let (mut answers, memory) = read(context, &request, &reads, isolation, wait_max).await;
     let more = payload::reserve(context.broker().memory().answers(), &mut answers);
     payload::load(&mut answers).await;
     let (session_id, told) = conclude(context, mode, version, &reads, &answers);
@@ -147,10 +163,15 @@ fn changed(context: &Context, request: &FetchRequest, slot: &SessionHandle) -> R
         return Err(INVALID_FETCH_SESSION_EPOCH);
     }
     let mut partitions = request.partitions.iter();
+    let mut strange = Vec::new();
     for topic in &request.topics {
-        let key = if topic.partitions > 0 { topic.key.detached() } else { continue };
         for wish in partitions.by_ref().take(topic.partitions) {
-            session.set(&key, *wish);
+            if may_exist(&topic.key) {
+                session.set(&topic.key, *wish);
+            } else {
+                let place = Place::Refused(UNKNOWN_TOPIC_OR_PARTITION);
+                strange.push(Read { key: topic.key.clone(), wish: *wish, place, turn: NO_TURN });
+            }
         }
     }
     for topic in &request.forgotten {
@@ -180,7 +201,14 @@ fn changed(context: &Context, request: &FetchRequest, slot: &SessionHandle) -> R
         // No room for what it added: its reader starts over, with full requests.
         return Err(FETCH_SESSION_ID_NOT_FOUND);
     }
+    reads.append(&mut strange);
     Ok(reads)
+}
+
+/// Whether a session may remember the topic: a name that no topic can have is refused once and forgotten, so that what
+/// a session holds is bounded by its partitions.
+fn may_exist(key: &TopicKey) -> bool {
+    key.name_bytes() <= TOPIC_NAME_BYTES_MAX
 }
 
 fn refuse_all(reads: &mut [Read], code: i16) {
@@ -197,6 +225,7 @@ async fn read(
     request: &FetchRequest,
     reads: &[Read],
     isolation: Isolation,
+    wait_max: Duration,
 ) -> (Vec<Answer>, Permit) {
     let partitions: Vec<reading::FetchPartition> = reads
         .iter()
@@ -218,11 +247,13 @@ async fn read(
             partitions,
             bytes_min: request.min_bytes,
             bytes_max: request.max_bytes,
-            wait_max: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+            wait_max,
             isolation,
         };
-        let fetched = context.broker().fetch(request).await;
-        (fetched.partitions, fetched.memory)
+        match fetch(context, request).await {
+            Some(fetched) => (fetched.partitions, fetched.memory),
+            None => (Vec::new(), Permit::empty()),
+        }
     };
     let mut fetched = fetched.into_iter();
     let aborted = match isolation {
@@ -235,11 +266,28 @@ async fn read(
             Place::Refused(code) => refused_answer(read.wish.index, *code, Aborted::Empty),
             Place::Found(partition) => match fetched.next() {
                 Some(fetched) => answer(read, partition, fetched, aborted),
-                None => refused_answer(read.wish.index, NOT_LEADER_OR_FOLLOWER, aborted),
+                // Not read for lack of memory; the one code at which every client asks again after a pause.
+                None => refused_answer(read.wish.index, KAFKA_STORAGE_ERROR, aborted),
             },
         })
         .collect();
     (answers, memory)
+}
+
+/// Reads within the time that the reader waits and a little more, though others may hold all memory for answers: the
+/// second time only the least, and then nothing.
+async fn fetch(context: &Context, mut request: reading::FetchRequest) -> Option<reading::Fetched> {
+    let fetched = timeout(request.wait_max + FETCH_GRACE, context.broker().fetch(request.clone())).await;
+    if let Ok(fetched) = fetched {
+        return Some(fetched);
+    }
+    request.wait_max = Duration::ZERO;
+    request.bytes_max = 1;
+    let fetched = timeout(FETCH_GRACE, context.broker().fetch(request)).await.ok();
+    if fetched.is_none() {
+        tracing::debug!("a reader was sent away: others hold all memory for answers");
+    }
+    fetched
 }
 
 fn refused_answer(index: i32, code: i16, aborted: Aborted) -> Answer {
@@ -287,18 +335,12 @@ fn conclude(context: &mut Context, mode: Mode, version: i16, reads: &[Read], ans
         Mode::Full { open: false } => (0, vec![true; answers.len()]),
         Mode::Full { open: true } => {
             let mut session = Session::new(version >= FIRST_BY_ID);
-            let mut last: Option<(&TopicKey, TopicKey)> = None;
-            for (read, answer) in reads.iter().zip(answers) {
-                let key = match &last {
-                    Some((asked, detached)) if *asked == &read.key => detached.clone(),
-                    _ => read.key.detached(),
-                };
+            for (read, answer) in reads.iter().zip(answers).filter(|(read, _)| may_exist(&read.key)) {
                 let found = match &read.place {
                     Place::Found(found) if answer.head.error == NONE => Some(found.clone()),
                     Place::Found(_) | Place::Refused(_) => None,
                 };
-                session.set_answered(&key, read.wish, found, &answer.head);
-                last = Some((&read.key, key));
+                session.set_answered(&read.key, read.wish, found, &answer.head);
             }
             context.session = context.shared.sessions.create(session);
             (context.session.as_ref().map_or(0, |slot| slot.id), vec![true; answers.len()])

@@ -101,7 +101,7 @@ pub(crate) async fn serve(
     Ok(match header.api.key {
         // The connection submits it itself, for its order.
         ApiKey::Produce => return Err(Malformed::Body("produce is not served here".to_owned()).into()),
-        ApiKey::Fetch => fetch::handle(context, header, &body).await?,
+        ApiKey::Fetch => fetch::handle(context, header, body, hold).await?,
         ApiKey::ListOffsets => {
             let crate_version = commit::list_offsets_crate_version(version);
             let request = decode::<ListOffsetsRequest>(header, &body, crate_version)?;
@@ -183,8 +183,8 @@ fn decode_body(header: &RequestHeader, body: &Bytes) -> Result<(), Malformed> {
     let flexible = header.api.is_flexible(version);
     check(header, body, DECODED_BYTES_MAX)?;
     match header.api.key {
-        ApiKey::Produce => ProduceRequest::decode(body, header.body_at, version, flexible).map(drop),
-        ApiKey::Fetch => FetchRequest::decode(body, header.body_at, version, flexible).map(drop),
+        ApiKey::Produce => ProduceRequest::decode(body, header.body_at, version, flexible, DECODED_BYTES_MAX).map(drop),
+        ApiKey::Fetch => FetchRequest::decode(body, header.body_at, version, flexible, DECODED_BYTES_MAX).map(drop),
         ApiKey::ListOffsets => {
             decode::<ListOffsetsRequest>(header, body, commit::list_offsets_crate_version(version)).map(drop)
         }

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
+use base::memory::Permit;
 use base::time::{Duration, Instant};
 use broker::produce::{PendingProduce, ProduceError, Produced};
 use broker::topics::{PartitionRef, Topic};
@@ -45,8 +46,8 @@ pub(crate) struct Produce {
     /// The first slot that may still wait.
     at: usize,
     deadline: Instant,
-    /// Memory of the request; given back when it is complete, at the latest before its answer is sent.
-    hold: Option<Hold>,
+    /// Memory of the request and of what was made of it; given back when it is complete, at the latest before its answer is sent.
+    hold: Option<(Hold, Permit)>,
 }
 
 struct Slot {
@@ -69,16 +70,22 @@ pub(crate) enum Unanswerable {
     Encode(EncodeError),
 }
 
-/// Reads the request and submits its batches. Waits only for room in the shards' queues.
+/// Reads the request.
+pub(crate) fn decode(context: &Context, header: &RequestHeader, body: &Bytes) -> Result<ProduceRequest, Malformed> {
+    let cost_max = context.shared.memory.decoded_bytes_max();
+    ProduceRequest::decode(body, header.body_at, header.version, header.api.is_flexible(header.version), cost_max)
+}
+
+/// Submits the batches of a request. Waits only for room in the shards' queues.
 pub(crate) async fn submit(
     context: &Context,
     header: RequestHeader,
+    request: ProduceRequest,
     body: Bytes,
-    hold: Hold,
+    memory: (Hold, Permit),
     now: Instant,
-) -> Result<Produce, Malformed> {
+) -> Produce {
     let version = header.version;
-    let request = ProduceRequest::decode(&body, header.body_at, version, header.api.is_flexible(version))?;
     let deadline = now + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let known_acks = matches!(request.acks, -1..=1);
     let mut slots = Vec::with_capacity(request.partitions.len());
@@ -95,7 +102,7 @@ pub(crate) async fn submit(
             slots.push(Slot { index: partition.index, state });
         }
     }
-    Ok(Produce { header, acks: request.acks, topics: request.topics, slots, at: 0, deadline, hold: Some(hold) })
+    Produce { header, acks: request.acks, topics: request.topics, slots, at: 0, deadline, hold: Some(memory) }
 }
 
 fn find(context: &Context, key: &TopicKey) -> Option<Arc<Topic>> {

@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use super::produce::{Budget, TopicKey, topic_bytes_min};
 use super::read::{Malformed, Reader};
-use crate::limits::DECODED_BYTES_MAX;
 
 #[derive(Debug)]
 pub(crate) struct FetchRequest {
@@ -20,7 +19,13 @@ pub(crate) struct FetchRequest {
     /// Of all topics, in the order of the request.
     pub(crate) partitions: Vec<FetchPartition>,
     pub(crate) forgotten: Vec<ForgottenTopic>,
+    /// An upper bound for what is made of it until it is answered, without records.
+    pub(crate) cost: usize,
 }
+
+/// What a partition takes as it is decoded, read, remembered and answered.
+const PARTITION_COST: usize = 512;
+const TOPIC_COST: usize = 128;
 
 #[derive(Debug)]
 pub(crate) struct FetchTopic {
@@ -47,7 +52,13 @@ pub(crate) struct ForgottenTopic {
 pub(crate) const FIRST_BY_ID: i16 = 13;
 
 impl FetchRequest {
-    pub(crate) fn decode(frame: &Bytes, at: usize, version: i16, flexible: bool) -> Result<Self, Malformed> {
+    pub(crate) fn decode(
+        frame: &Bytes,
+        at: usize,
+        version: i16,
+        flexible: bool,
+        cost_max: usize,
+    ) -> Result<Self, Malformed> {
         let reader = &mut Reader::starting_at(frame, at);
         let by_id = version >= FIRST_BY_ID;
         let mut request = Self {
@@ -61,15 +72,17 @@ impl FetchRequest {
             topics: Vec::new(),
             partitions: Vec::new(),
             forgotten: Vec::new(),
+            cost: 0,
         };
-        let mut budget = Budget(DECODED_BYTES_MAX);
+        let mut budget = Budget::new(cost_max);
         request.read_topics(reader, frame, version, flexible, &mut budget)?;
         if version >= 7 {
             let count = reader.count(flexible, topic_bytes_min(by_id, flexible))?;
-            budget.spend(count, size_of::<ForgottenTopic>())?;
+            budget.spend(count, TOPIC_COST)?;
             request.forgotten.reserve(count);
             for _ in 0..count {
                 let key = TopicKey::read(reader, frame, by_id, flexible)?;
+                budget.spend(1, key.name_bytes())?;
                 let count = reader.count(flexible, 4)?;
                 budget.spend(count, 4)?;
                 let partitions = (0..count).map(|_| reader.i32()).collect::<Result<_, _>>()?;
@@ -79,6 +92,7 @@ impl FetchRequest {
                 request.forgotten.push(ForgottenTopic { key, partitions });
             }
         }
+        request.cost = budget.spent;
         if version >= 11 {
             reader.skip_text(flexible)?; // the reader's rack: every replica is as near as any other
         }
@@ -99,6 +113,14 @@ impl FetchRequest {
         Ok(request)
     }
 
+    /// Lets go of the frame that it was read from.
+    pub(crate) fn detach(&mut self) {
+        let topics = self.topics.iter_mut().map(|topic| &mut topic.key);
+        for key in topics.chain(self.forgotten.iter_mut().map(|topic| &mut topic.key)) {
+            *key = key.detached();
+        }
+    }
+
     fn read_topics(
         &mut self,
         reader: &mut Reader<'_>,
@@ -109,12 +131,13 @@ impl FetchRequest {
     ) -> Result<(), Malformed> {
         let by_id = version >= FIRST_BY_ID;
         let count = reader.count(flexible, topic_bytes_min(by_id, flexible))?;
-        budget.spend(count, size_of::<FetchTopic>())?;
+        budget.spend(count, TOPIC_COST)?;
         self.topics.reserve(count);
         for _ in 0..count {
             let key = TopicKey::read(reader, frame, by_id, flexible)?;
+            budget.spend(1, key.name_bytes())?;
             let count = reader.count(flexible, 16)?;
-            budget.spend(count, size_of::<FetchPartition>())?;
+            budget.spend(count, PARTITION_COST)?;
             self.partitions.reserve(count);
             for _ in 0..count {
                 let index = reader.i32()?;

@@ -7,7 +7,6 @@ use record::TopicId;
 
 use super::read::{Malformed, Reader};
 use super::write::Write;
-use crate::limits::DECODED_BYTES_MAX;
 
 /// A topic as the request names it: by name before version 13, by id from then on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +52,14 @@ impl TopicKey {
         if by_id { Ok(Self::Id(TopicId(reader.u128()?))) } else { Text::read(reader, frame, flexible).map(Self::Name) }
     }
 
+    /// Bytes of a name.
+    pub(crate) fn name_bytes(&self) -> usize {
+        match self {
+            Self::Name(name) => name.0.len(),
+            Self::Id(_) => 0,
+        }
+    }
+
     /// The same key in a buffer of its own, for what outlives the frame.
     pub(crate) fn detached(&self) -> Self {
         match self {
@@ -76,7 +83,13 @@ pub(crate) struct ProduceRequest {
     pub(crate) topics: Vec<ProduceTopic>,
     /// Of all topics, in the order of the request.
     pub(crate) partitions: Vec<ProducePartition>,
+    /// An upper bound for what is made of it until it is answered, without records.
+    pub(crate) cost: usize,
 }
+
+/// What a partition takes as it is decoded, waits, and is answered.
+const PARTITION_COST: usize = 384;
+const TOPIC_COST: usize = 128;
 
 #[derive(Debug)]
 pub(crate) struct ProduceTopic {
@@ -95,7 +108,13 @@ pub(crate) struct ProducePartition {
 const FIRST_BY_ID: i16 = 13;
 
 impl ProduceRequest {
-    pub(crate) fn decode(frame: &Bytes, at: usize, version: i16, flexible: bool) -> Result<Self, Malformed> {
+    pub(crate) fn decode(
+        frame: &Bytes,
+        at: usize,
+        version: i16,
+        flexible: bool,
+        cost_max: usize,
+    ) -> Result<Self, Malformed> {
         let reader = &mut Reader::starting_at(frame, at);
         // Transactional batches say it themselves; an id without one changes nothing.
         reader.nullable_text(flexible)?;
@@ -103,14 +122,14 @@ impl ProduceRequest {
         let timeout_ms = reader.i32()?;
         let by_id = version >= FIRST_BY_ID;
         let count = reader.count(flexible, topic_bytes_min(by_id, flexible))?;
-        let mut budget = Budget(DECODED_BYTES_MAX);
-        budget.spend(count, size_of::<ProduceTopic>())?;
+        let mut budget = Budget::new(cost_max);
+        budget.spend(count, TOPIC_COST)?;
         let mut topics = Vec::with_capacity(count);
         let mut partitions = Vec::new();
         for _ in 0..count {
             let key = TopicKey::read(reader, frame, by_id, flexible)?;
             let count = reader.count(flexible, if flexible { 6 } else { 8 })?;
-            budget.spend(count, size_of::<ProducePartition>())?;
+            budget.spend(count, PARTITION_COST)?;
             partitions.reserve(count);
             for _ in 0..count {
                 let index = reader.i32()?;
@@ -128,7 +147,7 @@ impl ProduceRequest {
         if flexible {
             reader.skip_tags()?;
         }
-        Ok(Self { acks, timeout_ms, topics, partitions })
+        Ok(Self { acks, timeout_ms, topics, partitions, cost: budget.spent })
     }
 }
 
@@ -143,12 +162,21 @@ pub(crate) const fn topic_bytes_min(by_id: bool, flexible: bool) -> usize {
 
 /// How much more the decoded request may occupy.
 #[derive(Debug)]
-pub(crate) struct Budget(pub(crate) usize);
+pub(crate) struct Budget {
+    pub(crate) spent: usize,
+    limit: usize,
+}
 
 impl Budget {
+    pub(crate) const fn new(limit: usize) -> Self {
+        Self { spent: 0, limit }
+    }
+
     pub(crate) fn spend(&mut self, count: usize, bytes_each: usize) -> Result<(), Malformed> {
-        let bytes = count.saturating_mul(bytes_each);
-        self.0 = self.0.checked_sub(bytes).ok_or(Malformed::TooCostly { bytes, limit: DECODED_BYTES_MAX })?;
+        self.spent = self.spent.saturating_add(count.saturating_mul(bytes_each));
+        if self.spent > self.limit {
+            return Err(Malformed::TooCostly { bytes: self.spent, limit: self.limit });
+        }
         Ok(())
     }
 }

@@ -183,7 +183,8 @@ fn produce_reads_what_the_message_crate_writes() {
     let api = Api::by_code(0).expect("produce");
     for version in 3..=13 {
         let body = encoded(&produce_request(version), version);
-        let request = ProduceRequest::decode(&body, 0, version, api.is_flexible(version)).expect("decodes");
+        let request =
+            ProduceRequest::decode(&body, 0, version, api.is_flexible(version), DECODED_BYTES_MAX).expect("decodes");
         assert_eq!((request.acks, request.timeout_ms), (-1, 30_000));
         assert_eq!(request.topics.iter().map(|topic| topic.partitions).collect::<Vec<_>>(), [2, 2]);
         let records: Vec<_> = request.partitions.iter().map(|partition| partition.records.as_deref()).collect();
@@ -200,7 +201,8 @@ fn fetch_reads_what_the_message_crate_writes() {
     let api = Api::by_code(1).expect("fetch");
     for version in 4..=18 {
         let body = encoded(&fetch_request(version), version);
-        let request = FetchRequest::decode(&body, 0, version, api.is_flexible(version)).expect("decodes");
+        let request =
+            FetchRequest::decode(&body, 0, version, api.is_flexible(version), DECODED_BYTES_MAX).expect("decodes");
         assert_eq!((request.max_wait_ms, request.min_bytes, request.max_bytes), (500, 1, 1 << 20));
         assert_eq!(request.isolation, 1);
         assert_eq!(request.replica_id, if version >= 15 { 8 } else { -1 });
@@ -219,7 +221,7 @@ fn produce_response_is_what_the_message_crate_reads() {
     for version in 3..=13 {
         let flexible = api.is_flexible(version);
         let body = encoded(&produce_request(version), version);
-        let request = ProduceRequest::decode(&body, 0, version, flexible).expect("decodes");
+        let request = ProduceRequest::decode(&body, 0, version, flexible, DECODED_BYTES_MAX).expect("decodes");
         let detail = AnswerDetail {
             record_errors: vec![(3, "bad".to_owned())],
             message: Some("worse".to_owned()),
@@ -360,8 +362,8 @@ fn a_known_tag_must_fill_its_size() {
     assert_eq!(bad[size_at], 13);
     bad[size_at] = 12;
     let bad = Bytes::from(bad);
-    assert!(FetchRequest::decode(&good, 0, 15, api.is_flexible(15)).is_ok());
-    assert!(FetchRequest::decode(&bad, 0, 15, api.is_flexible(15)).is_err());
+    assert!(FetchRequest::decode(&good, 0, 15, api.is_flexible(15), DECODED_BYTES_MAX).is_ok());
+    assert!(FetchRequest::decode(&bad, 0, 15, api.is_flexible(15), DECODED_BYTES_MAX).is_err());
 }
 
 proptest! {

@@ -197,3 +197,42 @@ async fn requests_before_a_bad_one_are_answered() {
     assert!(client.is_closed().await);
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_waits_holds_no_memory_of_its_request() {
+    let node = Node::start().await;
+    node.topic("t", 1).await;
+    let mut client = node.client().await;
+    client.send(12, &fetch_request(&[("t", &[(0, 0)])]).with_max_wait_ms(i32::MAX)).await;
+    client.send(1, &MetadataRequest::default().with_topics(Some(Vec::new()))).await;
+    let mut used = usize::MAX;
+    for _ in 0..200 {
+        sleep(Duration::from_millis(10)).await;
+        used = node.service.memory.used();
+        if node.broker.connections().count() == 1 && used == 0 {
+            break;
+        }
+    }
+    assert_eq!(used, 0);
+    node.client().await.produce("t", 0, batch(&[b"x"])).await;
+    client.next::<FetchRequest>(12, 1).await;
+    client.next::<MetadataRequest>(1, 0).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_before_one_that_fails_without_acknowledgement_are_answered() {
+    let node = Node::start().await;
+    node.topic("t", 1).await;
+    let mut client = node.client().await;
+    for _ in 0..5 {
+        client.send(9, &produce_request(-1, "t", 0, Some(batch(&[b"x"])))).await;
+    }
+    client.send(9, &produce_request(0, "t", 7, Some(batch(&[b"x"])))).await;
+    for behind in (1..6).rev() {
+        let response = client.next::<ProduceRequest>(9, behind).await;
+        assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
+    }
+    assert!(client.is_closed().await);
+    node.stop().await;
+}

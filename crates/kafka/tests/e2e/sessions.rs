@@ -134,3 +134,24 @@ async fn e6_a_session_by_name_notices_that_its_topic_was_made_anew() {
     assert_eq!(told(&anew), [(0, 1, false)]);
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_that_no_topic_can_have_are_answered_and_not_remembered() {
+    let node = Node::start().await;
+    node.topic("t", 1).await;
+    let mut client = node.client().await;
+    let long = "n".repeat(30_000);
+    let open = fetch_request(&[("t", &[(0, 0)]), (&long, &[(0, 0)])]).with_max_wait_ms(0).with_session_epoch(0);
+    let opened = client.call(12, &open).await;
+    let s = opened.session_id;
+    assert!(s > 0);
+    assert_eq!(told(&opened), [(0, 0, false), (0, 3, false)]);
+    let next = |epoch, topics: &[_]| {
+        fetch_request(topics).with_max_wait_ms(0).with_session_id(s).with_session_epoch(epoch)
+    };
+    // One that is remembered is refused each time.
+    assert_eq!(told(&client.call(12, &next(1, &[])).await), []);
+    assert_eq!(told(&client.call(12, &next(2, &[(&long, &[(4, 0)])])).await), [(4, 3, false)]);
+    assert_eq!(told(&client.call(12, &next(3, &[])).await), []);
+    node.stop().await;
+}
