@@ -146,9 +146,8 @@ async fn names_that_no_topic_can_have_are_answered_and_not_remembered() {
     let s = opened.session_id;
     assert!(s > 0);
     assert_eq!(told(&opened), [(0, 0, false), (0, 3, false)]);
-    let next = |epoch, topics: &[_]| {
-        fetch_request(topics).with_max_wait_ms(0).with_session_id(s).with_session_epoch(epoch)
-    };
+    let next =
+        |epoch, topics: &[_]| fetch_request(topics).with_max_wait_ms(0).with_session_id(s).with_session_epoch(epoch);
     // One that is remembered is refused each time.
     assert_eq!(told(&client.call(12, &next(1, &[])).await), []);
     assert_eq!(told(&client.call(12, &next(2, &[(&long, &[(4, 0)])])).await), [(4, 3, false)]);
