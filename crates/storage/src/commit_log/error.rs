@@ -21,6 +21,11 @@ pub enum OpenError {
     },
     #[error("a segment of {bytes} bytes is not possible; allowed are multiples of 4096 from 64 KiB to 1 GiB")]
     SegmentBytes { bytes: u64 },
+    #[error(
+        "{damage}: which entries and votes were lost with it cannot be told, so nothing may be built on this log; \
+         bring the file back as it was, or make an empty file {accept} and start again to go on without what is lost"
+    )]
+    Damaged { damage: Damage, accept: PathBuf },
 }
 
 /// Why an append was not taken. Nothing of it was.

@@ -38,7 +38,8 @@ impl CommitLog {
     /// Opens the log in `dir`, made when absent, and recovers what is there.
     ///
     /// # Errors
-    /// When files cannot be read or written. Damage is no error: it is in what is returned.
+    /// When files cannot be read or written, and when damage may have taken the end of a shard's log: its places would
+    /// be given to other entries. Other damage is no error: it is in what is returned.
     pub async fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<(Self, Vec<Recovered>), OpenError> {
         if !options.segment_bytes_are_allowed() {
             return Err(OpenError::SegmentBytes { bytes: options.segment_bytes });

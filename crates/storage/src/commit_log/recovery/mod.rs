@@ -5,32 +5,34 @@
 
 mod files;
 mod frames;
+mod resume;
 mod scan;
 mod state;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use base::disk::{Disk, OpenOptions, read_exact_at};
+use base::disk::{Disk, OpenOptions};
 use record::{LogIndex, ShardId};
 
 pub(crate) use files::{SegmentFile, list, read_header};
 pub(crate) use scan::{Knowledge, Met, ScanEnd, scan};
 pub(crate) use state::replay;
 
-use super::footer::{Footer, Slot, footer_bytes};
-use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind};
-use super::group::Group;
-use super::position::{Position, align_up};
+use super::footer::{Footer, Slot};
+use super::frame::{FrameHeader, FrameKind};
+use super::position::Position;
 use super::runs::{Run, Runs, Slots};
-use super::segment::{Filling, Segment};
-use super::segment_header::SegmentHeader;
+use super::segment::Segment;
 use super::shard_state::ShardDamage;
-use super::staging::BLOCK_BYTES;
-use super::writer::{CLOSING_BYTES, Resume, make_segment};
+use super::writer::Resume;
 use super::{Damage, LogState, OpenError, Options};
+
+/// The file in the log's directory with which an operator accepts a loss that cannot be told. It
+/// holds for one start.
+pub(crate) const ACCEPT_LOSS: &str = "ACCEPT-LOSS";
 
 /// A log as it was found, ready to go on.
 pub(crate) struct Recovery {
@@ -62,7 +64,20 @@ pub(crate) async fn recover(disk: Arc<dyn Disk>, dir: &Path, options: &Options) 
     }
     let mut found = Finder::new(options.salt);
     let used = found.walk(&files).await.map_err(failed("read", dir))?;
-    found.go_on(&*disk, dir, options, files, used).await.map_err(failed("write", dir))
+    let accept = dir.join(ACCEPT_LOSS);
+    let is_accepted = disk.exists(&accept);
+    if let Some(damage) = found.untold.take() {
+        // Nothing was written yet: the next start finds the same.
+        if !is_accepted {
+            return Err(OpenError::Damaged { damage, accept });
+        }
+        tracing::error!("{damage}: what was lost with it is given up, as {ACCEPT_LOSS} says");
+    }
+    let recovery = found.go_on(&*disk, dir, options, files, used).await.map_err(failed("write", dir))?;
+    if is_accepted {
+        disk.remove(&accept).and_then(|()| disk.sync_dir(dir)).map_err(failed("remove", &accept))?;
+    }
+    Ok(recovery)
 }
 
 /// Where the walk over all segments ended.
@@ -82,6 +97,9 @@ struct Finder {
     /// Files that were walked: to be made durable.
     walked: Vec<u32>,
     damage: Vec<ShardDamage>,
+    /// The first damage of which nothing behind it tells what it took: entries at a shard's end, or
+    /// votes. A header that counts tells, because it has the state of every shard.
+    untold: Option<Damage>,
     /// Runs and slots of the segment walked last.
     run_count: u32,
     slot_count: u32,
@@ -98,6 +116,7 @@ impl Finder {
             segments: BTreeMap::new(),
             walked: Vec::new(),
             damage: Vec::new(),
+            untold: None,
             run_count: 0,
             slot_count: 0,
         }
@@ -116,6 +135,7 @@ impl Finder {
                     return Ok(Used { count: place, end });
                 }
                 self.known.life = header.life;
+                self.untold = None;
                 self.states = header.shards.iter().copied().collect();
                 self.cut_runs();
             } else if file.start() >= self.known.synced {
@@ -124,6 +144,11 @@ impl Finder {
                 let bytes = u64::from(file.first_frame());
                 let damage = Damage { file: file.path.clone(), position: 0, bytes, indexes: None };
                 tracing::error!("{damage}");
+                // The states at the end of the segment before are those that the header had.
+                let before = place.checked_sub(1).map_or(0, |before| files[before].sequence);
+                if before + 1 != file.sequence {
+                    self.untold.get_or_insert_with(|| damage.clone());
+                }
                 self.damage.push(ShardDamage { shard: None, damage });
             }
             // A footer says where entries stand, not what the shards' states are at its end: only the
@@ -228,6 +253,9 @@ impl Finder {
         let (position, bytes) = (u64::from(offset), u64::from(bytes));
         let damage = Damage { file: file.path.clone(), position, bytes, indexes };
         tracing::error!("{damage}");
+        if entry.is_none() {
+            self.untold.get_or_insert_with(|| damage.clone());
+        }
         self.damage.push(ShardDamage { shard: header.map(|header| header.shard), damage });
     }
 
@@ -238,136 +266,4 @@ impl Finder {
             runs.truncate_from(last.map_or(0, |last| last.index.0 + 1));
         }
     }
-
-    /// Makes all that was found durable and opens the log for writing behind it.
-    async fn go_on(
-        mut self,
-        disk: &dyn Disk,
-        dir: &Path,
-        options: &Options,
-        mut files: Vec<SegmentFile>,
-        used: Used,
-    ) -> io::Result<Recovery> {
-        let life = self.life_max + 1;
-        self.cut_runs();
-        let mut unused = files.split_off(used.count);
-        for file in &unused {
-            if let Some(header) = &file.header {
-                let zeros = vec![0; header.header_bytes() as usize];
-                file.file.write_at(0, &[IoSlice::new(&zeros)]).await?;
-                file.file.sync_data().await?;
-            }
-        }
-        for sequence in &self.walked {
-            self.segments[sequence].file.sync_data().await?;
-        }
-        let sizes_match = |file: &SegmentFile| u64::from(file.capacity) == options.segment_bytes;
-        for file in unused.extract_if(.., |file| !sizes_match(file)) {
-            disk.remove(&file.path)?;
-        }
-        let mut next_sequence = files.iter().chain(&unused).map(|file| file.sequence + 1).max().unwrap_or(1);
-        let mut ready: VecDeque<Arc<Segment>> = unused
-            .into_iter()
-            .map(|file| Arc::new(Segment::new(file.sequence, file.path, file.file, file.capacity, options.salt, true)))
-            .collect();
-
-        let mut end = used.end;
-        if let Some(ScanEnd::Cut(at)) = end {
-            let last = self
-                .segments
-                .last_key_value()
-                .map(|(_, segment)| Arc::clone(segment))
-                .expect("a cut lies in a segment");
-            if !self.has_room(&last, at) {
-                self.write_frame(&last, at, FrameKind::End, life).await?;
-                last.set_end(at + FRAME_HEADER_BYTES, life);
-                end = Some(ScanEnd::Ended(at + FRAME_HEADER_BYTES));
-            }
-        }
-        let (segment, at) = match end {
-            Some(ScanEnd::Cut(at)) => {
-                let segment = self
-                    .segments
-                    .last_key_value()
-                    .map(|(_, segment)| Arc::clone(segment))
-                    .expect("a cut lies in a segment");
-                self.write_frame(&segment, at, FrameKind::Life, life).await?;
-                (segment, at + FRAME_HEADER_BYTES)
-            }
-            Some(ScanEnd::Ended(_)) | None => {
-                let segment = if let Some(segment) = ready.pop_front() {
-                    segment
-                } else {
-                    next_sequence += 1;
-                    Arc::new(make_segment(disk, dir, options, next_sequence - 1)?)
-                };
-                (self.run_count, self.slot_count) = (0, 0);
-                let at = self.write_header(&segment, life).await?;
-                self.segments.insert(segment.sequence, Arc::clone(&segment));
-                (segment, at)
-            }
-        };
-        while ready.len() > options.ready_segments {
-            let extra = ready.pop_back().expect("longer than something");
-            disk.remove(&extra.path)?;
-        }
-        disk.sync_dir(dir)?;
-        let reserved_to = align_up(at, BLOCK_BYTES);
-        *segment.filling.lock().await = Filling { reserved_to, filled_to: reserved_to };
-        let synced = segment.position(at);
-        let before = block_before(&segment, at).await?;
-        let resume =
-            Resume { segment, at, before, states: self.states.clone(), runs: self.run_count, slots: self.slot_count };
-        let shards = self.states.keys().chain(self.runs.keys()).copied().collect::<std::collections::BTreeSet<_>>();
-        let shards = shards
-            .into_iter()
-            .map(|shard| {
-                let state = self.states.get(&shard).copied().unwrap_or_default();
-                (shard, (state, self.runs.remove(&shard).unwrap_or_default()))
-            })
-            .collect();
-        Ok(Recovery {
-            life,
-            segments: self.segments,
-            ready,
-            next_sequence,
-            shards,
-            damage: self.damage,
-            resume,
-            synced,
-        })
-    }
-
-    fn has_room(&self, segment: &Segment, at: u32) -> bool {
-        let end = align_up(at + FRAME_HEADER_BYTES + CLOSING_BYTES, BLOCK_BYTES);
-        u64::from(end) + u64::from(footer_bytes(self.run_count + 1, self.slot_count + 1)) <= u64::from(segment.capacity)
-    }
-
-    async fn write_frame(&self, segment: &Segment, at: u32, kind: FrameKind, life: u32) -> io::Result<()> {
-        let mut group = Group::new(at, &block_before(segment, at).await?);
-        group.frame(segment.sequence, segment.salt, FrameHeader::bare(kind, life, segment.position(at)), &[]);
-        let (position, blocks) = group.staging.blocks();
-        segment.file.write_at(u64::from(position), &[IoSlice::new(blocks)]).await?;
-        segment.file.sync_data().await
-    }
-
-    async fn write_header(&self, segment: &Segment, life: u32) -> io::Result<u32> {
-        let header = SegmentHeader {
-            sequence: segment.sequence,
-            life,
-            capacity: segment.capacity,
-            synced: segment.position(0),
-            salt: segment.salt,
-            shards: self.states.iter().map(|(shard, state)| (*shard, *state)).collect(),
-        };
-        segment.file.write_at(0, &[IoSlice::new(&header.encode())]).await?;
-        segment.file.sync_data().await?;
-        Ok(header.header_bytes())
-    }
-}
-
-/// What the file has in the block of `at`, before it.
-async fn block_before(segment: &Segment, at: u32) -> io::Result<Vec<u8>> {
-    let len = at % BLOCK_BYTES;
-    Ok(read_exact_at(&*segment.file, u64::from(at - len), len as usize).await?.to_vec())
 }
