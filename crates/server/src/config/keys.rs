@@ -158,7 +158,7 @@ keys! {
         worker_threads: u64 = "worker_threads", Kind::Integer { min: 1, max: 1024 },
             Preset::Computed { rule: "the number of cores", value: cores_default }, AtStart,
             "Threads that serve connections and shards. The commit log has two threads of its own beside them.";
-        shutdown_timeout: Duration = "shutdown_timeout", Kind::Duration { min_ms: 0, max_ms: 600_000 }, Preset::Fixed("10s"), OnReload,
+        shutdown_timeout: Duration = "shutdown_timeout", Kind::Duration { min_ms: 0, max_ms: 600_000 }, Preset::Fixed("10s"), AtStart,
             "How long SIGTERM and SIGINT wait for requests in flight before connections are closed. A second signal does not wait.";
     }
     Storage {
@@ -190,7 +190,7 @@ keys! {
             "Incremental fetch sessions kept at a time. Clients without one send their whole list of partitions in every fetch.";
     }
     KafkaTopics {
-        kafka_num_partitions: u64 = "kafka.num.partitions", Kind::Integer { min: 1, max: 100_000 }, Preset::Fixed("1"), AtStart,
+        kafka_num_partitions: u64 = "kafka.num.partitions", Kind::Integer { min: 1, max: 10_000 }, Preset::Fixed("1"), AtStart,
             "Partitions of a topic whose creator did not say how many.";
         kafka_auto_create_topics: bool = "kafka.auto.create.topics.enable", Kind::Boolean, Preset::Fixed("true"), AtStart,
             "Whether a topic is created when a client asks for one that does not exist.";

@@ -206,7 +206,6 @@ impl Node {
             warn!(key, "changed, but takes effect only after a restart");
         }
         self.settings.log_level = new.log_level;
-        self.settings.shutdown_timeout = new.shutdown_timeout;
         info!("the configuration was read again");
     }
 }
