@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use base::disk::Disk;
 use base::queue::{self, Sender};
@@ -32,6 +32,8 @@ pub struct CommitLog {
     shared: Arc<Shared>,
     queue: Sender<Request>,
     threads: Mutex<Vec<ThreadHandle>>,
+    /// The writer fails where it would wait for space.
+    impatient: Arc<AtomicBool>,
 }
 
 impl CommitLog {
@@ -60,7 +62,9 @@ impl CommitLog {
         let (queue, requests) = queue::bounded(QUEUE_ITEMS_MAX, shared.options.queue_bytes);
         let (sync_queue, written) = queue::bounded(QUEUE_ITEMS_MAX, usize::MAX);
         let in_flight = Arc::new(AtomicUsize::new(0));
-        let writer = Writer::new(Arc::clone(&shared), requests, sync_queue, Arc::clone(&in_flight), resume);
+        let impatient = Arc::new(AtomicBool::new(false));
+        let waits = (Arc::clone(&in_flight), Arc::clone(&impatient));
+        let writer = Writer::new(Arc::clone(&shared), requests, sync_queue, waits, resume);
         let keeper = Keeper::new(Arc::clone(&shared), queue.clone());
         let spawn = |name, thread: io::Result<ThreadHandle>| {
             thread.map_err(|source| OpenError::Io { operation: name, path: dir.to_owned(), source })
@@ -76,7 +80,7 @@ impl CommitLog {
             )?,
             spawn("start the keeper of", spawn_thread("log-keeper", guarded(Arc::clone(&shared), keeper.run())))?,
         ];
-        Ok((Self { shared, queue, threads: Mutex::new(threads) }, recovered))
+        Ok((Self { shared, queue, threads: Mutex::new(threads), impatient }, recovered))
     }
 
     /// The log of one shard; empty when nothing was ever written.
@@ -107,8 +111,15 @@ impl CommitLog {
         self.shared.disk_state.subscribe()
     }
 
+    /// From now on the log fails where it would wait for space on a full disk. A node that ends calls this before it
+    /// waits for anything that waits for the log.
+    pub fn stop_waiting_for_space(&self) {
+        self.impatient.store(true, Ordering::Release);
+    }
+
     /// Makes everything queued durable and ends the threads. What is appended afterwards is refused.
     pub async fn close(&self) {
+        self.stop_waiting_for_space();
         let (sender, closed) = oneshot::channel();
         if self.queue.send(Request::Close(sender), 64).await.is_ok() {
             // An error is in `failure`; here it only means that there is nothing to wait for.

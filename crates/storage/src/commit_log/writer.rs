@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use base::disk::File;
 use base::queue::{Receiver, Sender};
@@ -43,6 +43,8 @@ pub(crate) struct Writer {
     queue: Receiver<Request>,
     sync_queue: Sender<Written>,
     in_flight: Arc<AtomicUsize>,
+    /// The log is to be closed: no waiting for space any more.
+    impatient: Arc<AtomicBool>,
     segment: Arc<Segment>,
     /// For writes past the page cache; opened with the first large one of a segment.
     direct: Option<Arc<dyn File>>,
@@ -77,7 +79,7 @@ impl Writer {
         shared: Arc<Shared>,
         queue: Receiver<Request>,
         sync_queue: Sender<Written>,
-        in_flight: Arc<AtomicUsize>,
+        (in_flight, impatient): (Arc<AtomicUsize>, Arc<AtomicBool>),
         resume: Resume,
     ) -> Self {
         let group = Group::new(resume.at, &resume.before);
@@ -86,6 +88,7 @@ impl Writer {
             queue,
             sync_queue,
             in_flight,
+            impatient,
             segment: resume.segment,
             direct: None,
             direct_refused: false,

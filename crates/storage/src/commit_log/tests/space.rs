@@ -58,6 +58,26 @@ async fn a_full_disk_refuses_reads_go_on_and_room_brings_it_back() {
 }
 
 #[tokio::test]
+async fn closing_does_not_wait_for_space_that_never_comes() {
+    let disk = disk(200 << 10);
+    let options = Options { segment_bytes: 64 << 10, fill_bytes_per_second: 0, ..small() };
+    let log = open_on(&disk, options).await;
+    let shard = log.shard(SHARD);
+    append(&shard, vec![entry(1, 0, 5_000)]).await;
+    let (sender, durable) = oneshot::channel();
+    let rest = (1..60).map(|index| entry(1, index, 5_000)).collect();
+    shard.append_each(rest, Box::new(move |result| drop(sender.send(result)))).unwrap();
+    base::time::timeout(Duration::from_secs(60), log.close()).await.unwrap();
+    assert!(durable.await.unwrap().is_err(), "what found no space is not acknowledged");
+    assert!(log.failure().borrow().as_ref().unwrap().to_string().contains("make"));
+    drop((log, shard));
+    disk.set_options(|options| options.capacity_bytes = 10 << 20);
+    disk.crash();
+    let log = open_on(&disk, small()).await;
+    check_entry(&log.shard(SHARD), 1, 0, 5_000).await;
+}
+
+#[tokio::test]
 async fn a_failed_write_or_sync_ends_the_log_for_good() {
     for operations in 0..6 {
         let disk = disk(u64::MAX);

@@ -18,6 +18,9 @@ use crate::commit_log::shared::Shared;
 /// How long to wait before looking for space again.
 const STALL: Duration = Duration::from_millis(100);
 
+/// How often to look again when the log is to be closed: the keeper may just be giving a file back.
+const LAST_LOOKS: u32 = 10;
+
 impl Writer {
     pub(super) async fn next_segment(&mut self) -> Result<(), Stopped> {
         let segment = self.take_segment().await?;
@@ -46,6 +49,7 @@ impl Writer {
     /// A ready segment, or else one whose space is taken now; waits while there is none.
     async fn take_segment(&mut self) -> Result<Arc<Segment>, Stopped> {
         let shared = Arc::clone(&self.shared);
+        let mut looks_left = LAST_LOOKS;
         loop {
             // The keeper may be making one this moment, and numbers are taken in order.
             let making = shared.making.lock().await;
@@ -66,7 +70,10 @@ impl Writer {
                         tracing::error!(dir = %shared.dir.display(), "no space for a segment of the commit log; writes wait until there is");
                     }
                     shared.keeper_wake.notify_one();
-                    if shared.stop.load(Ordering::Acquire) {
+                    if self.impatient.load(Ordering::Acquire) {
+                        looks_left -= 1;
+                    }
+                    if looks_left == 0 || shared.stop.load(Ordering::Acquire) {
                         return Err(self.fail("make", &shared.dir.join(segment_name(sequence)), error));
                     }
                     base::time::sleep(STALL).await;
