@@ -3,10 +3,11 @@
 //! A request becomes a list of [`Read`]s in the order in which they are to be read: that of the request, or that of
 //! the session. The broker reads those whose partition is known; the answers are merged in that order.
 
+mod patience;
 mod payload;
 
 use base::memory::Permit;
-use base::time::{Duration, timeout};
+use base::time::Duration;
 use broker::fetch::{self as reading, FetchError, FetchedPartition, Isolation};
 use broker::topics::PartitionRef;
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use crate::errors::{
 use crate::frame::Hold;
 use crate::handlers::ServeError;
 use crate::handshake::RequestHeader;
-use crate::limits::{FETCH_GRACE, FETCH_WAIT_MAX, LARGE_FETCH_WAIT_MAX};
+use crate::limits::{FETCH_WAIT_MAX, LARGE_FETCH_WAIT_MAX};
 use crate::session::{Change, FINAL_EPOCH, INITIAL_EPOCH, Session, SessionHandle};
 use crate::wire::fetch::{FIRST_BY_ID, FetchPartition, FetchRequest};
 use crate::wire::fetch_response::{self as write, Aborted, PartitionHead};
@@ -250,7 +251,7 @@ async fn read(
             wait_max,
             isolation,
         };
-        match fetch(context, request).await {
+        match patience::fetch(context, request).await {
             Some(fetched) => (fetched.partitions, fetched.memory),
             None => (Vec::new(), Permit::empty()),
         }
@@ -272,22 +273,6 @@ async fn read(
         })
         .collect();
     (answers, memory)
-}
-
-/// Reads within the time that the reader waits and a little more, though others may hold all memory for answers: the
-/// second time only the least, and then nothing.
-async fn fetch(context: &Context, mut request: reading::FetchRequest) -> Option<reading::Fetched> {
-    let fetched = timeout(request.wait_max + FETCH_GRACE, context.broker().fetch(request.clone())).await;
-    if let Ok(fetched) = fetched {
-        return Some(fetched);
-    }
-    request.wait_max = Duration::ZERO;
-    request.bytes_max = 1;
-    let fetched = timeout(FETCH_GRACE, context.broker().fetch(request)).await.ok();
-    if fetched.is_none() {
-        tracing::debug!("a reader was sent away: others hold all memory for answers");
-    }
-    fetched
 }
 
 fn refused_answer(index: i32, code: i16, aborted: Aborted) -> Answer {

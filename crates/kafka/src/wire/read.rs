@@ -201,3 +201,32 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_is_at_most_32767_bytes_in_every_form() {
+        for (len, fits) in [(32_767_u32, true), (32_768, false), (5 << 20, false)] {
+            let mut bytes = Vec::new();
+            let mut length = len + 1;
+            while length >= 0x80 {
+                bytes.push(u8::try_from(length & 0x7f).expect("seven bits") | 0x80);
+                length >>= 7;
+            }
+            bytes.push(u8::try_from(length).expect("seven bits"));
+            bytes.extend(vec![b'x'; len as usize]);
+            let frame = Bytes::from(bytes);
+            assert_eq!(Reader::new(&frame).text(true).is_ok(), fits, "{len}");
+            assert_eq!(Reader::new(&frame).skip_text(true).is_ok(), fits, "{len}");
+            assert!(Reader::new(&frame).nullable_blob(true).is_ok(), "bytes are another matter");
+        }
+    }
+
+    #[test]
+    fn integers_of_six_bytes_are_refused() {
+        let bytes = Bytes::from_static(&[0x80, 0x80, 0x80, 0x80, 0x80, 1]);
+        assert_eq!(Reader::new(&bytes).varint(), Err(Malformed::VarintTooLong));
+    }
+}
