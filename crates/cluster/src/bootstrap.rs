@@ -120,6 +120,8 @@ impl Starter<'_> {
         let mut config = replica::Config::new(self.data_dir.identity().node_id, shard)
             .with_payload_bytes_max(self.payload_bytes_max);
         config.queue_bytes_max = (self.config.queue_bytes_max / self.shards).max(config.entry_bytes_max);
+        // All shards together leave three quarters of the reserve alone.
+        config.full_disk_bytes_max = self.config.reserve_bytes / 4 / self.shards as u64;
         let parts = Parts {
             log: self.log.shard(shard),
             disk_state: self.log.disk_state(),

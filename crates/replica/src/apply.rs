@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use record::LogIndex;
-use shard::{Command, Effects, Outcome};
+use shard::{Effects, Outcome};
 use storage::{LogId, Payload};
 
 use crate::core::{Applied, Core, Unsealed};
@@ -113,23 +113,4 @@ impl Core {
             self.maintenance.notify_one();
         }
     }
-}
-
-/// What is let through when the disk is full: what frees room, and what the shard needs to go on.
-pub(crate) fn allowed_on_full_disk(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::DeleteStreams(_)
-            | Command::AbandonParts(_)
-            | Command::Seal(_)
-            | Command::LeaderChange(_)
-            | Command::ExpireProducers(_)
-            | Command::Tick(_)
-            | Command::DeleteGroup(_)
-            | Command::DeleteOffsets(_)
-            | Command::DeleteTopics(_)
-            | Command::CompleteDeletion(_)
-            | Command::CompleteTopics(_)
-            | Command::CompletePartitions(_)
-    )
 }

@@ -27,6 +27,8 @@ pub struct Config {
     pub queue_bytes_max: usize,
     /// What may wait for its entry, in commands.
     pub queue_items_max: usize,
+    /// What groups may write while the disk is full, in bytes, until there is room again.
+    pub full_disk_bytes_max: u64,
     /// How long a proposal that was refused for want of a lease is tried again.
     pub lease_wait_max: Duration,
     /// Pause between heartbeats of a leader.
@@ -51,6 +53,12 @@ pub struct Config {
     pub replay_bytes_per_second: u64,
     /// Checkpoints are never closer than this, however much is written.
     pub checkpoint_pause_min: Duration,
+    /// What was applied is in a checkpoint after this time, however little it is: only then does the
+    /// log let go of what was deleted.
+    pub checkpoint_age_max: Duration,
+    /// Unsealed batches are sealed after this time, however few they are: those of a quiet stream
+    /// keep all of the log between them.
+    pub seal_age_max: Duration,
     /// Records of the state captured under one hold of the lock (fewer than 1 ms of work).
     pub capture_step_records: usize,
     /// A new base is written when the chain of deltas has this many links.
@@ -72,6 +80,7 @@ impl Config {
             entries_in_flight_max: 8,
             queue_bytes_max: 64 << 20,
             queue_items_max: 65_536,
+            full_disk_bytes_max: 1 << 20,
             lease_wait_max: Duration::from_secs(1),
             heartbeat: Duration::from_millis(100),
             election_timeout: (Duration::from_millis(500), Duration::from_millis(1_000)),
@@ -84,6 +93,8 @@ impl Config {
             replay_commands_per_second: 1_000_000,
             replay_bytes_per_second: 1 << 30,
             checkpoint_pause_min: Duration::from_millis(500),
+            checkpoint_age_max: Duration::from_secs(30),
+            seal_age_max: Duration::from_secs(60 * 60),
             capture_step_records: 512,
             checkpoint_deltas_max: 32,
             shutdown_wait_max: Duration::from_secs(10),

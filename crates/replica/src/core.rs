@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::config::Config;
 use crate::errors::OutOfService;
+use crate::full_disk::FullDisk;
 use crate::leadership::Leadership;
 use crate::pending::Abandoned;
 use crate::proposer;
@@ -73,6 +74,10 @@ impl Progress {
             || (unsealed > 0 && self.bytes_since_seal.load(Ordering::Relaxed) >= config.seal_bytes)
     }
 
+    pub(crate) fn any_unsealed(&self) -> bool {
+        self.unsealed_batches.load(Ordering::Relaxed) > 0
+    }
+
     /// How long a replay of what came since the last checkpoint would take, in milliseconds.
     fn replay_ms(&self, config: &Config) -> u64 {
         let commands = self.commands_since_checkpoint.load(Ordering::Relaxed);
@@ -120,7 +125,7 @@ pub(crate) struct Core {
     pub(crate) failure: watch::Sender<Option<OutOfService>>,
     /// See `Replica::changed`.
     pub(crate) changed: watch::Sender<u64>,
-    pub(crate) disk_full: AtomicBool,
+    pub(crate) full_disk: FullDisk,
     alone: AtomicBool,
     uploads: AtomicU64,
     /// The last durable checkpoint: what the log may let go.
@@ -145,7 +150,7 @@ impl Core {
             leadership: watch::Sender::new(Leadership::default()),
             failure: watch::Sender::new(None),
             changed: watch::Sender::new(0),
-            disk_full: AtomicBool::new(false),
+            full_disk: FullDisk::new(config.full_disk_bytes_max),
             alone: AtomicBool::new(alone),
             // Unlike any that another leader may have begun.
             uploads: AtomicU64::new(env.random.next_u64()),
@@ -196,10 +201,6 @@ impl Core {
         UploadId(self.uploads.fetch_add(1, Ordering::Relaxed))
     }
 
-    pub(crate) fn is_disk_full(&self) -> bool {
-        self.disk_full.load(Ordering::Acquire)
-    }
-
     /// An index file must be written for each of `sealed`; while many wait, nothing is proposed.
     pub(crate) fn note_sealed(&self, sealed: &[Arc<SealedIndex>]) {
         if sealed.is_empty() {
@@ -229,7 +230,7 @@ impl Core {
 
     pub(crate) fn is_checkpoint_due(&self) -> bool {
         let target = u64::try_from(self.config.replay_target.as_millis()).unwrap_or(u64::MAX);
-        self.progress.replay_ms(&self.config) >= target
+        !self.is_failed() && self.progress.replay_ms(&self.config) >= target
     }
 
     /// Tells the commit log which of its entries are needed.
@@ -238,8 +239,9 @@ impl Core {
         let live = {
             let state = self.state.read();
             let mut live = state.shard.live_ranges();
-            let unsealed_from = state.shard.sealed_through().map_or(LogIndex(0), LogIndex::next);
-            live.push(unsealed_from..=LogIndex(u64::MAX));
+            live.extend(state.shard.unsealed_range());
+            // What is applied from now on counts as live until the next look.
+            live.push(state.last.map_or(LogIndex(0), |last| last.index.next())..=LogIndex(u64::MAX));
             live
         };
         self.log.keep(live);

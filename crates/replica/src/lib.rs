@@ -18,6 +18,7 @@ mod config;
 mod core;
 mod errors;
 mod fetch;
+mod full_disk;
 mod leadership;
 mod maintenance;
 mod parts;

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use base::Env;
 use base::task::{JoinHandle, spawn};
@@ -24,13 +23,13 @@ use crate::errors::{FetchError, OutOfService, ProposeError, StartError};
 use crate::fetch::Fetched;
 use crate::leadership::{self, Leadership};
 use crate::maintenance;
+use crate::parts;
 use crate::pending::Pending;
 use crate::proposer::{Gate, Item, Items, Limits, Proposer};
 use crate::raft::network::Transport;
 use crate::raft::{Group, GroupWriter};
 use crate::times::{EpochEnd, TimedOffset};
 use crate::waiters::Waiter;
-use crate::{apply, parts};
 
 /// The files and the way to the other members that a replica is given.
 #[derive(Debug)]
@@ -169,6 +168,23 @@ impl Replica {
         }
     }
 
+    /// As [`Self::propose`], past the queue's bound: for a step of work that was accepted already,
+    /// which must not lose to writers that keep the queue full. The caller bounds how many there are.
+    pub fn propose_step(&self, command: Command) -> Pending {
+        let (answer, pending) = Pending::new();
+        let item = match Item::without_body(command, self.command_bytes_max(), answer) {
+            Ok(item) => item,
+            Err(error) => return Pending::refused(error),
+        };
+        if let Err(error) = self.check_gate(std::slice::from_ref(&item)) {
+            return Pending::refused(error);
+        }
+        match self.inner.core.proposals.queue.push_over(item) {
+            Ok(()) => pending,
+            Err(error) => Pending::refused(error),
+        }
+    }
+
     /// Appends a batch that was checked to each of `streams`, stored once. A batch that does not
     /// fit an entry travels in parts and becomes visible with the last. The batch may be in several
     /// buffers, which are not joined.
@@ -181,7 +197,7 @@ impl Replica {
         let batch = batch.into();
         assert_eq!(summary.bytes as usize, batch.len(), "the summary is of another batch");
         let core = &self.inner.core;
-        if core.is_disk_full() {
+        if core.full_disk.is_full() {
             return Pending::refused(ProposeError::DiskFull);
         }
         let (items, pending) = parts::items(core, streams, summary, batch);
@@ -189,19 +205,25 @@ impl Replica {
     }
 
     fn enqueue(&self, items: Items, pending: Pending) -> Pending {
-        let core = &self.inner.core;
-        match core.proposals.gate() {
-            Gate::Open { .. } => {}
-            Gate::Closed { leader } => return Pending::refused(ProposeError::NotLeader { leader }),
-            Gate::Stopped => return Pending::refused(ProposeError::Stopped),
-        }
-        if core.is_disk_full() && items.iter().any(|item| !apply::allowed_on_full_disk(&item.command)) {
-            return Pending::refused(ProposeError::DiskFull);
-        }
-        match core.proposals.queue.push(items) {
+        let entered = self.check_gate(&items).and_then(|()| self.inner.core.proposals.queue.push(items));
+        match entered {
             Ok(()) => pending,
             Err(error) => Pending::refused(error),
         }
+    }
+
+    /// Whether this node may propose `items` now.
+    fn check_gate(&self, items: &[Item]) -> Result<(), ProposeError> {
+        let core = &self.inner.core;
+        match core.proposals.gate() {
+            Gate::Open { .. } => {}
+            Gate::Closed { leader } => return Err(ProposeError::NotLeader { leader }),
+            Gate::Stopped => return Err(ProposeError::Stopped),
+        }
+        if !core.full_disk.admits(items) {
+            return Err(ProposeError::DiskFull);
+        }
+        Ok(())
     }
 
     /// Returns when the queue has room, so that a caller reads no more than can be taken.
@@ -359,10 +381,13 @@ impl fmt::Debug for Replica {
 async fn follow_disk(core: Arc<Core>, mut disk_state: watch::Receiver<DiskState>) {
     loop {
         let full = *disk_state.borrow_and_update() == DiskState::Full;
-        if core.disk_full.swap(full, Ordering::AcqRel) != full {
+        if core.full_disk.set(full) {
             let shard = core.config.shard.0;
             if full {
-                tracing::warn!(shard, "the disk is full: appends are refused until there is room");
+                tracing::warn!(
+                    shard,
+                    "the disk is full: appends are refused until there is room, groups go on for a while"
+                );
             } else {
                 tracing::info!(shard, "the disk has room again: appends are taken");
             }

@@ -3,5 +3,6 @@
 
 mod crash;
 mod faults;
+mod full_disk;
 mod reads;
 mod support;

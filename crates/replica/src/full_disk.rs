@@ -1,0 +1,117 @@
+//! What a shard still takes when the disk is full.
+//!
+//! Data is refused. What frees room always passes, and what the shard needs to go on. Groups and their offsets pass,
+//! too, out of the space that is kept free: consumers must be able to join and to commit, or nobody could read what
+//! would make room. What they take of it is limited, so that it is never used up.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use shard::Command;
+
+use crate::proposer::Item;
+
+/// An entry takes at least this of the log.
+const ENTRY_BYTES_MIN: u64 = 512;
+
+/// Whether the disk is full, and what is left for groups.
+#[derive(Debug)]
+pub(crate) struct FullDisk {
+    full: AtomicBool,
+    bytes_left: AtomicU64,
+    bytes_max: u64,
+}
+
+impl FullDisk {
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        Self { full: AtomicBool::new(false), bytes_left: AtomicU64::new(bytes_max), bytes_max }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
+    }
+
+    /// Returns whether that is news.
+    pub(crate) fn set(&self, full: bool) -> bool {
+        if !full {
+            self.bytes_left.store(self.bytes_max, Ordering::Release);
+        }
+        self.full.swap(full, Ordering::AcqRel) != full
+    }
+
+    /// Whether all of `items` may be proposed now; takes what they need.
+    pub(crate) fn admits(&self, items: &[Item]) -> bool {
+        if !self.is_full() {
+            return true;
+        }
+        let mut bytes = 0;
+        for item in items {
+            match need(&item.command) {
+                Need::Nothing => {}
+                Need::Room => return false,
+                Need::Little => bytes += (item.bytes() as u64).max(ENTRY_BYTES_MIN),
+            }
+        }
+        let take = |left: u64| left.checked_sub(bytes);
+        self.bytes_left.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
+    }
+}
+
+/// What a command needs to be let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// It frees room, or the shard cannot go on without it.
+    Nothing,
+    /// It takes a little, and consumers cannot go on without it.
+    Little,
+    Room,
+}
+
+fn need(command: &Command) -> Need {
+    match command {
+        Command::DeleteStreams(_)
+        | Command::AbandonParts(_)
+        | Command::Seal(_)
+        | Command::LeaderChange(_)
+        | Command::ExpireProducers(_)
+        | Command::Tick(_)
+        | Command::DeleteGroup(_)
+        | Command::DeleteOffsets(_)
+        | Command::DeleteTopics(_)
+        | Command::CompleteDeletion(_)
+        | Command::CompleteTopics(_)
+        | Command::CompletePartitions(_) => Need::Nothing,
+        Command::PutGroup(_) | Command::CommitOffsets(_) => Need::Little,
+        _ => Need::Room,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shard::commands::{CommitOffsets, DeleteGroup};
+
+    use super::*;
+    use crate::pending::Pending;
+
+    fn item(command: impl Into<Command>) -> Item {
+        let (answer, _pending) = Pending::new();
+        Item::without_body(command.into(), 1 << 20, answer).expect("small")
+    }
+
+    fn commit() -> Item {
+        item(CommitOffsets { group_id: "g".to_owned(), check: None, offsets: Vec::new() })
+    }
+
+    #[test]
+    fn groups_take_only_so_much_of_a_full_disk_until_there_is_room_again() {
+        let disk = FullDisk::new(2 * ENTRY_BYTES_MIN);
+        assert!((0..10).all(|_| disk.admits(&[commit()])), "there is room");
+        assert!(disk.set(true));
+        assert!(!disk.set(true), "no news");
+        assert!(disk.admits(&[commit()]) && disk.admits(&[commit()]));
+        assert!(!disk.admits(&[commit()]), "its part is used up");
+        assert!(disk.admits(&[item(DeleteGroup { group_id: "g".to_owned() })]), "what frees room always passes");
+        assert!(disk.set(false));
+        assert!(disk.set(true));
+        assert!(disk.admits(&[commit()]), "it begins anew");
+    }
+}
