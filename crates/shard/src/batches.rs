@@ -142,6 +142,10 @@ impl BatchList {
         self.packed(0).map(|packed| LogIndex(self.index_of(packed)))
     }
 
+    pub(crate) fn last_index(&self) -> Option<LogIndex> {
+        self.packed(self.len().checked_sub(1)?).map(|packed| LogIndex(self.index_of(packed)))
+    }
+
     /// Behind the last batch.
     pub(crate) fn next_offset(&self) -> Option<StreamOffset> {
         let last = self.chunks.last()?.last()?;

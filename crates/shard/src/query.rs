@@ -49,6 +49,12 @@ impl Shard {
         }
     }
 
+    /// Whether an entry failed, after which the state may show half of it.
+    #[must_use]
+    pub const fn is_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// The shard's time.
     #[must_use]
     pub const fn time(&self) -> TimestampMs {
@@ -131,8 +137,26 @@ impl Shard {
         files
     }
 
-    /// The sealed ranges of the log that hold live data, in order and joined where they meet. What lies behind
-    /// [`Shard::sealed_through`] is live, too.
+    /// From the first to the last index behind [`Shard::sealed_through`] at which something that is still wanted lies:
+    /// unsealed batches with their earlier parts, and parts of staged batches. Visits every stream that has some.
+    #[must_use]
+    pub fn unsealed_range(&self) -> Option<RangeInclusive<LogIndex>> {
+        let sealed = self.scalars.sealed_through;
+        let lists = self.unsealed_slots.iter().filter_map(|slot| self.streams.at(*slot)?.batches.as_deref());
+        let batches = lists.clone().flat_map(|list| [list.first_index(), list.last_index()]).flatten();
+        let parts = lists.flat_map(|list| list.parts()).flat_map(|(_, extents)| extents.iter());
+        let staged = self.uploads.iter().flat_map(|(_, upload)| upload.extents.iter());
+        let indexes = batches.chain(parts.chain(staged).map(|extent| extent.log_index));
+        let widen = |range: Option<(LogIndex, LogIndex)>, index: LogIndex| match range {
+            Some((from, through)) => Some((from.min(index), through.max(index))),
+            None => Some((index, index)),
+        };
+        let (from, through) = indexes.filter(|index| Some(*index) > sealed).fold(None, widen)?;
+        Some(from..=through)
+    }
+
+    /// The sealed ranges of the log that hold live data, in order and joined where they meet. What lies in
+    /// [`Shard::unsealed_range`] is live, too.
     #[must_use]
     pub fn live_ranges(&self) -> Vec<RangeInclusive<LogIndex>> {
         let mut ranges: Vec<(LogIndex, LogIndex)> =

@@ -140,7 +140,7 @@ pub struct Shard {
     /// Local: the state that the last capture that came to its end shows.
     pub(crate) captured_at: Option<LogIndex>,
     /// Local: why nothing is applied any more.
-    failed: Option<AssertionFailed>,
+    pub(crate) failed: Option<AssertionFailed>,
 }
 
 impl Shard {

@@ -132,6 +132,7 @@ impl Node {
         let sealed = self.shard.sealed_through();
         let mut held: BTreeSet<FileNumber> = BTreeSet::new();
         let ranges: Vec<RangeInclusive<LogIndex>> = self.shard.live_ranges();
+        let unsealed_range = self.shard.unsealed_range();
         let mut unsealed = 0;
         for stream in self.shard.stream_ids() {
             let view = self.shard.stream(stream).unwrap();
@@ -143,8 +144,8 @@ impl Node {
                 offset = batch.next_offset();
                 max = max.max(batch.max_timestamp);
                 for extent in batch.extents() {
-                    let live =
-                        Some(extent.log_index) > sealed || ranges.iter().any(|range| range.contains(&extent.log_index));
+                    let mut live = ranges.iter().chain(&unsealed_range);
+                    let live = live.any(|range| range.contains(&extent.log_index));
                     assert!(live, "{extent:?} of {stream} is in a live range of {ranges:?}");
                 }
                 unsealed += usize::from(Some(batch.log_index) > sealed);
