@@ -80,7 +80,8 @@ pub(crate) async fn restore(
 pub(crate) enum Written {
     /// The checkpoint is durable.
     Durable,
-    /// There was nothing to write, or sealed ranges still wait for their files.
+    /// There was nothing to write, sealed ranges still wait for their files, or the state is not to
+    /// be trusted.
     Nothing,
 }
 
@@ -91,6 +92,10 @@ impl Core {
         let (last, membership, base) = {
             let mut state = self.state.write();
             let Some(last) = state.last else { return Ok(Written::Nothing) };
+            // The failed entry counts as applied: a start from such a state would pass over it.
+            if state.shard.is_failed() || self.is_failed() {
+                return Ok(Written::Nothing);
+            }
             if !self.chores.lock().sealed.is_empty() {
                 return Ok(Written::Nothing);
             }
@@ -124,7 +129,13 @@ impl Core {
 
     async fn capture(&self, writer: &mut CheckpointWriter) -> io::Result<()> {
         loop {
-            let captured = self.state.write().shard.capture_some(self.config.capture_step_records);
+            let captured = {
+                let mut state = self.state.write();
+                if state.shard.is_failed() {
+                    return Err(io::Error::other("an entry failed while the state was captured"));
+                }
+                state.shard.capture_some(self.config.capture_step_records)
+            };
             let Some(state) = captured else { return Ok(()) };
             if !state.is_empty() {
                 let mut chunk = BytesMut::with_capacity(1 + state.len());
