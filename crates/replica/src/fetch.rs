@@ -109,11 +109,12 @@ impl Core {
     }
 }
 
-/// As many batches from the front as fit `bytes_max`, one in any case if `at_least_one`.
+/// As many batches from the front as fit `bytes_max`, one in any case if `at_least_one`, and no more
+/// than a fetch looks up at a time: the list is made under apply's lock, and takes memory itself.
 fn cut(entries: impl Iterator<Item = BatchEntry>, bytes_max: usize, at_least_one: bool) -> Vec<BatchEntry> {
     let mut left = u64::try_from(bytes_max).unwrap_or(u64::MAX);
     let mut taken = Vec::new();
-    for entry in entries {
+    for entry in entries.take(LOOK_UP_COUNT_MAX) {
         let bytes = entry.total_bytes();
         if bytes > left && !(at_least_one && taken.is_empty()) {
             break;
