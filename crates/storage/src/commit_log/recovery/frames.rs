@@ -60,9 +60,8 @@ impl FrameReader {
         let mut offset = from;
         let to = to.min(self.capacity);
         while offset < to {
-            // One header more than a window, so that none is cut in two.
-            let window = self.bytes(offset, READ_BYTES).await?;
-            let last = window.len().saturating_sub(FRAME_HEADER_BYTES as usize);
+            let window = self.window_from(offset).await?;
+            let Some(last) = window.len().checked_sub(FRAME_HEADER_BYTES as usize) else { break };
             for at in (0..=last).step_by(FRAME_ALIGNMENT as usize) {
                 let place = offset + u32::try_from(at).expect("a window is small");
                 if place >= to {
@@ -76,12 +75,21 @@ impl FrameReader {
                     return Ok(Some((place, header)));
                 }
             }
-            if window.len() < READ_BYTES {
-                break;
-            }
-            offset += u32::try_from(last).expect("a window is small") & !(FRAME_ALIGNMENT - 1);
+            // To the first place whose header the window cuts in two.
+            let places = u32::try_from(last).expect("a window is small") / FRAME_ALIGNMENT + 1;
+            offset += places * FRAME_ALIGNMENT;
         }
         Ok(None)
+    }
+
+    /// What is there from `offset` on: the rest of the window while that holds a header, else a new
+    /// one. Less than a header only at the end of the file.
+    async fn window_from(&mut self, offset: u32) -> io::Result<Bytes> {
+        let start = offset.checked_sub(self.window_at).map(|start| start as usize);
+        match start.filter(|start| start + FRAME_HEADER_BYTES as usize <= self.window.len()) {
+            Some(start) => Ok(self.window.slice(start..)),
+            None => self.bytes(offset, READ_BYTES).await,
+        }
     }
 
     /// Up to `len` bytes at `offset`; fewer at the end of the file.
@@ -95,5 +103,54 @@ impl FrameReader {
         self.window = self.file.read_at(u64::from(offset), want).await?.freeze();
         self.window_at = offset;
         Ok(self.window.slice(..len.min(self.window.len())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+    use std::path::Path;
+
+    use base::disk::{Disk, OpenOptions, SimDisk, SimDiskOptions};
+
+    use super::*;
+    use crate::commit_log::frame::FrameKind;
+    use crate::commit_log::group::Group;
+
+    const SEQUENCE: u32 = 3;
+    const SALT: u64 = 9;
+
+    #[tokio::test]
+    async fn a_search_from_frame_to_frame_reads_each_window_once() {
+        let capacity = 3 << 20;
+        let mut group = Group::new(4096, b"");
+        let mut expected = Vec::new();
+        while group.end() < capacity - (64 << 10) {
+            expected.push(group.end());
+            // Of lengths that let headers lie across the ends of windows.
+            let payload = [Bytes::from(vec![1; 100 + expected.len() % 300])];
+            let payload_bytes = u32::try_from(payload[0].len()).unwrap();
+            let header = FrameHeader { payload_bytes, ..FrameHeader::bare(FrameKind::Mark, 1, Position::default()) };
+            group.frame(SEQUENCE, SALT, header, &payload);
+        }
+        let disk = SimDisk::new(1, SimDiskOptions::default());
+        disk.create_dir_all(Path::new("/log")).unwrap();
+        let file = disk.open(Path::new("/log/segment"), OpenOptions::create_new()).unwrap();
+        file.set_len(u64::from(capacity)).unwrap();
+        file.write_at(4096, &[IoSlice::new(group.staging.blocks().1)]).await.unwrap();
+
+        let mut reader = FrameReader::new(file, SEQUENCE, SALT, capacity);
+        let (mut found, mut windows, mut window_at) = (Vec::new(), 0, u32::MAX);
+        let mut offset = 0;
+        while let Some((place, _)) = reader.search(offset, capacity, 1).await.unwrap() {
+            found.push(place);
+            offset = place + FRAME_ALIGNMENT;
+            windows += u32::from(reader.window_at != window_at);
+            window_at = reader.window_at;
+        }
+        assert_eq!(found, expected);
+        assert!(windows <= 4, "{windows} windows of 1 MiB for 3 MiB");
+        assert_eq!(reader.search(offset, capacity, 1).await.unwrap().map(|(place, _)| place), None);
+        assert_eq!(reader.search(0, capacity, 2).await.unwrap().map(|(place, _)| place), None, "of no later life");
     }
 }
