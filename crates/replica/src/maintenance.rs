@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 use record::LogIndex;
 use shard::commands::{AbandonParts, ExpireProducers, Seal};
 use shard::{Command, SealedIndex};
-use smallvec::smallvec;
 use storage::checkpoint::CheckpointStore;
 use storage::index_file::SealedStream;
 use tokio::sync::oneshot;
@@ -19,7 +18,7 @@ use tokio::sync::oneshot;
 use crate::checkpoint::Written;
 use crate::core::Core;
 use crate::errors::ProposeError;
-use crate::pending::Pending;
+use crate::pending::{Answer, Pending};
 use crate::proposer::{Gate, Item};
 use crate::raft::Group;
 
@@ -60,6 +59,8 @@ pub(crate) fn start(core: Arc<Core>, checkpoints: CheckpointStore) -> Handle {
         seal: None,
         base_needed: false,
         checkpoint_after: now(),
+        aged_at: now() + core.config.checkpoint_age_max,
+        seal_at: now() + core.config.seal_age_max,
         housekeeping_at,
     };
     Handle { core, requests, task: spawn("maintenance", task.run()) }
@@ -101,6 +102,10 @@ struct Task {
     /// A capture was not written to its end, so what it covered is in no delta.
     base_needed: bool,
     checkpoint_after: Instant,
+    /// When what was applied by then must be in a checkpoint.
+    aged_at: Instant,
+    /// When what is unsealed by then must be sealed.
+    seal_at: Instant,
     housekeeping_at: Instant,
 }
 
@@ -137,7 +142,8 @@ impl Task {
         self.write_index_files().await?;
         self.propose_what_is_due();
         let asked = std::mem::take(&mut self.requests.lock().checkpoints);
-        let due = self.core.is_checkpoint_due() && now() >= self.checkpoint_after;
+        let aged = now() >= self.aged_at && self.core.progress.any_since_checkpoint() && !self.core.is_failed();
+        let due = (aged || self.core.is_checkpoint_due()) && now() >= self.checkpoint_after;
         if due || !asked.is_empty() {
             self.checkpoint().await?;
         }
@@ -169,6 +175,7 @@ impl Task {
         self.checkpoint_after = now() + self.core.config.checkpoint_pause_min;
         if written? == Written::Durable {
             self.base_needed = false;
+            self.aged_at = now() + self.core.config.checkpoint_age_max;
             let group = self.requests.lock().group.clone();
             if let Some(group) = group
                 && let Err(error) = group.checkpoint_durable().await
@@ -198,33 +205,45 @@ impl Task {
         if !matches!(core.proposals.gate(), Gate::Open { .. }) {
             return;
         }
-        if self.seal.is_none() && core.progress.is_seal_due(&core.config) {
+        let aged = now() >= self.seal_at && core.progress.any_unsealed();
+        if self.seal.is_none() && (aged || core.progress.is_seal_due(&core.config)) {
+            self.seal_at = now() + core.config.seal_age_max;
             // Everything that lies before the entry that will carry the command.
-            self.seal = self.propose(Seal { through: LogIndex(u64::MAX) }.into());
+            let (answer, pending) = Pending::new();
+            self.propose(Seal { through: LogIndex(u64::MAX) }.into(), answer);
+            self.seal = Some(pending);
         }
         let core = &self.core;
         if !core.abandoned.is_empty() {
             let uploads = core.abandoned.take();
-            drop(self.propose(AbandonParts { uploads }.into()));
+            let (answer, _pending) = Pending::new();
+            // They stand in the list again if the command does not come through.
+            let answer = answer.of_uploads(uploads.clone(), Arc::clone(&core.abandoned));
+            self.propose(AbandonParts { uploads }.into(), answer);
         }
         if now() >= self.housekeeping_at {
             self.housekeeping_at = now() + self.core.config.housekeeping;
             // An idle shard writes nothing: time moves on with the next command.
             if self.core.has_expired_producers() {
-                drop(self.propose(ExpireProducers { count_max: EXPIRE_COUNT_MAX }.into()));
+                let (answer, _pending) = Pending::new();
+                self.propose(ExpireProducers { count_max: EXPIRE_COUNT_MAX }.into(), answer);
             }
         }
     }
 
-    fn propose(&self, command: Command) -> Option<Pending> {
-        let (answer, pending) = Pending::new();
-        let item = Item::without_body(command, self.core.config.command_bytes_max, answer).ok()?;
-        self.core.proposals.queue.push(smallvec![item]).ok().map(|()| pending)
+    /// Past the queue's bound: writers that keep it full must not keep out what makes room. What is
+    /// refused all the same is told to `answer`.
+    fn propose(&self, command: Command, answer: Answer) {
+        if let Ok(item) = Item::without_body(command, self.core.config.command_bytes_max, answer) {
+            let _ = self.core.proposals.queue.push_over(item);
+        }
     }
 
     async fn wait(&mut self) {
         let deadline = if self.core.is_checkpoint_due() {
             self.housekeeping_at.min(self.checkpoint_after)
+        } else if self.core.progress.any_since_checkpoint() && !self.core.is_failed() {
+            self.housekeeping_at.min(self.aged_at.max(self.checkpoint_after))
         } else {
             self.housekeeping_at
         };

@@ -43,7 +43,7 @@ pub(crate) fn items(
     }
     let batch = batch.slice(start..batch.len());
     let append = Append { targets, batch: summary, body_bytes: length(&batch), upload: Some(upload) };
-    let answer = answer.of_upload(upload, Arc::clone(&core.abandoned));
+    let answer = answer.of_uploads(vec![upload], Arc::clone(&core.abandoned));
     items.push(Item::with_body(append.into(), batch, answer));
     (items, pending)
 }

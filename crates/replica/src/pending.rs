@@ -38,7 +38,7 @@ impl fmt::Debug for Pending {
 #[derive(Debug)]
 pub(crate) struct Answer {
     sender: Option<oneshot::Sender<ProposeResult>>,
-    upload: Option<(UploadId, Arc<Abandoned>)>,
+    uploads: Option<(Vec<UploadId>, Arc<Abandoned>)>,
 }
 
 /// Uploads whose last part did not come, to be dropped by command.
@@ -58,18 +58,18 @@ impl Abandoned {
 impl Answer {
     /// Nobody waits for this one.
     pub(crate) fn ignored() -> Self {
-        Self { sender: None, upload: None }
+        Self { sender: None, uploads: None }
     }
 
-    /// Whatever ends without an append leaves the upload's parts to be dropped.
-    pub(crate) fn of_upload(mut self, upload: UploadId, abandoned: Arc<Abandoned>) -> Self {
-        self.upload = Some((upload, abandoned));
+    /// Whatever ends without an append leaves the uploads' parts to be dropped.
+    pub(crate) fn of_uploads(mut self, uploads: Vec<UploadId>, abandoned: Arc<Abandoned>) -> Self {
+        self.uploads = Some((uploads, abandoned));
         self
     }
 
     pub(crate) fn send(mut self, result: ProposeResult) {
         if result.is_ok() {
-            self.upload = None;
+            self.uploads = None;
         }
         if let Some(sender) = self.sender.take() {
             // Whoever proposed may have gone; the command's effect does not depend on it.
@@ -80,8 +80,8 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if let Some((upload, abandoned)) = self.upload.take() {
-            abandoned.0.lock().push(upload);
+        if let Some((uploads, abandoned)) = self.uploads.take() {
+            abandoned.0.lock().extend(uploads);
         }
     }
 }
@@ -89,7 +89,7 @@ impl Drop for Answer {
 impl Pending {
     pub(crate) fn new() -> (Answer, Self) {
         let (sender, receiver) = oneshot::channel();
-        (Answer { sender: Some(sender), upload: None }, Self(State::Waiting(receiver)))
+        (Answer { sender: Some(sender), uploads: None }, Self(State::Waiting(receiver)))
     }
 
     /// The outcome of a proposal that was refused at once.
@@ -114,5 +114,22 @@ impl Future for Pending {
                 Pin::new(receiver).poll(context).map(|answer| answer.unwrap_or(Err(ProposeError::Unknown)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uploads_stay_to_be_dropped_until_an_outcome_comes() {
+        let abandoned = Arc::<Abandoned>::default();
+        let answer = || Pending::new().0.of_uploads(vec![UploadId(1), UploadId(2)], Arc::clone(&abandoned));
+        drop(answer());
+        assert_eq!(abandoned.take(), [UploadId(1), UploadId(2)]);
+        answer().send(Err(ProposeError::Busy));
+        assert_eq!(abandoned.take(), [UploadId(1), UploadId(2)]);
+        answer().send(Ok(Outcome::AbandonParts { abandoned: 2 }));
+        assert!(abandoned.is_empty());
     }
 }

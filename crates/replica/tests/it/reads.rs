@@ -2,7 +2,7 @@
 
 use crate::support::{Batch, Node, batch, config, options, text};
 use base::Env;
-use base::time::Duration;
+use base::time::{Duration, sleep, timeout};
 use bytes::Bytes;
 use record::{LeaderEpoch, StreamId, StreamOffset, TimestampMs};
 use replica::{FetchError, ProposeError, Waiter};
@@ -143,6 +143,21 @@ async fn a_timestamp_leads_to_the_first_record_that_is_not_older() {
 }
 
 #[tokio::test]
+async fn a_fetch_from_memory_gives_a_bounded_number_of_batches() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(&Env::real(), dir.path(), options(), config()).await;
+    node.create_streams(1).await;
+    let small = batch("x", 1, 10, 0);
+    let appends = (0..2_500).map(|_| node.append(1, &small));
+    assert!(futures_util::future::join_all(appends).await.iter().all(Result::is_ok));
+    let fetched = node.replica.fetch(StreamId(1), StreamOffset(0), 50 << 20, true).await.unwrap();
+    assert_eq!(fetched.batches.len(), 1_024);
+    assert_eq!(fetched.next_offset, StreamOffset(2_500));
+    assert_eq!(node.read_all(1, 50 << 20).await.len(), 2_500);
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn offsets_outside_of_the_stream_are_told_from_unknown_streams() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(&Env::real(), dir.path(), options(), config()).await;
@@ -164,7 +179,7 @@ async fn a_waiter_is_woken_by_growth_and_by_deletion() {
     let waiter = Waiter::new(1);
     node.replica.subscribe(StreamId(1), &waiter);
     node.append(2, &batch("other", 1, 10, 0)).await.unwrap();
-    let woken = base::time::timeout(Duration::from_millis(1), waiter.woken()).await;
+    let woken = timeout(Duration::from_millis(1), waiter.woken()).await;
     assert!(woken.is_err(), "another stream grew");
     node.append(1, &batch("one", 1, 10, 0)).await.unwrap();
     waiter.woken().await;
@@ -220,5 +235,33 @@ async fn what_no_stream_needs_any_more_frees_segments() {
     node.stop().await;
     let node = Node::start(&env, dir.path(), options(), settings).await;
     assert_eq!(node.replica.state().streams(), 0);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_deleted_stream_gives_its_segments_back_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = config();
+    settings.checkpoint_age_max = Duration::from_millis(200);
+    settings.housekeeping = Duration::from_millis(100);
+    let node = Node::start(&Env::real(), dir.path(), options(), settings).await;
+    // One stream stays, with a single batch that is never sealed.
+    node.create_streams(2).await;
+    node.append(2, &batch("stays", 1, 10, 0)).await.unwrap();
+    for number in 0..240 {
+        node.append(1, &batch("x", 1, 100_000, number)).await.unwrap();
+    }
+    assert!(node.log.stats().segments >= 6, "24 MB in segments of 4 MiB");
+    node.replica.propose(DeleteStreams { streams: vec![StreamId(1)] }.into()).await.unwrap();
+    let freed = async {
+        while node.log.stats().segments > 3 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), freed).await.expect("no restart and no command is needed");
+    assert_eq!(node.read_all(2, 1 << 20).await.len(), 1);
+    node.stop().await;
+    let node = Node::start(&Env::real(), dir.path(), options(), config()).await;
+    assert_eq!(node.read_all(2, 1 << 20).await.len(), 1);
     node.stop().await;
 }
