@@ -27,8 +27,10 @@ use crate::work::Work;
 /// The shard that holds the metadata.
 pub const METADATA: ShardId = ShardId(0);
 
-/// Pause before work that was interrupted, and could not be ended, is tried again.
+/// Pause before work that was interrupted is gone on with; doubled while it cannot be ended.
 const RESUME_PAUSE: Duration = Duration::from_secs(1);
+/// The longest such pause.
+const RESUME_PAUSE_MAX: Duration = Duration::from_secs(16);
 
 /// This node's part of the cluster. Clones are handles of the same.
 #[derive(Clone)]
@@ -77,9 +79,8 @@ impl Cluster {
         let inner = bootstrap::start(env, config).await?;
         let cluster = Self { inner: Arc::new(inner) };
         cluster.watch_failures();
-        if cluster.resume_topics().await > 0 {
-            cluster.resume_later();
-        }
+        cluster.resume_topics().await;
+        cluster.keep_resuming();
         Ok(cluster)
     }
 
@@ -246,18 +247,37 @@ impl Cluster {
         self.inner.tasks.lock().push(spawn("commit log failure", watching));
     }
 
-    fn resume_later(&self) {
+    /// Goes on with changes of topics whose caller failed or went away between two steps. Whatever
+    /// is begun shows in the metadata, so nothing has to be told here.
+    fn keep_resuming(&self) {
         let weak = Arc::downgrade(&self.inner);
+        let mut changed = self.metadata_changed();
+        // What the start left is looked at in any case.
+        changed.mark_changed();
         let resuming = async move {
-            loop {
-                sleep(RESUME_PAUSE).await;
-                let Some(inner) = weak.upgrade() else { return };
-                if (Self { inner }).resume_topics().await == 0 {
-                    return;
+            let mut pause = RESUME_PAUSE;
+            while changed.changed().await.is_ok() {
+                loop {
+                    sleep(pause).await;
+                    let Some(inner) = weak.upgrade() else { return };
+                    if (Self { inner }).resume_topics().await == 0 {
+                        pause = RESUME_PAUSE;
+                        break;
+                    }
+                    pause = (2 * pause).min(RESUME_PAUSE_MAX);
                 }
             }
         };
         self.inner.tasks.lock().push(spawn("resume topics", resuming));
+    }
+
+    /// Proposes a step of a change that was accepted: it does not wait behind a full queue. Claims
+    /// of topics bound how many there are.
+    pub(crate) fn step(&self, shard: ShardId, command: Command) -> Pending {
+        match self.replica(shard) {
+            Some(replica) => replica.propose_step(command),
+            None => self.propose(shard, command),
+        }
     }
 }
 

@@ -6,7 +6,8 @@
 //! delete:  DeleteTopics (0)   -> DeleteStreams (each shard) -> CompleteDeletion (0)
 //! add:     AddPartitions (0)  -> CreateStreams (each shard) -> CompletePartitions (0)
 //! ```
-//! What was interrupted is found in the metadata and resumed from its first step.
+//! What was interrupted, by an error, by a caller that went away or by a stop of the node, is found in
+//! the metadata and resumed from its first step.
 
 use std::collections::BTreeMap;
 
@@ -205,13 +206,13 @@ impl Cluster {
             failed.iter().filter(|(_, error)| matches!(error, StepError::Stream(_))).map(|(topic, _)| *topic).collect();
         let mut failed = failed;
         if !whole.is_empty() {
-            let completed = self.propose(METADATA, Command::from(CompleteTopics { topics: whole.clone() })).await;
+            let completed = self.step(METADATA, Command::from(CompleteTopics { topics: whole.clone() })).await;
             if let Err(error) = completed {
                 failed.extend(whole.into_iter().map(|topic| (topic, StepError::Propose(error.clone()))));
             }
         }
         if !never.is_empty()
-            && self.propose(METADATA, Command::from(DeleteTopics { topics: never.clone() })).await.is_ok()
+            && self.step(METADATA, Command::from(DeleteTopics { topics: never.clone() })).await.is_ok()
             && let Err(error) = self.finish_deletion(&never).await
         {
             tracing::info!(%error, "the removal of topics goes on later");
@@ -231,7 +232,7 @@ impl Cluster {
             return Err(error);
         }
         let complete = Command::from(CompletePartitions { topic, total });
-        self.propose(METADATA, complete).await.map(|_| ()).map_err(StepError::Propose)
+        self.step(METADATA, complete).await.map(|_| ()).map_err(StepError::Propose)
     }
 
     async fn finish_deletion(&self, topics: &[TopicId]) -> Result<(), ProposeError> {
@@ -250,16 +251,16 @@ impl Cluster {
         let steps = streams.iter().flat_map(|(shard, streams)| {
             streams
                 .chunks(STREAMS_PER_COMMAND)
-                .map(|chunk| self.propose(*shard, Command::from(DeleteStreams { streams: chunk.to_vec() })))
+                .map(|chunk| self.step(*shard, Command::from(DeleteStreams { streams: chunk.to_vec() })))
         });
         let offsets = self
             .replicas()
-            .map(|replica| replica.propose(Command::from(DeleteOffsets::Topics { topics: topics.to_vec() })));
+            .map(|replica| replica.propose_step(Command::from(DeleteOffsets::Topics { topics: topics.to_vec() })));
         for result in join_all(steps.chain(offsets)).await {
             result?;
         }
         if !topics.is_empty() {
-            self.propose(METADATA, Command::from(CompleteDeletion { topics: topics.to_vec() })).await?;
+            self.step(METADATA, Command::from(CompleteDeletion { topics: topics.to_vec() })).await?;
         }
         Ok(())
     }
@@ -273,7 +274,7 @@ impl Cluster {
         let steps = by_shard.iter().flat_map(|(shard, streams)| {
             streams.chunks(STREAMS_PER_COMMAND).map(move |chunk| {
                 let streams = chunk.iter().map(|(_, stream)| *stream).collect();
-                let outcome = self.propose(*shard, Command::from(CreateStreams { streams }));
+                let outcome = self.step(*shard, Command::from(CreateStreams { streams }));
                 async move { (chunk, outcome.await) }
             })
         });
