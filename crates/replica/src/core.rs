@@ -224,6 +224,30 @@ impl Core {
         state.shard.oldest_producer().is_some_and(|used| used.0.saturating_add(expiry) < now)
     }
 
+    /// After a replay: files that nothing names go, those that are named and missing are reported.
+    pub(crate) fn compare_index_files(&self) {
+        // First the files: what stands in the folder was sealed before the look at the state.
+        let there = self.index.files();
+        let (live, waiting) = {
+            let state = self.state.read();
+            let chores = self.chores.lock();
+            (state.shard.live_files(), chores.sealed.iter().map(|sealed| sealed.file).collect::<Vec<_>>())
+        };
+        let dead: Vec<FileNumber> =
+            there.iter().copied().filter(|file| live.binary_search(file).is_err() && !waiting.contains(file)).collect();
+        for file in live.iter().filter(|file| !waiting.contains(file) && !there.contains(file)) {
+            // One that became durable since the look at the folder is there by now.
+            if !self.index.files().contains(file) {
+                let shard = self.config.shard.0;
+                tracing::error!(shard, file = file.0, "an index file is missing: what it names cannot be read");
+            }
+        }
+        if !dead.is_empty() {
+            self.note_dead(&dead);
+            self.maintenance.notify_one();
+        }
+    }
+
     pub(crate) fn note_dead(&self, files: &[FileNumber]) {
         self.chores.lock().dead.extend_from_slice(files);
     }

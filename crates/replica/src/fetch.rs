@@ -78,6 +78,9 @@ impl Core {
             Plan::Memory(entries) => entries,
             Plan::Sealed(newest) => {
                 let found = self.index.batches(newest, stream, from, LOOK_UP_COUNT_MAX).await?;
+                if found.is_empty() {
+                    return Err(self.no_index(stream, from));
+                }
                 cut(found.into_iter(), bytes_max, at_least_one)
             }
         };
@@ -85,6 +88,14 @@ impl Core {
         let chunks = read_all(&self.log, &entries).await.map_err(|error| damage_or_io(stream, from, error))?;
         let batches = entries.iter().zip(chunks).map(|(entry, chunks)| stored(entry, chunks)).collect();
         Ok(Fetched { batches, first_offset, next_offset })
+    }
+
+    /// The state names a file that has the offset, and the file is gone: with its stream, or lost.
+    fn no_index(&self, stream: StreamId, offset: StreamOffset) -> FetchError {
+        if self.state.read().shard.stream(stream).is_none() {
+            return FetchError::UnknownStream(stream);
+        }
+        FetchError::Damaged { stream, offset, reason: "an index file is missing or does not have it".to_owned() }
     }
 
     fn plan(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base::task::{JoinHandle, spawn};
 use base::time::{Duration, Instant, now, sleep, sleep_until, timeout};
 use parking_lot::Mutex;
-use record::LogIndex;
+use record::{FileNumber, LogIndex};
 use shard::commands::{AbandonParts, ExpireProducers, Seal};
 use shard::{Command, SealedIndex};
 use storage::checkpoint::CheckpointStore;
@@ -193,7 +193,13 @@ impl Task {
             self.core.keep_live();
         }
         loop {
-            let Some(file) = self.core.chores.lock().dead.last().copied() else { return Ok(()) };
+            let next = {
+                let chores = self.core.chores.lock();
+                // One that still waits to be written is removed after it was.
+                let waits = |file: &FileNumber| chores.sealed.iter().any(|sealed| sealed.file == *file);
+                chores.dead.iter().rev().find(|file| !waits(file)).copied()
+            };
+            let Some(file) = next else { return Ok(()) };
             self.core.index.remove(file).await?;
             self.core.chores.lock().dead.retain(|dead| *dead != file);
         }

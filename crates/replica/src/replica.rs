@@ -120,6 +120,7 @@ impl Replica {
         };
         let replica = Self { inner: Arc::new(Inner { core, group, tasks: Mutex::new(tasks) }) };
         replica.recovered().await?;
+        replica.inner.core.compare_index_files();
         Ok(replica)
     }
 

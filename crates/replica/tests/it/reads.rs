@@ -265,3 +265,36 @@ async fn a_deleted_stream_gives_its_segments_back_by_itself() {
     assert_eq!(node.read_all(2, 1 << 20).await.len(), 1);
     node.stop().await;
 }
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the test breaks the folder behind the node's back")]
+async fn a_missing_index_file_is_damage_and_one_that_nothing_names_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = config();
+    settings.seal_batches = 20;
+    let node = Node::start(&Env::real(), dir.path(), options(), settings.clone()).await;
+    node.create_streams(1).await;
+    for number in 0..100 {
+        node.append(1, &batch("x", 1, 100, number)).await.unwrap();
+    }
+    node.replica.checkpoint().await;
+    node.stop().await;
+    let folder = dir.path().join("index");
+    let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let newest = files.last().expect("something was sealed");
+    let name = newest.file_name().unwrap().to_str().unwrap();
+    let stem = name.split('.').next().unwrap();
+    let unnamed = folder.join(name.replacen(stem, &format!("{:0width$}", 9_999, width = stem.len()), 1));
+    std::fs::rename(newest, &unnamed).unwrap();
+    let node = Node::start(&Env::real(), dir.path(), options(), settings).await;
+    let gone = async {
+        while unnamed.exists() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), gone).await.expect("removed by the start");
+    let read = node.replica.fetch(StreamId(1), StreamOffset(0), 1 << 20, true).await;
+    assert!(matches!(read, Err(FetchError::Damaged { .. })), "{read:?}");
+    node.stop().await;
+}
