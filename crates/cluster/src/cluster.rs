@@ -202,6 +202,8 @@ impl Cluster {
             task.abort();
             let _ = task.await;
         }
+        // A stop on a full disk must not wait for somebody who makes room.
+        self.inner.log.stop_waiting_for_space();
         let replicas = self.inner.replicas.values().chain([&self.inner.metadata]);
         futures_util::future::join_all(replicas.map(Replica::shutdown)).await;
         self.inner.log.close().await;

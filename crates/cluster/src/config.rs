@@ -20,7 +20,7 @@ pub struct Config {
     pub read_cache_bytes: usize,
     /// What may wait for its entry on this node, divided over its shards.
     pub queue_bytes_max: usize,
-    /// How many idempotent producers a shard remembers.
+    /// How many pairs of an idempotent producer and a stream it writes to a shard remembers.
     pub producers_per_shard_max: u32,
     /// How long a producer is remembered after its last batch.
     pub producer_expiration_ms: i64,
@@ -41,7 +41,7 @@ impl Config {
             log_memory_bytes: 64 << 20,
             read_cache_bytes: 32 << 20,
             queue_bytes_max: 64 << 20,
-            producers_per_shard_max: 10_000,
+            producers_per_shard_max: 100_000,
             producer_expiration_ms: 24 * 60 * 60 * 1_000,
         }
     }

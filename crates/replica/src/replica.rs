@@ -365,7 +365,7 @@ impl Replica {
         if let Some(maintenance) = maintenance {
             maintenance.stop(!core.is_failed(), wait_max).await;
         }
-        self.inner.group.shutdown().await;
+        self.inner.group.shutdown(wait_max).await;
         for task in others {
             task.abort();
             let _ = task.await;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use cluster::NewTopic;
 
 use super::api::{CreateTopic, CreateTopicError, CreatedTopic};
+use super::collisions::Collisions;
 use super::names;
 use super::service::{Topics, unavailable};
 use crate::configs;
@@ -23,11 +24,12 @@ impl Topics {
     ) -> Vec<Result<CreatedTopic, CreateTopicError>> {
         let mut names_seen = BTreeSet::new();
         let mut partitions_left = PARTITIONS_PER_REQUEST_MAX;
+        let mut collisions = Collisions::new(&self.cluster);
         let mut answers: Vec<Result<CreatedTopic, CreateTopicError>> = Vec::with_capacity(topics.len());
         let mut accepted = Vec::new();
         for (place, topic) in topics.iter().enumerate() {
             let checked = if names_seen.insert(topic.name.as_str()) {
-                self.check(topic, &mut partitions_left)
+                self.check(topic, &mut partitions_left, &mut collisions)
             } else {
                 Err(CreateTopicError::InvalidRequest("Duplicate topic name.".to_owned()))
             };
@@ -80,20 +82,27 @@ impl Topics {
             .collect()
     }
 
-    fn check(&self, topic: &CreateTopic, partitions_left: &mut i64) -> Result<NewTopic, CreateTopicError> {
+    fn check(
+        &self,
+        topic: &CreateTopic,
+        partitions_left: &mut i64,
+        collisions: &mut Collisions<'_>,
+    ) -> Result<NewTopic, CreateTopicError> {
         names::check(&topic.name).map_err(CreateTopicError::InvalidTopic)?;
         if self.cluster.metadata().topic_by_name(&topic.name).is_some() {
             return Err(exists(&topic.name));
         }
-        if let Some(other) = self.colliding(&topic.name) {
+        if *partitions_left <= 0 {
+            return Err(too_many_partitions());
+        }
+        if let Some(other) = collisions.find(&topic.name) {
             let why = format!("Topic '{}' collides with existing topic: {other}", topic.name);
             return Err(CreateTopicError::InvalidTopic(why));
         }
         let partitions = self.partitions(topic)?;
         *partitions_left -= i64::from(partitions);
         if *partitions_left < 0 || partitions > self.config.partitions_per_topic_max {
-            let why = "Excessively large number of partitions per request.";
-            return Err(CreateTopicError::PolicyViolation(why.to_owned()));
+            return Err(too_many_partitions());
         }
         let configs =
             configs::check_new_topic(&topic.configs, self.config.limits()).map_err(CreateTopicError::InvalidConfig)?;
@@ -181,6 +190,10 @@ fn check_replication_factor(factor: i16) -> Result<(), CreateTopicError> {
         ),
     };
     Err(CreateTopicError::InvalidReplicationFactor(why))
+}
+
+fn too_many_partitions() -> CreateTopicError {
+    CreateTopicError::PolicyViolation("Excessively large number of partitions per request.".to_owned())
 }
 
 fn exists(name: &str) -> CreateTopicError {

@@ -6,6 +6,7 @@
 
 mod api;
 mod cache;
+mod collisions;
 mod create;
 mod delete;
 pub(crate) mod names;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use cluster::Cluster;
 use record::{NodeId, TopicId};
 use replica::ProposeError;
-use shard::TopicState;
 
 use super::cache::Cache;
 use super::names;
@@ -59,18 +58,6 @@ impl Topics {
     pub(super) fn is_node(&self, node: i32) -> bool {
         let Ok(node) = u64::try_from(node) else { return false };
         self.cluster.node_id() == NodeId(node) || self.cluster.metadata().node(NodeId(node)).is_some()
-    }
-
-    /// An existing topic whose name differs only in '.' and '_'.
-    pub(super) fn colliding(&self, name: &str) -> Option<String> {
-        let metadata = self.cluster.metadata();
-        match names::colliding(name) {
-            Some(variants) => variants.into_iter().find(|variant| metadata.topic_by_name(variant).is_some()),
-            None => metadata
-                .topics()
-                .find(|topic| topic.state != TopicState::Deleting && names::collide(&topic.name, name))
-                .map(|topic| topic.name.clone()),
-        }
     }
 }
 

@@ -181,3 +181,17 @@ async fn thousands_of_topics_survive_a_restart() {
     let partition = node.partition("t-7-499", 0);
     assert_eq!(node.produce(&partition, &[b"v"]).await.expect("it is appended").base_offset, 0);
 }
+
+#[tokio::test]
+async fn a_flood_of_names_is_refused_in_no_more_time_than_it_is_long() {
+    let node = Node::start().await;
+    node.create("a.b.c.d.e.f.g.h.i", 1).await;
+    let mut flood: Vec<_> = (0..20).map(|number| topic(&format!("x.{number}"), 1)).collect();
+    flood.push(topic("a_b.c.d.e.f.g.h.i", 1));
+    flood.push(topic("y", 9_990));
+    flood.extend((0..20_000).map(|number| topic(&format!("{number}.b.c.d.e.f.g.h.i"), 1)));
+    let answers = node.broker.topics().create(flood, true).await;
+    assert!(answers[..20].iter().all(Result::is_ok));
+    assert!(matches!(answers[20], Err(CreateTopicError::InvalidTopic(_))), "{:?}", answers[20]);
+    assert!(answers[21..].iter().all(|answer| matches!(answer, Err(CreateTopicError::PolicyViolation(_)))));
+}

@@ -10,7 +10,7 @@ pub(crate) mod types;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base::time::Duration;
+use base::time::{Duration, timeout};
 use openraft::async_runtime::WatchReceiver;
 use openraft::async_runtime::watch::Watch;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError};
@@ -147,9 +147,11 @@ impl Group {
         }
     }
 
-    pub(crate) async fn shutdown(&self) {
-        if let Err(error) = self.raft.shutdown().await {
-            tracing::error!(%error, "the group's consensus did not stop cleanly");
+    pub(crate) async fn shutdown(&self, wait_max: Duration) {
+        match timeout(wait_max, self.raft.shutdown()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the group's consensus did not stop cleanly"),
+            Err(_) => tracing::error!("the group's consensus does not stop"),
         }
     }
 }

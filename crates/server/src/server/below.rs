@@ -15,6 +15,7 @@ pub(super) fn cluster_config(settings: &Settings, division: &Division) -> anyhow
     config.shards = usize::try_from(settings.shards)?;
     config.segment_bytes = settings.segment_bytes;
     config.reserve_bytes = settings.reserve_bytes;
+    config.producers_per_shard_max = u32::try_from(settings.producers_per_shard_max)?;
     config.log_memory_bytes = division.log_tail;
     config.read_cache_bytes = division.read_cache;
     config.queue_bytes_max = division.queues;
