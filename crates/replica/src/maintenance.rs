@@ -89,6 +89,7 @@ impl Handle {
         if timeout(wait_max, &mut self.task).await.is_err() {
             tracing::warn!(shard = self.core.config.shard.0, "the last checkpoint takes too long and is given up");
             self.task.abort();
+            let _ = self.task.await;
         }
     }
 }

@@ -87,7 +87,8 @@ impl fmt::Debug for StateGuard<'_> {
 impl Replica {
     /// Restores the last checkpoint, replays the log behind it and joins the group; a group that
     /// has no members yet is founded with this node as the only one. Returns when what was
-    /// committed is applied and, on a node that is alone, when it leads.
+    /// committed is applied and, on a node that is alone, when it leads. After an error nothing
+    /// runs any more and nothing holds the log.
     ///
     /// # Errors
     /// When a file cannot be read, is damaged, or the log does not reach back to the checkpoint.
@@ -98,10 +99,32 @@ impl Replica {
         let applied = checkpoint::restore(&config, &checkpoints, &log).await?;
         let core = Arc::new(Core::new(config, env, log, index, applied));
         core.keep_live();
-        let maintenance = maintenance::start(Arc::clone(&core), checkpoints.clone());
-        let group = Group::start(&core, transport).await?;
-        let consensus = |reason: String| StartError::Consensus { shard, reason };
-        group.found_alone().await.map_err(consensus)?;
+        // It runs before the group does: a long replay is held up by what it leaves to be written.
+        let maintenance = maintenance::start(Arc::clone(&core), checkpoints);
+        let group = match Group::start(&core, transport).await {
+            Ok(group) => group,
+            Err(error) => {
+                core.proposals.set_gate(Gate::Stopped);
+                maintenance.stop(false, core.config.shutdown_wait_max).await;
+                return Err(error);
+            }
+        };
+        let replica = Self::run(core, group, maintenance, disk_state);
+        if let Err(error) = replica.join().await {
+            // What was not recovered is in no state to make a checkpoint of.
+            replica.stop(false).await;
+            return Err(error);
+        }
+        replica.inner.core.compare_index_files();
+        Ok(replica)
+    }
+
+    fn run(
+        core: Arc<Core>,
+        group: Group,
+        maintenance: maintenance::Handle,
+        disk_state: watch::Receiver<DiskState>,
+    ) -> Self {
         maintenance.set_group(group.clone());
         let leadership = spawn("leadership", leadership::follow(Arc::clone(&core), group.clone()));
         let disk = spawn("disk state", follow_disk(Arc::clone(&core), disk_state));
@@ -118,33 +141,48 @@ impl Replica {
             others: vec![leadership, disk],
             maintenance: Some(maintenance),
         };
-        let replica = Self { inner: Arc::new(Inner { core, group, tasks: Mutex::new(tasks) }) };
-        replica.recovered().await?;
-        replica.inner.core.compare_index_files();
-        Ok(replica)
+        Self { inner: Arc::new(Inner { core, group, tasks: Mutex::new(tasks) }) }
     }
 
-    async fn recovered(&self) -> Result<(), StartError> {
-        let core = &self.inner.core;
+    /// Founds the group if it has no members, and returns when what was committed is applied and a
+    /// node that is alone leads.
+    async fn join(&self) -> Result<(), StartError> {
+        let Inner { core, group, .. } = &*self.inner;
+        let shard = core.config.shard;
+        let consensus = |reason: String| StartError::Consensus { shard, reason };
         let wait_max = core.config.recovery_wait_max;
-        let late = || StartError::Recovery { shard: core.config.shard, seconds: wait_max.as_secs() };
+        let late = || StartError::Recovery { shard, seconds: wait_max.as_secs() };
+        group.found_alone().await.map_err(consensus)?;
         if core.is_alone() {
-            let consensus = |reason: String| StartError::Consensus { shard: core.config.shard, reason };
-            self.inner.group.elect().await.map_err(consensus)?;
+            group.elect().await.map_err(consensus)?;
         }
-        let recovered = self.inner.group.recovered(wait_max).await;
-        if let Some(reason) = core.failure.borrow().clone() {
-            return Err(StartError::Consensus { shard: core.config.shard, reason: reason.to_string() });
-        }
+        let recovered = group.recovered(wait_max).await;
+        self.check_failure()?;
         if !recovered {
             return Err(late());
         }
         if core.is_alone() {
             let mut leadership = self.leadership();
-            let led = leadership.wait_for(|leadership| leadership.is_self);
-            timeout(wait_max, led).await.map_err(|_| late())?.map_err(|_| late())?;
+            let mut failure = self.failure();
+            let led_or_failed = async {
+                tokio::select! {
+                    _ = leadership.wait_for(|leadership| leadership.is_self) => {}
+                    _ = failure.wait_for(Option::is_some) => {}
+                }
+            };
+            timeout(wait_max, led_or_failed).await.map_err(|_| late())?;
+            self.check_failure()?;
         }
         Ok(())
+    }
+
+    fn check_failure(&self) -> Result<(), StartError> {
+        match &*self.inner.core.failure.borrow() {
+            Some(failure) => {
+                Err(StartError::Consensus { shard: self.inner.core.config.shard, reason: failure.to_string() })
+            }
+            None => Ok(()),
+        }
     }
 
     /// The shard.
@@ -350,6 +388,10 @@ impl Replica {
 
     /// Refuses what is queued, waits for what is under way, writes a checkpoint and ends the tasks.
     pub async fn shutdown(&self) {
+        self.stop(!self.inner.core.is_failed()).await;
+    }
+
+    async fn stop(&self, checkpoint: bool) {
         let core = &self.inner.core;
         core.proposals.set_gate(Gate::Stopped);
         core.leadership.send_modify(|leadership| leadership.is_self = false);
@@ -360,17 +402,23 @@ impl Replica {
             && timeout(wait_max, &mut proposer).await.is_err()
         {
             tracing::warn!(shard = core.config.shard.0, "what is under way does not end: its fate is not known");
-            proposer.abort();
+            end(proposer).await;
         }
         if let Some(maintenance) = maintenance {
-            maintenance.stop(!core.is_failed(), wait_max).await;
+            maintenance.stop(checkpoint, wait_max).await;
         }
         self.inner.group.shutdown(wait_max).await;
         for task in others {
-            task.abort();
-            let _ = task.await;
+            end(task).await;
         }
     }
+}
+
+/// Ends a task where it waits.
+async fn end(task: JoinHandle<()>) {
+    task.abort();
+    // That it was aborted is what we wanted, that it panicked was told by the panic.
+    let _ = task.await;
 }
 
 impl fmt::Debug for Replica {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::support::{AppendFailure, Node, SHARD, batch, config, options};
+use crate::support::{AppendFailure, Files, Node, SHARD, batch, config, options};
 use base::Env;
 use base::disk::{SimDisk, SimDiskOptions};
 use base::random::SeededRandom;
@@ -102,7 +102,46 @@ async fn a_broken_entry_takes_only_its_shard_out_of_service() {
     for settings in [eager.clone(), eager, config()] {
         let error = Node::try_start(&env, Path::new("/node"), options(), settings).await.err().expect("out of service");
         assert!(error.contains(&format!("entry {}", id.index)), "{error}");
-        // What the start left running has time for all that is due.
-        sleep(Duration::from_secs(1)).await;
     }
+}
+
+/// What still runs of the runtime's tasks, when those that were told to end had their turn.
+async fn running_tasks() -> usize {
+    sleep(Duration::from_millis(2)).await;
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_start_leaves_nothing_running_and_lets_go_of_the_log() {
+    let _simulated = base::task::simulate();
+    let mut hurried = config();
+    hurried.recovery_wait_max = Duration::ZERO;
+    let mut failed = 0;
+    // Operations of the disk until it fails, for a node that was there before and for a new one.
+    for (operations, is_new) in (0..16).flat_map(|operations| [(operations, false), (operations, true)]) {
+        let disk = SimDisk::new(operations, SimDiskOptions::default());
+        let env = env(&disk);
+        if !is_new {
+            let node = Node::start(&env, Path::new("/node"), options(), config()).await;
+            node.create_streams(1).await;
+            node.append(1, &batch("x", 1, 100, 0)).await.expect("appended");
+            node.stop().await;
+        }
+        let before = running_tasks().await;
+        let files = Files::open(&env, Path::new("/node"), options()).await.expect("opened");
+        let opened = running_tasks().await;
+        let settings = if operations == 15 { hurried.clone() } else { config() };
+        if operations < 15 {
+            disk.fail_after(operations);
+        }
+        let started = timeout(Duration::from_secs(60), files.start(&env, settings)).await;
+        match started.expect("a start that fails does so at once") {
+            Ok(replica) => replica.shutdown().await,
+            Err(_) => failed += 1,
+        }
+        assert!(running_tasks().await <= opened, "after {operations} operations, new: {is_new}");
+        files.log.close().await;
+        assert_eq!(running_tasks().await, before, "after {operations} operations, new: {is_new}");
+    }
+    assert!(failed > 4, "{failed} of the starts failed");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base::Env;
 use bytes::Bytes;
 use record::{BatchBuilder, BatchSummary, Compression, NodeId, ShardId, StreamId, StreamOffset, TimestampMs, validate};
-use replica::{Alone, Config, Fetched, Parts, ProposeError, Replica};
+use replica::{Alone, Config, Fetched, Parts, ProposeError, Replica, StartError};
 use shard::commands::{CreateStreams, NewStream};
 use shard::{AppendError, Appended, Outcome};
 use smallvec::smallvec;
@@ -19,6 +19,42 @@ pub(crate) const SHARD: ShardId = ShardId(1);
 pub(crate) struct Node {
     pub(crate) log: CommitLog,
     pub(crate) replica: Replica,
+}
+
+/// What a replica is started on.
+pub(crate) struct Files {
+    pub(crate) log: CommitLog,
+    checkpoints: CheckpointStore,
+    index: IndexStore,
+}
+
+impl Files {
+    pub(crate) async fn open(env: &Env, dir: &Path, options: Options) -> Result<Self, String> {
+        let (log, recovered) = CommitLog::open(Arc::clone(&env.disk), &dir.join("log"), options)
+            .await
+            .map_err(|error| format!("{error:?}"))?;
+        for shard in recovered {
+            assert!(shard.damage.is_empty(), "{:?}", shard.damage);
+        }
+        let checkpoints = CheckpointStore::open(Arc::clone(&env.disk), &dir.join("checkpoints"))
+            .await
+            .map_err(|error| error.to_string())?;
+        let index = IndexStore::open(Arc::clone(&env.disk), &dir.join("index"), 1 << 20)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(Self { log, checkpoints, index })
+    }
+
+    pub(crate) async fn start(&self, env: &Env, config: Config) -> Result<Replica, StartError> {
+        let parts = Parts {
+            log: self.log.shard(SHARD),
+            disk_state: self.log.disk_state(),
+            checkpoints: self.checkpoints.clone(),
+            index: self.index.clone(),
+            transport: Arc::new(Alone),
+        };
+        Replica::start(env.clone(), config, parts).await
+    }
 }
 
 pub(crate) fn options() -> Options {
@@ -42,27 +78,9 @@ impl Node {
     }
 
     pub(crate) async fn try_start(env: &Env, dir: &Path, options: Options, config: Config) -> Result<Self, String> {
-        let (log, recovered) = CommitLog::open(Arc::clone(&env.disk), &dir.join("log"), options)
-            .await
-            .map_err(|error| format!("{error:?}"))?;
-        for shard in recovered {
-            assert!(shard.damage.is_empty(), "{:?}", shard.damage);
-        }
-        let checkpoints = CheckpointStore::open(Arc::clone(&env.disk), &dir.join("checkpoints"))
-            .await
-            .map_err(|error| error.to_string())?;
-        let index = IndexStore::open(Arc::clone(&env.disk), &dir.join("index"), 1 << 20)
-            .await
-            .map_err(|error| error.to_string())?;
-        let parts = Parts {
-            log: log.shard(SHARD),
-            disk_state: log.disk_state(),
-            checkpoints,
-            index,
-            transport: Arc::new(Alone),
-        };
-        let replica = Replica::start(env.clone(), config, parts).await.map_err(|error| format!("{error:?}"))?;
-        Ok(Self { log, replica })
+        let files = Files::open(env, dir, options).await?;
+        let replica = files.start(env, config).await.map_err(|error| format!("{error:?}"))?;
+        Ok(Self { log: files.log, replica })
     }
 
     pub(crate) async fn stop(self) {
