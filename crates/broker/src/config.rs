@@ -33,6 +33,10 @@ pub struct Config {
     pub groups_max: usize,
     /// Groups that one shard holds, with members or without.
     pub groups_per_shard_max: usize,
+    /// What all groups in use together may take: their members with metadata and assignments, and ids given out.
+    pub group_memory_bytes_max: usize,
+    /// What the committed offsets of all groups together may take, with their metadata.
+    pub group_offset_bytes_max: usize,
     /// `offset.metadata.max.bytes`.
     pub offset_metadata_bytes_max: i32,
     /// `producer.id.expiration.ms`.
@@ -64,6 +68,8 @@ impl Default for Config {
             group_size_max: i32::MAX,
             groups_max: 100_000,
             groups_per_shard_max: 100_000,
+            group_memory_bytes_max: 64 << 20,
+            group_offset_bytes_max: 64 << 20,
             offset_metadata_bytes_max: 4_096,
             producer_id_expiration_ms: 86_400_000,
             fetch_bytes_max: 57_671_680,

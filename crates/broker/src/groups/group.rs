@@ -21,8 +21,9 @@ use shard::commands::PutGroup;
 use shard::{GroupVersion, Outcome, PutGroupError};
 use tokio::sync::{Notify, oneshot};
 
-use super::api::CoordinatorError;
+use super::api::{CoordinatorError, JoinGroupError, SyncGroupError};
 use super::machine::{Event, Machine, Moment, Outputs, Reply, Ticket};
+use super::memory::Held;
 
 /// What a request that waits is told in the end.
 pub(super) type Answer = Result<Reply, CoordinatorError>;
@@ -47,6 +48,8 @@ pub(super) struct Group {
 #[derive(Debug)]
 struct Cell {
     machine: Machine,
+    /// What the machine counts, taken of what all groups have.
+    held: Held,
     /// Of the durable record.
     version: GroupVersion,
     next_ticket: u64,
@@ -74,14 +77,22 @@ struct Next {
 impl Group {
     pub(super) fn new(
         machine: Machine,
+        held: Held,
         version: GroupVersion,
         id: String,
         replica: Replica,
         term: Term,
         started: Instant,
     ) -> Arc<Self> {
-        let cell =
-            Cell { machine, version, next_ticket: 0, waiting: BTreeMap::new(), writes: VecDeque::new(), closed: None };
+        let cell = Cell {
+            machine,
+            held,
+            version,
+            next_ticket: 0,
+            waiting: BTreeMap::new(),
+            writes: VecDeque::new(),
+            closed: None,
+        };
         Arc::new(Self { id, replica, term, started, cell: Mutex::new(cell), changed: Notify::new() })
     }
 
@@ -168,7 +179,13 @@ impl Group {
     }
 
     fn step(&self, cell: &mut Cell, event: Event) {
-        let Outputs { persist, replies } = cell.machine.step(self.now(), event);
+        let growth = cell.machine.growth(&event);
+        let refusal = if growth > 0 && !cell.held.try_grow(growth) { no_room(&event) } else { None };
+        let Outputs { persist, replies } = match refusal {
+            Some(refusal) => Outputs { persist: false, replies: vec![refusal] },
+            None => cell.machine.step(self.now(), event),
+        };
+        cell.held.set(cell.machine.bytes());
         if persist && cell.writes.len() < 2 {
             cell.writes.push_back(Write::default());
             if cell.writes.len() == 1 {
@@ -301,6 +318,8 @@ impl Cell {
             return;
         }
         self.closed = Some(why.clone());
+        // The machine is of no use any more.
+        self.held.set(0);
         for sender in std::mem::take(&mut self.waiting).into_values() {
             drop(sender.send(Err(why.clone())));
         }
@@ -309,6 +328,16 @@ impl Cell {
             drop(sender.send(Err(why.clone())));
         }
         self.writes.truncate(1);
+    }
+}
+
+/// What is told to who would make the groups of the node take more than they may. Nothing changes for the group: a
+/// member that is refused stays in it for its session.
+fn no_room(event: &Event) -> Option<(Ticket, Reply)> {
+    match event {
+        Event::Join { ticket, .. } => Some((*ticket, Reply::Join(Err(JoinGroupError::GroupMaxSizeReached)))),
+        Event::Sync { ticket, .. } => Some((*ticket, Reply::Sync(Err(SyncGroupError::AssignmentTooLarge)))),
+        Event::Leave { .. } | Event::Tick => None,
     }
 }
 

@@ -46,11 +46,8 @@ impl InUse {
     pub(super) fn insert(&mut self, group: &Arc<Group>) -> Result<(), CoordinatorError> {
         let unjoined = !group.has_members();
         while self.groups.len() >= self.groups_max || (unjoined && self.unjoined.len() >= self.unjoined_max) {
-            let Some(oldest) = self.unjoined.pop_front() else { break };
-            if let Some(oldest) = oldest.upgrade()
-                && oldest.close_if_unjoined()
-            {
-                self.remove(&oldest);
+            if !self.let_go_unjoined() {
+                break;
             }
         }
         if self.groups.len() >= self.groups_max {
@@ -62,6 +59,19 @@ impl InUse {
         let before = self.groups.insert(group.id.clone(), Arc::clone(group));
         assert!(before.is_none(), "a group is in use once");
         Ok(())
+    }
+
+    /// Lets the oldest group go that only has ids, to make room for others; whether there was one.
+    pub(super) fn let_go_unjoined(&mut self) -> bool {
+        while let Some(oldest) = self.unjoined.pop_front() {
+            if let Some(oldest) = oldest.upgrade()
+                && oldest.close_if_unjoined()
+            {
+                self.remove(&oldest);
+                return true;
+            }
+        }
+        false
     }
 
     /// Takes the group out of use, if it is in it and no other is in its place.

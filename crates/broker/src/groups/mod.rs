@@ -10,10 +10,12 @@ mod api;
 mod group;
 mod in_use;
 mod machine;
+mod memory;
 mod offsets;
 mod service;
 mod stored;
 mod subscription;
+mod watch;
 
 pub use api::*;
 pub use service::Groups;

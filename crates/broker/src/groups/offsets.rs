@@ -52,6 +52,7 @@ impl Groups {
         if new && !accepted.is_empty() {
             self.inner.make_room_for_new(&group_id)?;
         }
+        self.inner.make_room_for_offsets(&group_id, &accepted)?;
         let check = (generation >= 0).then_some(CommitCheck {
             member_id: member.member_id,
             instance_id: member.instance_id,
@@ -171,6 +172,17 @@ impl Inner {
         self.check_room_for_new(group_id, &replica)?;
         self.note_added(&replica);
         Ok(())
+    }
+
+    /// Before offsets are stored: those of all groups together take only so much. Whoever stores new positions over
+    /// old ones is not held up.
+    fn make_room_for_offsets(&self, group_id: &str, offsets: &[CommittedOffset]) -> Result<(), CoordinatorError> {
+        let replica = self.replica(group_id)?;
+        if self.stored.take_offsets(&replica, group_id, offsets, self.config.group_offset_bytes_max) {
+            return Ok(());
+        }
+        self.offsets_refused.notify_waiters();
+        Err(CoordinatorError::Unavailable("the node holds as many committed offsets as it may"))
     }
 
     fn check_offset(&self, offset: &OffsetToCommit) -> Result<(), CommitOffsetError> {

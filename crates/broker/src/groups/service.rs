@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base::task::AbortHandle;
 use base::time::{self, Instant};
 use base::{Env, task};
 use cluster::Cluster;
@@ -9,6 +10,7 @@ use parking_lot::Mutex;
 use record::{NodeId, Term};
 use replica::Replica;
 use shard::GroupVersion;
+use tokio::sync::Notify;
 
 use super::api::{
     CoordinatorError, Heartbeat, HeartbeatError, JoinGroup, JoinGroupError, Joined, LeaveGroup, LeaveGroupError, Left,
@@ -16,8 +18,10 @@ use super::api::{
 };
 use super::group::{Group, coordinator_error, moment};
 use super::in_use::InUse;
-use super::machine::{Event, Machine, Reply, Settings, Ticket};
+use super::machine::{Event, Machine, Reply, Settings, Ticket, join_bytes};
+use super::memory::GroupMemory;
 use super::stored::Stored;
+use super::watch;
 use crate::Config;
 use crate::topics::Cache;
 
@@ -34,6 +38,7 @@ const UNJOINED_MAX: usize = 10_000;
 #[derive(Debug)]
 pub struct Groups {
     pub(super) inner: Arc<Inner>,
+    watching: Vec<AbortHandle>,
 }
 
 #[derive(Debug)]
@@ -44,7 +49,10 @@ pub(super) struct Inner {
     pub(super) topics: Arc<Cache>,
     started: Instant,
     open: Mutex<InUse>,
-    stored: Stored,
+    memory: Arc<GroupMemory>,
+    pub(super) stored: Stored,
+    /// Offsets were refused because the node holds as many as it may.
+    pub(super) offsets_refused: Arc<Notify>,
 }
 
 /// A group as a request finds it.
@@ -59,8 +67,12 @@ impl Groups {
     pub(crate) fn new(environment: Env, cluster: Cluster, config: Arc<Config>, topics: Arc<Cache>) -> Self {
         let started = time::now();
         let open = Mutex::new(InUse::new(config.groups_max, UNJOINED_MAX.min(config.groups_max)));
-        let stored = Stored::default();
-        Self { inner: Arc::new(Inner { environment, cluster, config, topics, started, open, stored }) }
+        let memory = GroupMemory::new(config.group_memory_bytes_max);
+        let (stored, offsets_refused) = (Stored::default(), Arc::new(Notify::new()));
+        let inner = Inner { environment, cluster, config, topics, started, open, memory, stored, offsets_refused };
+        let inner = Arc::new(inner);
+        let watching = watch::start(&inner);
+        Self { inner, watching }
     }
 
     /// Ends when the group's members have joined, which can take as long as the rebalance timeout.
@@ -73,6 +85,9 @@ impl Groups {
         if !allowed.contains(&request.session_timeout_ms) {
             return Err(JoinGroupError::InvalidSessionTimeout);
         }
+        // Groups that nobody has joined make room for others.
+        let wanted = join_bytes(&request);
+        while !self.inner.memory.has_room(wanted) && self.inner.open.lock().let_go_unjoined() {}
         let group = self.inner.open(&request.group_id).await?;
         let named_after = request.member.instance_id.as_deref().unwrap_or(&request.client_id);
         let uuid = uuid::Uuid::from_u128(self.inner.environment.random.uuid());
@@ -139,6 +154,7 @@ impl Groups {
 
     /// Who waits is sent away; nobody is let in any more.
     pub(crate) async fn shutdown(&self) {
+        self.watching.iter().for_each(AbortHandle::abort);
         let groups: Vec<Arc<Group>> = {
             let mut open = self.inner.open.lock();
             open.stopped = true;
@@ -213,6 +229,23 @@ impl Inner {
         self.stored.note_added(replica.shard_id());
     }
 
+    /// Puts a group in use as it is stored, if it has members and is not in use.
+    pub(super) fn put_stored_in_use(
+        self: &Arc<Self>,
+        group_id: &str,
+        replica: &Replica,
+        term: Term,
+    ) -> Result<(), CoordinatorError> {
+        if self.open.lock().find(group_id)?.is_some() {
+            return Ok(());
+        }
+        let (machine, version) = self.load(group_id, replica);
+        if !machine.is_idle() {
+            self.put_in_use(group_id, replica.clone(), term, machine, version)?;
+        }
+        Ok(())
+    }
+
     fn load(&self, group_id: &str, replica: &Replica) -> (Machine, GroupVersion) {
         let settings = self.settings(replica);
         let state = replica.state();
@@ -246,7 +279,8 @@ impl Inner {
         if let Some(group) = open.find(group_id)? {
             return Ok(group);
         }
-        let group = Group::new(machine, version, group_id.to_owned(), replica, term, self.started);
+        let held = self.memory.hold(machine.bytes());
+        let group = Group::new(machine, held, version, group_id.to_owned(), replica, term, self.started);
         open.insert(&group)?;
         drop(open);
         let inner = Arc::clone(self);

@@ -1,5 +1,7 @@
-//! How many groups the shards hold, so that there are never without end: a group that only has offsets stays until it
-//! is deleted.
+//! How many groups the shards hold, and what their offsets take, so that there are never without end: a group that only
+//! has offsets stays until it is deleted, and so do its offsets.
+//!
+//! What is added is counted at once. What went is noticed when all is counted anew, once in a while.
 
 use std::collections::BTreeMap;
 
@@ -7,16 +9,20 @@ use base::time::{self, Duration, Instant};
 use parking_lot::Mutex;
 use record::ShardId;
 use replica::Replica;
+use shard::CommittedOffset;
 
 /// The groups of a shard are counted anew when one is to be added and they were last counted so long ago.
 const COUNT_AFTER: Duration = Duration::from_secs(60);
 /// The same when there was no room: some may have been deleted.
 const COUNT_FULL_AFTER: Duration = Duration::from_secs(5);
+/// An offset with its places in the tables of a shard, without its metadata.
+const OFFSET_BYTES: usize = 128;
 
 /// What was counted, and what was added since.
 #[derive(Debug, Default)]
 pub(super) struct Stored {
     shards: Mutex<BTreeMap<ShardId, Count>>,
+    offsets: Mutex<BTreeMap<ShardId, usize>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,4 +54,63 @@ impl Stored {
             count.groups += 1;
         }
     }
+
+    /// Counts offsets that are about to be stored over the present ones, if the node then has no more than `bytes_max`
+    /// of them. What takes no more than before always has room.
+    pub(super) fn take_offsets(
+        &self,
+        replica: &Replica,
+        group_id: &str,
+        offsets: &[CommittedOffset],
+        bytes_max: usize,
+    ) -> bool {
+        let (added, freed) = {
+            let state = replica.state();
+            let added: usize = offsets.iter().map(offset_bytes).sum();
+            let present = offsets.iter().filter_map(|new| state.offset(group_id, new.topic, new.partition));
+            (added, present.map(offset_bytes).sum::<usize>())
+        };
+        let mut shards = self.offsets.lock();
+        let all: usize = shards.values().sum();
+        if added > freed && all + (added - freed) > bytes_max {
+            return false;
+        }
+        let bytes = shards.entry(replica.shard_id()).or_default();
+        *bytes = (*bytes + added).saturating_sub(freed);
+        true
+    }
+
+    /// Counts the offsets of a shard anew, group by group, so that the shard is never held up for long.
+    pub(super) async fn count_offsets(&self, replica: &Replica) {
+        let shard = replica.shard_id();
+        let before = self.offsets.lock().get(&shard).copied().unwrap_or_default();
+        let groups = groups_where(replica, |view| view.offsets > 0);
+        let mut bytes = 0;
+        for group_id in groups {
+            bytes += replica.state().offsets(&group_id).map(offset_bytes).sum::<usize>();
+            base::task::yield_now().await;
+        }
+        let mut shards = self.offsets.lock();
+        // What was added meanwhile may have been counted, or not.
+        let since = shards.get(&shard).copied().unwrap_or_default().saturating_sub(before);
+        shards.insert(shard, bytes + since);
+    }
+
+    /// The shard is led elsewhere, and counted there.
+    pub(super) fn forget(&self, shard: ShardId) {
+        self.shards.lock().remove(&shard);
+        self.offsets.lock().remove(&shard);
+    }
+}
+
+/// The ids of those groups of the shard.
+pub(super) fn groups_where(
+    replica: &Replica,
+    wanted: impl Fn(&shard::GroupView<'_>) -> bool,
+) -> Vec<std::sync::Arc<str>> {
+    replica.state().groups().iter().filter(|view| wanted(view)).map(|view| std::sync::Arc::clone(view.id)).collect()
+}
+
+fn offset_bytes(offset: &CommittedOffset) -> usize {
+    OFFSET_BYTES + offset.metadata.len()
 }

@@ -3,6 +3,7 @@
 mod appends;
 mod configs;
 mod fetches;
+mod group_memory;
 mod groups;
 mod harness;
 mod offsets;

@@ -90,6 +90,7 @@ impl Machine {
             new: false,
         };
         self.member_bytes += member.record_bytes(&record.id);
+        self.assignment_bytes += member.assignment.len();
         self.support.add(&member.protocols);
         if let Some(instance) = &member.instance_id {
             self.instances.insert(instance.clone(), record.id.clone());

@@ -128,13 +128,9 @@ impl Machine {
         };
         let freed = member.zip(known).map_or(0, |(member, known)| member.record_bytes(known));
         // A static member that comes back may leave all assignments as they are; any other change takes them away.
-        let kept = if member.is_some() && !rejoins { self.assignment_bytes() } else { 0 };
+        let kept = if member.is_some() && !rejoins { self.assignment_bytes } else { 0 };
         let bytes = self.member_bytes - freed + joining_bytes(id, request) + kept;
         by_count && bytes <= self.settings.record_bytes_max
-    }
-
-    fn assignment_bytes(&self) -> usize {
-        self.members.values().map(|member| member.assignment.len()).sum()
     }
 
     fn add_member(&mut self, now: Moment, ticket: Ticket, request: JoinGroup, id: String, out: &mut Outputs) {

@@ -18,6 +18,7 @@ use bytes::Bytes;
 
 mod durable;
 mod event;
+mod footprint;
 mod heartbeat;
 mod join;
 mod leave;
@@ -30,6 +31,7 @@ mod tests;
 mod view;
 
 pub(crate) use event::{Event, Moment, Outputs, Reply, Ticket};
+pub(crate) use footprint::join_bytes;
 use member::Member;
 
 use super::api::GroupState;
@@ -79,6 +81,8 @@ pub(crate) struct Machine {
     durable: bool,
     /// Bytes of the members' variable parts, as they count in the record.
     member_bytes: usize,
+    /// Bytes of the members' assignments.
+    assignment_bytes: usize,
     /// Of the members.
     support: Support,
 }
@@ -104,6 +108,7 @@ impl Machine {
             new_member_added: false,
             durable: false,
             member_bytes: 0,
+            assignment_bytes: 0,
             support: Support::default(),
         }
     }
@@ -177,6 +182,7 @@ impl Machine {
     fn remove_member(&mut self, id: &str, out: &mut Outputs) {
         let Some(mut member) = self.members.remove(id) else { return };
         self.member_bytes -= member.record_bytes(id);
+        self.assignment_bytes -= member.assignment.len();
         self.support.remove(&member.protocols);
         if let Some(ticket) = member.awaiting_join.take() {
             self.joins_waiting -= 1;
@@ -222,6 +228,7 @@ impl Machine {
         assert!(self.instances.len() <= self.members.len(), "each instance id has a member");
         assert_eq!(self.leader.is_none(), self.members.is_empty(), "a group with members has a leader");
         assert!(!self.members.is_empty() || self.support.is_empty(), "only members support protocols");
+        assert!(!self.members.is_empty() || self.member_bytes + self.assignment_bytes == 0, "only members take room");
         match self.state {
             GroupState::Empty => {
                 assert!(self.members.is_empty(), "an empty group has no members");

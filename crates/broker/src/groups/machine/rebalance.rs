@@ -28,6 +28,7 @@ impl Machine {
         self.sync_deadline = None;
         // Nobody is told them any more, and the record has room for who joins.
         self.members.values_mut().for_each(|member| member.assignment = bytes::Bytes::new());
+        self.assignment_bytes = 0;
         let initial = self.state == GroupState::Empty;
         tracing::info!(group = self.group_id, generation = self.generation, members = self.members.len(), "rebalance");
         self.state = GroupState::PreparingRebalance;
@@ -141,6 +142,7 @@ impl Machine {
             "a generation begins"
         );
         let mut waiting = Vec::with_capacity(self.joins_waiting);
+        self.assignment_bytes = 0;
         for (id, member) in &mut self.members {
             member.deadline = now.after_ms(member.session_timeout_ms);
             member.new = false;
@@ -161,6 +163,7 @@ impl Machine {
 
     /// Whoever waits for an assignment of this generation gets none.
     fn cancel_syncs(&mut self, now: Moment, out: &mut Outputs) {
+        self.assignment_bytes = 0;
         for member in self.members.values_mut() {
             member.assignment = bytes::Bytes::new();
             if let Some(ticket) = member.awaiting_sync.take() {

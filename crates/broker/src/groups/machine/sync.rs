@@ -88,8 +88,10 @@ impl Machine {
             self.sync_deadline = None;
         }
         let mut waiting = Vec::new();
+        self.assignment_bytes = 0;
         for (id, member) in &mut self.members {
             member.assignment = assignments.remove(id).unwrap_or_default();
+            self.assignment_bytes += member.assignment.len();
             if let Some(ticket) = member.awaiting_sync.take() {
                 member.deadline = now.after_ms(member.session_timeout_ms);
                 waiting.push((id.clone(), ticket));

@@ -47,7 +47,11 @@ impl Driver {
     }
 
     pub(super) fn step(&mut self, event: Event) {
+        let bytes_max = self.machine.bytes() + self.machine.growth(&event);
         let outputs = self.machine.step(self.now, event);
+        assert!(self.machine.bytes() <= bytes_max, "an event takes no more than was foreseen");
+        let assigned: usize = self.machine.members.values().map(|member| member.assignment.len()).sum();
+        assert_eq!(self.machine.assignment_bytes, assigned);
         if outputs.persist {
             self.persists += 1;
             self.durable = Some(self.machine.record());
