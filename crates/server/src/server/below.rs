@@ -40,19 +40,21 @@ pub(super) fn broker_config(
         group_min_session_timeout_ms: milliseconds(settings.kafka_group_min_session_timeout)?,
         group_max_session_timeout_ms: milliseconds(settings.kafka_group_max_session_timeout)?,
         group_size_max: i32::try_from(settings.kafka_group_max_size)?,
+        group_memory_bytes_max: division.groups,
+        group_offset_bytes_max: division.offsets,
         offset_metadata_bytes_max: i32::try_from(settings.kafka_offset_metadata_max_bytes)?,
         producer_id_expiration_ms: milliseconds(settings.kafka_producer_id_expiration)?,
         fetch_bytes_max: i32::try_from(settings.kafka_fetch_max_bytes)?,
         connections_max: u32::try_from(settings.kafka_max_connections)?,
         connections_idle_ms_max: i64::try_from(settings.kafka_connections_max_idle.as_millis())?,
-        static_keys: static_keys(settings, bound),
+        static_keys: static_keys(settings, division, bound),
         ..broker::Config::default()
     })
 }
 
 pub(super) fn limits(settings: &Settings, division: &Division) -> anyhow::Result<Limits> {
-    let wanted = usize::try_from(settings.kafka_socket_request_max_bytes)?;
-    let granted = wanted.min(division.requests);
+    let wanted = settings.kafka_socket_request_max_bytes;
+    let granted = request_bytes_max(settings, division);
     if granted < wanted {
         warn!(
             wanted,
@@ -69,8 +71,13 @@ pub(super) fn limits(settings: &Settings, division: &Division) -> anyhow::Result
     })
 }
 
+/// The largest request that is taken.
+fn request_bytes_max(settings: &Settings, division: &Division) -> u64 {
+    settings.kafka_socket_request_max_bytes.min(division.requests as u64)
+}
+
 /// What Kafka's tools show of this broker's configuration beside the keys that the broker knows by itself.
-fn static_keys(settings: &Settings, bound: &[Listener]) -> BTreeMap<String, String> {
+fn static_keys(settings: &Settings, division: &Division, bound: &[Listener]) -> BTreeMap<String, String> {
     let list = |show: &dyn Fn(&Listener) -> String| bound.iter().map(show).collect::<Vec<_>>().join(",");
     let listeners = list(&|listener| format!("{}://{}", listener.name(), listener.local_addr()));
     let advertised = list(&|listener| {
@@ -83,8 +90,28 @@ fn static_keys(settings: &Settings, bound: &[Listener]) -> BTreeMap<String, Stri
         ("advertised.listeners".to_owned(), advertised),
         ("listener.security.protocol.map".to_owned(), protocols),
         ("log.dirs".to_owned(), settings.data_dir.display().to_string()),
-        ("socket.request.max.bytes".to_owned(), settings.kafka_socket_request_max_bytes.to_string()),
+        ("socket.request.max.bytes".to_owned(), request_bytes_max(settings, division).to_string()),
         ("max.connections.per.ip".to_owned(), settings.kafka_max_connections_per_ip.to_string()),
         ("max.incremental.fetch.session.cache.slots".to_owned(), settings.kafka_fetch_sessions.to_string()),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::sources::{Configuration, Inputs};
+    use crate::machine::Machine;
+
+    #[test]
+    fn the_largest_request_is_shown_as_it_is_in_force() {
+        for (memory_bytes, expected) in [(1 << 28, 32 << 20), (16 << 30, 100 << 20)] {
+            let machine = Machine { cores: 2, memory_bytes };
+            let settings = Configuration::resolve(&Inputs::default(), &machine).unwrap().settings;
+            let division = Division::of(settings.memory_bytes_max);
+            let keys = static_keys(&settings, &division, &[]);
+            assert_eq!(keys["socket.request.max.bytes"], expected.to_string());
+            let granted = limits(&settings, &division).unwrap().request_bytes_max;
+            assert_eq!(granted, expected);
+        }
+    }
 }

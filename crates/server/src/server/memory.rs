@@ -13,6 +13,10 @@ pub(super) struct Division {
     pub(super) requests: usize,
     /// Answers that are sent.
     pub(super) responses: usize,
+    /// Members of consumer groups, with metadata and assignments.
+    pub(super) groups: usize,
+    /// Committed offsets.
+    pub(super) offsets: usize,
 }
 
 /// More tail than this is not read from memory more often; the device has the rest.
@@ -29,9 +33,10 @@ impl Division {
         let queues = (total / 8).min(QUEUES_MAX);
         let read_cache = (total / 16).min(READ_CACHE_MAX);
         let (requests, responses) = (total / 4, total / 4);
-        // The last sixteenth is for caches and the state of shards, which have bounds of their own.
-        assert!(log_tail + read_cache + queues + requests + responses <= total - total / 16);
-        Self { log_tail, read_cache, queues, requests, responses }
+        let (groups, offsets) = (total / 32, total / 32);
+        // The rest of the state of shards, and what the parts leave over, have bounds of their own.
+        assert!(log_tail + read_cache + queues + requests + responses + groups + offsets <= total);
+        Self { log_tail, read_cache, queues, requests, responses, groups, offsets }
     }
 }
 
@@ -42,8 +47,9 @@ mod tests {
     #[test]
     fn the_parts_fit_into_the_whole() {
         for total in [64 << 20, 1 << 30, 1 << 40] {
-            let Division { log_tail, read_cache, queues, requests, responses } = Division::of(total);
-            assert!((log_tail + read_cache + queues + requests + responses) as u64 <= total);
+            let Division { log_tail, read_cache, queues, requests, responses, groups, offsets } = Division::of(total);
+            assert!((log_tail + read_cache + queues + requests + responses + groups + offsets) as u64 <= total);
+            assert!(groups.min(offsets) >= 2 << 20);
             assert!(log_tail.min(queues).min(requests).min(responses) >= 8 << 20);
         }
     }
