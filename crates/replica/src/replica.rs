@@ -226,7 +226,8 @@ impl Replica {
 
     /// Appends a batch that was checked to each of `streams`, stored once. A batch that does not
     /// fit an entry travels in parts and becomes visible with the last. The batch may be in several
-    /// buffers, which are not joined.
+    /// buffers, which are not joined. One of 8 KiB and more MUST be at least half of the memory that
+    /// its buffers keep alive; what is shorter may be a slice of a buffer of up to 16 KiB.
     pub fn append(
         &self,
         streams: SmallVec<[StreamId; 1]>,

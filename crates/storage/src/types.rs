@@ -78,11 +78,14 @@ pub type Buffers = SmallVec<[Bytes; 2]>;
 
 /// Bytes in several buffers, so that what came from a socket reaches the file without being joined.
 /// Cheap to clone. Equal when the bytes are, however they are cut.
+///
+/// Whoever keeps payloads counts their length. What a buffer keeps alive is not known to it, so
+/// whoever makes one from slices of something larger sees to it that they are at least half of that,
+/// or takes [`Payload::detached`]: then what is counted is at least half of the memory in use.
 #[derive(Debug, Clone, Default)]
 pub struct Payload {
     buffers: Buffers,
     len: usize,
-    held_bytes: usize,
 }
 
 impl Payload {
@@ -101,17 +104,13 @@ impl Payload {
         &self.buffers
     }
 
-    /// Memory that the buffers keep alive; by default their length.
+    /// The same bytes in one buffer of their size: nothing larger is kept alive by it.
     #[must_use]
-    pub fn held_bytes(&self) -> usize {
-        self.held_bytes.max(self.len)
-    }
-
-    /// Says that the buffers keep `bytes` of memory alive, as slices of larger ones do.
-    #[must_use]
-    pub fn with_held_bytes(mut self, bytes: usize) -> Self {
-        self.held_bytes = bytes;
-        self
+    pub fn detached(&self) -> Self {
+        match self.buffers.as_slice() {
+            [only] => Self::from(Bytes::copy_from_slice(only)),
+            _ => Self::from(self.to_bytes()),
+        }
     }
 
     /// The part in `range`, without copying.
@@ -131,7 +130,7 @@ impl Payload {
             }
             start = end;
         }
-        Self { buffers, len: range.len(), held_bytes: 0 }
+        Self { buffers, len: range.len() }
     }
 
     /// All bytes in one buffer; copies only when there are several.
@@ -160,7 +159,7 @@ impl FromIterator<Bytes> for Payload {
     fn from_iter<I: IntoIterator<Item = Bytes>>(buffers: I) -> Self {
         let buffers: Buffers = buffers.into_iter().filter(|buffer| !buffer.is_empty()).collect();
         let len = buffers.iter().map(Bytes::len).sum();
-        Self { buffers, len, held_bytes: 0 }
+        Self { buffers, len }
     }
 }
 
@@ -195,6 +194,19 @@ mod tests {
         assert_eq!(payload.slice(2..5).to_bytes(), "cde");
         assert_eq!(payload.slice(3..3).to_bytes(), "");
         assert_eq!(payload, Payload::from(Bytes::from_static(b"abcdefg")));
+    }
+
+    #[test]
+    fn a_detached_payload_is_no_part_of_what_it_was_cut_from() {
+        let large = Bytes::from(vec![7; 1_000]);
+        let range = large.as_ptr_range();
+        for payload in
+            [Payload::from(large.slice(10..20)), [large.slice(1..3), large.slice(5..9)].into_iter().collect()]
+        {
+            let detached = payload.detached();
+            assert_eq!(detached, payload);
+            assert!(detached.buffers().iter().all(|buffer| !range.contains(&buffer.as_ptr())));
+        }
     }
 
     #[test]

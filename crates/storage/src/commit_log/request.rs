@@ -60,10 +60,10 @@ impl Done {
 }
 
 impl Request {
-    /// Memory that the request keeps alive in the queue.
+    /// What the request counts for in the queue's bound.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Append { entries, .. } => entries.iter().map(|entry| entry.payload.held_bytes() + 64).sum(),
+            Self::Append { entries, .. } => entries.iter().map(|entry| entry.payload.len() + 64).sum(),
             _ => 64,
         }
     }

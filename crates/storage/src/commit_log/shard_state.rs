@@ -118,7 +118,7 @@ impl Inner {
     pub(crate) fn add_recent(&mut self, entries: &[Entry], memory: &AtomicUsize) {
         let mut added = 0;
         for entry in entries {
-            added += held_bytes(&entry.payload);
+            added += counted_bytes(&entry.payload);
             self.recent.push_back(entry.clone());
             self.state.last = Some(entry.id);
         }
@@ -134,7 +134,7 @@ impl Inner {
 
     fn drop_recent_from(&mut self, from: u64, memory: &AtomicUsize) {
         while self.recent.back().is_some_and(|entry| entry.id.index.0 >= from) {
-            let bytes = self.recent.pop_back().map_or(0, |entry| held_bytes(&entry.payload));
+            let bytes = self.recent.pop_back().map_or(0, |entry| counted_bytes(&entry.payload));
             self.recent_bytes -= bytes;
             memory.fetch_sub(bytes, Ordering::Relaxed);
         }
@@ -235,7 +235,7 @@ impl Inner {
             let Some(oldest) = self.recent.front().filter(|entry| entry.id.index.0 < self.unwritten_from) else {
                 break;
             };
-            let bytes = held_bytes(&oldest.payload);
+            let bytes = counted_bytes(&oldest.payload);
             self.recent.pop_front();
             self.recent_bytes -= bytes;
             memory.fetch_sub(bytes, Ordering::Relaxed);
@@ -269,8 +269,10 @@ impl Inner {
     }
 }
 
-fn held_bytes(payload: &Payload) -> usize {
-    payload.held_bytes() + ENTRY_OVERHEAD_BYTES
+/// What an entry counts for. Payloads are counted by their length; what their buffers keep alive is at
+/// most twice that, by the rule for making a [`Payload`].
+fn counted_bytes(payload: &Payload) -> usize {
+    payload.len() + ENTRY_OVERHEAD_BYTES
 }
 
 /// Damage found at start, with the shard that it hit where that is known.
