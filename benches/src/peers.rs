@@ -66,6 +66,19 @@ impl Run {
     }
 
     pub(crate) fn start_with(plan: &Plan, side: Side, change: impl FnOnce(&mut Settings)) -> Result<Self> {
+        let run = Self::started(plan, side, change)?;
+        if side.peer() == Peer::Kafka {
+            run.warm(plan)?;
+        }
+        Ok(run)
+    }
+
+    /// Starts from an empty folder and asks nothing of it.
+    pub(crate) fn start_cold(plan: &Plan, side: Side) -> Result<Self> {
+        Self::started(plan, side, |_settings| {})
+    }
+
+    fn started(plan: &Plan, side: Side, change: impl FnOnce(&mut Settings)) -> Result<Self> {
         let home = plan.dir.join(format!("{side:?}"));
         if home.exists() {
             fs::remove_dir_all(&home)?;
@@ -77,11 +90,7 @@ impl Run {
         settings.data_dir = Some(home.clone());
         change(&mut settings);
         let broker = settings.start()?;
-        let run = Self { broker, home };
-        if side.peer() == Peer::Kafka {
-            run.warm(plan)?;
-        }
-        Ok(run)
+        Ok(Self { broker, home })
     }
 
     fn warm(&self, plan: &Plan) -> Result<()> {

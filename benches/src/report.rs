@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 /// Which side of a bar is good.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bar {
-    /// The ratio (or the value, without a reference) must be at least this.
+    /// The ratio to the reference must be at least this.
     AtLeast(f64),
-    /// At most.
+    /// The ratio to the reference must be at most this.
     AtMost(f64),
+    /// Our own figure must be at most this, whatever the reference has.
+    OwnAtMost(f64),
     /// Printed beside the others, not judged.
     Shown,
 }
@@ -19,7 +21,7 @@ pub(crate) struct Line {
     pub(crate) what: String,
     pub(crate) unit: &'static str,
     pub(crate) ours: f64,
-    /// What it is compared with; without one the bar is on our own figure.
+    /// What it is compared with.
     pub(crate) reference: Option<f64>,
     pub(crate) bar: Bar,
     /// Anything beside: client's processor time, spread.
@@ -52,10 +54,11 @@ impl Line {
     }
 
     fn is_met(&self) -> Option<bool> {
-        let judged = self.ratio().unwrap_or(self.ours);
         match self.bar {
-            Bar::AtLeast(bar) => Some(judged >= bar),
-            Bar::AtMost(bar) => Some(judged <= bar),
+            // A row that lost its reference has not met its bar.
+            Bar::AtLeast(bar) => Some(self.ratio().is_some_and(|ratio| ratio >= bar)),
+            Bar::AtMost(bar) => Some(self.ratio().is_some_and(|ratio| ratio <= bar)),
+            Bar::OwnAtMost(bar) => Some(self.ours <= bar),
             Bar::Shown => None,
         }
     }
@@ -69,6 +72,7 @@ pub(crate) fn table(lines: &[Line]) -> String {
         let bar = match line.bar {
             Bar::AtLeast(bar) => format!(">= {}", number(bar)),
             Bar::AtMost(bar) => format!("<= {}", number(bar)),
+            Bar::OwnAtMost(bar) => format!("ours <= {}", number(bar)),
             Bar::Shown => String::new(),
         };
         let verdict = match line.is_met() {
@@ -114,15 +118,20 @@ mod tests {
     }
 
     #[test]
-    fn verdicts_are_on_the_ratio_where_there_is_a_reference() {
+    fn bars_are_on_the_ratio() {
         check(&Line::new("a", "MB/s", 20.0).beside(10.0).bar(Bar::AtLeast(2.0)), "| 2 | >= 2 | PASS |");
         check(&Line::new("a", "MB/s", 19.0).beside(10.0).bar(Bar::AtLeast(2.0)), "| 1.90 | >= 2 | MISS |");
         check(&Line::new("a", "s/GB", 3.0).beside(10.0).bar(Bar::AtMost(1.0 / 3.0)), "PASS");
     }
 
     #[test]
-    fn verdicts_are_on_the_value_where_there_is_none() {
-        check(&Line::new("a", "ms", 149.0).bar(Bar::AtMost(150.0)), "| 149 |  |  | <= 150 | PASS |");
-        check(&Line::new("a", "ms", 151.0).bar(Bar::AtMost(150.0)), "MISS");
+    fn bars_on_our_own_figure_do_not_look_at_the_reference() {
+        check(&Line::new("a", "ms", 149.0).bar(Bar::OwnAtMost(150.0)), "| 149 |  |  | ours <= 150 | PASS |");
+        check(&Line::new("a", "ms", 151.0).beside(2000.0).bar(Bar::OwnAtMost(150.0)), "MISS");
+    }
+
+    #[test]
+    fn a_ratio_without_a_reference_is_missed() {
+        check(&Line::new("a", "MB/s", 20.0).bar(Bar::AtLeast(2.0)), "MISS");
     }
 }

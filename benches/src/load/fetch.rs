@@ -35,13 +35,19 @@ pub(crate) struct FetchLoad {
     pub(crate) max_bytes: i32,
     #[arg(long, default_value_t = 1 << 20)]
     pub(crate) partition_max_bytes: i32,
+    /// How often everything is read, from the beginning each time.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) times: u32,
 }
 
 #[derive(Debug)]
 struct Position {
     partition: i32,
+    begin: i64,
     next: i64,
     end: i64,
+    /// How often it is still to be read from the beginning.
+    again: u32,
 }
 
 #[derive(Debug)]
@@ -60,7 +66,6 @@ struct Read {
 impl FetchLoad {
     pub(crate) fn run(&self) -> Result<Value> {
         let address = resolve(&self.servers)?;
-        let started = Instant::now();
         let threads: Vec<_> = (0..self.threads.min(self.connections))
             .map(|thread| {
                 let load = self.clone();
@@ -68,8 +73,10 @@ impl FetchLoad {
             })
             .collect();
         let mut read = Read::default();
+        let mut started = Instant::now();
         for thread in threads {
-            let part = thread.join().map_err(|_panic| anyhow!("a thread panicked"))??;
+            let (part, first) = thread.join().map_err(|_panic| anyhow!("a thread panicked"))??;
+            started = started.min(first);
             read.bytes += part.bytes;
             read.records += part.records;
             read.requests += part.requests;
@@ -82,7 +89,8 @@ impl FetchLoad {
         }))
     }
 
-    fn run_thread(&self, address: SocketAddr, thread: usize) -> Result<Read> {
+    /// What was read, and when the first request left: finding the offsets is not reading.
+    fn run_thread(&self, address: SocketAddr, thread: usize) -> Result<(Read, Instant)> {
         let mut poll = Poll::new()?;
         let mut all = Vec::new();
         for number in (thread..self.connections).step_by(self.threads) {
@@ -96,6 +104,7 @@ impl FetchLoad {
         }
         let mut read = Read::default();
         let mut open = all.len();
+        let started = Instant::now();
         for reading in &mut all {
             reading.ask(self)?;
         }
@@ -112,7 +121,7 @@ impl FetchLoad {
                 })?;
                 if answered {
                     heard = Instant::now();
-                    reading.positions.retain(|position| position.next < position.end);
+                    reading.positions.retain_mut(Position::goes_on);
                     if reading.positions.is_empty() {
                         open -= 1;
                     } else {
@@ -124,7 +133,7 @@ impl FetchLoad {
                 bail!("no answer for {SILENCE_LIMIT:?}");
             }
         }
-        Ok(read)
+        Ok((read, started))
     }
 
     /// Where this connection's partitions begin and end now.
@@ -138,10 +147,21 @@ impl FetchLoad {
             let (_, end) = requests::list_offset(&mut connection, &self.topic, partition, -1)?;
             ensure!(error == 0, "{}-{partition}: error {error}", self.topic);
             if next < end {
-                positions.push(Position { partition, next, end });
+                positions.push(Position { partition, begin: next, next, end, again: self.times.saturating_sub(1) });
             }
         }
         Ok(positions)
+    }
+}
+
+impl Position {
+    /// Whether something is left to read, from the beginning again if so much is asked.
+    fn goes_on(&mut self) -> bool {
+        if self.next >= self.end && self.again > 0 {
+            self.again -= 1;
+            self.next = self.begin;
+        }
+        self.next < self.end
     }
 }
 

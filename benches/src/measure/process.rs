@@ -110,3 +110,18 @@ pub(crate) fn page_cache_sync() -> Result<()> {
     tests::process::run(&mut Command::new("sync"), Duration::from_secs(300))?;
     Ok(())
 }
+
+/// Everything of these files leaves the page cache; what is dirty is written first.
+pub(crate) fn drop_page_cache(dir: &Path) -> Result<()> {
+    page_cache_sync()?;
+    for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            drop_page_cache(&entry.path())?;
+        } else {
+            let file = File::open(entry.path())?;
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+        }
+    }
+    Ok(())
+}

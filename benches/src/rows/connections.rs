@@ -25,7 +25,7 @@ pub(super) fn idle(plan: &Plan) -> Result<Vec<Line>> {
     ensure!(tests::broker::answers(run.broker.address()), "no answer beside idle connections");
     drop(held);
     let line = Line::new(format!("{connections} idle connections"), "MB", megabytes);
-    Ok(vec![line.bar(Bar::AtMost(200.0)).note(format!("opened in {} s", number(ready_s)))])
+    Ok(vec![line.bar(Bar::OwnAtMost(200.0)).note(format!("opened in {} s", number(ready_s)))])
 }
 
 pub(super) fn stopped(plan: &Plan) -> Result<Vec<Line>> {
@@ -43,7 +43,7 @@ pub(super) fn stopped(plan: &Plan) -> Result<Vec<Line>> {
     drop(held);
     let budget = MEMORY_BYTES as f64 / 1e6;
     let line = Line::new(format!("{connections} clients that stop in the middle of 100 MiB"), "MB", peak);
-    Ok(vec![line.bar(Bar::AtMost(budget + BESIDE_BUDGET_MB)).note(format!(
+    Ok(vec![line.bar(Bar::OwnAtMost(budget + BESIDE_BUDGET_MB)).note(format!(
         "memory_bytes_max {} MB; another producer beside them: {} acks/s",
         number(budget),
         number(acks)

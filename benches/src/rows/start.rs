@@ -6,31 +6,42 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::measure::{Usage, median};
-use crate::peers::{Plan, Run, Side};
+use crate::peers::{Plan, Run, Side, alternating};
 use crate::report::{Bar, Line};
 
+const SIDES: [Side; 2] = [Side::Ours, Side::Kafka];
+
+#[derive(Debug, Default)]
+struct Measured {
+    started_ms: Vec<f64>,
+    memory_mb: Vec<f64>,
+    processor: Vec<f64>,
+}
+
 pub(super) fn run(plan: &Plan) -> Result<Vec<Line>> {
-    let mut started = Vec::new();
-    let mut memory = Vec::new();
-    let mut processor = Vec::new();
-    for _ in 0..plan.pick(10, 2) {
-        let run = Run::start(plan, Side::Ours)?;
-        started.push(run.broker.started_in().as_secs_f64() * 1e3);
+    let mut all = [Measured::default(), Measured::default()];
+    for round in 0..plan.runs {
+        for side in alternating(&SIDES, round) {
+            let measured = &mut all[usize::from(side == Side::Kafka)];
+            let run = Run::start_cold(plan, side)?;
+            measured.started_ms.push(run.broker.started_in().as_secs_f64() * 1e3);
+            // What is filled ahead at the first start is not idleness.
+            thread::sleep(Duration::from_secs(plan.pick(10, 1)));
+            let before = Usage::of(run.pid()?)?;
+            thread::sleep(Duration::from_secs_f64(plan.seconds));
+            let after = Usage::of(run.pid()?)?;
+            let seconds = after.at.duration_since(before.at).as_secs_f64();
+            measured.processor.push(100.0 * (after.cpu_s - before.cpu_s) / seconds);
+            measured.memory_mb.push(Usage::memory(run.pid()?)? as f64 / 1e6);
+        }
     }
-    for _ in 0..plan.runs {
-        let run = Run::start(plan, Side::Ours)?;
-        // What is filled ahead at the first start is not idleness.
-        thread::sleep(Duration::from_secs(plan.pick(10, 1)));
-        let before = Usage::of(run.pid()?)?;
-        thread::sleep(Duration::from_secs_f64(plan.seconds));
-        let after = Usage::of(run.pid()?)?;
-        let seconds = after.at.duration_since(before.at).as_secs_f64();
-        processor.push(100.0 * (after.cpu_s - before.cpu_s) / seconds);
-        memory.push(Usage::memory(run.pid()?)? as f64 / 1e6);
-    }
+    let [ours, kafka] = all;
+    let line = |what, unit, field: fn(&Measured) -> &Vec<f64>, bar| {
+        Line::new(what, unit, median(field(&ours))).beside(median(field(&kafka))).bar(Bar::OwnAtMost(bar))
+    };
     Ok(vec![
-        Line::new("start to first answer", "ms", median(&started)).bar(Bar::AtMost(150.0)).note("Kafka 2,700 ms"),
-        Line::new("memory when idle", "MB", median(&memory)).bar(Bar::AtMost(40.0)).note("Kafka 377 MB"),
-        Line::new("processor when idle", "% of a core", median(&processor)).bar(Bar::AtMost(0.5)).note("Kafka 3.5 %"),
+        line("start to first answer", "ms", |side| &side.started_ms, 150.0),
+        line("memory when idle", "MB", |side| &side.memory_mb, 40.0),
+        line("processor when idle", "% of a core", |side| &side.processor, 0.5),
     ])
 }

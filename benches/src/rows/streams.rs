@@ -14,10 +14,10 @@ pub(super) fn run(plan: &Plan) -> Result<Vec<Line>> {
     let pause = figure(&measured, "base_pause_ms")?.max(figure(&measured, "delta_pause_ms")?);
     Ok(vec![
         Line::new(format!("{streams} idle streams: memory"), "MB", figure(&measured, "memory_mb")?)
-            .bar(Bar::AtMost(1000.0))
+            .bar(Bar::OwnAtMost(1000.0))
             .note(format!("{} bytes each", number(figure(&measured, "bytes_each")?))),
         Line::new(format!("{streams} idle streams: longest pause of apply by a checkpoint"), "ms", pause)
-            .bar(Bar::AtMost(5.0))
+            .bar(Bar::OwnAtMost(5.0))
             .note(format!("base {} MB", number(figure(&measured, "base_mb")?))),
     ])
 }

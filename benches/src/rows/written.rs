@@ -24,5 +24,5 @@ pub(super) fn run(plan: &Plan) -> Result<Vec<Line>> {
         ratios.push(written as f64 / (figure(&measured, "megabytes")? * 1e6));
     }
     let line = Line::new("bytes written to the device per byte produced", "ratio", median(&ratios));
-    Ok(vec![line.bar(Bar::AtMost(2.1))])
+    Ok(vec![line.bar(Bar::OwnAtMost(2.1))])
 }
