@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base::Env;
 use cluster::Cluster;
+use tokio::sync::Semaphore;
 
 use crate::Config;
 use crate::configs::Configs;
@@ -30,7 +31,12 @@ struct Inner {
     producer_ids: ProducerIds,
     connections: Arc<Connections>,
     memory: Memory,
+    /// Lookups that unpack batches at the same time.
+    lookups: Arc<Semaphore>,
 }
+
+/// See [`Inner::lookups`]; the others wait for their turn.
+const LOOKUPS_MAX: usize = 4;
 
 impl Broker {
     /// The broker of a cluster that has started.
@@ -45,6 +51,7 @@ impl Broker {
             producer_ids: ProducerIds::new(cluster.clone()),
             connections: Connections::new(config.connections_max),
             memory: Memory::new(config.memory_bytes_max),
+            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             environment,
             cluster,
             config,
@@ -83,6 +90,10 @@ impl Broker {
 
     pub fn environment(&self) -> &Env {
         &self.inner.environment
+    }
+
+    pub(crate) fn lookups(&self) -> &Arc<Semaphore> {
+        &self.inner.lookups
     }
 
     pub(crate) fn producer_ids(&self) -> &ProducerIds {

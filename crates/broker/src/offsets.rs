@@ -1,5 +1,9 @@
 //! Where a partition begins and ends, by position, time and leader epoch.
 
+use std::future::Future;
+use std::sync::Arc;
+
+use base::task;
 use record::{LeaderEpoch, NodeId, TimestampMs};
 use replica::{ProposeError, Replica, TimedOffset};
 
@@ -96,9 +100,28 @@ impl Broker {
                 Ok(ListedOffset { offset: first, timestamp: -1, leader_epoch: first_epoch })
             }
             OffsetSpec::LatestTiered | OffsetSpec::EarliestPendingUpload => Ok(NONE),
-            OffsetSpec::MaxTimestamp => Ok(listed(replica.max_timestamp(stream).await?)),
-            OffsetSpec::Timestamp(time) => Ok(listed(replica.offset_for_time(stream, time).await?)),
+            OffsetSpec::MaxTimestamp => {
+                let replica = replica.clone();
+                Ok(listed(self.look_up(async move { replica.max_timestamp(stream).await }).await?))
+            }
+            OffsetSpec::Timestamp(time) => {
+                let replica = replica.clone();
+                Ok(listed(self.look_up(async move { replica.offset_for_time(stream, time).await }).await?))
+            }
         }
+    }
+
+    /// Runs a lookup that may unpack whole batches where it holds up no other connection, and few at a time: each may
+    /// take a processor and the memory of what it unpacks.
+    async fn look_up<F>(&self, lookup: F) -> F::Output
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let turn = Arc::clone(self.lookups()).acquire_owned().await.expect("the semaphore is never closed");
+        // The turn goes with the work: whoever asked may go, and the work does not end by that.
+        let (found, _turn) = task::offload(async move { (lookup.await, turn) }).await;
+        found
     }
 
     /// The largest epoch not above `leader_epoch` and where it ends (KIP-320); (-1, -1) when there is none.

@@ -1,5 +1,9 @@
 //! Offsets by position, time and epoch.
 
+use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
+
 use broker::fetch::Isolation;
 use broker::offsets::{ListOffsetsError, ListedOffset, OffsetSpec};
 use record::{BatchBuilder, Compression, TimestampMs};
@@ -37,6 +41,35 @@ async fn the_special_offsets_are_kafkas() {
     assert_eq!(list(OffsetSpec::Timestamp(TimestampMs(0))).await, listed(0, now - 100));
     assert_eq!(list(OffsetSpec::Timestamp(TimestampMs(now - 90))).await, listed(2, now - 50));
     assert_eq!(list(OffsetSpec::Timestamp(TimestampMs(now))).await, none);
+}
+
+#[tokio::test]
+async fn a_lookup_in_a_compressed_batch_holds_up_nobody_else() {
+    let node = Node::start().await;
+    node.create("a", 1).await;
+    let partition = node.partition("a", 0);
+    let now = now_ms();
+    let mut builder = BatchBuilder::new(Compression::Gzip);
+    let value = vec![0; 1 << 20];
+    for number in 0..40 {
+        builder.push(TimestampMs(now + number), None, Some(&value), &[]).expect("the record fits");
+    }
+    node.broker.produce(&partition, builder.build().expect("a batch")).await.expect("it is appended");
+    for spec in [OffsetSpec::Timestamp(TimestampMs(now + 39)), OffsetSpec::MaxTimestamp] {
+        let mut lookup = pin!(node.broker.list_offset(&partition, spec, Isolation::ReadUncommitted, -1));
+        // The runtime has one thread: whatever takes it lets nobody else run meanwhile.
+        let mut turns = 0;
+        let listed = loop {
+            let polled = std::future::poll_fn(|context| Poll::Ready(lookup.as_mut().poll(context))).await;
+            match polled {
+                Poll::Ready(listed) => break listed.expect("it is answered"),
+                Poll::Pending => turns += 1,
+            }
+            base::task::yield_now().await;
+        };
+        assert_eq!((listed.offset, listed.timestamp), (39, now + 39));
+        assert!(turns > 100, "others had {turns} turns");
+    }
 }
 
 #[tokio::test]
