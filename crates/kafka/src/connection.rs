@@ -23,9 +23,7 @@ use crate::frame::{Frame, FrameError, FrameReader, Hold, Incoming};
 use crate::handlers::produce::{self, Produce};
 use crate::handlers::{self, ServeError};
 use crate::handshake::{ApiKey, HeaderError, RequestHeader};
-use crate::limits::{
-    ANSWERER_MAX, COUNTED_BYTES_MIN, IN_FLIGHT_MAX, READER_SHORT_BYTES_PER_SECOND_MIN, READER_SHORT_MAX, STALL_MAX,
-};
+use crate::limits::{COUNTED_BYTES_MIN, IN_FLIGHT_MAX};
 use crate::wire::read::Malformed;
 use crate::wire::response::{EncodeError, Response};
 
@@ -178,7 +176,7 @@ impl Connection {
             self.seen.1 = now;
         }
         let mid_frame = self.frames.is_mid_frame();
-        if mid_frame && now.duration_since(self.seen.1) >= STALL_MAX && shared.memory.is_short() {
+        if mid_frame && now.duration_since(self.seen.1) >= shared.limits.stall_max && shared.memory.is_short() {
             return Err(Ended::Stalled);
         }
         let idle_at = self.active + shared.limits.idle_max;
@@ -352,7 +350,7 @@ async fn counted(shared: &Shared, bytes: usize) -> Result<Permit, Ended> {
         return Ok(permit);
     }
     let Ok(_turn) = shared.memory.answerers.try_acquire() else { return Err(Ended::NoMemory(bytes)) };
-    timeout(ANSWERER_MAX, answers.acquire(bytes)).await.map_err(|_| Ended::NoMemory(bytes))
+    timeout(shared.limits.answerer_max, answers.acquire(bytes)).await.map_err(|_| Ended::NoMemory(bytes))
 }
 
 /// Writes `bytes` to a client that may be slow, but not without end; the less so, the less memory is left for answers.
@@ -370,7 +368,8 @@ async fn write(
     }
     let started = now();
     let last = started + shared.limits.idle_max + Duration::from_secs(bytes / READER_BYTES_PER_SECOND_MIN);
-    let short = started + READER_SHORT_MAX + Duration::from_secs(bytes / READER_SHORT_BYTES_PER_SECOND_MIN);
+    let at_rate = Duration::from_secs(bytes / shared.limits.reader_short_rate_min.max(1));
+    let short = started + shared.limits.reader_short_max + at_rate;
     let mut look = last.min(short);
     loop {
         tokio::select! {

@@ -17,6 +17,15 @@ pub struct Limits {
     pub fetch_session_partitions_max: usize,
     /// How long a connection may go on answering what it took before the broker stops.
     pub drain_max: Duration,
+    /// A request that is half here is given up when nothing of it came for so long while memory for requests is short.
+    pub stall_max: Duration,
+    /// While memory for answers is short, a reader must take its answer within this and the time that the answer's
+    /// bytes take at the rate below.
+    pub reader_short_max: Duration,
+    /// In bytes a second; not 0.
+    pub reader_short_rate_min: u64,
+    /// How long a connection may wait, with a response in hand, for the memory to count it in.
+    pub answerer_max: Duration,
 }
 
 impl Default for Limits {
@@ -28,6 +37,10 @@ impl Default for Limits {
             fetch_sessions_max: 1_000,
             fetch_session_partitions_max: 1_000_000,
             drain_max: Duration::from_secs(5),
+            stall_max: Duration::from_secs(30),
+            reader_short_max: Duration::from_secs(30),
+            reader_short_rate_min: 1 << 20,
+            answerer_max: Duration::from_secs(10),
         }
     }
 }
@@ -36,20 +49,10 @@ impl Default for Limits {
 /// memory they hold is bounded by the share for requests.
 pub(crate) const IN_FLIGHT_MAX: usize = 64;
 
-/// A request that is half here is given up when nothing of it came for so long while memory for requests is short.
-pub(crate) const STALL_MAX: Duration = Duration::from_secs(30);
-
-/// While memory for answers is short, a reader must take its answer within this and the time that the answer's bytes
-/// take at [`READER_SHORT_BYTES_PER_SECOND_MIN`].
-pub(crate) const READER_SHORT_MAX: Duration = Duration::from_secs(30);
-pub(crate) const READER_SHORT_BYTES_PER_SECOND_MIN: u64 = 1 << 20;
-
 /// Responses above this count against the memory for answers, like what they carry.
 pub(crate) const COUNTED_BYTES_MIN: usize = 64 << 10;
-/// So many connections may wait for such memory with their response in hand, ...
+/// So many connections may wait for such memory with their response in hand.
 pub(crate) const ANSWERERS_MAX: usize = 8;
-/// ... and for so long.
-pub(crate) const ANSWERER_MAX: Duration = Duration::from_secs(10);
 
 /// The longest that a reader waits for data, whatever it asks.
 pub(crate) const FETCH_WAIT_MAX: Duration = Duration::from_secs(300);

@@ -13,5 +13,6 @@ mod list_offsets;
 mod offsets;
 mod produce;
 mod sessions;
+mod shortage;
 mod support;
 mod topics;
