@@ -77,9 +77,10 @@ impl Core {
         let entries = match plan {
             Plan::Memory(entries) => entries,
             Plan::Sealed(newest) => {
-                let found = self.index.batches(newest, stream, from, LOOK_UP_COUNT_MAX).await?;
+                let found = self.index.batches(newest, stream, from, LOOK_UP_COUNT_MAX).await;
+                let found = found.map_err(|error| self.index_error(stream, from, error))?;
                 if found.is_empty() {
-                    return Err(self.no_index(stream, from));
+                    return Err(damaged(stream, from, "the index does not have it"));
                 }
                 cut(found.into_iter(), bytes_max, at_least_one)
             }
@@ -90,12 +91,12 @@ impl Core {
         Ok(Fetched { batches, first_offset, next_offset })
     }
 
-    /// The state names a file that has the offset, and the file is gone: with its stream, or lost.
-    fn no_index(&self, stream: StreamId, offset: StreamOffset) -> FetchError {
+    /// What a file of the index that cannot be read means: the stream is gone and its files with it, or damage.
+    pub(crate) fn index_error(&self, stream: StreamId, offset: StreamOffset, error: io::Error) -> FetchError {
         if self.state.read().shard.stream(stream).is_none() {
             return FetchError::UnknownStream(stream);
         }
-        FetchError::Damaged { stream, offset, reason: "an index file is missing or does not have it".to_owned() }
+        damage_or_io(stream, offset, error)
     }
 
     fn plan(
@@ -141,14 +142,13 @@ fn cut(entries: impl Iterator<Item = BatchEntry>, bytes_max: usize, at_least_one
 
 /// What the index names must hold the offset asked for and go on without gap or overlap.
 fn check_order(stream: StreamId, from: StreamOffset, entries: &[BatchEntry]) -> Result<(), FetchError> {
-    let damaged = |offset, reason: &str| FetchError::Damaged { stream, offset, reason: reason.to_owned() };
     if let Some(first) = entries.first()
         && (first.base_offset > from || first.next_offset() <= from)
     {
-        return Err(damaged(from, "the index names another batch"));
+        return Err(damaged(stream, from, "the index names another batch"));
     }
     match entries.windows(2).find(|pair| pair[0].next_offset() != pair[1].base_offset) {
-        Some(pair) => Err(damaged(pair[1].base_offset, "the index has a gap before it")),
+        Some(pair) => Err(damaged(stream, pair[1].base_offset, "the index has a gap before it")),
         None => Ok(()),
     }
 }
@@ -164,6 +164,10 @@ fn stored(entry: &BatchEntry, chunks: SmallVec<[Chunk; 1]>) -> StoredBatch {
         bytes,
         chunks,
     }
+}
+
+fn damaged(stream: StreamId, offset: StreamOffset, reason: &str) -> FetchError {
+    FetchError::Damaged { stream, offset, reason: reason.to_owned() }
 }
 
 pub(crate) fn damage_or_io(stream: StreamId, offset: StreamOffset, error: io::Error) -> FetchError {

@@ -35,7 +35,10 @@ impl Core {
             (sealed.map(|newest| (newest, view.first_offset())), unsealed)
         };
         let found = match sealed {
-            Some((newest, first)) => self.index.find_by_time(newest, stream, first, time).await?,
+            Some((newest, first)) => {
+                let found = self.index.find_by_time(newest, stream, first, time).await;
+                found.map_err(|error| self.index_error(stream, first, error))?
+            }
             None => None,
         };
         // The header's maximum may lie about the records, so a batch may have to be passed over.
@@ -58,7 +61,10 @@ impl Core {
             (sealed.map(|newest| (newest, view.first_offset())), unsealed)
         };
         let found = match sealed {
-            Some((newest, first)) => self.index.find_max_time(newest, stream, first).await?,
+            Some((newest, first)) => {
+                let found = self.index.find_max_time(newest, stream, first).await;
+                found.map_err(|error| self.index_error(stream, first, error))?
+            }
             None => None,
         };
         match found.or(unsealed) {

@@ -294,7 +294,53 @@ async fn a_missing_index_file_is_damage_and_one_that_nothing_names_is_removed() 
         }
     };
     timeout(Duration::from_secs(30), gone).await.expect("removed by the start");
-    let read = node.replica.fetch(StreamId(1), StreamOffset(0), 1 << 20, true).await;
-    assert!(matches!(read, Err(FetchError::Damaged { .. })), "{read:?}");
+    let fetched = node.replica.fetch(StreamId(1), StreamOffset(0), 1 << 20, true).await.map(|_| ());
+    let by_time = node.replica.offset_for_time(StreamId(1), TimestampMs(0)).await.map(|_| ());
+    for read in [fetched, by_time] {
+        let Err(error @ FetchError::Damaged { .. }) = read else { panic!("damage was not seen") };
+        let text = error.to_string();
+        assert!(text.starts_with("stream 1 offset 0: ") && text.contains(name), "{text}");
+        assert!(text.ends_with("is missing"), "{text}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the test breaks the folder behind the node's back")]
+async fn a_missing_file_in_the_middle_of_the_index_is_named_whatever_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = config();
+    settings.seal_batches = 20;
+    let node = Node::start(&Env::real(), dir.path(), options(), settings.clone()).await;
+    node.create_streams(1).await;
+    // The oldest is the latest, so that the search for it goes all the way back.
+    for number in 0..100 {
+        node.append(1, &batch("x", 1, 100, 1_000 - number)).await.unwrap();
+    }
+    node.replica.checkpoint().await;
+    node.stop().await;
+    let folder = dir.path().join("index");
+    let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 4, "{files:?}");
+    let name = files[1].file_name().unwrap().to_str().unwrap();
+    std::fs::remove_file(&files[1]).unwrap();
+    let node = Node::start(&Env::real(), dir.path(), options(), settings).await;
+    let (mut read, mut damaged) = (0, 0);
+    for offset in 0..100 {
+        match node.replica.fetch(StreamId(1), StreamOffset(offset), 1, true).await {
+            Ok(fetched) => {
+                assert_eq!(fetched.batches[0].base_offset, StreamOffset(offset));
+                read += 1;
+            }
+            Err(error @ FetchError::Damaged { .. }) => {
+                let text = error.to_string();
+                assert!(text.starts_with(&format!("stream 1 offset {offset}: ")) && text.contains(name), "{text}");
+                damaged += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(damaged >= 10 && read >= 40, "{damaged} damaged and {read} read");
     node.stop().await;
 }

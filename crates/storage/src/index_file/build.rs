@@ -132,11 +132,16 @@ async fn link(
     let first = Link { previous: 0, jump: 0, depth: 0, running_max_timestamp: TimestampMs(i64::MIN) };
     let Some(previous) = previous else { return Ok(first) };
     assert!(previous < file, "files point back");
-    let Some(parent) = store.entry(previous, stream).await? else { return Ok(first) };
+    let Some(parent) = store.entry(previous, stream).await? else {
+        // Lost: what lies before must be looked for there and be missed, not taken as absent.
+        return Ok(Link { previous: previous.0, running_max_timestamp: TimestampMs(i64::MAX), ..first });
+    };
     let mut jump = previous.0;
+    // Depths count anew behind a lost file, so they may rise on the way back.
     if let Some(far) = find(store, parent.jump, stream).await?
         && let Some(farther) = find(store, far.jump, stream).await?
-        && parent.depth - far.depth == far.depth - farther.depth
+        && let Some(length) = parent.depth.checked_sub(far.depth)
+        && far.depth.checked_sub(farther.depth) == Some(length)
     {
         jump = far.jump;
     }

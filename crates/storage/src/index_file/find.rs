@@ -1,4 +1,7 @@
 //! Finding batches by offset and by time.
+//!
+//! A file that is needed and not there is an error, never a gap that is passed over: the way back
+//! ends early only where nothing older is asked for. Files point back, so every way ends.
 
 use std::io;
 
@@ -20,7 +23,8 @@ impl IndexStore {
     /// only at the end.
     ///
     /// # Errors
-    /// `InvalidData` when a file is damaged.
+    /// `InvalidData` when a file is damaged or does not have the stream, `NotFound` when one that is
+    /// needed is missing.
     pub async fn batches(
         &self,
         newest: FileNumber,
@@ -29,7 +33,7 @@ impl IndexStore {
         count_max: usize,
     ) -> io::Result<Vec<BatchEntry>> {
         let mut found: Vec<BatchEntry> = Vec::new();
-        let Some(newest) = self.node(newest.0, stream).await? else { return Ok(found) };
+        let newest = self.node(newest, stream).await?;
         let mut offset = offset;
         while found.len() < count_max && offset < newest.entry.next_offset {
             let node = self.node_at(newest, offset).await?;
@@ -50,7 +54,7 @@ impl IndexStore {
     /// The first batch at or behind `from` whose largest timestamp is at least `time`.
     ///
     /// # Errors
-    /// `InvalidData` when a file is damaged.
+    /// As [`Self::batches`].
     pub async fn find_by_time(
         &self,
         newest: FileNumber,
@@ -58,21 +62,16 @@ impl IndexStore {
         from: StreamOffset,
         time: TimestampMs,
     ) -> io::Result<Option<BatchEntry>> {
-        let Some(newest) = self.node(newest.0, stream).await? else { return Ok(None) };
+        let newest = self.node(newest, stream).await?;
         if newest.entry.running_max_timestamp < time {
             return Ok(None);
         }
         let mut node = newest;
-        loop {
-            if let Some(far) =
-                self.node(node.entry.jump, stream).await?.filter(|far| far.entry.running_max_timestamp >= time)
-            {
+        while node.entry.first_offset > from {
+            let reaches = |older: &Node| older.entry.running_max_timestamp >= time;
+            if let Some(far) = self.far(node).await?.filter(reaches) {
                 node = far;
-            } else if let Some(before) = self
-                .node(node.entry.previous, stream)
-                .await?
-                .filter(|before| before.entry.running_max_timestamp >= time)
-            {
+            } else if let Some(before) = self.before(node).await?.filter(reaches) {
                 node = before;
             } else {
                 break;
@@ -96,14 +95,14 @@ impl IndexStore {
     /// there on.
     ///
     /// # Errors
-    /// `InvalidData` when a file is damaged.
+    /// As [`Self::batches`].
     pub async fn find_max_time(
         &self,
         newest: FileNumber,
         stream: StreamId,
         from: StreamOffset,
     ) -> io::Result<Option<BatchEntry>> {
-        let Some(node) = self.node(newest.0, stream).await? else { return Ok(None) };
+        let node = self.node(newest, stream).await?;
         // Usually the largest of all is at or behind `from`.
         if let Some(batch) = self.find_by_time(newest, stream, from, node.entry.running_max_timestamp).await? {
             return Ok(Some(batch));
@@ -128,25 +127,45 @@ impl IndexStore {
         Ok(largest)
     }
 
-    async fn node(&self, file: u32, stream: StreamId) -> io::Result<Option<Node>> {
-        if file == 0 {
+    /// What `file`, which is said to have the stream, knows of it.
+    async fn node(&self, file: FileNumber, stream: StreamId) -> io::Result<Node> {
+        if !self.contains(file) {
+            return Err(self.missing(file));
+        }
+        let entry = self.entry(file, stream).await?.ok_or_else(|| self.lacks(file, stream))?;
+        Ok(Node { file, entry })
+    }
+
+    /// The file before `node` that has the stream, if there is one.
+    async fn before(&self, node: Node) -> io::Result<Option<Node>> {
+        match node.entry.previous {
+            0 => Ok(None),
+            file if file >= node.file.0 => Err(self.damaged(node.file)),
+            file => self.node(FileNumber(file), node.entry.stream).await.map(Some),
+        }
+    }
+
+    /// The file that `node` points to over others, if it is there: the way through those leads as far.
+    async fn far(&self, node: Node) -> io::Result<Option<Node>> {
+        let file = FileNumber(node.entry.jump);
+        if file >= node.file {
+            return Err(self.damaged(node.file));
+        }
+        if file.0 == 0 || !self.contains(file) {
             return Ok(None);
         }
-        let file = FileNumber(file);
-        Ok(self.entry(file, stream).await?.map(|entry| Node { file, entry }))
+        self.node(file, node.entry.stream).await.map(Some)
     }
 
     /// The oldest file that ends behind `offset`; `newest` MUST.
     async fn node_at(&self, newest: Node, offset: StreamOffset) -> io::Result<Node> {
         assert!(newest.entry.next_offset > offset, "the offset is in some file or before all");
-        let stream = newest.entry.stream;
         let mut node = newest;
         while offset < node.entry.first_offset {
-            if let Some(far) = self.node(node.entry.jump, stream).await?.filter(|far| far.entry.next_offset > offset) {
+            let reaches = |older: &Node| older.entry.next_offset > offset;
+            if let Some(far) = self.far(node).await?.filter(reaches) {
                 node = far;
-            } else if let Some(before) =
-                self.node(node.entry.previous, stream).await?.filter(|before| before.entry.next_offset > offset)
-            {
+            } else if let Some(before) = self.before(node).await?.filter(reaches) {
                 node = before;
             } else {
                 break;

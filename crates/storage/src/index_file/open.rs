@@ -160,6 +160,16 @@ impl IndexStore {
         Ok(bytes)
     }
 
+    pub(super) fn missing(&self, file: FileNumber) -> io::Error {
+        let text = format!("the index file {} is missing", self.shared.path(file).display());
+        io::Error::new(io::ErrorKind::NotFound, text)
+    }
+
+    pub(super) fn lacks(&self, file: FileNumber, stream: StreamId) -> io::Error {
+        let text = format!("the index file {} does not have the stream {}", self.shared.path(file).display(), stream.0);
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    }
+
     pub(super) fn damaged(&self, file: FileNumber) -> io::Error {
         let text = format!("the index file {} is damaged", self.shared.path(file).display());
         tracing::error!("{text}");

@@ -103,8 +103,8 @@ async fn every_batch_is_found_by_offset_and_by_time() {
             let found = store.find_max_time(newest, STREAM, StreamOffset(from)).await.unwrap();
             assert_eq!(found.as_ref(), expected, "from {from}");
         }
-        assert_eq!(store.batches(newest, StreamId(999), StreamOffset(0), 9).await.unwrap(), []);
-        assert_eq!(store.find_by_time(newest, StreamId(999), StreamOffset(0), TimestampMs(0)).await.unwrap(), None);
+        let error = store.batches(newest, StreamId(999), StreamOffset(0), 9).await.unwrap_err();
+        assert!(error.to_string().ends_with("does not have the stream 999"), "{error}");
     }
 }
 
@@ -151,8 +151,83 @@ async fn sealing_twice_gives_the_same_bytes_and_removal_ends_the_chain() {
     store.remove(FileNumber(1)).await.unwrap();
     store.remove(FileNumber(1)).await.unwrap();
     assert_eq!(store.files(), [FileNumber(2)]);
-    let found = store.batches(FileNumber(2), STREAM, StreamOffset(0), 9).await.unwrap();
+    let found = store.batches(FileNumber(2), STREAM, StreamOffset(20), 9).await.unwrap();
     assert_eq!(found.len(), 1);
+}
+
+/// Asserts that what was asked for needs the missing `file`.
+fn assert_missing<T: std::fmt::Debug>(found: io::Result<T>, file: u32, what: &str) {
+    let error = found.expect_err(what);
+    assert_eq!(error.kind(), io::ErrorKind::NotFound, "{what}");
+    assert!(error.to_string().contains(&name(file)), "{what}: {error}");
+}
+
+#[tokio::test]
+async fn a_missing_file_is_never_passed_over() {
+    // Each file has ten offsets, and times that rise with the offsets.
+    let seal = |store: IndexStore, file: u32| async move {
+        let base = i64::from(file) * 10;
+        let batches = (0..10).map(|place| batch(base + place, 1, 1_000 + base + place, u64::from(file))).collect();
+        let previous = (file > 1).then(|| FileNumber(file - 1));
+        let index = LogIndex(u64::from(file));
+        let streams = vec![SealedStream { stream: STREAM, previous, batches }];
+        store.write(FileNumber(file), index..=index, streams).await.unwrap();
+    };
+    for missing in 1..=12_u32 {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).await;
+        for file in 1..=12 {
+            seal(store.clone(), file).await;
+        }
+        store.remove(FileNumber(missing)).await.unwrap();
+        // What is sealed behind it does not hide it.
+        for file in 13..=16 {
+            seal(store.clone(), file).await;
+        }
+        let newest = FileNumber(16);
+        let (from, to) = (i64::from(missing) * 10, i64::from(missing) * 10 + 10);
+        for offset in 10..170 {
+            let what = format!("offset {offset} without file {missing}");
+            let is_lost = (from..to).contains(&offset);
+            let (at, time) = (StreamOffset(offset), TimestampMs(1_000 + offset));
+            let batches = store.batches(newest, STREAM, at, 1).await;
+            let by_time = store.find_by_time(newest, STREAM, StreamOffset(10), time).await;
+            if is_lost {
+                assert_missing(batches, missing, &what);
+                assert_missing(by_time, missing, &what);
+                continue;
+            }
+            // What lies before it may be out of reach, and what has a later time may stand in it.
+            assert!(batches.is_ok() || offset < from, "{what}");
+            match batches {
+                Ok(batches) => assert_eq!(batches[0].base_offset, at, "{what}"),
+                error => assert_missing(error, missing, &what),
+            }
+            match by_time {
+                Ok(found) => assert_eq!(found.expect("found").base_offset, at, "{what}"),
+                error => assert_missing(error, missing, &what),
+            }
+            let by_time = store.find_by_time(newest, STREAM, StreamOffset(to), time).await;
+            if offset >= to {
+                assert_eq!(by_time.unwrap().expect("found").base_offset, at, "{what}, from behind it");
+            }
+        }
+        assert_missing(store.batches(newest, STREAM, StreamOffset(10), 1_000).await, missing, "all batches");
+        let behind = store.batches(newest, STREAM, StreamOffset(to), 1_000).await.unwrap();
+        assert_eq!(behind.len() as i64, 170 - to);
+        let latest = store.find_max_time(newest, STREAM, StreamOffset(to)).await.unwrap().unwrap();
+        assert_eq!(latest.base_offset, StreamOffset(169));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    for file in 1..=3 {
+        seal(store.clone(), file).await;
+    }
+    store.remove(FileNumber(3)).await.unwrap();
+    let newest = FileNumber(3);
+    assert_missing(store.batches(newest, STREAM, StreamOffset(10), 1).await, 3, "the newest");
+    assert_missing(store.find_by_time(newest, STREAM, StreamOffset(10), TimestampMs(0)).await, 3, "the newest");
+    assert_missing(store.find_max_time(newest, STREAM, StreamOffset(10)).await, 3, "the newest");
 }
 
 #[tokio::test]
