@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use base::time::Duration;
 use record::NodeId;
 
 use crate::configs::Limits;
@@ -43,6 +44,8 @@ pub struct Config {
     pub producer_id_expiration_ms: i32,
     /// `fetch.max.bytes`: most bytes in one answer to a fetch, whatever the client asks.
     pub fetch_bytes_max: i32,
+    /// How long after its own wait a fetch waits for the memory to answer with.
+    pub answer_memory_wait_max: Duration,
     /// `max.connections`.
     pub connections_max: u32,
     /// `connections.max.idle.ms`.
@@ -73,6 +76,7 @@ impl Default for Config {
             offset_metadata_bytes_max: 4_096,
             producer_id_expiration_ms: 86_400_000,
             fetch_bytes_max: 57_671_680,
+            answer_memory_wait_max: Duration::from_secs(5),
             connections_max: 100_000,
             connections_idle_ms_max: 600_000,
             partitions_per_topic_max: 10_000,

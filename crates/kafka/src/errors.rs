@@ -127,7 +127,8 @@ impl Code for FetchError {
             Self::NotLeader { .. } | Self::Stopped => NOT_LEADER_OR_FOLLOWER,
             Self::FencedLeaderEpoch => FENCED_LEADER_EPOCH,
             Self::UnknownLeaderEpoch => UNKNOWN_LEADER_EPOCH,
-            Self::Storage(_) => KAFKA_STORAGE_ERROR,
+            // The one code at which every client asks again after a pause.
+            Self::Storage(_) | Self::NoMemory => KAFKA_STORAGE_ERROR,
         }
     }
 }

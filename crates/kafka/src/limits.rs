@@ -58,9 +58,6 @@ pub(crate) const ANSWERERS_MAX: usize = 8;
 pub(crate) const FETCH_WAIT_MAX: Duration = Duration::from_secs(300);
 /// The longest wait of one whose request takes much of the memory for decoded requests.
 pub(crate) const LARGE_FETCH_WAIT_MAX: Duration = Duration::from_secs(1);
-/// How long after its wait a reader is answered when there is no memory for its answer; twice, the second time with as
-/// little as one batch.
-pub(crate) const FETCH_GRACE: Duration = Duration::from_secs(5);
 
 /// What is read from a socket at once while no large request is under way.
 pub(crate) const SCRATCH_BYTES: usize = 16 << 10;

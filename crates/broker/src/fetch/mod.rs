@@ -60,6 +60,13 @@ pub struct Fetched {
     pub memory: Permit,
 }
 
+impl Fetched {
+    /// Whether nothing was read for lack of memory; what is asked for less may still be answered.
+    pub fn lacks_memory(&self) -> bool {
+        self.partitions.iter().any(|partition| partition.error == Some(FetchError::NoMemory))
+    }
+}
+
 #[derive(Debug)]
 pub struct FetchedPartition {
     pub error: Option<FetchError>,
@@ -99,6 +106,9 @@ pub enum FetchError {
     UnknownLeaderEpoch,
     #[error("the data cannot be read: {0}")]
     Storage(String),
+    /// Others hold the memory for answers, and went on to.
+    #[error("there is no memory for the answer")]
+    NoMemory,
     #[error("the broker is stopping")]
     Stopped,
 }

@@ -3,6 +3,7 @@
 use std::pin::pin;
 
 use base::time::{Duration, timeout};
+use broker::Config;
 use broker::fetch::{FetchError, FetchPartition, FetchRequest};
 use broker::topics::TopicSelector;
 
@@ -183,4 +184,21 @@ async fn a_reader_that_left_the_log_is_told_where_kip_595() {
     let diverging = found.partitions[0].diverging_epoch.expect("offset 1 is of another epoch");
     assert_eq!((diverging.epoch, diverging.end_offset), (first, 1));
     assert_eq!(found.partitions[0].high_watermark, 2);
+}
+
+#[tokio::test]
+async fn a_fetch_does_not_wait_for_memory_without_end() {
+    let node = Node::with(Config { answer_memory_wait_max: Duration::from_millis(50), ..Config::default() }).await;
+    node.create("a", 1).await;
+    let partition = node.partition("a", 0);
+    node.produce(&partition, &[b"1"]).await.expect("it is appended");
+    let answers = node.broker.memory().answers();
+    let held = answers.acquire(answers.bytes_max()).await;
+    let request = || FetchRequest { wait_max: Duration::from_millis(20), ..fetch(vec![from(&partition, 0)]) };
+    let found = timeout(PATIENCE, node.broker.fetch(request())).await.expect("it is answered");
+    assert!(found.lacks_memory() && found.partitions[0].batches.is_empty());
+    drop(held);
+    let found = node.broker.fetch(request()).await;
+    assert!(!found.lacks_memory());
+    assert_eq!(offsets(&found.partitions[0]), [0]);
 }

@@ -14,8 +14,8 @@ use bytes::Bytes;
 
 use crate::context::{Context, node_id};
 use crate::errors::{
-    Code, FETCH_SESSION_ID_NOT_FOUND, FETCH_SESSION_TOPIC_ID_ERROR, INVALID_FETCH_SESSION_EPOCH, INVALID_REQUEST,
-    KAFKA_STORAGE_ERROR, NONE, NOT_LEADER_OR_FOLLOWER, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION,
+    Code, FETCH_SESSION_ID_NOT_FOUND, FETCH_SESSION_TOPIC_ID_ERROR, INVALID_FETCH_SESSION_EPOCH, INVALID_REQUEST, NONE,
+    NOT_LEADER_OR_FOLLOWER, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION,
 };
 use crate::frame::Hold;
 use crate::handlers::ServeError;
@@ -251,10 +251,8 @@ async fn read(
             wait_max,
             isolation,
         };
-        match patience::fetch(context, request).await {
-            Some(fetched) => (fetched.partitions, fetched.memory),
-            None => (Vec::new(), Permit::empty()),
-        }
+        let fetched = patience::fetch(context, request).await;
+        (fetched.partitions, fetched.memory)
     };
     let mut fetched = fetched.into_iter();
     let aborted = match isolation {
@@ -265,11 +263,10 @@ async fn read(
         .iter()
         .map(|read| match &read.place {
             Place::Refused(code) => refused_answer(read.wish.index, *code, Aborted::Empty),
-            Place::Found(partition) => match fetched.next() {
-                Some(fetched) => answer(read, partition, fetched, aborted),
-                // Not read for lack of memory; the one code at which every client asks again after a pause.
-                None => refused_answer(read.wish.index, KAFKA_STORAGE_ERROR, aborted),
-            },
+            Place::Found(partition) => {
+                let fetched = fetched.next().expect("each partition that was asked for is answered");
+                answer(read, partition, fetched, aborted)
+            }
         })
         .collect();
     (answers, memory)
@@ -309,6 +306,7 @@ fn answer(read: &Read, partition: &PartitionRef, fetched: FetchedPartition, abor
         | FetchError::UnknownTopicOrPartition
         | FetchError::FencedLeaderEpoch
         | FetchError::UnknownLeaderEpoch
+        | FetchError::NoMemory
         | FetchError::Stopped => {}
     }
     answer

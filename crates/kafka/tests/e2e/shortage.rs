@@ -19,7 +19,7 @@ async fn begin(client: &mut Client, size: i32, sent: usize) {
 
 async fn connections_fall_to(node: &Node, count: usize) {
     let fallen = async {
-        while node.broker.connections().count() as usize > count {
+        while node.broker.connections().count() > count {
             sleep(Duration::from_millis(10)).await;
         }
     };
