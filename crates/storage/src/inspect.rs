@@ -1,13 +1,18 @@
 //! Looking into a commit log without changing anything, also beside a running broker.
 //!
+//! What is damage, what was torn and what is free to be written is told as the recovery at the next
+//! start would tell it.
+//!
 //! Every frame of every segment is read and checked. A segment that is recycled meanwhile is left
 //! out, and the end of a log that is being written is wherever it was when it was reached.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use base::disk::{Disk, OpenOptions};
-use record::ShardId;
+use bytes::Bytes;
+use record::{LogIndex, ShardId};
 
 use crate::commit_log::{
     Damage, FrameKind, Knowledge, LogState, Met, ScanEnd, SegmentFile, list, read_header, replay, scan,
@@ -83,11 +88,16 @@ pub async fn inspect(
         None => None,
     };
     let salt = identity.map_or(0, |identity| identity.salt());
-    let files = list(disk, dir, OpenOptions::read(), salt).await?;
+    let mut files = list(disk, dir, OpenOptions::read(), salt).await?;
+    for file in &mut files {
+        // A crash may take back a file's length; the recovery gives it back.
+        file.capacity = file.capacity.max(file.header.as_ref().map_or(0, |header| header.capacity));
+    }
     let mut report = Report::default();
     let mut known = Knowledge { synced: files.iter().map(SegmentFile::synced).max().unwrap_or_default(), life: 0 };
     let used = files.iter().rposition(SegmentFile::is_used).map_or(0, |last| last + 1);
     let mut ended = false;
+    let mut unseen = Vec::new();
     for (place, file) in files.iter().enumerate() {
         let mut segment = SegmentReport {
             file: file.path.clone(),
@@ -104,21 +114,29 @@ pub async fn inspect(
             report.segments.push(segment);
             continue;
         }
+        let mut damage = Vec::new();
         if let Some(header) = &file.header {
             known.life = header.life;
+            unseen.extend(skipped(&report.shards, &header.shards));
             report.shards.clone_from(&header.shards);
         } else {
-            segment.state = SegmentState::Damaged;
-            report.damage.push(Damage { file: file.path.clone(), position: 0, bytes: segment.bytes, indexes: None });
-            report.segments.push(segment);
-            continue;
+            // Only the header is lost: the frames behind it say what they are, and the states at the end of the
+            // segment before are those that it had.
+            let bytes = u64::from(file.first_frame());
+            damage.push(Damage { file: file.path.clone(), position: 0, bytes, indexes: None });
         }
-        let mut damage = Vec::new();
         let shards = &mut report.shards;
         let end = scan(file, &files[place + 1..used], salt, &mut known, &mut |met| match met {
             Met::Frame { offset, header, payload } => {
+                let last = shards.iter().find(|(shard, _)| *shard == header.shard).and_then(|(_, state)| state.last);
                 replay(shards, header, payload);
                 if let FrameKind::Entry(kind) = header.kind {
+                    if let Some(next) = last.map(|last| last.index.next()).filter(|next| *next < header.id.index) {
+                        // Only damage takes entries out of the middle.
+                        let indexes = Some(next..=LogIndex(header.id.index.0 - 1));
+                        let position = u64::from(offset);
+                        damage.push(Damage { file: file.path.clone(), position, bytes: 0, indexes });
+                    }
                     segment.entries += 1;
                     segment.payload_bytes += u64::from(header.payload_bytes);
                     let meta = EntryMeta { id: header.id, kind, payload_bytes: header.payload_bytes };
@@ -127,6 +145,10 @@ pub async fn inspect(
             }
             Met::Damage { offset, bytes, header } => {
                 let entry = header.filter(|header| matches!(header.kind, FrameKind::Entry(_)));
+                if let Some(header) = &entry {
+                    // The entry is lost and known to be: what follows it is no gap.
+                    replay(shards, header, &Bytes::new());
+                }
                 damage.push(Damage {
                     file: file.path.clone(),
                     position: u64::from(offset),
@@ -136,8 +158,12 @@ pub async fn inspect(
             }
         })
         .await?;
-        if read_header(&*file.file, file.sequence).await?.is_none() {
-            // Recycled while it was read.
+        let is_recycled = match &file.header {
+            Some(_) => read_header(&*file.file, file.sequence).await?.is_none(),
+            None => !disk.exists(&file.path),
+        };
+        if is_recycled {
+            // While it was read.
             continue;
         }
         let (at, state) = match end {
@@ -153,5 +179,44 @@ pub async fn inspect(
         report.segments.push(segment);
     }
     report.lives = known.life;
+    for lost in unseen.iter().filter_map(|unseen| unseen.lost(&report.shards)) {
+        let covers = |known: &Damage| {
+            known.indexes.as_ref().is_some_and(|known| known.start() <= lost.start() && known.end() >= lost.end())
+        };
+        if !report.damage.iter().any(covers) {
+            report.damage.push(Damage { file: dir.to_owned(), position: 0, bytes: 0, indexes: Some(lost) });
+        }
+    }
     Ok(report)
+}
+
+/// Entries of a shard that lie before a segment by its header, and in none of the segments there are.
+struct Unseen {
+    shard: ShardId,
+    /// The last entry that was met before.
+    before: Option<LogIndex>,
+    through: LogIndex,
+}
+
+/// What the states in a header have more than the states at the end of the segment before.
+fn skipped(before: &[(ShardId, LogState)], header: &[(ShardId, LogState)]) -> Vec<Unseen> {
+    let last_before = |shard| {
+        let state = before.iter().find(|(other, _)| *other == shard);
+        state.and_then(|(_, state)| state.last).map(|last| last.index)
+    };
+    let unseen = header.iter().filter_map(|(shard, state)| {
+        let (before, through) = (last_before(*shard), state.last?.index);
+        (before < Some(through)).then_some(Unseen { shard: *shard, before, through })
+    });
+    unseen.collect()
+}
+
+impl Unseen {
+    /// What is missed of them: neither purged nor cut off by the log's end.
+    fn lost(&self, at_end: &[(ShardId, LogState)]) -> Option<RangeInclusive<LogIndex>> {
+        let (_, state) = at_end.iter().find(|(shard, _)| *shard == self.shard)?;
+        let known = self.before.max(state.purged.map(|purged| purged.index))?;
+        let last = self.through.min(state.last?.index);
+        (known < last).then(|| known.next()..=last)
+    }
 }

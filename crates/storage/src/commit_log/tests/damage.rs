@@ -273,6 +273,59 @@ async fn inspection_names_the_end_and_changes_nothing() {
     assert_eq!(look(&disk).await.1.len(), 21);
 }
 
+/// The data directory's identity, with the salt that the tests use.
+async fn identify(disk: &SimDisk) {
+    let file = disk.open(Path::new("/data/IDENTITY"), OpenOptions::replace()).unwrap();
+    let text = format!("RosettaMQ data directory\nformat 1\nnode 1\nuuid {:032x}\n", options().salt);
+    file.write_at(0, &[io::IoSlice::new(text.as_bytes())]).await.unwrap();
+}
+
+/// Looks at a log, and asserts that the recovery sees it as the look did.
+async fn check_look(disk: &SimDisk, frames_are_whole: bool, what: &str) {
+    identify(disk).await;
+    let (report, _) = look(disk).await;
+    let found = |damage: &Damage| (damage.file.clone(), damage.position, damage.bytes, damage.indexes.clone());
+    match try_open_on(disk).await {
+        Ok((log, recovered)) => {
+            let seen: Vec<_> = report.damage.iter().map(found).collect();
+            let told: Vec<_> = recovered[0].damage.iter().map(found).collect();
+            // Frames that a footer vouches for are read by the look only.
+            let is_told = |damage: &&(PathBuf, u64, u64, _)| frames_are_whole || damage.1 == 0;
+            assert_eq!(
+                seen.iter().filter(is_told).collect::<Vec<_>>(),
+                told.iter().filter(is_told).collect::<Vec<_>>()
+            );
+            assert!(told.iter().all(|damage| seen.contains(damage)), "{what}: {told:?} in {seen:?}");
+            assert_eq!(report.shards, [(SHARD, recovered[0].log_state)], "{what}");
+            log.close().await;
+        }
+        Err(OpenError::Damaged { damage, .. }) => {
+            assert!(report.damage.iter().any(|seen| found(seen) == found(&damage)), "{what}: {:?}", report.damage);
+        }
+        Err(error) => panic!("{what}: {error}"),
+    }
+}
+
+#[tokio::test]
+async fn inspection_tells_what_the_recovery_would() {
+    check_look(&written(200).await, true, "nothing").await;
+    let segments = look(&written(200).await).await.0.segments;
+    let used: Vec<_> = segments.iter().filter(|segment| segment.entries > 0).map(|segment| segment.sequence).collect();
+    assert!(used.len() >= 3, "{segments:?}");
+    for sequence in segments.iter().map(|segment| segment.sequence) {
+        for flips in [&[30][..], &[30, 4096 + 10], &[30, 20_000], &[30, 4096 + 1_200]] {
+            let disk = written(200).await;
+            flips.iter().for_each(|at| disk.flip(&segment(sequence), *at, 1));
+            check_look(&disk, flips.len() == 1, &format!("segment {sequence} flipped at {flips:?}")).await;
+        }
+    }
+    for sequence in used {
+        let disk = written(200).await;
+        disk.remove(&segment(sequence)).unwrap();
+        check_look(&disk, true, &format!("without segment {sequence}")).await;
+    }
+}
+
 #[tokio::test]
 async fn a_torn_tail_is_cut_in_silence() {
     let disk = written(20).await;
