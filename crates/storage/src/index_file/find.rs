@@ -19,8 +19,8 @@ struct Node {
 
 impl IndexStore {
     /// Batches of `stream` from the one that holds `offset`, or the first behind it, on, in order,
-    /// up to `count_max`, through the files up to and including `newest`. Fewer than `count_max`
-    /// only at the end.
+    /// through the files up to and including `newest`: until there are `count_max`, or they have
+    /// `bytes_max` together. Fewer only at the end.
     ///
     /// # Errors
     /// `InvalidData` when a file is damaged or does not have the stream, `NotFound` when one that is
@@ -31,18 +31,22 @@ impl IndexStore {
         stream: StreamId,
         offset: StreamOffset,
         count_max: usize,
+        bytes_max: u64,
     ) -> io::Result<Vec<BatchEntry>> {
         let mut found: Vec<BatchEntry> = Vec::new();
+        let mut bytes = 0_u64;
         let newest = self.node(newest, stream).await?;
         let mut offset = offset;
-        while found.len() < count_max && offset < newest.entry.next_offset {
+        while found.len() < count_max && bytes < bytes_max && offset < newest.entry.next_offset {
             let node = self.node_at(newest, offset).await?;
             for chunk in self.chunks_from(node, offset).await? {
                 let batches = self.chunk(node.file, &node.entry, &chunk).await?;
-                let wanted = batches.into_iter().filter(|batch| batch.next_offset() > offset);
-                found.extend(wanted.take(count_max - found.len()));
-                if found.len() == count_max {
-                    break;
+                for batch in batches.into_iter().filter(|batch| batch.next_offset() > offset) {
+                    if found.len() == count_max || bytes >= bytes_max {
+                        return Ok(found);
+                    }
+                    bytes = bytes.saturating_add(batch.total_bytes());
+                    found.push(batch);
                 }
             }
             assert!(node.entry.next_offset > offset, "every file brings the search forward");

@@ -82,15 +82,20 @@ async fn every_batch_is_found_by_offset_and_by_time() {
     let all = history(&store, 60, 1).await;
     let newest = newest(&store).await;
     for store in [store, open(dir.path()).await] {
-        assert_eq!(store.batches(newest, STREAM, StreamOffset(0), usize::MAX).await.unwrap(), all);
+        assert_eq!(store.batches(newest, STREAM, StreamOffset(0), usize::MAX, u64::MAX).await.unwrap(), all);
         let end = all.last().unwrap().next_offset().0;
         for offset in (0..end + 3).step_by(3) {
             let expected: Vec<_> = all.iter().filter(|batch| batch.next_offset().0 > offset).take(3).cloned().collect();
             assert_eq!(
-                store.batches(newest, STREAM, StreamOffset(offset), 3).await.unwrap(),
+                store.batches(newest, STREAM, StreamOffset(offset), 3, u64::MAX).await.unwrap(),
                 expected,
                 "offset {offset}"
             );
+        }
+        let bytes = all[..7].iter().map(BatchEntry::total_bytes).sum();
+        for (bytes_max, count) in [(1, 1), (bytes - 1, 7), (bytes, 7), (bytes + 1, 8)] {
+            let found = store.batches(newest, STREAM, StreamOffset(0), usize::MAX, bytes_max).await.unwrap();
+            assert_eq!(found, all[..count], "{bytes_max} bytes");
         }
         for (time, from) in (900..4_600).step_by(37).flat_map(|time| [(time, 0), (time, end / 2), (time, end - 1)]) {
             let expected = all.iter().find(|batch| batch.next_offset().0 > from && batch.max_timestamp.0 >= time);
@@ -103,7 +108,7 @@ async fn every_batch_is_found_by_offset_and_by_time() {
             let found = store.find_max_time(newest, STREAM, StreamOffset(from)).await.unwrap();
             assert_eq!(found.as_ref(), expected, "from {from}");
         }
-        let error = store.batches(newest, StreamId(999), StreamOffset(0), 9).await.unwrap_err();
+        let error = store.batches(newest, StreamId(999), StreamOffset(0), 9, u64::MAX).await.unwrap_err();
         assert!(error.to_string().ends_with("does not have the stream 999"), "{error}");
     }
 }
@@ -151,7 +156,7 @@ async fn sealing_twice_gives_the_same_bytes_and_removal_ends_the_chain() {
     store.remove(FileNumber(1)).await.unwrap();
     store.remove(FileNumber(1)).await.unwrap();
     assert_eq!(store.files(), [FileNumber(2)]);
-    let found = store.batches(FileNumber(2), STREAM, StreamOffset(20), 9).await.unwrap();
+    let found = store.batches(FileNumber(2), STREAM, StreamOffset(20), 9, u64::MAX).await.unwrap();
     assert_eq!(found.len(), 1);
 }
 
@@ -190,7 +195,7 @@ async fn a_missing_file_is_never_passed_over() {
             let what = format!("offset {offset} without file {missing}");
             let is_lost = (from..to).contains(&offset);
             let (at, time) = (StreamOffset(offset), TimestampMs(1_000 + offset));
-            let batches = store.batches(newest, STREAM, at, 1).await;
+            let batches = store.batches(newest, STREAM, at, 1, u64::MAX).await;
             let by_time = store.find_by_time(newest, STREAM, StreamOffset(10), time).await;
             if is_lost {
                 assert_missing(batches, missing, &what);
@@ -212,8 +217,8 @@ async fn a_missing_file_is_never_passed_over() {
                 assert_eq!(by_time.unwrap().expect("found").base_offset, at, "{what}, from behind it");
             }
         }
-        assert_missing(store.batches(newest, STREAM, StreamOffset(10), 1_000).await, missing, "all batches");
-        let behind = store.batches(newest, STREAM, StreamOffset(to), 1_000).await.unwrap();
+        assert_missing(store.batches(newest, STREAM, StreamOffset(10), 1_000, u64::MAX).await, missing, "all batches");
+        let behind = store.batches(newest, STREAM, StreamOffset(to), 1_000, u64::MAX).await.unwrap();
         assert_eq!(behind.len() as i64, 170 - to);
         let latest = store.find_max_time(newest, STREAM, StreamOffset(to)).await.unwrap().unwrap();
         assert_eq!(latest.base_offset, StreamOffset(169));
@@ -225,7 +230,7 @@ async fn a_missing_file_is_never_passed_over() {
     }
     store.remove(FileNumber(3)).await.unwrap();
     let newest = FileNumber(3);
-    assert_missing(store.batches(newest, STREAM, StreamOffset(10), 1).await, 3, "the newest");
+    assert_missing(store.batches(newest, STREAM, StreamOffset(10), 1, u64::MAX).await, 3, "the newest");
     assert_missing(store.find_by_time(newest, STREAM, StreamOffset(10), TimestampMs(0)).await, 3, "the newest");
     assert_missing(store.find_max_time(newest, STREAM, StreamOffset(10)).await, 3, "the newest");
 }
@@ -245,7 +250,7 @@ async fn a_flipped_bit_is_an_error_or_changes_nothing() {
         flipped[position] ^= 0x10;
         let file = RealDisk.open(&path, OpenOptions::replace()).unwrap();
         file.write_at(0, &[IoSlice::new(&flipped)]).await.unwrap();
-        match open(dir.path()).await.batches(FileNumber(1), STREAM, StreamOffset(0), usize::MAX).await {
+        match open(dir.path()).await.batches(FileNumber(1), STREAM, StreamOffset(0), usize::MAX, u64::MAX).await {
             Ok(found) => assert_eq!(found, all, "position {position}"),
             Err(error) => {
                 assert_eq!(error.kind(), io::ErrorKind::InvalidData);
