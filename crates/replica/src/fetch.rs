@@ -10,6 +10,7 @@ use std::io;
 use std::ops::Range;
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use record::{BatchEntry, Extent, FileNumber, LeaderEpoch, StreamId, StreamOffset, TimestampMs};
 use shard::Located;
 use smallvec::{SmallVec, smallvec};
@@ -24,6 +25,8 @@ const FILE_CHUNK_BYTES_MIN: u32 = 32 << 10;
 const GAP_BYTES_MAX: u32 = 4 << 10;
 /// The most that is read at once of short ranges.
 const RUN_BYTES_MAX: u32 = 256 << 10;
+/// Reads of one fetch that are under way together. What they bring is part of the answer and counted with it.
+const READS_IN_FLIGHT_MAX: usize = 4;
 /// The most batches that one fetch looks up at a time.
 const LOOK_UP_COUNT_MAX: usize = 1_024;
 
@@ -77,7 +80,8 @@ impl Core {
         let entries = match plan {
             Plan::Memory(entries) => entries,
             Plan::Sealed(newest) => {
-                let found = self.index.batches(newest, stream, from, LOOK_UP_COUNT_MAX).await;
+                let bytes = u64::try_from(bytes_max).unwrap_or(u64::MAX).max(1);
+                let found = self.index.batches(newest, stream, from, LOOK_UP_COUNT_MAX, bytes).await;
                 let found = found.map_err(|error| self.index_error(stream, from, error))?;
                 if found.is_empty() {
                     return Err(damaged(stream, from, "the index does not have it"));
@@ -179,20 +183,35 @@ pub(crate) fn damage_or_io(stream: StreamId, offset: StreamOffset, error: io::Er
     }
 }
 
-/// The chunks of each of `entries`.
-async fn read_all(log: &ShardLog, entries: &[BatchEntry]) -> io::Result<Vec<SmallVec<[Chunk; 1]>>> {
+type Chunks = SmallVec<[Chunk; 1]>;
+
+/// The chunks of each of `entries`. What is not in memory is read a few pieces at a time, so that a
+/// fetch of many cold places waits for the device as often as it must and no more.
+async fn read_all(log: &ShardLog, entries: &[BatchEntry]) -> io::Result<Vec<Chunks>> {
     let mut read = Vec::with_capacity(entries.len());
-    let mut at = 0;
-    while at < entries.len() {
-        let run = run_length(&entries[at..]);
-        if run > 1 && !in_memory(log, &entries[at]) {
-            read_run(log, &entries[at..at + run], &mut read).await?;
-        } else {
-            for entry in &entries[at..at + run] {
-                read.push(read_one(log, entry).await?);
-            }
-        }
-        at += run;
+    let mut reads = stream::iter(runs(entries).map(|run| read_run(log, run))).buffered(READS_IN_FLIGHT_MAX);
+    while let Some(chunks) = reads.try_next().await? {
+        read.extend(chunks);
+    }
+    Ok(read)
+}
+
+/// `entries` cut into what is read at once.
+fn runs(mut entries: &[BatchEntry]) -> impl Iterator<Item = &[BatchEntry]> {
+    std::iter::from_fn(move || {
+        let (run, rest) = entries.split_at_checked(run_length(entries)?)?;
+        entries = rest;
+        Some(run)
+    })
+}
+
+async fn read_run(log: &ShardLog, run: &[BatchEntry]) -> io::Result<SmallVec<[Chunks; 1]>> {
+    if run.len() > 1 && !in_memory(log, &run[0]) {
+        return read_together(log, run).await;
+    }
+    let mut read = SmallVec::with_capacity(run.len());
+    for entry in run {
+        read.push(read_one(log, entry).await?);
     }
     Ok(read)
 }
@@ -201,12 +220,12 @@ fn in_memory(log: &ShardLog, entry: &BatchEntry) -> bool {
     log.try_read(entry.log_index, entry.position..entry.position).is_some()
 }
 
-/// How many of the first entries are short neighbours in one entry of the log; at least 1.
-fn run_length(entries: &[BatchEntry]) -> usize {
-    let first = &entries[0];
+/// How many of the first entries are short neighbours in one entry of the log; at least 1 if there are any.
+fn run_length(entries: &[BatchEntry]) -> Option<usize> {
+    let first = entries.first()?;
     let short = |entry: &BatchEntry| entry.bytes < FILE_CHUNK_BYTES_MIN && entry.earlier.is_none();
     if !short(first) {
-        return 1;
+        return Some(1);
     }
     let neighbours = entries.windows(2).take_while(|pair| {
         let (one, two) = (&pair[0], &pair[1]);
@@ -216,24 +235,24 @@ fn run_length(entries: &[BatchEntry]) -> usize {
             && (end..=end + GAP_BYTES_MAX).contains(&two.position)
             && two.position + two.bytes - first.position <= RUN_BYTES_MAX
     });
-    1 + neighbours.count()
+    Some(1 + neighbours.count())
 }
 
-async fn read_run(log: &ShardLog, entries: &[BatchEntry], read: &mut Vec<SmallVec<[Chunk; 1]>>) -> io::Result<()> {
+async fn read_together(log: &ShardLog, entries: &[BatchEntry]) -> io::Result<SmallVec<[Chunks; 1]>> {
     let first = &entries[0];
     let last = &entries[entries.len() - 1];
     let range = first.position..last.position + last.bytes;
     let bytes = log.read(first.log_index, range.clone()).await?.into_bytes().await?;
     check_length(&bytes, &range)?;
-    for entry in entries {
+    let chunks = entries.iter().map(|entry| {
         let start = (entry.position - range.start) as usize;
         let slice = bytes.slice(start..start + entry.bytes as usize);
-        read.push(smallvec![Chunk::Memory(smallvec![slice])]);
-    }
-    Ok(())
+        smallvec![Chunk::Memory(smallvec![slice])]
+    });
+    Ok(chunks.collect())
 }
 
-async fn read_one(log: &ShardLog, entry: &BatchEntry) -> io::Result<SmallVec<[Chunk; 1]>> {
+async fn read_one(log: &ShardLog, entry: &BatchEntry) -> io::Result<Chunks> {
     let mut chunks = SmallVec::with_capacity(1 + entry.earlier_extents().len());
     for extent in entry.extents() {
         chunks.push(read_extent(log, extent).await?);

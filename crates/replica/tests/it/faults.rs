@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::support::{AppendFailure, Files, Node, SHARD, batch, config, options};
+use crate::support::{AppendFailure, Files, Node, SHARD, batch, config, options, text};
 use base::Env;
 use base::disk::{SimDisk, SimDiskOptions};
 use base::random::SeededRandom;
 use base::time::{Duration, sleep, timeout};
 use bytes::Bytes;
-use record::StreamId;
+use record::{StreamId, StreamOffset};
 use replica::ProposeError;
 use shard::Outcome;
 use shard::commands::DeleteStreams;
@@ -144,4 +144,31 @@ async fn a_failed_start_leaves_nothing_running_and_lets_go_of_the_log() {
         assert_eq!(running_tasks().await, before, "after {operations} operations, new: {is_new}");
     }
     assert!(failed > 4, "{failed} of the starts failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_of_cold_places_waits_for_several_at_a_time_and_keeps_their_order() {
+    let _simulated = base::task::simulate();
+    let disk = SimDisk::new(5, SimDiskOptions::default());
+    let mut log = options();
+    log.memory_bytes = 1;
+    let node = Node::start(&env(&disk), Path::new("/node"), log, config()).await;
+    node.create_streams(1).await;
+    // Each in an entry of its own, none in memory.
+    for number in 0..64 {
+        node.append(1, &batch(&format!("t-{number}"), 1, 1_000, 0)).await.expect("appended");
+    }
+    disk.set_options(|options| options.read_latency = Duration::from_millis(10));
+    let before = base::time::now();
+    let fetched = node.replica.fetch(StreamId(1), StreamOffset(0), 1 << 20, true).await.expect("fetched");
+    let waited = base::time::now() - before;
+    assert_eq!(fetched.batches.len(), 64);
+    for (number, found) in fetched.batches.into_iter().enumerate() {
+        let bytes = found.chunks.into_iter().next().expect("a chunk").into_bytes().await.expect("in memory");
+        assert_eq!(text(&bytes), format!("t-{number}"));
+    }
+    // Four at a time, of 64 that take 10 ms each.
+    let expected = Duration::from_millis(64 / 4 * 10);
+    assert!((expected..expected * 2).contains(&waited), "{waited:?}");
+    node.stop().await;
 }

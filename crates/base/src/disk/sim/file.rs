@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 
 use super::{Shared, State};
 use crate::disk::File;
+use crate::time::{self, Duration};
 
 #[derive(Debug)]
 pub(super) struct SimFile {
@@ -46,7 +47,13 @@ impl SimFile {
 
 impl File for SimFile {
     fn read_at(&self, position: u64, len: usize) -> BoxFuture<'_, io::Result<BytesMut>> {
-        Box::pin(async move { self.with(|state| Ok(BytesMut::from(state.files[&self.file].read(position, len)))) })
+        Box::pin(async move {
+            let latency = self.shared.state.lock().options.read_latency;
+            if latency > Duration::ZERO {
+                time::sleep(latency).await;
+            }
+            self.with(|state| Ok(BytesMut::from(state.files[&self.file].read(position, len))))
+        })
     }
 
     fn write_at<'a>(&'a self, position: u64, buffers: &'a [IoSlice<'a>]) -> BoxFuture<'a, io::Result<()>> {

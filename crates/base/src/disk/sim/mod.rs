@@ -27,6 +27,8 @@ use crate::time::{self, Duration};
 pub struct SimDiskOptions {
     /// Writes and syncs take up to this long, in simulated time.
     pub latency_max: Duration,
+    /// How long a read takes.
+    pub read_latency: Duration,
     /// The planted bug: syncs return at once and make nothing durable.
     pub ignore_sync: bool,
     /// Bytes that files can take together.
@@ -35,7 +37,7 @@ pub struct SimDiskOptions {
 
 impl Default for SimDiskOptions {
     fn default() -> Self {
-        Self { latency_max: Duration::ZERO, ignore_sync: false, capacity_bytes: u64::MAX }
+        Self { latency_max: Duration::ZERO, read_latency: Duration::ZERO, ignore_sync: false, capacity_bytes: u64::MAX }
     }
 }
 
