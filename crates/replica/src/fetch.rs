@@ -10,7 +10,7 @@ use std::io;
 use std::ops::Range;
 
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{FuturesOrdered, TryStreamExt};
 use record::{BatchEntry, Extent, FileNumber, LeaderEpoch, StreamId, StreamOffset, TimestampMs};
 use shard::Located;
 use smallvec::{SmallVec, smallvec};
@@ -189,7 +189,15 @@ type Chunks = SmallVec<[Chunk; 1]>;
 /// fetch of many cold places waits for the device as often as it must and no more.
 async fn read_all(log: &ShardLog, entries: &[BatchEntry]) -> io::Result<Vec<Chunks>> {
     let mut read = Vec::with_capacity(entries.len());
-    let mut reads = stream::iter(runs(entries).map(|run| read_run(log, run))).buffered(READS_IN_FLIGHT_MAX);
+    let mut reads = FuturesOrdered::new();
+    for run in runs(entries) {
+        if reads.len() == READS_IN_FLIGHT_MAX
+            && let Some(chunks) = reads.try_next().await?
+        {
+            read.extend(chunks);
+        }
+        reads.push_back(read_run(log, run));
+    }
     while let Some(chunks) = reads.try_next().await? {
         read.extend(chunks);
     }
