@@ -4,10 +4,14 @@
 //! too, out of the space that is kept free: consumers must be able to join and to commit, or nobody could read what
 //! would make room. What they take of it is limited, so that it is never used up.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use shard::Command;
+use storage::DiskState;
+use tokio::sync::watch;
 
+use crate::core::Core;
 use crate::proposer::Item;
 
 /// An entry takes at least this of the log.
@@ -82,6 +86,27 @@ fn need(command: &Command) -> Need {
         | Command::CompletePartitions(_) => Need::Nothing,
         Command::PutGroup(_) | Command::CommitOffsets(_) => Need::Little,
         _ => Need::Room,
+    }
+}
+
+/// Takes over what the log says of its disk, until the log is gone.
+pub(crate) async fn follow(core: Arc<Core>, mut disk_state: watch::Receiver<DiskState>) {
+    loop {
+        let full = *disk_state.borrow_and_update() == DiskState::Full;
+        if core.full_disk.set(full) {
+            let shard = core.config.shard.0;
+            if full {
+                tracing::warn!(
+                    shard,
+                    "the disk is full: appends are refused until there is room, groups go on for a while"
+                );
+            } else {
+                tracing::info!(shard, "the disk has room again: appends are taken");
+            }
+        }
+        if disk_state.changed().await.is_err() {
+            return;
+        }
     }
 }
 

@@ -1,0 +1,172 @@
+//! The start of a replica and its end: whatever a start began is gone when it fails.
+
+use std::sync::Arc;
+
+use base::Env;
+use base::task::{JoinHandle, spawn};
+use base::time::timeout;
+use parking_lot::Mutex;
+use storage::checkpoint::CheckpointStore;
+use storage::index_file::IndexStore;
+use storage::{DiskState, ShardLog};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::core::Core;
+use crate::errors::StartError;
+use crate::proposer::{Gate, Limits, Proposer};
+use crate::raft::network::Transport;
+use crate::raft::{Group, GroupWriter};
+use crate::replica::{Inner, Replica, Tasks};
+use crate::{checkpoint, full_disk, leadership, maintenance};
+
+/// The files and the way to the other members that a replica is given.
+#[derive(Debug)]
+pub struct Parts {
+    /// The shard's part of the node's commit log.
+    pub log: ShardLog,
+    /// Whether the log's disk has room for data.
+    pub disk_state: watch::Receiver<DiskState>,
+    /// The shard's checkpoints.
+    pub checkpoints: CheckpointStore,
+    /// The shard's sealed indexes.
+    pub index: IndexStore,
+    /// How the other members are reached.
+    pub transport: Arc<dyn Transport>,
+}
+
+impl Replica {
+    /// Restores the last checkpoint, replays the log behind it and joins the group; a group that
+    /// has no members yet is founded with this node as the only one. Returns when what was
+    /// committed is applied and, on a node that is alone, when it leads. After an error nothing
+    /// runs any more and nothing holds the log.
+    ///
+    /// # Errors
+    /// When a file cannot be read, is damaged, or the log does not reach back to the checkpoint.
+    pub async fn start(env: Env, config: Config, parts: Parts) -> Result<Self, StartError> {
+        let shard = config.shard;
+        config.check().map_err(|reason| StartError::Config { shard, reason })?;
+        let Parts { log, disk_state, checkpoints, index, transport } = parts;
+        let applied = checkpoint::restore(&config, &checkpoints, &log).await?;
+        let core = Arc::new(Core::new(config, env, log, index, applied));
+        core.keep_live();
+        // It runs before the group does: a long replay is held up by what it leaves to be written.
+        let maintenance = maintenance::start(Arc::clone(&core), checkpoints);
+        let group = match Group::start(&core, transport).await {
+            Ok(group) => group,
+            Err(error) => {
+                core.proposals.set_gate(Gate::Stopped);
+                maintenance.stop(false, core.config.shutdown_wait_max).await;
+                return Err(error);
+            }
+        };
+        let replica = Self::run(core, group, maintenance, disk_state);
+        if let Err(error) = replica.join().await {
+            // What was not recovered is in no state to make a checkpoint of.
+            replica.stop(false).await;
+            return Err(error);
+        }
+        replica.inner.core.compare_index_files();
+        Ok(replica)
+    }
+
+    fn run(
+        core: Arc<Core>,
+        group: Group,
+        maintenance: maintenance::Handle,
+        disk_state: watch::Receiver<DiskState>,
+    ) -> Self {
+        maintenance.set_group(group.clone());
+        let leadership = spawn("leadership", leadership::follow(Arc::clone(&core), group.clone()));
+        let disk = spawn("disk state", full_disk::follow(Arc::clone(&core), disk_state));
+        let limits = Limits {
+            entry_bytes_max: core.config.entry_bytes_max,
+            entries_in_flight_max: core.config.entries_in_flight_max,
+            lease_wait_max: core.config.lease_wait_max,
+        };
+        let writer = Arc::new(GroupWriter { group: group.clone() });
+        let clock = Arc::clone(&core.env.wall_clock);
+        let proposer = Proposer::new(Arc::clone(&core.proposals), writer, clock, limits);
+        let tasks = Tasks {
+            proposer: Some(spawn("proposer", proposer.run())),
+            others: vec![leadership, disk],
+            maintenance: Some(maintenance),
+        };
+        Self { inner: Arc::new(Inner { core, group, tasks: Mutex::new(tasks) }) }
+    }
+
+    /// Founds the group if it has no members, and returns when what was committed is applied and a
+    /// node that is alone leads.
+    async fn join(&self) -> Result<(), StartError> {
+        let Inner { core, group, .. } = &*self.inner;
+        let shard = core.config.shard;
+        let consensus = |reason: String| StartError::Consensus { shard, reason };
+        let wait_max = core.config.recovery_wait_max;
+        let late = || StartError::Recovery { shard, seconds: wait_max.as_secs() };
+        group.found_alone().await.map_err(consensus)?;
+        if core.is_alone() {
+            group.elect().await.map_err(consensus)?;
+        }
+        let recovered = group.recovered(wait_max).await;
+        self.check_failure()?;
+        if !recovered {
+            return Err(late());
+        }
+        if core.is_alone() {
+            let mut leadership = self.leadership();
+            let mut failure = self.failure();
+            let led_or_failed = async {
+                tokio::select! {
+                    _ = leadership.wait_for(|leadership| leadership.is_self) => {}
+                    _ = failure.wait_for(Option::is_some) => {}
+                }
+            };
+            timeout(wait_max, led_or_failed).await.map_err(|_| late())?;
+            self.check_failure()?;
+        }
+        Ok(())
+    }
+
+    fn check_failure(&self) -> Result<(), StartError> {
+        match &*self.inner.core.failure.borrow() {
+            Some(failure) => {
+                Err(StartError::Consensus { shard: self.inner.core.config.shard, reason: failure.to_string() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what is queued, waits for what is under way, writes a checkpoint and ends the tasks.
+    pub async fn shutdown(&self) {
+        self.stop(!self.inner.core.is_failed()).await;
+    }
+
+    async fn stop(&self, checkpoint: bool) {
+        let core = &self.inner.core;
+        core.proposals.set_gate(Gate::Stopped);
+        core.leadership.send_modify(|leadership| leadership.is_self = false);
+        core.waiters.wake_all();
+        let Tasks { proposer, others, maintenance } = std::mem::take(&mut *self.inner.tasks.lock());
+        let wait_max = core.config.shutdown_wait_max;
+        if let Some(mut proposer) = proposer
+            && timeout(wait_max, &mut proposer).await.is_err()
+        {
+            tracing::warn!(shard = core.config.shard.0, "what is under way does not end: its fate is not known");
+            end(proposer).await;
+        }
+        if let Some(maintenance) = maintenance {
+            maintenance.stop(checkpoint, wait_max).await;
+        }
+        self.inner.group.shutdown(wait_max).await;
+        for task in others {
+            end(task).await;
+        }
+    }
+}
+
+/// Ends a task where it waits.
+async fn end(task: JoinHandle<()>) {
+    task.abort();
+    // That it was aborted is what we wanted, that it panicked was told by the panic.
+    let _ = task.await;
+}
