@@ -67,6 +67,19 @@ fn an_id_given_out_in_the_handshake_can_be_given_back() {
     assert!(driver.machine.is_idle());
 }
 
+/// Kafka's log says of it "Preparing to rebalance ... (reason: explicit `LeaveGroup` request ...)".
+#[test]
+fn an_id_that_is_given_back_unused_rebalances_the_others_as_in_kafka() {
+    let mut driver = Driver::new();
+    let ids = driver.stable(vec![join("", &[])]);
+    let generation = driver.machine.generation();
+    let ticket = driver.join(JoinGroup { requires_known_member_id: true, ..join("", &[]) });
+    let JoinGroupError::MemberIdRequired { member_id } = driver.join_error(ticket).clone() else { panic!() };
+    assert_eq!(driver.heartbeat(&ids[0], generation), Ok(()));
+    assert_eq!(driver.leave(&[identity(&member_id)]), [Ok(())]);
+    assert_eq!(driver.heartbeat(&ids[0], generation), Err(HeartbeatError::RebalanceInProgress));
+}
+
 #[test]
 fn a_member_that_leaves_while_it_waits_is_answered() {
     let mut driver = Driver::new();
