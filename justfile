@@ -48,5 +48,5 @@ fuzz-all SECONDS="300":
 
 # What takes hours: all tests with the long ones among them, then every fuzz target for an hour.
 nightly:
-    TEST_NIGHTLY=1 cargo xtask test
+    TEST_NIGHTLY=1 CRASH_SEEDS=10000 cargo xtask test
     cargo xtask fuzz-all 3600
