@@ -80,6 +80,7 @@ fn bench(arguments: &Bench) -> Result<()> {
         is_quick: arguments.quick,
     };
     if !plan.is_quick {
+        ensure_room(&plan)?;
         measure::touch_memory(&plan.dir)?;
     }
     let mut lines = Vec::new();
@@ -100,6 +101,26 @@ fn bench(arguments: &Bench) -> Result<()> {
     say(&format!("\n{}", report::table(&lines)))?;
     if !failed.is_empty() {
         bail!("rows that did not run to their end: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// What a disk takes at most in a second: nothing expires, so a run leaves all that it wrote until its end.
+const BYTES_PER_SECOND_MAX: f64 = 1.4e9;
+
+/// A broker whose disk is full refuses writes, and a run would measure that.
+fn ensure_room(plan: &Plan) -> Result<()> {
+    let stat = rustix::fs::statvfs(&plan.dir)?;
+    let free = stat.f_bavail as f64 * stat.f_frsize as f64;
+    let needed = (plan.seconds + 5.0) * BYTES_PER_SECOND_MAX;
+    if free < needed {
+        bail!(
+            "{} has {:.0} GB free; runs of {} s may need {:.0} GB: choose another --dir or fewer --seconds",
+            plan.dir.display(),
+            free / 1e9,
+            plan.seconds,
+            needed / 1e9
+        );
     }
     Ok(())
 }
