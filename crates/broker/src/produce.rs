@@ -45,8 +45,9 @@ pub enum ProduceError {
     /// Clients must not repeat this.
     #[error("transactions are not supported")]
     TransactionsUnsupported,
-    #[error("One or more records have been rejected due to invalid timestamp")]
-    InvalidTimestamp { records: Vec<InvalidRecord> },
+    /// `records` is empty when it is not known which they are.
+    #[error("{message}")]
+    InvalidTimestamp { records: Vec<InvalidRecord>, message: String },
     #[error("sequence {actual} where {expected} was due")]
     OutOfOrderSequence { expected: i32, actual: i32 },
     #[error("the producer's epoch {actual} is older than {current}")]

@@ -144,7 +144,7 @@ async fn a_timestamp_too_far_ahead_is_refused_by_record() {
     }
     let batch = builder.build().expect("a batch");
     match node.broker.produce(&node.partition("a", 0), batch).await {
-        Err(ProduceError::InvalidTimestamp { records }) => {
+        Err(ProduceError::InvalidTimestamp { records, .. }) => {
             assert_eq!(records.iter().map(|record| record.index).collect::<Vec<_>>(), [1]);
         }
         other => panic!("{other:?}"),

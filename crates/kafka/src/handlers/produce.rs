@@ -250,9 +250,9 @@ fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
         ProduceError::NotLeader { leader: Some(leader) } => {
             AnswerDetail { current_leader: Some(leader_hint(leader)), ..AnswerDetail::default() }
         }
-        ProduceError::InvalidTimestamp { records } => AnswerDetail {
+        ProduceError::InvalidTimestamp { records, message } => AnswerDetail {
             record_errors: records.into_iter().map(|record| (record.index, record.message)).collect(),
-            message: Some("One or more records have been rejected due to invalid timestamp".to_owned()),
+            message: Some(message),
             current_leader: None,
         },
         error @ (ProduceError::InvalidBatch(_)

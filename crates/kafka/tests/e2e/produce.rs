@@ -178,6 +178,14 @@ async fn e14_a_timestamp_far_in_the_future_is_refused_with_the_record() {
     assert_eq!((answer.error_code, answer.record_errors.len()), (32, 1));
     assert_eq!(answer.record_errors[0].batch_index, 0);
     assert!(answer.error_message.is_some());
+    // Two thousand years of milliseconds later than the first; which record it is, only unpacking would tell.
+    let mut packed = BatchBuilder::new(Compression::Gzip);
+    for time in [1, 99_999_999_999_999] {
+        packed.push(record::TimestampMs(time), None, Some(b"a"), &[]).expect("fits");
+    }
+    let answer = client.produce("t", 0, packed.build().expect("a batch")).await;
+    assert_eq!((answer.error_code, answer.record_errors.len()), (32, 0));
+    assert!(answer.error_message.is_some_and(|message| message.contains("99999999999999")));
     node.stop().await;
 }
 
