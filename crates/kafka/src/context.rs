@@ -10,6 +10,7 @@ use bytes::Bytes;
 use record::NodeId;
 use tokio::sync::Semaphore;
 
+use crate::damages::Damages;
 use crate::frame::RequestMemory;
 use crate::limits::Limits;
 use crate::session::{SessionHandle, Sessions};
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) memory: RequestMemory,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) auto_creations: Arc<Semaphore>,
+    pub(crate) damages: Damages,
 }
 
 impl Shared {
@@ -44,7 +46,8 @@ impl Shared {
         let advertised = NodeEndpoint { id: node_id(broker.cluster().node_id()), host, port: port.into() };
         let cluster_id = cluster_id_text(broker.cluster().cluster_id());
         let auto_creations = Arc::new(Semaphore::new(AUTO_CREATIONS_MAX));
-        Self { broker, listener, advertised, cluster_id, limits, memory, sessions, auto_creations }
+        let damages = Damages::default();
+        Self { broker, listener, advertised, cluster_id, limits, memory, sessions, auto_creations, damages }
     }
 
     /// The nodes that clients of this listener can be sent to. Every answer that names a node takes it from here, so

@@ -127,8 +127,10 @@ impl Code for FetchError {
             Self::NotLeader { .. } | Self::Stopped => NOT_LEADER_OR_FOLLOWER,
             Self::FencedLeaderEpoch => FENCED_LEADER_EPOCH,
             Self::UnknownLeaderEpoch => UNKNOWN_LEADER_EPOCH,
-            // The one code at which every client asks again after a pause.
+            // The one code at which every client asks again after a pause, and tells nobody.
             Self::Storage(_) | Self::NoMemory => KAFKA_STORAGE_ERROR,
+            // Clients tell their application: asking again helps nobody.
+            Self::Damaged(_) => CORRUPT_MESSAGE,
         }
     }
 }
@@ -369,5 +371,17 @@ impl Code for DeleteOffsetError {
             Self::UnknownTopicOrPartition => UNKNOWN_TOPIC_OR_PARTITION,
             Self::GroupSubscribedToTopic => GROUP_SUBSCRIBED_TO_TOPIC,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_damaged_is_told_to_applications_and_passing_trouble_is_not() {
+        assert_eq!(FetchError::Damaged("offset 1".to_owned()).code(), CORRUPT_MESSAGE);
+        assert_eq!(FetchError::Storage("too many open files".to_owned()).code(), KAFKA_STORAGE_ERROR);
+        assert_eq!(FetchError::NoMemory.code(), KAFKA_STORAGE_ERROR);
     }
 }

@@ -11,6 +11,7 @@
 
 mod connection;
 mod context;
+mod damages;
 mod errors;
 mod frame;
 mod handlers;

@@ -104,8 +104,12 @@ pub enum FetchError {
     FencedLeaderEpoch,
     #[error("the reader's leader epoch is newer than the current one")]
     UnknownLeaderEpoch,
+    /// It cannot be read now.
     #[error("the data cannot be read: {0}")]
     Storage(String),
+    /// What lies there is not what was written, or nothing does; it stays so.
+    #[error("the data is damaged: {0}")]
+    Damaged(String),
     /// Others hold the memory for answers, and went on to.
     #[error("there is no memory for the answer")]
     NoMemory,

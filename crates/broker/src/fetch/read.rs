@@ -104,10 +104,8 @@ impl From<replica::FetchError> for FetchError {
         match error {
             replica::FetchError::UnknownStream(_) => Self::UnknownTopicOrPartition,
             replica::FetchError::OffsetOutOfRange { .. } => Self::OffsetOutOfRange,
-            replica::FetchError::Damaged { .. } | replica::FetchError::Io(_) => {
-                tracing::error!(%error, "records cannot be read");
-                Self::Storage(error.to_string())
-            }
+            replica::FetchError::Damaged { .. } => Self::Damaged(error.to_string()),
+            replica::FetchError::Io(_) => Self::Storage(error.to_string()),
             replica::FetchError::Stopped => Self::Stopped,
         }
     }

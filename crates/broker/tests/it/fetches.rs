@@ -1,5 +1,6 @@
 //! Fetches: Kafka's limits, and readers that wait.
 
+use std::path::Path;
 use std::pin::pin;
 
 use base::time::{Duration, timeout};
@@ -201,4 +202,48 @@ async fn a_fetch_does_not_wait_for_memory_without_end() {
     let found = node.broker.fetch(request()).await;
     assert!(!found.lacks_memory());
     assert_eq!(offsets(&found.partitions[0]), [0]);
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_told_from_one_that_cannot_be_read_now() {
+    const VALUE: &[u8] = b"a value that lies nowhere else";
+    let node = Node::start().await;
+    node.create("a", 1).await;
+    for value in [b"before", VALUE, b"behind"] {
+        node.produce(&node.partition("a", 0), &[value]).await.expect("it is appended");
+    }
+    let node = node
+        .restart_after(|log| {
+            assert_eq!(damage(log, VALUE), 1);
+        })
+        .await;
+    let partition = node.partition("a", 0);
+    assert_eq!(offsets(&node.look(&partition, 2).await), [2]);
+    match node.look(&partition, 1).await.error {
+        Some(FetchError::Damaged(cause)) => assert!(cause.contains("offset 1"), "{cause}"),
+        other => panic!("not damaged: {other:?}"),
+    }
+}
+
+/// Flips a bit of each place in the files of the log that holds `value`; how many there are.
+#[expect(clippy::disallowed_methods, reason = "the broker is stopped, and the files are what its disk made")]
+fn damage(log: &Path, value: &[u8]) -> usize {
+    let mut found = 0;
+    for entry in std::fs::read_dir(log).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if !path.is_file() {
+            continue;
+        }
+        let mut bytes = std::fs::read(&path).expect("a file");
+        let places: Vec<usize> =
+            (0..bytes.len()).filter(|place| bytes[*place] == value[0] && bytes[*place..].starts_with(value)).collect();
+        for place in &places {
+            bytes[*place] ^= 1;
+        }
+        if !places.is_empty() {
+            std::fs::write(&path, bytes).expect("written");
+        }
+        found += places.len();
+    }
+    found
 }

@@ -1,6 +1,7 @@
 //! A broker in a temporary directory, and short words for what tests do with it.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::Poll;
 
@@ -34,10 +35,16 @@ impl Node {
 
     /// Stops in order and starts again.
     pub(crate) async fn restart(self) -> Self {
+        self.restart_after(|_| {}).await
+    }
+
+    /// Stops in order, lets `change` at the files of the log, and starts again.
+    pub(crate) async fn restart_after(self, change: impl FnOnce(&Path)) -> Self {
         let Self { directory, broker, config } = self;
         broker.shutdown().await;
         broker.cluster().shutdown().await;
         drop(broker);
+        change(&directory.path().join("log"));
         let broker = open(&directory, config.clone()).await;
         Self { directory, broker, config }
     }

@@ -13,6 +13,7 @@ use broker::topics::PartitionRef;
 use bytes::Bytes;
 
 use crate::context::{Context, node_id};
+use crate::damages::Damages;
 use crate::errors::{
     Code, FETCH_SESSION_ID_NOT_FOUND, FETCH_SESSION_TOPIC_ID_ERROR, INVALID_FETCH_SESSION_EPOCH, INVALID_REQUEST, NONE,
     NOT_LEADER_OR_FOLLOWER, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION,
@@ -265,7 +266,7 @@ async fn read(
             Place::Refused(code) => refused_answer(read.wish.index, *code, Aborted::Empty),
             Place::Found(partition) => {
                 let fetched = fetched.next().expect("each partition that was asked for is answered");
-                answer(read, partition, fetched, aborted)
+                answer(&context.shared.damages, read, partition, fetched, aborted)
             }
         })
         .collect();
@@ -276,7 +277,13 @@ fn refused_answer(index: i32, code: i16, aborted: Aborted) -> Answer {
     Answer { head: PartitionHead::refused(index, code, aborted), batches: Vec::new(), bytes: 0 }
 }
 
-fn answer(read: &Read, partition: &PartitionRef, fetched: FetchedPartition, aborted: Aborted) -> Answer {
+fn answer(
+    damages: &Damages,
+    read: &Read,
+    partition: &PartitionRef,
+    fetched: FetchedPartition,
+    aborted: Aborted,
+) -> Answer {
     let Some(error) = fetched.error else {
         let head = PartitionHead {
             index: read.wish.index,
@@ -298,7 +305,8 @@ fn answer(read: &Read, partition: &PartitionRef, fetched: FetchedPartition, abor
     let mut answer = refused_answer(read.wish.index, code, aborted);
     match error {
         FetchError::NotLeader { leader: Some(leader) } => answer.head.current_leader = Some((node_id(leader), -1)),
-        FetchError::Storage(cause) => {
+        FetchError::Damaged(cause) if !damages.are_new(&cause) => {}
+        FetchError::Damaged(cause) | FetchError::Storage(cause) => {
             tracing::error!(topic = %partition.topic().name, partition = partition.index(), %cause, "records cannot be read");
         }
         FetchError::NotLeader { leader: None }
