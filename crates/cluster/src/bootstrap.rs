@@ -17,7 +17,7 @@ use replica::{Alone, Parts, Replica};
 use shard::commands::{AssignSlots, Configure, CreateCluster, PutShards, RegisterNode, SlotRange};
 use shard::{Command, NodeRecord, Outcome, SLOTS, Settings, ShardRecord};
 use storage::checkpoint::CheckpointStore;
-use storage::data_dir::DataDir;
+use storage::data_dir::{DataDir, covered};
 use storage::index_file::IndexStore;
 use storage::{CommitLog, Options};
 use tokio::sync::watch;
@@ -54,6 +54,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         queue_bytes: QUEUED_BYTES_PER_SHARD * (config::SHARDS_MAX + 1),
         // Known to nobody outside of the directory.
         salt: low_half(data_dir.identity().uuid),
+        covered: covered(&*env.disk, &config.data_dir).await.map_err(StartError::Checkpoints)?,
         ..Options::default()
     };
     let payload_bytes_max = options.entry_bytes_max();

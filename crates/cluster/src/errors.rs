@@ -15,6 +15,9 @@ pub enum StartError {
     /// The commit log cannot be opened.
     #[error("the commit log cannot be opened")]
     Log(#[from] OpenError),
+    /// What the shards' checkpoints cover cannot be told.
+    #[error("the checkpoints cannot be read")]
+    Checkpoints(#[source] std::io::Error),
     /// A file below `shards/` cannot be used.
     #[error("the files of shard {} cannot be opened", shard.0)]
     Files {

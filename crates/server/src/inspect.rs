@@ -95,6 +95,11 @@ fn write_report(out: &mut impl io::Write, report: &Report) -> io::Result<()> {
         }
         writeln!(out)?;
     }
+    for (shard, lost) in &report.lost {
+        for indexes in lost.iter().filter_map(|lost| lost.indexes.as_ref()) {
+            writeln!(out, "given-up shard={shard} indexes={}..={}", indexes.start(), indexes.end())?;
+        }
+    }
     if let Some((file, position)) = &report.end {
         writeln!(out, "end file={} position={position}", file.display())?;
     }

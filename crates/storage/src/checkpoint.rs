@@ -23,6 +23,35 @@ use file::{FileHeader, Kind, Reader, Writer};
 /// The largest chunk of a checkpoint.
 pub const CHUNK_BYTES_MAX: usize = 16 << 20;
 
+/// The furthest entry that a checkpoint in `dir` covers by its header, and that checkpoint. Nothing is
+/// changed.
+///
+/// # Errors
+/// When a file cannot be read.
+pub async fn furthest(disk: &dyn Disk, dir: &Path) -> io::Result<Option<(LogId, PathBuf)>> {
+    let mut furthest = None;
+    let entries = match disk.read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let Some((number, kind)) = file::parse_name(&entry.name) else { continue };
+        let path = dir.join(&entry.name);
+        let opened = match disk.open(&path, OpenOptions::read()) {
+            Ok(opened) => opened,
+            // Beside a running broker a newer base may have replaced it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let Some(header) = file::read_header(&*opened, number, kind).await? else { continue };
+        if furthest.as_ref().is_none_or(|(at, _)| *at < header.at) {
+            furthest = Some((header.at, path));
+        }
+    }
+    Ok(furthest)
+}
+
 /// The checkpoints of one shard. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct CheckpointStore {

@@ -19,6 +19,9 @@ use base::Env;
 use base::disk::{Disk, OpenOptions, read_exact_at};
 use record::{NodeId, ShardId};
 
+use crate::checkpoint;
+use crate::commit_log::Covered;
+
 /// The layout of everything under the directory.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -127,8 +130,33 @@ impl DataDir {
     }
 
     fn shard_dir(&self, shard: ShardId) -> PathBuf {
-        self.path.join("shards").join(shard.to_string())
+        shards_dir(&self.path).join(shard.to_string())
     }
+}
+
+fn shards_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("shards")
+}
+
+/// What the checkpoints of a data directory's shards cover of the log.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn covered(disk: &dyn Disk, data_dir: &Path) -> io::Result<Vec<Covered>> {
+    let mut covered = Vec::new();
+    let entries = match disk.read_dir(&shards_dir(data_dir)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(covered),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let Some(shard) = entry.name.parse().ok().map(ShardId).filter(|_| entry.is_dir) else { continue };
+        let dir = shards_dir(data_dir).join(entry.name).join("checkpoints");
+        let furthest = checkpoint::furthest(disk, &dir).await?;
+        covered.extend(furthest.map(|(at, file)| Covered { shard, at, file }));
+    }
+    covered.sort_unstable_by_key(|covered| covered.shard);
+    Ok(covered)
 }
 
 /// Where the commit log lies below a data directory.

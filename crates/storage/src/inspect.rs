@@ -6,6 +6,7 @@
 //! Every frame of every segment is read and checked. A segment that is recycled meanwhile is left
 //! out, and the end of a log that is being written is wherever it was when it was reached.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -15,9 +16,10 @@ use bytes::Bytes;
 use record::{LogIndex, ShardId};
 
 use crate::commit_log::{
-    Damage, FrameKind, Knowledge, LogState, Met, ScanEnd, SegmentFile, list, read_header, replay, scan,
+    Damage, End, FrameKind, Knowledge, LogState, Met, ScanEnd, SegmentFile, SyncedFile, list, lost_end,
+    missing_segments, read_header, read_lost, replay, scan,
 };
-use crate::data_dir::read_identity;
+use crate::data_dir::{covered, read_identity};
 use crate::types::EntryMeta;
 
 /// What a log directory holds.
@@ -28,6 +30,8 @@ pub struct Report {
     /// Bounds and vote of every shard at the log's end.
     pub shards: Vec<(ShardId, LogState)>,
     pub damage: Vec<Damage>,
+    /// Entries that are gone and that the operator gave up.
+    pub lost: BTreeMap<ShardId, Vec<Damage>>,
     /// The first byte behind the last good frame, where the next frame would begin.
     pub end: Option<(PathBuf, u64)>,
     /// Opened segments until now, counting restarts.
@@ -94,7 +98,16 @@ pub async fn inspect(
         file.capacity = file.capacity.max(file.header.as_ref().map_or(0, |header| header.capacity));
     }
     let mut report = Report::default();
-    let mut known = Knowledge { synced: files.iter().map(SegmentFile::synced).max().unwrap_or_default(), life: 0 };
+    let told = SyncedFile::read(disk, dir).await?;
+    let synced = files.iter().map(SegmentFile::synced).fold(told, Ord::max);
+    let mut known = Knowledge { synced, life: 0 };
+    // Before the log is read: beside a running broker they are made of no more than it holds then.
+    let covered = match dir.parent() {
+        Some(data_dir) => covered(disk, data_dir).await?,
+        None => Vec::new(),
+    };
+    report.lost = read_lost(disk, dir).await?;
+    let mut walked = None;
     let used = files.iter().rposition(SegmentFile::is_used).map_or(0, |last| last + 1);
     let mut ended = false;
     let mut unseen = Vec::new();
@@ -176,9 +189,15 @@ pub async fn inspect(
         segment.state = if damage.is_empty() { state } else { SegmentState::Damaged };
         report.damage.append(&mut damage);
         report.end = Some((file.path.clone(), u64::from(at)));
+        walked = Some(End { sequence: file.sequence, file: file.path.clone(), position: u64::from(at) });
         report.segments.push(segment);
     }
     report.lives = known.life;
+    report.damage.extend(missing_segments(dir, walked.as_ref(), told));
+    for covered in &covered {
+        let state = report.shards.iter().find(|(shard, _)| *shard == covered.shard).map(|(_, state)| *state);
+        report.damage.extend(lost_end(dir, walked.as_ref(), state.unwrap_or_default(), covered));
+    }
     for lost in unseen.iter().filter_map(|unseen| unseen.lost(&report.shards)) {
         let covers = |known: &Damage| {
             known.indexes.as_ref().is_some_and(|known| known.start() <= lost.start() && known.end() >= lost.end())

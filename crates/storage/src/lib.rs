@@ -15,7 +15,7 @@ mod wire;
 #[doc(hidden)]
 pub use commit_log::fuzz_frames;
 pub use commit_log::{
-    AppendCompletion, Chunk, CommitLog, Damage, DamagedEntry, DiskState, Failure, LogState, OpenError, Options,
+    AppendCompletion, Chunk, CommitLog, Covered, Damage, DamagedEntry, DiskState, Failure, LogState, OpenError, Options,
     Recovered, Refused, SegmentPin, ShardLog, Stats,
 };
 #[doc(hidden)]

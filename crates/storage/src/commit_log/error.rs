@@ -26,6 +26,11 @@ pub enum OpenError {
          bring the file back as it was, or make an empty file {accept} and start again to go on without what is lost"
     )]
     Damaged { damage: Damage, accept: PathBuf },
+    #[error(
+        "shard {shard}: {damage}: the log ends there, and {checkpoint} was made of more; bring the file back as it was, \
+         or make an empty file {accept} and start again to go on without what is lost"
+    )]
+    EndLost { shard: ShardId, damage: Damage, checkpoint: PathBuf, accept: PathBuf },
 }
 
 /// Why an append was not taken. Nothing of it was.

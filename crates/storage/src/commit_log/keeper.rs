@@ -2,7 +2,7 @@
 //!
 //! It seals full segments, recycles or removes dead ones, makes the next one ready, fills zeros
 //! ahead of the writer at a bounded rate, watches the free space, and records the synced position
-//! when the log falls silent.
+//! when the log falls silent, in the log and, durably, beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
@@ -20,6 +20,7 @@ use super::request::{Control, Done, Request};
 use super::runs::Slots;
 use super::segment::{Filling, Segment};
 use super::shared::Shared;
+use super::synced_file::SyncedFile;
 use super::writer::{create_segment, is_full};
 
 /// How often the keeper looks around when nothing wakes it.
@@ -41,10 +42,11 @@ pub(crate) struct Keeper {
     payload_bytes_at_tick: u64,
     /// The writer is so fast that zeros ahead of it would cost more than they save.
     outrun: bool,
+    synced_file: SyncedFile,
 }
 
 impl Keeper {
-    pub(crate) fn new(shared: Arc<Shared>, queue: Sender<Request>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, queue: Sender<Request>, synced_file: SyncedFile) -> Self {
         Self {
             shared,
             queue,
@@ -53,13 +55,14 @@ impl Keeper {
             last_tick: base::time::now(),
             payload_bytes_at_tick: 0,
             outrun: false,
+            synced_file,
         }
     }
 
     pub(crate) async fn run(mut self) {
         while !self.shared.stop.load(Ordering::Acquire) && !self.shared.has_failed() {
             if self.last_tick.elapsed() >= TICK {
-                self.tick();
+                self.tick().await;
             }
             self.watch_space();
             self.seal().await;
@@ -69,9 +72,10 @@ impl Keeper {
             // Either way round: woken or not, there is something to look at.
             let _ = base::time::timeout(pause, self.shared.keeper_wake.notified()).await;
         }
+        self.record_synced().await;
     }
 
-    fn tick(&mut self) {
+    async fn tick(&mut self) {
         self.last_tick = base::time::now();
         let payload_bytes = self.shared.counters.payload_bytes.load(Ordering::Relaxed);
         let per_tick = self.shared.options.fill_bytes_per_second / 20;
@@ -88,6 +92,21 @@ impl Keeper {
         }
         if silent && self.shared.recorded.load(Ordering::Relaxed) < self.shared.synced().pack() {
             self.send(Request::Mark);
+        }
+        if silent {
+            self.record_synced().await;
+        }
+    }
+
+    /// Once for all that was written since the last time: what comes last in the log has no later
+    /// frame to speak of it.
+    async fn record_synced(&mut self) {
+        let synced = self.shared.synced();
+        if synced <= self.synced_file.recorded() || self.shared.has_failed() {
+            return;
+        }
+        if let Err(error) = self.synced_file.record(synced).await {
+            self.shared.fail("write", &self.synced_file.path, error);
         }
     }
 

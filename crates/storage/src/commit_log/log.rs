@@ -14,6 +14,7 @@ use record::ShardId;
 use tokio::sync::{oneshot, watch};
 
 use super::keeper::Keeper;
+use super::lost::Losses;
 use super::recovery::{Recovery, recover};
 use super::request::Request;
 use super::shard_log::ShardLog;
@@ -46,17 +47,20 @@ impl CommitLog {
         if !options.segment_bytes_are_allowed() {
             return Err(OpenError::SegmentBytes { bytes: options.segment_bytes });
         }
-        let recovery = {
+        let found = {
             let (disk, dir, options) = (Arc::clone(&disk), dir.to_owned(), options.clone());
             base::task::offload(async move { recover(disk, &dir, &options).await }).await?
         };
-        let Recovery { life, segments, ready, next_sequence, shards, damage, resume, synced } = recovery;
+        let accepts_loss = found.accepts_loss;
+        let Recovery { life, segments, ready, next_sequence, shards, damage, resume, synced } = found.log;
         let shards: BTreeMap<ShardId, Arc<ShardState>> = shards
             .into_iter()
             .map(|(id, (state, runs))| (id, Arc::new(ShardState::recovered(id, state, runs))))
             .collect();
-        let recovered = shards.values().map(|shard| recovered(shard, dir, &damage)).collect();
-        let shared = Shared::new(disk, dir, options, life, shards, segments, ready, next_sequence, synced);
+        let recovered = shards.values().map(|shard| recovered(shard, dir, &damage, &found.lost)).collect();
+        let mut shared = Shared::new(disk, dir, options, life, shards, segments, ready, next_sequence, synced);
+        shared.accepts_loss = accepts_loss;
+        shared.lost = tokio::sync::Mutex::new(found.lost);
         let shared = Arc::new(shared);
 
         let (queue, requests) = queue::bounded(QUEUE_ITEMS_MAX, shared.options.queue_bytes);
@@ -65,7 +69,7 @@ impl CommitLog {
         let impatient = Arc::new(AtomicBool::new(false));
         let waits = (Arc::clone(&in_flight), Arc::clone(&impatient));
         let writer = Writer::new(Arc::clone(&shared), requests, sync_queue, waits, resume);
-        let keeper = Keeper::new(Arc::clone(&shared), queue.clone());
+        let keeper = Keeper::new(Arc::clone(&shared), queue.clone(), found.synced_file);
         let spawn = |name, thread: io::Result<ThreadHandle>| {
             thread.map_err(|source| OpenError::Io { operation: name, path: dir.to_owned(), source })
         };
@@ -160,10 +164,12 @@ async fn guarded(shared: Arc<Shared>, run: impl Future<Output = ()> + Send) {
     run.await;
 }
 
-fn recovered(shard: &ShardState, dir: &Path, damage: &[ShardDamage]) -> Recovered {
+fn recovered(shard: &ShardState, dir: &Path, damage: &[ShardDamage], lost: &Losses) -> Recovered {
     let mut inner = shard.lock();
     let concerns = |found: &&ShardDamage| found.shard.is_none_or(|id| id == shard.id);
     let mut damage: Vec<Damage> = damage.iter().filter(concerns).map(|found| found.damage.clone()).collect();
+    let lost = lost.get(&shard.id).map_or(&[][..], Vec::as_slice);
+    damage.extend_from_slice(lost);
     for hole in inner.holes() {
         let covers = |known: &RangeOfIndexes| known.start() <= hole.start() && known.end() >= hole.end();
         if !damage.iter().filter_map(|known| known.indexes.as_ref()).any(covers) {
@@ -176,6 +182,7 @@ fn recovered(shard: &ShardState, dir: &Path, damage: &[ShardDamage]) -> Recovere
         inner.state.committed = state.last;
     }
     inner.set_damage(damage.clone());
+    inner.set_lost(lost.to_vec());
     Recovered { shard: shard.id, log_state: inner.state, damage }
 }
 

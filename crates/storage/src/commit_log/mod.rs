@@ -24,6 +24,7 @@ mod fuzz;
 mod group;
 mod keeper;
 mod log;
+mod lost;
 mod options;
 mod position;
 mod read;
@@ -37,6 +38,7 @@ mod shard_state;
 mod shared;
 mod staging;
 mod sync;
+mod synced_file;
 mod writer;
 
 #[cfg(test)]
@@ -54,11 +56,15 @@ pub use error::{DamagedEntry, Failure, OpenError, Refused};
 pub(crate) use frame::FrameKind;
 pub use fuzz::fuzz_frames;
 pub use log::CommitLog;
-pub use options::Options;
+pub(crate) use lost::read as read_lost;
+pub use options::{Covered, Options};
 pub use read::Chunk;
-pub(crate) use recovery::{Knowledge, Met, ScanEnd, SegmentFile, list, read_header, replay, scan};
+pub(crate) use recovery::{
+    End, Knowledge, Met, ScanEnd, SegmentFile, list, lost_end, missing_segments, read_header, replay, scan,
+};
 pub use segment::SegmentPin;
 pub use shard_log::ShardLog;
+pub(crate) use synced_file::SyncedFile;
 
 /// Called once, when the entries and all before them are durable or when that failed. It runs on a
 /// thread of the log: it MUST be short and MUST NOT block. Of the appends of one shard that one

@@ -1,4 +1,10 @@
-//! Sizes and bounds of a commit log.
+//! Sizes and bounds of a commit log, and what is known of it elsewhere.
+
+use std::path::PathBuf;
+
+use record::ShardId;
+
+use crate::types::LogId;
 
 /// The smallest segment that a log can work with; configuration allows 4 MiB and more.
 const SEGMENT_BYTES_MIN: u64 = 64 << 10;
@@ -27,6 +33,16 @@ pub struct Options {
     pub fill_bytes_per_second: u64,
     /// A number that clients do not know: with it no payload can be made to pass for a frame.
     pub salt: u64,
+    /// What the shards' checkpoints cover: a log that ends before that has lost its end.
+    pub covered: Vec<Covered>,
+}
+
+/// A checkpoint covers the log of its shard up to an entry, which therefore was durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Covered {
+    pub shard: ShardId,
+    pub at: LogId,
+    pub file: PathBuf,
 }
 
 impl Default for Options {
@@ -41,6 +57,7 @@ impl Default for Options {
             ready_segments: 1,
             fill_bytes_per_second: 128 << 20,
             salt: 0,
+            covered: Vec::new(),
         }
     }
 }

@@ -109,6 +109,19 @@ impl Runs {
         }
     }
 
+    /// First index and length of the runs that hold `index` or lie behind it.
+    pub(crate) fn counts_from(&self, index: u64) -> impl Iterator<Item = (u64, u32)> {
+        let from = self.runs.range(..=index).next_back().map_or(index, |(first, _)| *first);
+        self.runs.range(from..).map(|(first, run)| (*first, run.count))
+    }
+
+    /// The segments of the runs next to `index` on both sides.
+    pub(crate) fn around(&self, index: u64) -> (Option<&Arc<Segment>>, Option<&Arc<Segment>>) {
+        let before = self.runs.range(..index).next_back().map(|(_, run)| &run.segment);
+        let behind = self.runs.range(index..).next().map(|(_, run)| &run.segment);
+        (before, behind)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Run)> {
         self.runs.iter().map(|(first, run)| (*first, run))
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,10 +11,13 @@ use record::{LogIndex, ShardId};
 use tokio::sync::oneshot;
 
 use super::frame::PAYLOAD_BYTES_MAX;
+use super::lost;
+use super::position::segment_name;
+use super::recovery::ACCEPT_LOSS;
 use super::request::{Control, Done, Request};
 use super::shard_state::{Inner, ShardState};
 use super::shared::Shared;
-use super::{AppendCompletion, DiskState, LogState, Refused};
+use super::{AppendCompletion, Damage, DiskState, LogState, Refused};
 use crate::types::{Entry, LogId, Vote};
 
 /// The log of one shard. Cheap to clone.
@@ -157,6 +161,58 @@ impl ShardLog {
         let live = live.into_iter().map(|range| range.start().0..=range.end().0).collect();
         self.state.lock().set_live(live);
         self.liveness_changed();
+    }
+
+    /// What of `wanted` is neither in the log nor given up, as damage of the file that is to blame.
+    #[must_use]
+    pub fn lacking(&self, wanted: RangeInclusive<LogIndex>) -> Vec<Damage> {
+        let mut inner = self.state.lock();
+        let lacking = inner.lacking(wanted.start().0..=wanted.end().0);
+        lacking.into_iter().map(|range| self.blame(&mut inner, range)).collect()
+    }
+
+    fn blame(&self, inner: &mut Inner, range: RangeInclusive<u64>) -> Damage {
+        let indexes = Some(LogIndex(*range.start())..=LogIndex(*range.end()));
+        if let Some(known) = inner.damage_of(LogIndex(*range.start())) {
+            return Damage { indexes, ..known };
+        }
+        // Nothing is said of a file that is not there: it lies next to those that hold the neighbours.
+        let (before, behind) = inner.runs.around(*range.start());
+        let segments = self.shared.segments.lock();
+        let next = before.map(|before| before.sequence + 1);
+        let previous = behind.map(|behind| behind.sequence - 1);
+        let missing = next.into_iter().chain(previous).find(|sequence| !segments.contains_key(sequence));
+        let dir = &self.shared.dir;
+        let file = missing.map_or_else(|| dir.clone(), |sequence| dir.join(segment_name(sequence)));
+        Damage { file, position: 0, bytes: 0, indexes }
+    }
+
+    /// Whether the operator accepts what this start finds to be lost.
+    #[must_use]
+    pub fn accepts_loss(&self) -> bool {
+        self.shared.accepts_loss
+    }
+
+    /// The file with which the operator does.
+    #[must_use]
+    pub fn accept_file(&self) -> PathBuf {
+        self.shared.dir.join(ACCEPT_LOSS)
+    }
+
+    /// Gives entries up, durably: they are lacking no more, and reads of them answer damage at every
+    /// start to come.
+    ///
+    /// # Errors
+    /// When the list of losses cannot be written.
+    pub async fn give_up(&self, lost: Vec<Damage>) -> io::Result<()> {
+        let (shared, shard) = (Arc::clone(&self.shared), self.state.id);
+        self.state.lock().give_up(&lost);
+        base::task::offload(async move {
+            let mut losses = shared.lost.lock().await;
+            losses.entry(shard).or_default().extend(lost);
+            lost::write(&*shared.disk, &shared.dir, &losses).await
+        })
+        .await
     }
 
     fn liveness_changed(&self) {

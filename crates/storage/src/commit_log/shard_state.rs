@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use record::{LogIndex, ShardId};
 
 use super::footer::Slot;
+use super::lost;
 use super::runs::{Located, Runs};
 use super::segment::Segment;
 use super::{Damage, LogState};
@@ -44,6 +45,8 @@ pub(crate) struct Inner {
     committed_unsaved: bool,
     /// Damage that was found at start.
     damage: Vec<Damage>,
+    /// Entries that were given up.
+    lost: Vec<Damage>,
 }
 
 /// Where an entry is found.
@@ -142,6 +145,42 @@ impl Inner {
 
     pub(crate) fn set_damage(&mut self, damage: Vec<Damage>) {
         self.damage = damage;
+    }
+
+    pub(crate) fn set_lost(&mut self, lost: Vec<Damage>) {
+        self.lost = lost;
+    }
+
+    /// Entries that were given up: reads of them answer damage from now on.
+    pub(crate) fn give_up(&mut self, lost: &[Damage]) {
+        self.lost.extend_from_slice(lost);
+        self.damage.extend_from_slice(lost);
+    }
+
+    /// The ranges of `wanted` that are neither in the log nor given up.
+    pub(crate) fn lacking(&self, wanted: RangeInclusive<u64>) -> Vec<RangeInclusive<u64>> {
+        let mut lacking = Vec::new();
+        let mut next = *wanted.start();
+        for (first, count) in self.runs.counts_from(next) {
+            if first > *wanted.end() {
+                break;
+            }
+            if first > next {
+                lacking.push(next..=first - 1);
+            }
+            next = next.max(first + u64::from(count));
+        }
+        // What is in memory may not be written yet.
+        if let Some(recent) = self.recent.front() {
+            let (first, behind) = (recent.id.index.0, recent.id.index.0 + self.recent.len() as u64);
+            if (first..behind).contains(&next) {
+                next = behind;
+            }
+        }
+        if next <= *wanted.end() {
+            lacking.push(next..=*wanted.end());
+        }
+        lacking.into_iter().flat_map(|range| lost::without(range, &self.lost)).collect()
     }
 
     /// The damage that took the entry `index`, as far as is known.

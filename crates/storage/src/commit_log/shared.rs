@@ -12,6 +12,7 @@ use record::ShardId;
 use tokio::sync::{Notify, watch};
 
 use super::cold::ColdReads;
+use super::lost::Losses;
 use super::position::Position;
 use super::segment::Segment;
 use super::shard_state::ShardState;
@@ -33,6 +34,10 @@ pub(crate) struct Shared {
     /// Segments to be written next, in order.
     pub(crate) ready: Mutex<VecDeque<Arc<Segment>>>,
     pub(crate) next_sequence: AtomicU32,
+    /// What the operator gave up: the list that is in the file.
+    pub(crate) lost: tokio::sync::Mutex<Losses>,
+    /// What is found lost in this life is given up.
+    pub(crate) accepts_loss: bool,
     pub(crate) memory: AtomicUsize,
     pub(crate) blocks: BlockCache,
     pub(crate) cold: Arc<ColdReads>,
@@ -98,6 +103,8 @@ impl Shared {
             retired: Mutex::default(),
             ready: Mutex::new(ready),
             next_sequence: AtomicU32::new(next_sequence),
+            lost: tokio::sync::Mutex::default(),
+            accepts_loss: false,
             memory: AtomicUsize::new(0),
             blocks,
             synced: AtomicU64::new(synced.pack()),

@@ -8,6 +8,7 @@ mod frames;
 mod resume;
 mod scan;
 mod state;
+mod witnesses;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -20,13 +21,16 @@ use record::{LogIndex, ShardId};
 pub(crate) use files::{SegmentFile, list, read_header};
 pub(crate) use scan::{Knowledge, Met, ScanEnd, scan};
 pub(crate) use state::replay;
+pub(crate) use witnesses::{End, lost_end, missing_segments};
 
 use super::footer::{Footer, Slot};
 use super::frame::{FrameHeader, FrameKind};
+use super::lost::{self, Losses};
 use super::position::Position;
 use super::runs::{Run, Runs, Slots};
 use super::segment::Segment;
 use super::shard_state::ShardDamage;
+use super::synced_file::SyncedFile;
 use super::writer::Resume;
 use super::{Damage, LogState, OpenError, Options};
 
@@ -46,8 +50,17 @@ pub(crate) struct Recovery {
     pub(crate) synced: Position,
 }
 
+/// A recovered log with what lies beside its segments.
+pub(crate) struct Recovered {
+    pub(crate) log: Recovery,
+    pub(crate) synced_file: SyncedFile,
+    pub(crate) lost: Losses,
+    /// The operator accepts what is lost, for this start.
+    pub(crate) accepts_loss: bool,
+}
+
 /// Recovers the log in `dir`. Blocks: to be called through `offload`.
-pub(crate) async fn recover(disk: Arc<dyn Disk>, dir: &Path, options: &Options) -> Result<Recovery, OpenError> {
+pub(crate) async fn recover(disk: Arc<dyn Disk>, dir: &Path, options: &Options) -> Result<Recovered, OpenError> {
     let failed = |operation, path: &Path| {
         let path = path.to_owned();
         move |source| OpenError::Io { operation, path, source }
@@ -62,8 +75,14 @@ pub(crate) async fn recover(disk: Arc<dyn Disk>, dir: &Path, options: &Options) 
             file.capacity = wanted;
         }
     }
+    let lost = lost::read(&*disk, dir).await.map_err(failed("read", dir))?;
     let mut found = Finder::new(options.salt);
+    found.known.synced = SyncedFile::read(&*disk, dir).await.map_err(failed("read", dir))?;
     let used = found.walk(&files).await.map_err(failed("read", dir))?;
+    if let Some(damage) = missing_segments(dir, found.end(&used).as_ref(), found.known.synced) {
+        found.untold.get_or_insert_with(|| damage.clone());
+        found.damage.push(ShardDamage { shard: None, damage });
+    }
     let accept = dir.join(ACCEPT_LOSS);
     let is_accepted = disk.exists(&accept);
     if let Some(damage) = found.untold.take() {
@@ -73,11 +92,13 @@ pub(crate) async fn recover(disk: Arc<dyn Disk>, dir: &Path, options: &Options) 
         }
         tracing::error!("{damage}: what was lost with it is given up, as {ACCEPT_LOSS} says");
     }
-    let recovery = found.go_on(&*disk, dir, options, files, used).await.map_err(failed("write", dir))?;
+    found.check_covered(dir, &used, &options.covered, (!is_accepted).then_some(&*accept))?;
+    let log = found.go_on(&*disk, dir, options, files, used).await.map_err(failed("write", dir))?;
+    let synced_file = SyncedFile::open(&*disk, dir, log.synced).await.map_err(failed("write", dir))?;
     if is_accepted {
         disk.remove(&accept).and_then(|()| disk.sync_dir(dir)).map_err(failed("remove", &accept))?;
     }
-    Ok(recovery)
+    Ok(Recovered { log, synced_file, lost, accepts_loss: is_accepted })
 }
 
 /// Where the walk over all segments ended.
@@ -123,7 +144,8 @@ impl Finder {
     }
 
     async fn walk(&mut self, files: &[SegmentFile]) -> io::Result<Used> {
-        self.known.synced = files.iter().map(SegmentFile::synced).max().unwrap_or_default();
+        let synced = files.iter().map(SegmentFile::synced).max().unwrap_or_default();
+        self.known.synced = self.known.synced.max(synced);
         self.life_max =
             files.iter().filter_map(|file| file.header.as_ref()).map(|header| header.life).max().unwrap_or(0);
         let used = files.iter().rposition(SegmentFile::is_used).map_or(0, |last| last + 1);

@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod real;
 mod space;
+mod witnesses;
 
 use std::path::Path;
 use std::sync::Arc;
