@@ -248,8 +248,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Serves one request while listening to the client. `None` when the client went away from a read that waits, or
-    /// when the broker stops while a request waits for what others do.
+    /// Serves one request while listening to the client. `None` when the client went away, or the broker stops, while
+    /// the request waits for what others do. What a join or a sync did to its group stays done.
     async fn work(
         &mut self,
         header: &RequestHeader,
@@ -257,7 +257,6 @@ impl Connection {
         hold: Hold,
     ) -> Result<Option<Result<Response, ServeError>>, Ended> {
         let Self { context, stream, frames, shutdown, .. } = self;
-        let gives_up = header.api.key == ApiKey::Fetch;
         let waits = matches!(header.api.key, ApiKey::Fetch | ApiKey::JoinGroup | ApiKey::SyncGroup);
         let mut work = Box::pin(handlers::serve(context, header, body, hold));
         let mut listening = !frames.is_mid_frame();
@@ -269,7 +268,7 @@ impl Connection {
                 heard = frames.listen(stream), if listening => {
                     listening = false;
                     // Elsewhere it will be seen again by whoever reads next.
-                    if gives_up && !matches!(heard, Ok(true)) {
+                    if waits && !matches!(heard, Ok(true)) {
                         return Ok(None);
                     }
                 }

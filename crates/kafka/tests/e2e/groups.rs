@@ -281,3 +281,39 @@ async fn groups_are_described_listed_and_deleted() {
     assert_eq!((none.error_code, none.topics.len()), (69, 0));
     node.stop().await;
 }
+
+/// Its place among the connections is free at once; its member stays for its session, as in Kafka.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_goes_away_while_others_are_waited_for_leaves_its_connection() {
+    let node = Node::start().await;
+    let mut one = node.client().await;
+    let first = joined(&mut one, 0, "g", b"first").await.member_id.to_string();
+    assert_eq!(one.call(3, &old(sync("g", 1, &first, &[(&first, Bytes::from_static(b"all"))]))).await.error_code, 0);
+    // A join waits until the first joins again, a sync for the leader's.
+    let mut two = node.client().await;
+    two.send(0, &join("g", "", b"second")).await;
+    while one.call(3, &heartbeat("g", 1, &first)).await.error_code != 27 {}
+    drop(two);
+    assert!(come_to(&node, 1).await, "the join waits on");
+    let members = one.call(0, &join("g", &first, b"first")).await.members;
+    assert_eq!(members.len(), 2);
+    let second = members.iter().find(|member| *member.member_id != *first).expect("another one").member_id.clone();
+    let mut two = node.client().await;
+    two.send(3, &old(sync("g", 2, &second, &[]))).await;
+    assert!(come_to(&node, 2).await);
+    drop(two);
+    assert!(come_to(&node, 1).await, "the sync waits on");
+    assert_eq!(one.call(3, &old(sync("g", 2, &first, &[]))).await.error_code, 0);
+    node.stop().await;
+}
+
+/// Whether there are so many connections after some time.
+async fn come_to(node: &Node, connections: usize) -> bool {
+    for _ in 0..200 {
+        if node.broker.connections().count() == connections {
+            return true;
+        }
+        base::time::sleep(Duration::from_millis(20)).await;
+    }
+    false
+}
