@@ -7,14 +7,19 @@
 //! ```
 //! One record at a time is on its way; what changes meanwhile goes with the next one, and so do the replies.
 //! Nothing is told before what it says is durable. If something cannot be made durable, the group is closed: all who
-//! wait are told to look for their coordinator, and the next request loads it anew from what is durable.
+//! wait are told to look for their coordinator, and the next request loads it anew from what is durable. So it is when
+//! whoever is at the group panics, a request or the driver.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use base::time::{self, Duration, Instant};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use record::Term;
 use replica::{Pending, ProposeError, ProposeResult, Replica};
 use shard::commands::PutGroup;
@@ -100,7 +105,7 @@ impl Group {
     pub(super) async fn request(&self, event: impl FnOnce(Ticket) -> Event) -> Answer {
         let (sender, receiver) = oneshot::channel();
         {
-            let mut cell = self.cell.lock();
+            let mut cell = self.lock();
             if let Some(error) = &cell.closed {
                 return Err(error.clone());
             }
@@ -119,7 +124,7 @@ impl Group {
     /// Asks the machine something that it answers at once; the answer is held like any other if it must be.
     pub(super) async fn ask(&self, ask: impl FnOnce(&mut Machine, Moment) -> Reply) -> Answer {
         let receiver = {
-            let mut cell = self.cell.lock();
+            let mut cell = self.lock();
             if let Some(error) = &cell.closed {
                 return Err(error.clone());
             }
@@ -137,7 +142,7 @@ impl Group {
 
     /// A look at the machine, or a change of no more than a session.
     pub(super) fn with<T>(&self, look: impl FnOnce(&mut Machine, Moment) -> T) -> Result<T, CoordinatorError> {
-        let mut cell = self.cell.lock();
+        let mut cell = self.lock();
         match &cell.closed {
             Some(error) => Err(error.clone()),
             None => Ok(look(&mut cell.machine, self.now())),
@@ -146,7 +151,7 @@ impl Group {
 
     /// Nobody can use the group from now on; who waits is told why.
     pub(super) fn close(&self, why: CoordinatorError) {
-        let mut cell = self.cell.lock();
+        let mut cell = self.lock();
         if cell.closed.is_none() {
             cell.close(&why);
             // Only once: the driver itself calls this whenever it finds that it should not go on.
@@ -155,16 +160,16 @@ impl Group {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.cell.lock().closed.is_some()
+        self.lock().closed.is_some()
     }
 
     pub(super) fn has_members(&self) -> bool {
-        self.cell.lock().machine.has_members()
+        self.lock().machine.has_members()
     }
 
     /// Closes the group if all it has are ids that it gave out. Returns whether it did.
     pub(super) fn close_if_unjoined(&self) -> bool {
-        let mut cell = self.cell.lock();
+        let mut cell = self.lock();
         let unjoined = !cell.machine.has_members() && cell.writes.is_empty() && cell.waiting.is_empty();
         if unjoined && cell.closed.is_none() {
             cell.close(&CoordinatorError::Loading);
@@ -172,6 +177,15 @@ impl Group {
             return true;
         }
         false
+    }
+
+    /// Nobody drives the group any more: what it waited for is given up, and who waits is told.
+    pub(super) fn abandon(&self) {
+        self.lock().abandon();
+    }
+
+    fn lock(&self) -> Locked<'_> {
+        Locked { cell: self.cell.lock(), changed: &self.changed }
     }
 
     fn now(&self) -> Moment {
@@ -221,10 +235,10 @@ impl Group {
             tokio::select! {
                 result = outcome(&mut pending) => {
                     pending = None;
-                    self.cell.lock().written(result, &self.replica);
+                    self.lock().written(result, &self.replica);
                 }
                 () = alarm => {
-                    let mut cell = self.cell.lock();
+                    let mut cell = self.lock();
                     if cell.closed.is_none() {
                         self.step(&mut cell, Event::Tick);
                     }
@@ -240,7 +254,7 @@ impl Group {
     }
 
     fn next(&self, waits: bool) -> Next {
-        let mut cell = self.cell.lock();
+        let mut cell = self.lock();
         let pending = if waits { None } else { cell.writes.front_mut().and_then(|write| write.pending.take()) };
         let deadline = if cell.closed.is_some() { None } else { cell.machine.next_deadline() };
         let deadline = deadline.map(|Moment(milliseconds)| self.started + Duration::from_millis(milliseconds));
@@ -249,18 +263,48 @@ impl Group {
 
     /// The durable record is all there is, and nobody waits.
     pub(super) fn is_idle(&self) -> bool {
-        let cell = self.cell.lock();
+        let cell = self.lock();
         cell.machine.is_idle() && cell.writes.is_empty() && cell.waiting.is_empty()
     }
 
     /// Closes the group if it is idle. Whoever holds it still then asks for it again.
     pub(super) fn close_if_idle(&self) -> bool {
-        let mut cell = self.cell.lock();
+        let mut cell = self.lock();
         let idle = cell.machine.is_idle() && cell.writes.is_empty() && cell.waiting.is_empty();
         if idle {
             cell.close(&CoordinatorError::Loading);
         }
         cell.closed.is_some() && cell.writes.is_empty()
+    }
+}
+
+/// The group for as long as one caller is at it. If that one panics, what it leaves behind is trusted by nobody: the
+/// group is closed, and loaded anew from what is durable.
+struct Locked<'a> {
+    cell: MutexGuard<'a, Cell>,
+    changed: &'a Notify,
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.cell.abandon();
+            self.changed.notify_one();
+        }
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = Cell;
+
+    fn deref(&self) -> &Cell {
+        &self.cell
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Cell {
+        &mut self.cell
     }
 }
 
@@ -287,7 +331,10 @@ impl Cell {
 
     /// The proposal has come to its end.
     fn written(&mut self, result: ProposeResult, replica: &Replica) {
-        let write = self.writes.pop_front().expect("the driver waits for a write that is in the queue");
+        let Some(write) = self.writes.pop_front() else {
+            assert!(self.closed.is_some(), "the driver waits for a write that is in the queue, or was given up");
+            return;
+        };
         match result {
             Ok(Outcome::PutGroup(Ok(version))) => {
                 assert!(version > self.version, "the versions of a group rise");
@@ -311,6 +358,13 @@ impl Cell {
                 self.writes.clear();
             }
         }
+    }
+
+    /// Closes the group without waiting for what was proposed; the version of the record tells whoever loads it anew
+    /// when that became durable behind its back.
+    fn abandon(&mut self) {
+        self.close(&CoordinatorError::Loading);
+        self.writes.clear();
     }
 
     fn close(&mut self, why: &CoordinatorError) {

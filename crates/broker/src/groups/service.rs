@@ -284,8 +284,24 @@ impl Inner {
         open.insert(&group)?;
         drop(open);
         let inner = Arc::clone(self);
-        drop(task::spawn("group", Arc::clone(&group).drive(move |group| inner.retire(group))));
+        drop(task::spawn("group", inner.drive(Arc::clone(&group))));
         Ok(group)
+    }
+
+    /// Drives a group to its end. A driver that panics takes its group along: nobody may wait for it for ever.
+    async fn drive(self: Arc<Self>, group: Arc<Group>) {
+        struct Guard<'a>(&'a Inner, &'a Group);
+        impl Drop for Guard<'_> {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    tracing::error!(group = self.1.id, "the driver of a group panicked: the group is loaded anew");
+                    self.1.abandon();
+                    self.0.open.lock().remove(self.1);
+                }
+            }
+        }
+        let _guard = Guard(&self, &group);
+        Arc::clone(&group).drive(|group| self.retire(group)).await;
     }
 
     /// Takes a group out of use if nothing is left to do for it.

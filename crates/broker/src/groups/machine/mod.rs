@@ -221,6 +221,13 @@ impl Machine {
         self.leader.as_deref() == Some(id)
     }
 
+    /// Makes the next tick, which is due, find the machine inconsistent.
+    #[cfg(test)]
+    pub(super) fn corrupt(&mut self) {
+        self.pending.insert("a moment ago".to_owned(), Moment(0));
+        self.joins_waiting = usize::MAX;
+    }
+
     /// What must hold between any two events.
     fn assert_consistent(&self) {
         assert!(self.joins_waiting <= self.members.len(), "only members wait in a join");
