@@ -35,6 +35,7 @@ pub(crate) const ALL: &[Row] = &[
     Row { name: "produce1", what: "the same, one producer process", run: produce::one },
     Row { name: "produce100", what: "the same, 100-byte records", run: produce::small },
     Row { name: "bulk", what: "1 KiB from a producer that outruns librdkafka", run: produce::bulk },
+    Row { name: "bulk16", what: "the same, each request to 16 partitions", run: produce::bulk_spread },
     Row { name: "bulk100", what: "100 bytes from a producer that outruns librdkafka", run: produce::bulk_small },
     Row { name: "sync256", what: "256 synchronous producers, 1 KiB", run: synchronous::many },
     Row { name: "sync1", what: "one synchronous producer, 1 KiB", run: synchronous::one },

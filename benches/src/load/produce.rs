@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::engine::Poll;
-use super::request::{ensure_topic, first_error, produce, resolve};
+use super::request::{batch, ensure_topic, first_error, produce, produce_many, resolve};
 use super::socket::Socket;
 use crate::measure::{Latencies, own_cpu_seconds};
 
@@ -34,6 +34,9 @@ pub(crate) struct ProduceLoad {
     /// Records of a request.
     #[arg(long, default_value_t = 1)]
     pub(crate) records: usize,
+    /// Partitions of a request, among which its records are divided; more than one as clients send that gather batches.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) partitions_per_request: usize,
     #[arg(long, default_value_t = 1024)]
     pub(crate) record_bytes: usize,
     #[arg(long, default_value_t = 1)]
@@ -59,6 +62,11 @@ struct Connection {
 impl ProduceLoad {
     pub(crate) fn run(&self) -> Result<Value> {
         ensure!(self.connections > 0 && self.depth > 0 && self.threads > 0 && self.partitions > 0, "nothing to do");
+        let batches = self.partitions_per_request;
+        let partitions = usize::try_from(self.partitions)?;
+        ensure!((1..=partitions).contains(&batches), "a request goes to 1 to {partitions} partitions");
+        ensure!(partitions.is_multiple_of(batches), "the partitions must divide among requests");
+        ensure!(self.records.is_multiple_of(batches), "the records of a request must divide among its partitions");
         let address = resolve(&self.servers)?;
         ensure_topic(address, &self.topic, self.partitions)?;
         let started = Instant::now();
@@ -156,9 +164,14 @@ impl ProduceLoad {
         Ok((last.duration_since(started).as_secs_f64(), latencies))
     }
 
-    /// Connection N of C writes to the partitions N, N + C, ...; with more connections than partitions each to one.
+    /// Connection N of C writes to the partitions N, N + C, ...; with more connections than partitions each to one. With
+    /// several partitions in a request every connection writes to all, so many at a time.
     fn requests(&self, number: usize) -> Vec<Arc<[u8]>> {
         let partitions = usize::try_from(self.partitions).unwrap_or(1);
+        if self.partitions_per_request > 1 {
+            let all: Vec<usize> = (0..partitions).map(|partition| (partition + number) % partitions).collect();
+            return all.chunks(self.partitions_per_request).map(|some| self.request_to(some)).collect();
+        }
         let mine: Vec<usize> = if self.connections >= partitions {
             vec![number % partitions]
         } else {
@@ -168,6 +181,16 @@ impl ProduceLoad {
             produce(&self.topic, i32::try_from(partition).unwrap_or(0), self.records, self.record_bytes)
         };
         mine.into_iter().map(build).collect()
+    }
+
+    /// One request with a batch for each of `partitions`, among which the records are divided.
+    fn request_to(&self, partitions: &[usize]) -> Arc<[u8]> {
+        let records = self.records / self.partitions_per_request;
+        let batch = |partition: &usize| {
+            let partition = i32::try_from(*partition).unwrap_or(0);
+            (partition, batch(partition, records, self.record_bytes))
+        };
+        produce_many(&self.topic, &partitions.iter().map(batch).collect::<Vec<_>>())
     }
 }
 

@@ -50,11 +50,16 @@ pub(super) fn values(count: usize, bytes: usize, seed: u64) -> Vec<Vec<u8>> {
 
 /// A whole request, acks=all, with one batch of `records` records for one partition.
 pub(super) fn produce(topic: &str, partition: i32, records: usize, record_bytes: usize) -> Arc<[u8]> {
+    let body = requests::produce_body(topic, partition, -1, 30_000, &batch(partition, records, record_bytes));
+    connection::frame(PRODUCE, PRODUCE_VERSION, partition, &body).into()
+}
+
+/// One batch for a partition.
+pub(super) fn batch(partition: i32, records: usize, record_bytes: usize) -> Vec<u8> {
     let seed = u64::try_from(partition).unwrap_or(0) + 1;
     let mut batch = Batch::of(values(records, record_bytes, seed));
     batch.timestamp_ms = now_ms();
-    let body = requests::produce_body(topic, partition, -1, 30_000, &batch.build());
-    connection::frame(PRODUCE, PRODUCE_VERSION, partition, &body).into()
+    batch.build()
 }
 
 /// A whole request with one batch for each partition named.

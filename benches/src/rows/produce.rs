@@ -53,19 +53,25 @@ fn rdkafka(plan: &Plan, what: &str, producers: usize, bytes: usize, bars: &Bars)
 }
 
 pub(super) fn bulk(plan: &Plan) -> Result<Vec<Line>> {
-    bulk_of(plan, "1 KiB, bulk producer", 1024, 200)
+    bulk_of(plan, "1 KiB, bulk producer", 1024, 200, 1)
+}
+
+/// As clients send that gather a batch for each partition.
+pub(super) fn bulk_spread(plan: &Plan) -> Result<Vec<Line>> {
+    bulk_of(plan, "1 KiB, bulk producer, 16 partitions in each request", 1024, 208, 16)
 }
 
 pub(super) fn bulk_small(plan: &Plan) -> Result<Vec<Line>> {
-    bulk_of(plan, "100 B, bulk producer", 100, 2000)
+    bulk_of(plan, "100 B, bulk producer", 100, 2000, 1)
 }
 
-fn bulk_of(plan: &Plan, what: &str, bytes: usize, records: usize) -> Result<Vec<Line>> {
-    let (bytes, records) = (bytes.to_string(), records.to_string());
+fn bulk_of(plan: &Plan, what: &str, bytes: usize, records: usize, spread: usize) -> Result<Vec<Line>> {
+    let (bytes, records, spread) = (bytes.to_string(), records.to_string(), spread.to_string());
     pairs(plan, what, &Bars { throughput: 1.3, cpu: Some(0.5) }, |run| {
         let seconds = plan.seconds.to_string();
         let arguments = ["--topic", "t", "--connections", "4", "--depth", "8", "--record-bytes", &bytes];
-        let arguments = [&arguments[..], &["--records", &records, "--seconds", &seconds]].concat();
+        let shape = ["--records", &records, "--partitions-per-request", &spread, "--seconds", &seconds];
+        let arguments = [&arguments[..], &shape].concat();
         let (measured, before, after) = run.measured("produce", &arguments)?;
         let gigabytes = figure(&measured, "megabytes")? / 1e3;
         let client = figure(&measured, "client_cpu_s")?;

@@ -1,7 +1,8 @@
 //! Appends: what a batch must satisfy before it is proposed, and what its producer is told.
 //!
-//! The order of calls to [`Broker::produce`] on one partition is the order of the appends: everything up to the
-//! proposal happens inside the call, only the wait for the quorum happens in the returned future.
+//! The order of calls to [`Broker::append`] on one partition is the order of the appends: the proposal happens inside
+//! the call, only the wait for the quorum happens in the returned future. What a batch must satisfy is checked before,
+//! so that whoever has several batches knows which of them will stay when the first is proposed.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -89,28 +90,82 @@ enum State {
     Done,
 }
 
-/// A batch that may be proposed.
-struct Accepted {
+/// A batch that may be appended: its form and its timestamps were checked.
+#[derive(Debug)]
+pub struct CheckedBatch {
     summary: BatchSummary,
-    batch: Payload,
-    log_append_time: Option<TimestampMs>,
+    batch: Bytes,
+    is_shared: bool,
+}
+
+impl CheckedBatch {
+    /// Bytes that it keeps of the buffer that it came in: none when it was copied on the way.
+    #[must_use]
+    pub fn shared_bytes(&self) -> usize {
+        if self.is_shared { self.batch.len() } else { 0 }
+    }
+
+    /// Copies the batch out of the buffer that it came in.
+    pub fn detach(&mut self) {
+        if self.is_shared {
+            self.batch = Bytes::copy_from_slice(&self.batch);
+            self.is_shared = false;
+        }
+    }
 }
 
 impl Broker {
-    /// Validates the batch and proposes it; the future ends when it is durable on a quorum, or refused.
-    /// `batch` is the records field of a produce request: exactly one batch of format 2.
+    /// [`Self::check`] and [`Self::append`] at once.
     pub fn produce(&self, partition: &PartitionRef, batch: Bytes) -> PendingProduce {
+        match self.check(partition, batch) {
+            Ok(checked) => self.append(partition, checked),
+            Err(error) => PendingProduce::refused(error),
+        }
+    }
+
+    /// Decides whether, and with which header, a batch is stored. `batch` is the records field of a produce request:
+    /// exactly one batch of format 2. Takes time for its bytes, and unpacks nothing.
+    pub fn check(&self, partition: &PartitionRef, batch: Bytes) -> Result<CheckedBatch, ProduceError> {
+        if partition.partition().replica().is_none() {
+            return Err(ProduceError::NotLeader { leader: None });
+        }
+        let settings = &partition.topic().settings;
+        let limit = settings.message_bytes_max.min(self.config().batch_bytes_max);
+        if batch.len() > limit {
+            return Err(ProduceError::MessageTooLarge { bytes: batch.len(), limit });
+        }
+        let summary = record::validate(&batch)?;
+        if summary.transactional {
+            return Err(ProduceError::TransactionsUnsupported);
+        }
+        match settings.timestamp_type {
+            TimestampType::LogAppendTime => Ok(CheckedBatch { summary, batch, is_shared: true }),
+            TimestampType::CreateTime => {
+                let now = TimestampMs(self.environment().wall_clock.now_ms());
+                let came_at = batch.as_ptr();
+                let (summary, batch) = timestamps::with_create_time(summary, batch)?;
+                timestamps::check(&summary, &batch, settings, now)?;
+                let is_shared = batch.as_ptr() == came_at;
+                Ok(CheckedBatch { summary, batch, is_shared })
+            }
+        }
+    }
+
+    /// Proposes a batch that was checked for this partition; the future ends when it is durable on a quorum, or refused.
+    /// Of a buffer that it came in, the batches for one shard MUST be at least a quarter, and be appended together: the
+    /// log counts their bytes only (see [`CheckedBatch::detach`]).
+    pub fn append(&self, partition: &PartitionRef, batch: CheckedBatch) -> PendingProduce {
         let Some(replica) = partition.partition().replica() else {
-            return PendingProduce(State::Refused(ProduceError::NotLeader { leader: None }));
+            return PendingProduce::refused(ProduceError::NotLeader { leader: None });
         };
-        match self.accept(partition, batch) {
-            Ok(Accepted { summary, batch, log_append_time }) => {
+        match self.stamp(partition, batch) {
+            Ok(Stamped { summary, batch, log_append_time }) => {
                 let bytes = summary.bytes as usize;
                 assert_eq!(bytes, batch.len(), "the summary is that of the batch");
                 let pending = replica.append(smallvec![partition.partition().stream], summary, batch);
                 PendingProduce(State::Proposed { pending, bytes, log_append_time })
             }
-            Err(error) => PendingProduce(State::Refused(error)),
+            Err(error) => PendingProduce::refused(error),
         }
     }
 
@@ -121,36 +176,38 @@ impl Broker {
         }
     }
 
-    /// Everything that decides whether, and as which bytes, a batch is stored.
-    fn accept(&self, partition: &PartitionRef, batch: Bytes) -> Result<Accepted, ProduceError> {
-        let settings = &partition.topic().settings;
-        let limit = settings.message_bytes_max.min(self.config().batch_bytes_max);
-        if batch.len() > limit {
-            return Err(ProduceError::MessageTooLarge { bytes: batch.len(), limit });
-        }
-        let summary = record::validate(&batch)?;
-        if summary.transactional {
-            return Err(ProduceError::TransactionsUnsupported);
-        }
-        let now = TimestampMs(self.environment().wall_clock.now_ms());
-        match settings.timestamp_type {
+    /// The batch as it is stored: with the time of now where the topic wants that.
+    fn stamp(&self, partition: &PartitionRef, checked: CheckedBatch) -> Result<Stamped, ProduceError> {
+        let CheckedBatch { summary, batch, is_shared: _ } = checked;
+        match partition.topic().settings.timestamp_type {
             TimestampType::LogAppendTime => {
+                let now = TimestampMs(self.environment().wall_clock.now_ms());
                 let Patched { header, records } = record::with_log_append_time(&batch, now)?;
-                let batch = Payload::from_iter([header, records]);
-                let stamped = BatchSummary {
+                let summary = BatchSummary {
                     timestamp_type: TimestampType::LogAppendTime,
                     max_timestamp: now,
                     max_timestamp_correction: None,
                     ..summary
                 };
-                Ok(Accepted { summary: stamped, batch, log_append_time: Some(now) })
+                Ok(Stamped { summary, batch: Payload::from_iter([header, records]), log_append_time: Some(now) })
             }
             TimestampType::CreateTime => {
-                let (summary, batch) = timestamps::with_create_time(summary, batch)?;
-                timestamps::check(&summary, &batch, settings, now)?;
-                Ok(Accepted { summary, batch: Payload::from_iter([batch]), log_append_time: None })
+                Ok(Stamped { summary, batch: Payload::from_iter([batch]), log_append_time: None })
             }
         }
+    }
+}
+
+/// A batch as it is proposed.
+struct Stamped {
+    summary: BatchSummary,
+    batch: Payload,
+    log_append_time: Option<TimestampMs>,
+}
+
+impl PendingProduce {
+    const fn refused(error: ProduceError) -> Self {
+        Self(State::Refused(error))
     }
 }
 

@@ -6,6 +6,7 @@
 //! waits for its next request holds no buffer.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,11 +17,13 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::limits::{ANSWERERS_MAX, DECODED_BYTES_MAX, FRAME_BUFFER_BYTES, FRAME_STEP_BYTES, SCRATCH_BYTES};
+use crate::limits::{
+    ANSWERERS_MAX, DECODED_BYTES_MAX, FRAME_BUFFER_BYTES, FRAME_STEP_BYTES, IN_FLIGHT_MAX, SCRATCH_BYTES,
+};
 
 thread_local! {
-    /// Where a read goes whose length is not known before: whole small requests are copied from here into buffers of
-    /// their size, so that neither idle connections nor small batches hold large buffers.
+    /// Where a read goes whose length is not known before: whole small requests are copied from here, each into a buffer
+    /// of its size, so that neither idle connections nor small batches hold large buffers.
     static SCRATCH: RefCell<Box<[u8; SCRATCH_BYTES]>> = RefCell::new(Box::new([0; SCRATCH_BYTES]));
 }
 
@@ -123,14 +126,23 @@ pub(crate) enum Incoming {
 #[derive(Debug)]
 pub(crate) struct FrameReader {
     memory: RequestMemory,
-    size_max: u32,
-    /// Bytes of requests that came together with earlier ones.
-    rest: BytesMut,
+    /// What one read brought and nobody has asked for yet.
+    kept: Kept,
     partial: Option<Partial>,
     /// Counts reads that brought something, so that a stall can be seen.
     progress: u64,
     /// Whether it waits for memory, not for the client.
     starved: bool,
+}
+
+/// Requests out of one read.
+#[derive(Debug)]
+struct Kept {
+    size_max: u32,
+    /// Those that came whole, each in a buffer of its own, but no more than are ever under way.
+    whole: VecDeque<BytesMut>,
+    /// What came behind them.
+    rest: BytesMut,
 }
 
 #[derive(Debug)]
@@ -142,7 +154,8 @@ struct Partial {
 
 impl FrameReader {
     pub(crate) fn new(memory: RequestMemory, size_max: u32) -> Self {
-        Self { memory, size_max, rest: BytesMut::new(), partial: None, progress: 0, starved: false }
+        let kept = Kept { size_max, whole: VecDeque::new(), rest: BytesMut::new() };
+        Self { memory, kept, partial: None, progress: 0, starved: false }
     }
 
     /// How many reads have brought something.
@@ -152,7 +165,7 @@ impl FrameReader {
 
     /// Whether a request is half here.
     pub(crate) fn is_mid_frame(&self) -> bool {
-        self.partial.is_some() || !self.rest.is_empty()
+        self.partial.is_some() || !self.kept.is_empty()
     }
 
     /// Whether the last wait was for memory: the client is not late.
@@ -163,8 +176,8 @@ impl FrameReader {
     /// Waits, between two requests, until the peer sends something or ends the connection; whether it is open. What
     /// comes is kept, one read of it, for whoever reads next.
     pub(crate) async fn listen(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<bool> {
-        let rest = &mut self.rest;
-        let read = std::future::poll_fn(|context| poll_scratch(stream, context, rest)).await?;
+        let kept = &mut self.kept;
+        let read = std::future::poll_fn(|context| poll_scratch(stream, context, kept)).await?;
         self.progress += u64::from(read > 0);
         Ok(read > 0)
     }
@@ -198,42 +211,79 @@ impl FrameReader {
                     Some(_) | None => continue,
                 }
             }
-            let rest = &mut self.rest;
-            let read = std::future::poll_fn(|context| poll_scratch(stream, context, rest)).await?;
+            let kept = &mut self.kept;
+            let read = std::future::poll_fn(|context| poll_scratch(stream, context, kept)).await?;
             if read == 0 {
-                return match self.rest.len() {
+                return match self.kept.rest.len() {
                     0 => Ok(Incoming::End),
-                    _ => Err(FrameError::Truncated { missing: 4_usize.saturating_sub(self.rest.len()) }),
+                    size => Err(FrameError::Truncated { missing: 4_usize.saturating_sub(size) }),
                 };
             }
             self.progress += 1;
         }
     }
 
-    /// Moves what is in `rest` of the next request into `partial`; false when not even its size is there.
+    /// Moves what was kept of the next request into `partial`; false when not even its size is there.
     fn begin_frame(&mut self) -> Result<bool, FrameError> {
-        let Some(size) = self.rest.first_chunk::<4>() else { return Ok(false) };
-        let size = i32::from_be_bytes(*size);
-        let Ok(size) = usize::try_from(size).map_err(drop).and_then(|bytes| match u32::try_from(bytes) {
-            Ok(checked) if checked <= self.size_max => Ok(bytes),
-            _ => Err(()),
-        }) else {
-            return Err(FrameError::Size { size: size.into(), max: self.size_max });
-        };
+        let Some((size, buffer)) = self.kept.begin()? else { return Ok(false) };
+        self.partial = Some(Partial { size, buffer, hold: Hold { permit: Permit::empty(), finisher: None } });
+        Ok(true)
+    }
+}
+
+impl Kept {
+    fn is_empty(&self) -> bool {
+        self.whole.is_empty() && self.rest.is_empty()
+    }
+
+    /// Keeps what was read behind what is there: less than a size, or nothing.
+    fn push(&mut self, read: &[u8]) {
+        assert!(self.whole.is_empty() && self.rest.len() < 4, "what was read is used before more is read");
+        let joined;
+        let mut read = read;
+        if !self.rest.is_empty() {
+            self.rest.extend_from_slice(read);
+            joined = std::mem::take(&mut self.rest);
+            read = &joined;
+        }
+        while self.whole.len() < IN_FLIGHT_MAX
+            && let Some((size, behind)) = read.split_first_chunk::<4>()
+            && let Some((body, others)) = self.size(*size).ok().and_then(|size| behind.split_at_checked(size))
+        {
+            self.whole.push_back(BytesMut::from(body));
+            read = others;
+        }
+        self.rest.extend_from_slice(read);
+    }
+
+    /// The size of the next request and what is here of it.
+    fn begin(&mut self) -> Result<Option<(usize, BytesMut)>, FrameError> {
+        if let Some(whole) = self.whole.pop_front() {
+            if self.whole.is_empty() {
+                self.whole = VecDeque::new();
+            }
+            return Ok(Some((whole.len(), whole)));
+        }
+        let Some(size) = self.rest.first_chunk::<4>() else { return Ok(None) };
+        let size = self.size(*size)?;
         self.rest.advance(4);
-        let buffer = if self.rest.len() >= size {
-            self.rest.split_to(size)
-        } else {
-            let mut buffer = BytesMut::with_capacity(size.min(FRAME_BUFFER_BYTES));
-            buffer.extend_from_slice(&self.rest);
-            self.rest.clear();
-            buffer
-        };
+        let here = size.min(self.rest.len());
+        // Never a part of `rest`: others would keep it alive.
+        let capacity = if here == size { size } else { size.min(FRAME_BUFFER_BYTES) };
+        let mut buffer = BytesMut::with_capacity(capacity);
+        buffer.extend_from_slice(&self.rest[..here]);
+        self.rest.advance(here);
         if self.rest.is_empty() {
             self.rest = BytesMut::new();
         }
-        self.partial = Some(Partial { size, buffer, hold: Hold { permit: Permit::empty(), finisher: None } });
-        Ok(true)
+        Ok(Some((size, buffer)))
+    }
+
+    fn size(&self, size: [u8; 4]) -> Result<usize, FrameError> {
+        let size = i32::from_be_bytes(size);
+        let allowed = u32::try_from(size).ok().filter(|size| *size <= self.size_max);
+        let allowed = allowed.and_then(|size| usize::try_from(size).ok());
+        allowed.ok_or_else(|| FrameError::Size { size: size.into(), max: self.size_max })
     }
 }
 
@@ -294,12 +344,12 @@ impl Partial {
 fn poll_scratch(
     stream: &mut (impl AsyncRead + Unpin),
     context: &mut Context<'_>,
-    rest: &mut BytesMut,
+    kept: &mut Kept,
 ) -> Poll<io::Result<usize>> {
     SCRATCH.with_borrow_mut(|scratch| {
         let mut buffer = ReadBuf::new(&mut scratch[..]);
         ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
-        rest.extend_from_slice(buffer.filled());
+        kept.push(buffer.filled());
         Poll::Ready(Ok(buffer.filled().len()))
     })
 }

@@ -17,8 +17,9 @@ use crate::proposer::{Item, Items};
 /// What of an entry is left to its head when a part fills the rest.
 const HEAD_BYTES: usize = 4 << 10;
 
-/// Requests of up to this that come in one read may share its buffer, which each of them keeps alive.
-const SHARED_READ_BYTES: usize = 16 << 10;
+/// The parts of a larger batch are copied out of it. The log lets go of them one by one, so that the last keeps all of
+/// the batch alive for as long as the shard is idle.
+const SHARED_BATCH_BYTES_MAX: usize = 4 << 20;
 
 /// The commands that append `batch`, with the outcome of the last one.
 pub(crate) fn items(
@@ -32,31 +33,30 @@ pub(crate) fn items(
     let mut items = Items::new();
     if batch.len() <= part_bytes_max {
         let append = Command::from(Append::new(targets, summary));
-        items.push(Item::with_body(append, own(batch, SHARED_READ_BYTES), answer));
+        items.push(Item::with_body(append, batch, answer));
         return (items, pending);
     }
     let upload = core.next_upload();
     let (mut part, mut start) = (0, 0);
     while batch.len() - start > part_bytes_max {
-        let body = own(batch.slice(start..start + part_bytes_max), batch.len());
+        let body = own(batch.slice(start..start + part_bytes_max), &batch);
         let stage = StagePart { upload, part, body_bytes: length(&body) };
         items.push(Item::with_body(stage.into(), body, Answer::ignored()));
         part += 1;
         start += part_bytes_max;
     }
-    let body = own(batch.slice(start..batch.len()), batch.len());
+    let body = own(batch.slice(start..batch.len()), &batch);
     let append = Append { targets, batch: summary, body_bytes: length(&body), upload: Some(upload) };
     let answer = answer.of_uploads(vec![upload], Arc::clone(&core.abandoned));
     items.push(Item::with_body(append.into(), body, answer));
     (items, pending)
 }
 
-/// A body that may keep alive a buffer of more than twice its length is copied out of it: bodies stay
-/// in the log's memory for long and are counted by their length. The shortest are copied into their
-/// entry in any case.
-fn own(body: Payload, buffer_bytes: usize) -> Payload {
-    let is_small_part = body.len().saturating_mul(2) < buffer_bytes;
-    if is_small_part && body.len() >= BODY_JOINED_BYTES { body.detached() } else { body }
+/// A part of a batch, in memory of its own when the batch is large and the part less than half of it: parts are counted
+/// by their length. The shortest are copied into their entry in any case.
+fn own(part: Payload, batch: &Payload) -> Payload {
+    let is_small = batch.len() > SHARED_BATCH_BYTES_MAX && part.len().saturating_mul(2) < batch.len();
+    if is_small && part.len() >= BODY_JOINED_BYTES { part.detached() } else { part }
 }
 
 fn length(body: &Payload) -> u32 {
@@ -69,20 +69,20 @@ mod tests {
 
     use super::*;
 
-    /// Whether a body of `len` bytes of a buffer of `buffer_bytes` stays a part of it.
-    fn stays(len: usize, buffer_bytes: usize) -> bool {
-        let buffer = Bytes::from(vec![1; buffer_bytes]);
-        let body = own(Payload::from(buffer.slice(..len)), buffer_bytes);
-        assert_eq!(body.len(), len);
-        buffer.as_ptr_range().contains(&body.buffers()[0].as_ptr())
+    /// Whether a part of `len` bytes of a batch of `batch_bytes` stays a slice of it.
+    fn stays(len: usize, batch_bytes: usize) -> bool {
+        let buffer = Bytes::from(vec![1; batch_bytes]);
+        let part = own(Payload::from(buffer.slice(..len)), &Payload::from(buffer.clone()));
+        assert_eq!(part.len(), len);
+        buffer.as_ptr_range().contains(&part.buffers()[0].as_ptr())
     }
 
     #[test]
-    fn a_body_keeps_alive_at_most_twice_its_length_unless_it_is_joined_anyway() {
-        assert!(stays(1 << 20, 3 << 19));
-        assert!(!stays(1 << 20, (2 << 20) + 1));
-        assert!(!stays(4_000, SHARED_READ_BYTES));
-        assert!(stays(8_192, SHARED_READ_BYTES));
-        assert!(stays(BODY_JOINED_BYTES - 1, SHARED_READ_BYTES));
+    fn a_part_of_a_large_batch_does_not_keep_it_alive() {
+        let large = SHARED_BATCH_BYTES_MAX + 1;
+        assert!(stays(1 << 20, SHARED_BATCH_BYTES_MAX));
+        assert!(!stays(1 << 20, large));
+        assert!(stays(large / 2 + 1, large));
+        assert!(stays(BODY_JOINED_BYTES - 1, large), "it is joined with others");
     }
 }

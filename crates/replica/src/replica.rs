@@ -104,8 +104,9 @@ impl Replica {
 
     /// Appends a batch that was checked to each of `streams`, stored once. A batch that does not
     /// fit an entry travels in parts and becomes visible with the last. The batch may be in several
-    /// buffers, which are not joined. One of 8 KiB and more MUST be at least half of the memory that
-    /// its buffers keep alive; what is shorter may be a slice of a buffer of up to 16 KiB.
+    /// buffers, which are not joined. They MAY be slices of a larger one, if what is appended of it
+    /// to this replica, all of it at about the same time, is at least a quarter of it: recent
+    /// batches stay in memory, counted by their length.
     pub fn append(
         &self,
         streams: SmallVec<[StreamId; 1]>,

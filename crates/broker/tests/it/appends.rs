@@ -135,6 +135,26 @@ async fn log_append_time_is_the_brokers_and_told() {
 }
 
 #[tokio::test]
+async fn a_checked_batch_is_a_slice_of_what_came_until_it_is_detached_or_its_header_is_corrected() {
+    let node = Node::start().await;
+    node.create("a", 1).await;
+    let partition = node.partition("a", 0);
+    let good = batch(&[b"value"]);
+    let mut checked = node.broker.check(&partition, good.clone()).expect("a good batch");
+    assert_eq!(checked.shared_bytes(), good.len());
+    checked.detach();
+    assert_eq!(checked.shared_bytes(), 0);
+    node.broker.append(&partition, checked).await.expect("it is appended");
+    let stale = record::with_max_timestamp(&good, record::TimestampType::CreateTime, TimestampMs(1)).expect("a batch");
+    let corrected =
+        node.broker.check(&partition, stale.joined()).expect("a batch whose largest timestamp is corrected");
+    assert_eq!(corrected.shared_bytes(), 0);
+    node.broker.append(&partition, corrected).await.expect("it is appended");
+    let found = node.look(&partition, 1).await;
+    assert!(found.batches[0].max_timestamp > TimestampMs(1));
+}
+
+#[tokio::test]
 async fn a_timestamp_too_far_ahead_is_refused_by_record() {
     let node = Node::start().await;
     node.create("a", 1).await;

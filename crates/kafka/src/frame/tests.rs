@@ -67,7 +67,31 @@ async fn requests_that_come_together_are_read_together() {
     assert!(reader.is_mid_frame());
     client.write_all(&[0, 1, b'x']).await.expect("open");
     assert_eq!(&next(&mut reader, &mut server).await.expect("read").expect("there").body[..], b"x");
-    assert!(!reader.is_mid_frame() && reader.rest.capacity() == 0);
+    assert!(!reader.is_mid_frame() && reader.kept.rest.capacity() == 0 && reader.kept.whole.capacity() == 0);
+}
+
+#[tokio::test]
+async fn each_of_many_requests_of_one_read_has_a_buffer_of_its_own() {
+    let (mut client, mut server) = duplex(1 << 16);
+    // A size that came in two reads, and more requests than are kept apart at once.
+    client.write_all(&[0, 0]).await.expect("open");
+    let mut reader = reader(1 << 20);
+    assert!(timeout(Duration::from_millis(20), reader.next(&mut server)).await.is_err());
+    let mut bytes = vec![0, 100];
+    bytes.extend(pattern(100));
+    for _ in 1..IN_FLIGHT_MAX + 20 {
+        bytes.extend(100_i32.to_be_bytes());
+        bytes.extend(pattern(100));
+    }
+    client.write_all(&bytes).await.expect("open");
+    for _ in 0..IN_FLIGHT_MAX + 20 {
+        let frame = next(&mut reader, &mut server).await.expect("read").expect("there");
+        let (body, _hold) = frame.into_parts();
+        assert!(body == pattern(100));
+        let alone = body.try_into_mut().expect("nobody shares it");
+        assert!(alone.capacity() < 200, "{}", alone.capacity());
+    }
+    assert!(!reader.is_mid_frame());
 }
 
 #[tokio::test]

@@ -1,7 +1,12 @@
 //! Produce: batches are submitted in the order of the request and answered when all of them are durable or refused.
 //!
+//! All batches of a request are checked before the first is submitted: only then is it known how much of the request
+//! stays in memory ([`retained`]).
+//!
 //! Submitting ends before anything is durable, so that several requests of a connection wait together; [`Produce`]
 //! is what waits.
+
+mod retained;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,8 +14,9 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use base::memory::Permit;
+use base::task::yield_now;
 use base::time::{Duration, Instant};
-use broker::produce::{PendingProduce, ProduceError, Produced};
+use broker::produce::{CheckedBatch, PendingProduce, ProduceError, Produced};
 use broker::topics::{PartitionRef, Topic};
 use bytes::Bytes;
 use record::NodeId;
@@ -22,7 +28,10 @@ use crate::errors::{
 };
 use crate::frame::Hold;
 use crate::handshake::RequestHeader;
-use crate::wire::produce::{AnswerDetail, PartitionAnswer, ProduceRequest, ProduceTopic, TopicKey, write_response};
+use crate::wire::produce::{
+    AnswerDetail, PARTITION_COST, PartitionAnswer, ProducePartition, ProduceRequest, ProduceTopic, TopicKey,
+    write_response,
+};
 use crate::wire::read::Malformed;
 use crate::wire::response::{EncodeError, Response, ResponseBuilder};
 
@@ -33,9 +42,8 @@ const ATTRIBUTES_AT: usize = 22;
 const COMPRESSION_BITS: u8 = 0b111;
 const ZSTD: u8 = 4;
 
-/// A batch that is so much smaller than its request is copied out of it, so that what stays of a request in memory
-/// never pins many times its size.
-const PINNED_FACTOR_MAX: usize = 2;
+/// Bytes of batches that are checked before others have their turn on the thread.
+const CHECKED_BYTES_MAX: usize = 1 << 20;
 
 /// A produce request that waits for its batches.
 pub(crate) struct Produce {
@@ -85,24 +93,65 @@ pub(crate) async fn submit(
     memory: (Hold, Permit),
     now: Instant,
 ) -> Produce {
-    let version = header.version;
     let deadline = now + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let known_acks = matches!(request.acks, -1..=1);
-    let mut slots = Vec::with_capacity(request.partitions.len());
-    let mut partitions = request.partitions.into_iter();
-    for topic in &request.topics {
+    let ProduceRequest { acks, topics, partitions, .. } = request;
+    let mut checked = check(context, header.version, acks, &topics, partitions).await;
+    retained::detach(body.len(), &mut checked);
+    let mut slots = Vec::with_capacity(checked.len());
+    for Checked { index, verdict } in checked {
+        let state = match verdict {
+            Ok((partition, batch)) => {
+                context.broker().ready_to_produce(&partition).await;
+                State::Waiting { pending: context.broker().append(&partition, batch), partition }
+            }
+            Err(answer) => State::Done(answer),
+        };
+        slots.push(Slot { index, state });
+    }
+    Produce { header, acks, topics, slots, at: 0, deadline, hold: Some(memory) }
+}
+
+/// What is to be done about a partition of a request.
+struct Checked {
+    index: i32,
+    verdict: Result<(PartitionRef, CheckedBatch), PartitionAnswer>,
+}
+
+const _: () = assert!(
+    size_of::<ProducePartition>() + size_of::<Checked>() + size_of::<Slot>() <= PARTITION_COST,
+    "what a partition takes is counted when it is decoded"
+);
+
+/// Checks every batch, in the order of the request.
+async fn check(
+    context: &Context,
+    version: i16,
+    acks: i16,
+    topics: &[ProduceTopic],
+    partitions: Vec<ProducePartition>,
+) -> Vec<Checked> {
+    let known_acks = matches!(acks, -1..=1);
+    let mut checked = Vec::with_capacity(partitions.len());
+    let mut partitions = partitions.into_iter();
+    let mut bytes = 0;
+    for topic in topics {
         let found = if known_acks { find(context, &topic.key) } else { None };
-        for partition in partitions.by_ref().take(topic.partitions) {
-            let state = if known_acks {
-                let place = Place { key: &topic.key, topic: found.as_ref(), index: partition.index };
-                submit_batch(context, version, &body, place, partition.records).await
+        for ProducePartition { index, records } in partitions.by_ref().take(topic.partitions) {
+            bytes += records.as_ref().map_or(0, Bytes::len);
+            if bytes >= CHECKED_BYTES_MAX {
+                bytes = 0;
+                yield_now().await;
+            }
+            let place = Place { key: &topic.key, topic: found.as_ref(), index };
+            let verdict = if known_acks {
+                check_batch(context, version, place, records)
             } else {
-                refuse(INVALID_REQUIRED_ACKS)
+                Err(PartitionAnswer::refused(INVALID_REQUIRED_ACKS))
             };
-            slots.push(Slot { index: partition.index, state });
+            checked.push(Checked { index, verdict });
         }
     }
-    Produce { header, acks: request.acks, topics: request.topics, slots, at: 0, deadline, hold: Some(memory) }
+    checked
 }
 
 fn find(context: &Context, key: &TopicKey) -> Option<Arc<Topic>> {
@@ -112,10 +161,6 @@ fn find(context: &Context, key: &TopicKey) -> Option<Arc<Topic>> {
     }
 }
 
-const fn refuse(code: i16) -> State {
-    State::Done(PartitionAnswer::refused(code))
-}
-
 /// Which partition a batch is for, and what is known of its topic.
 struct Place<'a> {
     key: &'a TopicKey,
@@ -123,35 +168,31 @@ struct Place<'a> {
     index: i32,
 }
 
-async fn submit_batch(
+fn check_batch(
     context: &Context,
     version: i16,
-    body: &Bytes,
     place: Place<'_>,
     records: Option<Bytes>,
-) -> State {
+) -> Result<(PartitionRef, CheckedBatch), PartitionAnswer> {
     let Some(topic) = place.topic else {
-        return refuse(match place.key {
+        return Err(PartitionAnswer::refused(match place.key {
             TopicKey::Name(_) => UNKNOWN_TOPIC_OR_PARTITION,
             TopicKey::Id(_) => UNKNOWN_TOPIC_ID,
-        });
+        }));
     };
     let Some(partition) = PartitionRef::new(Arc::clone(topic), place.index) else {
-        return refuse(UNKNOWN_TOPIC_OR_PARTITION);
+        return Err(PartitionAnswer::refused(UNKNOWN_TOPIC_OR_PARTITION));
     };
     let Some(records) = records else {
-        return refuse(INVALID_RECORD);
+        return Err(PartitionAnswer::refused(INVALID_RECORD));
     };
     if version < ZSTD_SINCE && records.get(ATTRIBUTES_AT).is_some_and(|bits| bits & COMPRESSION_BITS == ZSTD) {
-        return refuse(UNSUPPORTED_COMPRESSION_TYPE);
+        return Err(PartitionAnswer::refused(UNSUPPORTED_COMPRESSION_TYPE));
     }
-    let batch = if records.len().saturating_mul(PINNED_FACTOR_MAX) < body.len() {
-        Bytes::copy_from_slice(&records)
-    } else {
-        records
-    };
-    context.broker().ready_to_produce(&partition).await;
-    State::Waiting { pending: context.broker().produce(&partition, batch), partition }
+    match context.broker().check(&partition, records) {
+        Ok(batch) => Ok((partition, batch)),
+        Err(error) => Err(refusal(error, &partition)),
+    }
 }
 
 impl Produce {
