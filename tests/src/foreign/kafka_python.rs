@@ -1,12 +1,13 @@
 //! kafka-python's integration tests, from its source archive.
 
+use std::env;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::allowlist;
 use crate::broker::{Peer, Settings};
-use crate::{install, process};
+use crate::{install, places, process};
 
 const LIMIT: Duration = Duration::from_secs(600);
 
@@ -21,12 +22,14 @@ pub fn run() -> Result<()> {
     let mut broker = settings.start()?;
     let entries = allowlist("kafka-python-allowlist.txt")?;
     let source = python.kafka_python_source();
+    let modules = env::join_paths([&source, &places::client_sources().join("python")])?;
     let mut pytest = python.command();
     pytest.current_dir(&source).args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "120"]);
+    pytest.args(["-p", "kafka_python_settings"]);
     pytest.args(["--show-capture=no", "-W", "ignore"]);
     pytest.args(entries.iter().map(|entry| format!("test/integration/{}", entry.name())));
     pytest.env("KAFKA_URI", format!("kafka://{}", broker.bootstrap())).env("KAFKA_VERSION", "4.2.0");
-    pytest.env("KAFKA_ROOT", &source).env("PYTHONPATH", &source).env("PYTHONDONTWRITEBYTECODE", "1");
+    pytest.env("KAFKA_ROOT", &source).env("PYTHONPATH", &modules).env("PYTHONDONTWRITEBYTECODE", "1");
     let finished = process::run(&mut pytest, LIMIT)?;
     let text = finished.text();
     let summary = text.lines().rev().find(|line| line.contains(" passed")).context("no summary of pytest")?;
