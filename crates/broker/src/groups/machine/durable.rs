@@ -89,6 +89,7 @@ impl Machine {
             deadline: now.after_ms(record.session_timeout_ms),
             new: false,
         };
+        self.next_look.no_later_than(member.deadline);
         self.member_bytes += member.record_bytes(&record.id);
         self.assignment_bytes += member.assignment.len();
         self.support.add(&member.protocols);

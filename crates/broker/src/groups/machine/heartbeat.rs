@@ -91,7 +91,7 @@ impl Machine {
         Ok(())
     }
 
-    /// A session is only ever made longer, so that a deadline found earlier stays a lower bound.
+    /// A session is only ever made longer, so that the next look at the sessions stays early enough.
     fn extend_session(&mut self, now: Moment, id: &str) {
         if let Some(member) = self.members.get_mut(id) {
             member.deadline = member.deadline.max(now.after_ms(member.session_timeout_ms));

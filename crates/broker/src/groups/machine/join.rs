@@ -51,7 +51,9 @@ impl Machine {
             if self.pending.len() >= PENDING_MEMBERS_MAX {
                 return Err(JoinGroupError::GroupMaxSizeReached);
             }
-            self.pending.insert(fresh_member_id.clone(), now.after_ms(request.session_timeout_ms));
+            let end = now.after_ms(request.session_timeout_ms);
+            self.pending.insert(fresh_member_id.clone(), end);
+            self.next_look.no_later_than(end);
             return Err(JoinGroupError::MemberIdRequired { member_id: fresh_member_id });
         }
         self.add_member(now, ticket, request, fresh_member_id, out);
@@ -164,6 +166,7 @@ impl Machine {
         self.member_bytes += member.record_bytes(&id);
         self.support.add(&member.protocols);
         self.joins_waiting += 1;
+        self.next_look.no_later_than(member.deadline);
         let before = self.members.insert(id, member);
         assert!(before.is_none(), "a new member has an id of its own");
         self.rebalance_or_complete_join(now, out);
@@ -226,7 +229,7 @@ impl Machine {
         self.support.remove(&member.protocols);
         self.support.add(&request.protocols);
         member.protocols = request.protocols;
-        member.deadline = now.after_ms(member.session_timeout_ms);
+        member.begin_session(now, &mut self.next_look);
         member.awaiting_join = Some(ticket);
         self.joins_waiting += 1;
         self.member_bytes += member.record_bytes(&id);

@@ -25,6 +25,7 @@ mod leave;
 mod member;
 mod protocol;
 mod rebalance;
+mod sessions;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use member::Member;
 use super::api::GroupState;
 use protocol::Support;
 use rebalance::JoinDeadline;
+use sessions::NextLook;
 
 /// Members that were given an id and have not joined with it yet; each is forgotten after its session timeout.
 pub(crate) const PENDING_MEMBERS_MAX: usize = 10_000;
@@ -75,6 +77,8 @@ pub(crate) struct Machine {
     syncs_missing: usize,
     join_deadline: Option<JoinDeadline>,
     sync_deadline: Option<Moment>,
+    /// At the sessions, and at the ids given out.
+    next_look: NextLook,
     /// Since the initial delay was last extended.
     new_member_added: bool,
     /// The group has a durable record.
@@ -105,6 +109,7 @@ impl Machine {
             syncs_missing: 0,
             join_deadline: None,
             sync_deadline: None,
+            next_look: NextLook::default(),
             new_member_added: false,
             durable: false,
             member_bytes: 0,
@@ -131,11 +136,10 @@ impl Machine {
         out
     }
 
-    /// The earliest moment at which a tick can change anything. A heartbeat only ever makes it later.
+    /// When the next tick is due; no earlier one changes anything. It costs the same however many members there are.
     pub(crate) fn next_deadline(&self) -> Option<Moment> {
-        let members = self.members.values().filter(|member| member.can_expire()).map(|member| member.deadline);
-        let timers = [self.join_deadline.map(|join| join.at), self.sync_deadline];
-        members.chain(self.pending.values().copied()).chain(timers.into_iter().flatten()).min()
+        let timers = [self.join_deadline.map(|join| join.at), self.sync_deadline, self.next_look.at()];
+        timers.into_iter().flatten().min()
     }
 
     /// Nothing would be lost if the machine were forgotten: the durable record is all there is.
@@ -154,21 +158,10 @@ impl Machine {
 
     /// All sessions, joins and syncs whose time is up.
     fn tick(&mut self, now: Moment, out: &mut Outputs) {
-        self.pending.retain(|_, deadline| *deadline > now);
-        let expired: Vec<String> = self
-            .members
-            .iter()
-            .filter(|(_, member)| member.can_expire() && member.deadline <= now)
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in &expired {
-            tracing::info!(group = self.group_id, member = id, "the member's session expired");
-            self.remove_member(id, out);
-        }
-        if expired.is_empty() {
-            self.complete_join_if_all_joined(now, out);
-        } else {
+        if self.expire_sessions(now, out) {
             self.after_removal(now, out);
+        } else {
+            self.complete_join_if_all_joined(now, out);
         }
         if self.sync_deadline.is_some_and(|deadline| deadline <= now) {
             self.expire_syncs(now, out);
@@ -224,11 +217,11 @@ impl Machine {
     /// Makes the next tick, which is due, find the machine inconsistent.
     #[cfg(test)]
     pub(super) fn corrupt(&mut self) {
-        self.pending.insert("a moment ago".to_owned(), Moment(0));
+        self.next_look.no_later_than(Moment(0));
         self.joins_waiting = usize::MAX;
     }
 
-    /// What must hold between any two events.
+    /// What must hold between any two events, as far as it can be told without looking at every member.
     fn assert_consistent(&self) {
         assert!(self.joins_waiting <= self.members.len(), "only members wait in a join");
         assert!(self.syncs_missing <= self.members.len(), "only members owe a sync");

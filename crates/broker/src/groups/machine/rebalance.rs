@@ -144,7 +144,7 @@ impl Machine {
         let mut waiting = Vec::with_capacity(self.joins_waiting);
         self.assignment_bytes = 0;
         for (id, member) in &mut self.members {
-            member.deadline = now.after_ms(member.session_timeout_ms);
+            member.begin_session(now, &mut self.next_look);
             member.new = false;
             member.synced = false;
             member.assignment = bytes::Bytes::new();
@@ -167,7 +167,7 @@ impl Machine {
         for member in self.members.values_mut() {
             member.assignment = bytes::Bytes::new();
             if let Some(ticket) = member.awaiting_sync.take() {
-                member.deadline = now.after_ms(member.session_timeout_ms);
+                member.begin_session(now, &mut self.next_look);
                 out.reply(ticket, Reply::Sync(Err(SyncGroupError::RebalanceInProgress)));
             }
         }

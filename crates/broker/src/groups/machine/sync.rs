@@ -19,7 +19,7 @@ impl Machine {
         match self.state {
             GroupState::Stable => {
                 if let Some(member) = self.members.get_mut(&id) {
-                    member.deadline = now.after_ms(member.session_timeout_ms);
+                    member.begin_session(now, &mut self.next_look);
                 }
                 if self.syncs_missing == 0 {
                     self.sync_deadline = None;
@@ -93,7 +93,7 @@ impl Machine {
             member.assignment = assignments.remove(id).unwrap_or_default();
             self.assignment_bytes += member.assignment.len();
             if let Some(ticket) = member.awaiting_sync.take() {
-                member.deadline = now.after_ms(member.session_timeout_ms);
+                member.begin_session(now, &mut self.next_look);
                 waiting.push((id.clone(), ticket));
             }
         }

@@ -9,6 +9,7 @@ use crate::groups::api::*;
 
 mod heartbeats;
 mod joins;
+mod large;
 mod leaves;
 mod properties;
 mod restarts;
@@ -52,6 +53,10 @@ impl Driver {
         assert!(self.machine.bytes() <= bytes_max, "an event takes no more than was foreseen");
         let assigned: usize = self.machine.members.values().map(|member| member.assignment.len()).sum();
         assert_eq!(self.machine.assignment_bytes, assigned);
+        if let Some(end) = self.machine.first_end() {
+            let look = self.machine.next_look.at().expect("a session that can end is looked at");
+            assert!(look <= end.max(self.now.after_ms(100)), "no session ends long before the next look");
+        }
         if outputs.persist {
             self.persists += 1;
             self.durable = Some(self.machine.record());
