@@ -14,6 +14,7 @@ use record::Record;
 use super::cluster::{Cluster, leaders, pause};
 use super::fetch::{EARLIEST, Fetched, LATEST, Reading, fetch, for_each_record, list_offsets, no_partition};
 use super::groups::committed_offsets;
+use super::interrupt::Interrupt;
 use super::membership::{Membership, Standing};
 use super::{error_name, is_retriable};
 use crate::cli::{Column, ConsumeArgs, StartAt};
@@ -73,11 +74,11 @@ impl Consumer {
             partitions.extend(all.into_iter().filter(is_wanted).map(|partition| (name.clone(), partition)));
         }
         self.start(&partitions, &BTreeMap::new()).await?;
-        let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+        let mut interrupt = Interrupt::listen()?;
         while !self.is_done() {
             tokio::select! {
                 result = self.read_once() => result?,
-                _ = &mut interrupt => break,
+                () = interrupt.received() => break,
             }
         }
         self.printer.out.flush()?;
@@ -87,12 +88,24 @@ impl Consumer {
     async fn in_group(&mut self, group: &str) -> anyhow::Result<()> {
         let topics = self.args.topics.clone();
         self.cluster.topics(&topics, false).await?;
+        let mut interrupt = Interrupt::listen()?;
         let mut membership = Membership::new(&mut self.cluster, group, &topics).await?;
-        let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+        let result = self.as_member(&mut membership, &mut interrupt, group).await;
+        let left = membership.leave(&mut self.cluster).await;
+        result.and(left)
+    }
+
+    /// However it ends, the group MUST be left.
+    async fn as_member(
+        &mut self,
+        membership: &mut Membership,
+        interrupt: &mut Interrupt,
+        group: &str,
+    ) -> anyhow::Result<()> {
         let mut standing = Standing::MustRejoin;
         let mut committed = BTreeMap::new();
         let mut commit_at = now() + COMMIT_INTERVAL;
-        let result = loop {
+        loop {
             let step = async {
                 if standing == Standing::MustRejoin {
                     let partitions = membership.join(&mut self.cluster).await?;
@@ -107,9 +120,9 @@ impl Consumer {
             let interrupted = tokio::select! {
                 result = step => match result {
                     Ok(new) => { standing = new; false }
-                    Err(error) => break Err(error),
+                    Err(error) => return Err(error),
                 },
-                _ = &mut interrupt => true,
+                () = interrupt.received() => true,
             };
             let done = interrupted || self.is_done();
             if done || standing == Standing::MustRejoin || now() >= commit_at {
@@ -124,11 +137,9 @@ impl Consumer {
                 }
             }
             if done {
-                break Ok(());
+                return Ok(());
             }
-        };
-        let left = membership.leave(&mut self.cluster).await;
-        result.and(left)
+        }
     }
 
     /// Offsets after the last record printed, by partition.

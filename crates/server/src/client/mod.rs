@@ -7,6 +7,7 @@ mod connection;
 mod consume;
 mod fetch;
 mod groups;
+mod interrupt;
 mod lines;
 mod membership;
 mod output;

@@ -66,17 +66,33 @@ fn a_group_goes_on_where_it_was() {
 }
 
 #[test]
-fn an_interrupt_commits_what_was_printed_and_leaves_the_group() {
+fn an_interrupt_or_sigterm_commits_what_was_printed_and_leaves_the_group() {
     let home = tempfile::tempdir().unwrap();
     let broker = Broker::start(home.path(), &["--kafka-group-initial-rebalance-delay-ms", "0"]);
     broker.ok(&["topic", "create", "t"], "");
     broker.ok(&["produce", "t"], "1\n2\n");
+    for (group, signal) in [("g", Signal::INT), ("h", Signal::TERM)] {
+        let follower = Follower::start(&broker, &["consume", "t", "-g", group, "--follow"]);
+        assert_eq!(follower.lines(2), ["1", "2"]);
+        assert_eq!(follower.end_by(signal), (Some(0), String::new()));
+        let page = broker.ok(&["group", "describe", group], "");
+        assert!(page.contains("members   0"), "{page}");
+        assert_eq!(broker.ok(&["consume", "t", "-g", group], ""), "");
+    }
+    broker.stop();
+}
+
+#[test]
+fn whose_output_nobody_reads_any_more_leaves_the_group() {
+    let home = tempfile::tempdir().unwrap();
+    let broker = Broker::start(home.path(), &["--kafka-group-initial-rebalance-delay-ms", "0"]);
+    broker.ok(&["produce", "t"], "1\n2\n");
     let follower = Follower::start(&broker, &["consume", "t", "-g", "g", "--follow"]);
     assert_eq!(follower.lines(2), ["1", "2"]);
-    assert_eq!(follower.interrupt(), (Some(0), String::new()));
+    let ended = follower.unread(|| drop(broker.ok(&["produce", "t"], "3\n")));
+    assert_eq!(ended, (Some(0), String::new()));
     let page = broker.ok(&["group", "describe", "g"], "");
     assert!(page.contains("members   0"), "{page}");
-    assert_eq!(broker.ok(&["consume", "t", "-g", "g"], ""), "");
     broker.stop();
 }
 

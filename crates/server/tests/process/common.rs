@@ -108,6 +108,10 @@ impl Broker {
         self
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for the end, and returns its code and the rest of the log.
     pub(crate) fn wait(mut self) -> (Option<i32>, String) {
         let mut log = String::new();
@@ -153,10 +157,18 @@ impl Follower {
         lines.map(Result::unwrap).collect()
     }
 
-    /// Ends as Ctrl-C does; returns the code and standard error.
-    pub(crate) fn interrupt(self) -> (Option<i32>, String) {
+    /// Nobody reads what it prints any more, and then something happens; returns the code and standard error.
+    pub(crate) fn unread(self, happens: impl FnOnce()) -> (Option<i32>, String) {
+        drop(self.stdout);
+        happens();
+        let ended: Ended = self.child.wait_with_output().unwrap().into();
+        (ended.code, ended.stderr)
+    }
+
+    /// Ends by a signal; returns the code and standard error.
+    pub(crate) fn end_by(self, signal: rustix::process::Signal) -> (Option<i32>, String) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
         let ended: Ended = self.child.wait_with_output().unwrap().into();
         (ended.code, ended.stderr)
     }
