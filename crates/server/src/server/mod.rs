@@ -168,7 +168,7 @@ impl Node {
         }
         tokio::select! {
             () = self.stop() => info!("stopped"),
-            () = signals.stop() => bail!("stopped at once by a second signal"),
+            () = signals.stop_again() => bail!("stopped at once by a second signal"),
             failed = failure.wait_for(Option::is_some) => {
                 if let Ok(reason) = failed && let Some(reason) = reason.as_ref() {
                     bail!("{reason}");
