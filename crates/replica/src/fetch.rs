@@ -2,33 +2,30 @@
 //! each batch from the unsealed index in the state or from the sealed index files. The reader sees
 //! none of these borders.
 //!
-//! A long batch of a file is handed out as a range of the file, so that it can leave by sendfile.
-//! Short ones are read here, neighbours together: a system call for each would cost more than the
-//! bytes between them.
+//! A fetch has two steps. A [`Plan`] names the batches that will be read, and how many bytes they
+//! are, so that memory for them is found before they take any; [`read_plans`] reads those of all
+//! streams of an answer.
+
+mod held;
+mod read;
 
 use std::io;
-use std::ops::Range;
 
-use bytes::Bytes;
-use futures_util::stream::{FuturesOrdered, TryStreamExt};
-use record::{BatchEntry, Extent, FileNumber, LeaderEpoch, StreamId, StreamOffset, TimestampMs};
+use record::{BatchEntry, FileNumber, LeaderEpoch, StreamId, StreamOffset, TimestampMs};
 use shard::Located;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use storage::{Chunk, ShardLog};
 
 use crate::core::Core;
 use crate::errors::FetchError;
 
-/// Ranges of a file from this size on are handed out as such.
-const FILE_CHUNK_BYTES_MIN: u32 = 32 << 10;
-/// Short ranges of one entry are read together when no more than this lies between them.
-const GAP_BYTES_MAX: u32 = 4 << 10;
-/// The most that is read at once of short ranges.
-const RUN_BYTES_MAX: u32 = 256 << 10;
-/// Reads of one fetch that are under way together. What they bring is part of the answer and counted with it.
-const READS_IN_FLIGHT_MAX: usize = 4;
+pub use read::read_plans;
+pub(crate) use read::read_whole;
+
 /// The most batches that one fetch looks up at a time.
 const LOOK_UP_COUNT_MAX: usize = 1_024;
+
+type Chunks = SmallVec<[Chunk; 1]>;
 
 /// What a fetch found.
 #[derive(Debug, Clone)]
@@ -59,40 +56,161 @@ pub struct StoredBatch {
     pub chunks: SmallVec<[Chunk; 1]>,
 }
 
-/// Where the batches of a fetch stand.
-enum Plan {
-    Memory(Vec<BatchEntry>),
-    Sealed(FileNumber),
+/// What a fetch wants of one stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish {
+    /// The stream.
+    pub stream: StreamId,
+    /// An offset in the first batch.
+    pub from: StreamOffset,
+    /// The most bytes of all batches together.
+    pub bytes_max: usize,
+    /// Whether the first batch is given whatever its size.
+    pub at_least_one: bool,
+}
+
+/// The batches that a fetch will read. Holds none of their bytes.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    core: &'a Core,
+    stream: StreamId,
+    from: StreamOffset,
+    entries: Vec<BatchEntry>,
+    first_offset: StreamOffset,
+    next_offset: StreamOffset,
+}
+
+/// A plan, or what is to be looked up in files first.
+#[derive(Debug)]
+pub enum Planned<'a> {
+    /// The index of these batches is in memory.
+    Here(Plan<'a>),
+    /// It is in files.
+    InFiles(LookUp<'a>),
+}
+
+/// A plan that still lacks its batches.
+#[derive(Debug)]
+pub struct LookUp<'a> {
+    plan: Plan<'a>,
+    wish: Wish,
+    newest: FileNumber,
+}
+
+impl StoredBatch {
+    /// What a batch takes in memory beside its bytes, while it is planned and read.
+    pub const OVERHEAD_BYTES: usize = size_of::<Self>() + size_of::<BatchEntry>();
+}
+
+impl<'a> Plan<'a> {
+    /// The first offset that the stream still has.
+    #[must_use]
+    pub fn first_offset(&self) -> StreamOffset {
+        self.first_offset
+    }
+
+    /// The offset that the next record will get. All below is committed.
+    #[must_use]
+    pub fn next_offset(&self) -> StreamOffset {
+        self.next_offset
+    }
+
+    /// Whether there is more behind what will be read.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        self.entries.last().map_or(self.from, BatchEntry::next_offset) < self.next_offset
+    }
+
+    /// Bytes of the batches.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.entries.iter().map(BatchEntry::total_bytes).sum()
+    }
+
+    /// How many batches there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Leaves out the last batch; its bytes.
+    pub fn pop(&mut self) -> Option<u64> {
+        self.entries.pop().map(|entry| entry.total_bytes())
+    }
+
+    /// Leaves as many batches as a fetch with these limits gives.
+    pub fn limit(&mut self, bytes_max: usize, at_least_one: bool) {
+        let count = fitting(self.entries.iter(), bytes_max, at_least_one).count();
+        self.entries.truncate(count);
+    }
+
+    fn log(&self) -> &'a ShardLog {
+        &self.core.log
+    }
+}
+
+impl<'a> LookUp<'a> {
+    /// Looks up which batches there are.
+    ///
+    /// # Errors
+    /// When the files cannot be read, or do not have what they should.
+    pub async fn find(self) -> Result<Plan<'a>, FetchError> {
+        let Self { mut plan, wish, newest } = self;
+        let Wish { stream, from, .. } = wish;
+        let bytes = u64::try_from(wish.bytes_max).unwrap_or(u64::MAX).max(1);
+        let found = plan.core.index.batches(newest, stream, from, LOOK_UP_COUNT_MAX, bytes).await;
+        let found = found.map_err(|error| plan.core.index_error(stream, from, error))?;
+        if found.is_empty() {
+            return Err(damaged(stream, from, "the index does not have it"));
+        }
+        plan.entries = found;
+        plan.limit(wish.bytes_max, wish.at_least_one);
+        check_order(stream, from, &plan.entries)?;
+        Ok(plan)
+    }
 }
 
 impl Core {
-    pub(crate) async fn fetch(
-        &self,
-        stream: StreamId,
-        from: StreamOffset,
-        bytes_max: usize,
-        at_least_one: bool,
-    ) -> Result<Fetched, FetchError> {
+    pub(crate) async fn fetch(&self, wish: Wish) -> Result<Fetched, FetchError> {
+        let plan = match self.plan(wish)? {
+            Planned::Here(plan) => plan,
+            Planned::InFiles(look_up) => look_up.find().await?,
+        };
+        let (first_offset, next_offset) = (plan.first_offset, plan.next_offset);
+        let batches = read_plans(&[plan]).await.remove(0)?;
+        Ok(Fetched { batches, first_offset, next_offset })
+    }
+
+    pub(crate) fn plan(&self, wish: Wish) -> Result<Planned<'_>, FetchError> {
         if self.is_failed() {
             return Err(FetchError::Stopped);
         }
-        let (plan, first_offset, next_offset) = self.plan(stream, from, bytes_max, at_least_one)?;
-        let entries = match plan {
-            Plan::Memory(entries) => entries,
-            Plan::Sealed(newest) => {
-                let bytes = u64::try_from(bytes_max).unwrap_or(u64::MAX).max(1);
-                let found = self.index.batches(newest, stream, from, LOOK_UP_COUNT_MAX, bytes).await;
-                let found = found.map_err(|error| self.index_error(stream, from, error))?;
-                if found.is_empty() {
-                    return Err(damaged(stream, from, "the index does not have it"));
-                }
-                cut(found.into_iter(), bytes_max, at_least_one)
+        let Wish { stream, from, bytes_max, at_least_one } = wish;
+        let state = self.state.read();
+        let view = state.shard.stream(stream).ok_or(FetchError::UnknownStream(stream))?;
+        let (first_offset, next_offset) = (view.first_offset(), view.next_offset());
+        let (newest, entries) = match view.locate(from) {
+            Located::Memory(batches) => (None, fitting(batches, bytes_max, at_least_one).collect()),
+            Located::File(newest) => (Some(newest), Vec::new()),
+            Located::End => (None, Vec::new()),
+            Located::OutOfRange => {
+                return Err(FetchError::OffsetOutOfRange { offset: from, first: first_offset, next: next_offset });
             }
         };
-        check_order(stream, from, &entries)?;
-        let chunks = read_all(&self.log, &entries).await.map_err(|error| damage_or_io(stream, from, error))?;
-        let batches = entries.iter().zip(chunks).map(|(entry, chunks)| stored(entry, chunks)).collect();
-        Ok(Fetched { batches, first_offset, next_offset })
+        drop(state);
+        let plan = Plan { core: self, stream, from, entries, first_offset, next_offset };
+        match newest {
+            // There is no room for anything: the files need not be asked.
+            Some(_) if bytes_max == 0 && !at_least_one => Ok(Planned::Here(plan)),
+            Some(newest) => Ok(Planned::InFiles(LookUp { plan, wish, newest })),
+            None => check_order(stream, from, &plan.entries).map(|()| Planned::Here(plan)),
+        }
     }
 
     /// What a file of the index that cannot be read means: the stream is gone and its files with it, or damage.
@@ -102,46 +220,24 @@ impl Core {
         }
         damage_or_io(stream, offset, error)
     }
-
-    fn plan(
-        &self,
-        stream: StreamId,
-        from: StreamOffset,
-        bytes_max: usize,
-        at_least_one: bool,
-    ) -> Result<(Plan, StreamOffset, StreamOffset), FetchError> {
-        let state = self.state.read();
-        let view = state.shard.stream(stream).ok_or(FetchError::UnknownStream(stream))?;
-        let (first, next) = (view.first_offset(), view.next_offset());
-        let plan = match view.locate(from) {
-            Located::Memory(batches) => Plan::Memory(cut(batches, bytes_max, at_least_one)),
-            Located::File(newest) => Plan::Sealed(newest),
-            Located::End => Plan::Memory(Vec::new()),
-            Located::OutOfRange => {
-                return Err(FetchError::OffsetOutOfRange { offset: from, first, next });
-            }
-        };
-        Ok((plan, first, next))
-    }
 }
 
 /// As many batches from the front as fit `bytes_max`, one in any case if `at_least_one`, and no more
 /// than a fetch looks up at a time: the list is made under apply's lock, and takes memory itself.
-fn cut(entries: impl Iterator<Item = BatchEntry>, bytes_max: usize, at_least_one: bool) -> Vec<BatchEntry> {
+fn fitting<E: std::borrow::Borrow<BatchEntry>>(
+    entries: impl Iterator<Item = E>,
+    bytes_max: usize,
+    at_least_one: bool,
+) -> impl Iterator<Item = E> {
     let mut left = u64::try_from(bytes_max).unwrap_or(u64::MAX);
-    let mut taken = Vec::new();
-    for entry in entries.take(LOOK_UP_COUNT_MAX) {
-        let bytes = entry.total_bytes();
-        if bytes > left && !(at_least_one && taken.is_empty()) {
-            break;
-        }
+    let mut must_give = at_least_one;
+    entries.take(LOOK_UP_COUNT_MAX).take_while(move |entry| {
+        let bytes = entry.borrow().total_bytes();
+        let fits = bytes <= left || must_give;
+        must_give = false;
         left = left.saturating_sub(bytes);
-        taken.push(entry);
-        if left == 0 {
-            break;
-        }
-    }
-    taken
+        fits
+    })
 }
 
 /// What the index names must hold the offset asked for and go on without gap or overlap.
@@ -157,19 +253,6 @@ fn check_order(stream: StreamId, from: StreamOffset, entries: &[BatchEntry]) -> 
     }
 }
 
-fn stored(entry: &BatchEntry, chunks: SmallVec<[Chunk; 1]>) -> StoredBatch {
-    let bytes = u32::try_from(entry.total_bytes()).expect("a batch is at most 128 MiB");
-    assert_eq!(chunks.iter().map(Chunk::len).sum::<u32>(), bytes, "what was read is what the index names");
-    StoredBatch {
-        base_offset: entry.base_offset,
-        epoch: entry.epoch,
-        record_count: entry.record_count,
-        max_timestamp: entry.max_timestamp,
-        bytes,
-        chunks,
-    }
-}
-
 fn damaged(stream: StreamId, offset: StreamOffset, reason: &str) -> FetchError {
     FetchError::Damaged { stream, offset, reason: reason.to_owned() }
 }
@@ -180,124 +263,5 @@ pub(crate) fn damage_or_io(stream: StreamId, offset: StreamOffset, error: io::Er
             FetchError::Damaged { stream, offset, reason: error.to_string() }
         }
         _ => error.into(),
-    }
-}
-
-type Chunks = SmallVec<[Chunk; 1]>;
-
-/// The chunks of each of `entries`. What is not in memory is read a few pieces at a time, so that a
-/// fetch of many cold places waits for the device as often as it must and no more.
-async fn read_all(log: &ShardLog, entries: &[BatchEntry]) -> io::Result<Vec<Chunks>> {
-    let mut read = Vec::with_capacity(entries.len());
-    let mut reads = FuturesOrdered::new();
-    for run in runs(entries) {
-        if reads.len() == READS_IN_FLIGHT_MAX
-            && let Some(chunks) = reads.try_next().await?
-        {
-            read.extend(chunks);
-        }
-        reads.push_back(read_run(log, run));
-    }
-    while let Some(chunks) = reads.try_next().await? {
-        read.extend(chunks);
-    }
-    Ok(read)
-}
-
-/// `entries` cut into what is read at once.
-fn runs(mut entries: &[BatchEntry]) -> impl Iterator<Item = &[BatchEntry]> {
-    std::iter::from_fn(move || {
-        let (run, rest) = entries.split_at_checked(run_length(entries)?)?;
-        entries = rest;
-        Some(run)
-    })
-}
-
-async fn read_run(log: &ShardLog, run: &[BatchEntry]) -> io::Result<SmallVec<[Chunks; 1]>> {
-    if run.len() > 1 && !in_memory(log, &run[0]) {
-        return read_together(log, run).await;
-    }
-    let mut read = SmallVec::with_capacity(run.len());
-    for entry in run {
-        read.push(read_one(log, entry).await?);
-    }
-    Ok(read)
-}
-
-fn in_memory(log: &ShardLog, entry: &BatchEntry) -> bool {
-    log.try_read(entry.log_index, entry.position..entry.position).is_some()
-}
-
-/// How many of the first entries are short neighbours in one entry of the log; at least 1 if there are any.
-fn run_length(entries: &[BatchEntry]) -> Option<usize> {
-    let first = entries.first()?;
-    let short = |entry: &BatchEntry| entry.bytes < FILE_CHUNK_BYTES_MIN && entry.earlier.is_none();
-    if !short(first) {
-        return Some(1);
-    }
-    let neighbours = entries.windows(2).take_while(|pair| {
-        let (one, two) = (&pair[0], &pair[1]);
-        let end = one.position + one.bytes;
-        short(two)
-            && two.log_index == one.log_index
-            && (end..=end + GAP_BYTES_MAX).contains(&two.position)
-            && two.position + two.bytes - first.position <= RUN_BYTES_MAX
-    });
-    Some(1 + neighbours.count())
-}
-
-async fn read_together(log: &ShardLog, entries: &[BatchEntry]) -> io::Result<SmallVec<[Chunks; 1]>> {
-    let first = &entries[0];
-    let last = &entries[entries.len() - 1];
-    let range = first.position..last.position + last.bytes;
-    let bytes = log.read(first.log_index, range.clone()).await?.into_bytes().await?;
-    check_length(&bytes, &range)?;
-    let chunks = entries.iter().map(|entry| {
-        let start = (entry.position - range.start) as usize;
-        let slice = bytes.slice(start..start + entry.bytes as usize);
-        smallvec![Chunk::Memory(smallvec![slice])]
-    });
-    Ok(chunks.collect())
-}
-
-async fn read_one(log: &ShardLog, entry: &BatchEntry) -> io::Result<Chunks> {
-    let mut chunks = SmallVec::with_capacity(1 + entry.earlier_extents().len());
-    for extent in entry.extents() {
-        chunks.push(read_extent(log, extent).await?);
-    }
-    Ok(chunks)
-}
-
-async fn read_extent(log: &ShardLog, extent: Extent) -> io::Result<Chunk> {
-    let range = extent.position..extent.position + extent.bytes;
-    if let Some(chunk) = log.try_read(extent.log_index, range.clone()) {
-        return Ok(chunk);
-    }
-    let chunk = log.read(extent.log_index, range.clone()).await?;
-    if matches!(chunk, Chunk::Memory(_)) || extent.bytes >= FILE_CHUNK_BYTES_MIN {
-        return Ok(chunk);
-    }
-    let bytes = chunk.into_bytes().await?;
-    check_length(&bytes, &range)?;
-    Ok(Chunk::Memory(smallvec![bytes]))
-}
-
-fn check_length(bytes: &Bytes, range: &Range<u32>) -> io::Result<()> {
-    if bytes.len() == range.len() {
-        Ok(())
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidData, "the log gave fewer bytes than the entry has"))
-    }
-}
-
-/// The bytes of one batch, joined.
-pub(crate) async fn read_whole(log: &ShardLog, entry: &BatchEntry) -> io::Result<Bytes> {
-    let mut pieces = Vec::with_capacity(1 + entry.earlier_extents().len());
-    for extent in entry.extents() {
-        pieces.push(read_extent(log, extent).await?.into_bytes().await?);
-    }
-    match pieces.len() {
-        1 => Ok(pieces.swap_remove(0)),
-        _ => Ok(Bytes::from(pieces.concat())),
     }
 }

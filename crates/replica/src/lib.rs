@@ -32,11 +32,11 @@ mod waiters;
 
 pub use config::{COMMAND_BYTES_MAX, Config};
 pub use errors::{FetchError, OutOfService, ProposeError, StartError};
-pub use fetch::{Fetched, StoredBatch};
+pub use fetch::{Fetched, LookUp, Plan, Planned, StoredBatch, Wish, read_plans};
 pub use leadership::Leadership;
 pub use lifecycle::Parts;
 pub use pending::{Pending, ProposeResult};
 pub use raft::network::{Alone, AppendRequest, AppendResult, Lane, Peer, SnapshotImage, Transport};
 pub use replica::{Replica, StateGuard};
 pub use times::{EpochEnd, TimedOffset};
-pub use waiters::Waiter;
+pub use waiters::{Seat, Waiter};

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::core::Core;
 use crate::errors::{FetchError, OutOfService, ProposeError};
-use crate::fetch::Fetched;
+use crate::fetch::{Fetched, Planned, Wish};
 use crate::leadership::Leadership;
 use crate::maintenance;
 use crate::parts;
@@ -22,7 +22,7 @@ use crate::pending::Pending;
 use crate::proposer::{Gate, Item, Items};
 use crate::raft::Group;
 use crate::times::{EpochEnd, TimedOffset};
-use crate::waiters::Waiter;
+use crate::waiters::{Seat, Waiter};
 
 /// One shard on this node. Clones are handles of the same replica.
 #[derive(Clone)]
@@ -174,7 +174,16 @@ impl Replica {
         bytes_max: usize,
         at_least_one: bool,
     ) -> Result<Fetched, FetchError> {
-        self.inner.core.fetch(stream, from, bytes_max, at_least_one).await
+        self.inner.core.fetch(Wish { stream, from, bytes_max, at_least_one }).await
+    }
+
+    /// Finds out which batches a fetch would read, without reading them: they are read by
+    /// [`crate::read_plans`], with those of other streams.
+    ///
+    /// # Errors
+    /// When the stream or the offset does not exist.
+    pub fn plan_fetch(&self, wish: Wish) -> Result<Planned<'_>, FetchError> {
+        self.inner.core.plan(wish)
     }
 
     /// The first record whose timestamp is `time` or later.
@@ -207,13 +216,14 @@ impl Replica {
 
     /// Wakes `waiter` when the stream grows, is deleted, or the leadership changes, until
     /// [`Self::unsubscribe`].
-    pub fn subscribe(&self, stream: StreamId, waiter: &Arc<Waiter>) {
-        self.inner.core.waiters.subscribe(stream, waiter);
+    #[must_use = "the subscription ends by its seat only"]
+    pub fn subscribe(&self, stream: StreamId, waiter: &Arc<Waiter>) -> Seat {
+        self.inner.core.waiters.subscribe(stream, waiter)
     }
 
-    /// Ends a subscription; does nothing if there is none.
-    pub fn unsubscribe(&self, stream: StreamId, waiter: &Arc<Waiter>) {
-        self.inner.core.waiters.unsubscribe(stream, waiter);
+    /// Ends a subscription, which MUST be one of this replica's.
+    pub fn unsubscribe(&self, seat: Seat) {
+        self.inner.core.waiters.unsubscribe(seat);
     }
 
     /// Who leads, now and later.

@@ -15,8 +15,8 @@ mod wire;
 #[doc(hidden)]
 pub use commit_log::fuzz_frames;
 pub use commit_log::{
-    AppendCompletion, Chunk, CommitLog, Covered, Damage, DamagedEntry, DiskState, Failure, LogState, OpenError, Options,
-    Recovered, Refused, SegmentPin, ShardLog, Stats,
+    AppendCompletion, Backing, Chunk, CommitLog, Covered, Damage, DamagedEntry, DiskState, Failure, LogState,
+    OpenError, Options, Reading, Recovered, Refused, SegmentPin, ShardLog, Slice, Slices, Stats,
 };
 #[doc(hidden)]
 pub use index_file::fuzz_index_file;

@@ -6,7 +6,8 @@
 //!        |                 --> subscribe, look again, sleep until the missing bytes came,
 //!        +---------------------  a topic went, leadership changed, or the time is up
 //! ```
-//! A reader that waits holds no batches, and costs an append one counter.
+//! A look finds which batches would be read and how many bytes they are; they are read when the answer is given, and
+//! memory for them was taken. A reader that waits has read nothing, and costs an append one counter.
 
 use base::memory::Permit;
 use base::time::Duration;
@@ -21,7 +22,7 @@ mod wait;
 pub(crate) use rules::{EpochMismatch, check_epoch};
 
 pub use replica::StoredBatch;
-pub use storage::Chunk;
+pub use storage::{Chunk, Slice};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isolation {

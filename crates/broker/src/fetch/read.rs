@@ -1,29 +1,178 @@
-//! One look at all partitions of a fetch.
+//! One look at all partitions of a fetch: which batches it would read, and then their bytes.
 
+use futures_util::stream::{FuturesOrdered, StreamExt};
 use record::{LeaderEpoch, StreamOffset};
-use replica::{Replica, StoredBatch};
+use replica::{LookUp, Plan, Planned, Replica, StoredBatch, Wish, read_plans};
 
 use super::rules::{self, Allowance};
 use super::{EpochEnd, FetchError, FetchPartition, FetchedPartition};
 
-/// Reads the partitions in their order, within the limits.
-pub(super) async fn look(partitions: &[FetchPartition], bytes_max: i32) -> Vec<FetchedPartition> {
-    let mut allowance = Allowance::new(bytes_max);
-    let mut found = Vec::with_capacity(partitions.len());
-    for partition in partitions {
-        let (limit, at_least_one) = allowance.of_partition(partition.bytes_max);
-        let read = read(partition, limit, at_least_one).await.unwrap_or_else(FetchedPartition::failed);
-        assert!(
-            at_least_one || read.bytes <= u64::try_from(limit).unwrap_or(u64::MAX),
-            "only the first batch may exceed a limit"
-        );
-        allowance.spend(read.bytes);
-        found.push(read);
-    }
-    found
+/// Partitions whose index is looked up in files at a time.
+const LOOK_UPS_MAX: usize = 4;
+
+/// What a fetch would read. Holds no bytes of it.
+pub(super) struct Look<'a> {
+    /// What each partition is told, still without its batches.
+    found: Vec<FetchedPartition>,
+    plans: Vec<Plan<'a>>,
+    /// Which partition each plan is of.
+    of: Vec<usize>,
+    bytes: u64,
 }
 
-async fn read(request: &FetchPartition, limit: usize, at_least_one: bool) -> Result<FetchedPartition, FetchError> {
+impl Look<'_> {
+    pub(super) fn found(&self) -> &[FetchedPartition] {
+        &self.found
+    }
+
+    /// What all that would be read takes in memory.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let batches: usize = self.plans.iter().map(Plan::len).sum();
+        memory_bytes(self.bytes, batches)
+    }
+
+    /// Leaves out batches at the end until the others take no more than so much memory; the first stays in any case.
+    pub(super) fn cut(&mut self, memory_bytes_max: usize) {
+        let mut batches: usize = self.plans.iter().map(Plan::len).sum();
+        while batches > 1 && memory_bytes(self.bytes, batches) > memory_bytes_max {
+            let (Some(plan), Some(partition)) = (self.plans.last_mut(), self.of.last()) else { return };
+            let bytes = plan.pop().expect("a plan has batches");
+            self.found[*partition].bytes -= bytes;
+            self.bytes -= bytes;
+            batches -= 1;
+            if plan.is_empty() {
+                self.plans.pop();
+                self.of.pop();
+            }
+        }
+    }
+
+    /// Reads. A partition whose first batch cannot be read is told so, and the others are answered.
+    pub(super) async fn read(self) -> Vec<FetchedPartition> {
+        let Self { mut found, plans, of, .. } = self;
+        for (read, partition) in read_plans(&plans).await.into_iter().zip(of) {
+            let partition = &mut found[partition];
+            match read {
+                Ok(batches) => {
+                    let bytes: u64 = batches.iter().map(|batch| u64::from(batch.bytes)).sum();
+                    assert!(bytes > 0 && bytes <= partition.bytes, "what was read is what was planned, or its front");
+                    (partition.bytes, partition.batches) = (bytes, batches);
+                }
+                Err(error) => *partition = FetchedPartition::failed(error.into()),
+            }
+        }
+        found
+    }
+}
+
+/// Looks at the partitions in their order, within the limits.
+///
+/// What is in files is looked up for a few partitions at a time. How much those in front will take is
+/// not known then, so each is looked up with all that may be left for it, and cut when its turn has come.
+///
+/// `failures` are those of partitions that could not be read, which are not read again.
+pub(super) async fn look<'a>(
+    partitions: &'a [FetchPartition],
+    bytes_max: i32,
+    failures: &[Option<FetchError>],
+) -> Look<'a> {
+    let mut turns = Turns::new(bytes_max, partitions.len());
+    let mut ahead = FuturesOrdered::new();
+    for (number, partition) in partitions.iter().enumerate() {
+        if ahead.len() == LOOK_UPS_MAX
+            && let Some((partition, start)) = ahead.next().await
+        {
+            turns.take(partition, start);
+        }
+        tokio::task::coop::consume_budget().await;
+        let (limit, at_least_one) = turns.allowance.of_partition(partition.bytes_max);
+        let started = match failures.get(number) {
+            Some(Some(failure)) => Err(failure.clone()),
+            _ => start(partition, limit, at_least_one),
+        };
+        match started {
+            Ok(Start::InFiles(look_up)) => ahead.push_back(find(partition, Ok(Start::InFiles(look_up)))),
+            here if ahead.is_empty() => turns.take(partition, here),
+            here => ahead.push_back(find(partition, here)),
+        }
+    }
+    while let Some((partition, start)) = ahead.next().await {
+        turns.take(partition, start);
+    }
+    turns.look
+}
+
+/// What so many batches of so many bytes together take in memory.
+pub(super) fn memory_bytes(bytes: u64, batches: usize) -> usize {
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    bytes.saturating_add(batches.saturating_mul(StoredBatch::OVERHEAD_BYTES))
+}
+
+/// What is known of one partition.
+enum Start<'a> {
+    /// The reader has to truncate first.
+    Diverges(FetchedPartition),
+    Here(Plan<'a>),
+    InFiles(LookUp<'a>),
+}
+
+type Started<'a> = Result<Start<'a>, FetchError>;
+
+async fn find<'a>(partition: &'a FetchPartition, started: Started<'a>) -> (&'a FetchPartition, Started<'a>) {
+    match started {
+        Ok(Start::InFiles(look_up)) => (partition, look_up.find().await.map(Start::Here).map_err(Into::into)),
+        here => (partition, here),
+    }
+}
+
+/// Gives out the allowance in the order of the partitions.
+struct Turns<'a> {
+    allowance: Allowance,
+    look: Look<'a>,
+}
+
+impl<'a> Turns<'a> {
+    fn new(bytes_max: i32, partitions: usize) -> Self {
+        let found = Vec::with_capacity(partitions);
+        Self {
+            allowance: Allowance::new(bytes_max),
+            look: Look { found, plans: Vec::with_capacity(partitions), of: Vec::with_capacity(partitions), bytes: 0 },
+        }
+    }
+
+    fn take(&mut self, request: &FetchPartition, started: Started<'a>) {
+        let look = &mut self.look;
+        let mut plan = match started {
+            Ok(Start::Here(plan)) => plan,
+            Ok(Start::Diverges(told)) => return look.found.push(told),
+            Ok(Start::InFiles(_)) => unreachable!("what is in files was looked up"),
+            Err(error) => return look.found.push(FetchedPartition::failed(error)),
+        };
+        let (limit, at_least_one) = self.allowance.of_partition(request.bytes_max);
+        plan.limit(limit, at_least_one);
+        let (bytes, limit) = (plan.bytes(), u64::try_from(limit).unwrap_or(u64::MAX));
+        assert!(at_least_one || bytes <= limit, "only the first batch may exceed a limit");
+        self.allowance.spend(bytes);
+        look.bytes += bytes;
+        look.found.push(FetchedPartition {
+            error: None,
+            // Only what is committed is in the stream, and nothing is in a transaction.
+            high_watermark: plan.next_offset().0,
+            last_stable_offset: plan.next_offset().0,
+            log_start_offset: plan.first_offset().0,
+            diverging_epoch: None,
+            batches: Vec::new(),
+            bytes,
+            counted: if plan.goes_on() { bytes.max(limit) } else { bytes },
+        });
+        if bytes > 0 {
+            look.plans.push(plan);
+            look.of.push(look.found.len() - 1);
+        }
+    }
+}
+
+fn start(request: &FetchPartition, bytes_max: usize, at_least_one: bool) -> Started<'_> {
     let partition = request.partition.partition();
     let replica = partition.replica().ok_or(FetchError::NotLeader { leader: None })?;
     check_leader(replica)?;
@@ -39,7 +188,7 @@ async fn read(request: &FetchPartition, limit: usize, at_least_one: bool) -> Res
         diverging.map(|epoch| (epoch, view.first_offset().0, view.next_offset().0))
     };
     if let Some((epoch, first_offset, next_offset)) = diverging {
-        return Ok(FetchedPartition {
+        return Ok(Start::Diverges(FetchedPartition {
             error: None,
             high_watermark: next_offset,
             last_stable_offset: next_offset,
@@ -48,29 +197,12 @@ async fn read(request: &FetchPartition, limit: usize, at_least_one: bool) -> Res
             batches: Vec::new(),
             bytes: 0,
             counted: 0,
-        });
+        }));
     }
-    let fetched = replica.fetch(stream, StreamOffset(request.fetch_offset), limit, at_least_one).await?;
-    let bytes: u64 = fetched.batches.iter().map(|batch| u64::from(batch.bytes)).sum();
-    let end = |batch: &StoredBatch| batch.base_offset.0 + i64::from(batch.record_count);
-    let goes_on = fetched.batches.last().map_or(request.fetch_offset, end) < fetched.next_offset.0;
-    let counted = if goes_on { bytes.max(u64::try_from(limit).unwrap_or(u64::MAX)) } else { bytes };
-    if let Some(first) = fetched.batches.first() {
-        assert!(
-            first.base_offset.0 <= request.fetch_offset && request.fetch_offset < end(first),
-            "a read begins with the batch that holds the offset"
-        );
-    }
-    Ok(FetchedPartition {
-        error: None,
-        // Only what is committed is in the stream, and nothing is in a transaction.
-        high_watermark: fetched.next_offset.0,
-        last_stable_offset: fetched.next_offset.0,
-        log_start_offset: fetched.first_offset.0,
-        diverging_epoch: None,
-        batches: fetched.batches,
-        bytes,
-        counted,
+    let wish = Wish { stream, from: StreamOffset(request.fetch_offset), bytes_max, at_least_one };
+    Ok(match replica.plan_fetch(wish)? {
+        Planned::Here(plan) => Start::Here(plan),
+        Planned::InFiles(look_up) => Start::InFiles(look_up),
     })
 }
 

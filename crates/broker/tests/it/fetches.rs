@@ -5,7 +5,7 @@ use std::pin::pin;
 
 use base::time::{Duration, timeout};
 use broker::Config;
-use broker::fetch::{FetchError, FetchPartition, FetchRequest};
+use broker::fetch::{FetchError, FetchPartition, FetchRequest, FetchedPartition, StoredBatch};
 use broker::topics::TopicSelector;
 
 use crate::harness::{Node, assert_waits, fetch, from, offsets};
@@ -246,4 +246,72 @@ fn damage(log: &Path, value: &[u8]) -> usize {
         found += places.len();
     }
     found
+}
+
+fn held_bytes(found: &FetchedPartition) -> usize {
+    found.batches.iter().map(|batch| batch.bytes as usize + StoredBatch::OVERHEAD_BYTES).sum()
+}
+
+#[tokio::test]
+async fn what_came_while_a_fetch_waited_for_memory_is_read_within_what_it_got() {
+    let node = Node::start().await;
+    node.create("a", 2).await;
+    let partitions = [node.partition("a", 0), node.partition("a", 1)];
+    for partition in &partitions {
+        node.produce(partition, &[&[0; 5_000]]).await.expect("it is appended");
+    }
+    let answers = node.broker.memory().answers();
+    let held = answers.acquire(answers.bytes_max()).await;
+    let request = || fetch(partitions.iter().map(|partition| from(partition, 0)).collect());
+    let mut waiting = pin!(node.broker.fetch(request()));
+    assert_waits(waiting.as_mut()).await;
+    for _ in 0..10 {
+        for partition in &partitions {
+            node.produce(partition, &[&[1; 5_000]]).await.expect("it is appended");
+        }
+    }
+    drop(held);
+    let found = timeout(PATIENCE, waiting).await.expect("it is answered");
+    let bytes: usize = found.partitions.iter().map(held_bytes).sum();
+    assert!(bytes >= 10_000 && bytes <= found.memory.bytes(), "{bytes} of {}", found.memory.bytes());
+    assert_eq!(answers.used(), found.memory.bytes(), "what is not needed was given back");
+    drop(found);
+    assert_eq!(answers.used(), 0);
+    let found = node.broker.fetch(request()).await;
+    assert!(found.partitions.iter().all(|partition| partition.batches.len() == 11));
+}
+
+#[tokio::test]
+async fn small_batches_are_counted_with_what_they_take_beside_their_bytes() {
+    let node = Node::start().await;
+    node.create("a", 1).await;
+    let partition = node.partition("a", 0);
+    for _ in 0..50 {
+        node.produce(&partition, &[b"v"]).await.expect("it is appended");
+    }
+    let found = node.broker.fetch(fetch(vec![from(&partition, 0)])).await;
+    assert!(found.memory.bytes() >= held_bytes(&found.partitions[0]));
+    assert!(found.memory.bytes() > 2 * usize::try_from(found.partitions[0].bytes).expect("few"));
+}
+
+#[tokio::test]
+async fn a_batch_larger_than_all_memory_for_answers_is_given_alone() {
+    let node = Node::with(Config { memory_bytes_max: 20_000, ..Config::default() }).await;
+    node.create("a", 2).await;
+    let partitions = [node.partition("a", 0), node.partition("a", 1)];
+    for partition in &partitions {
+        for _ in 0..2 {
+            node.produce(partition, &[&[0; 50_000]]).await.expect("it is appended");
+        }
+    }
+    let answers = node.broker.memory().answers();
+    let request = || fetch(partitions.iter().map(|partition| from(partition, 0)).collect());
+    let first = timeout(PATIENCE, node.broker.fetch(request())).await.expect("it is answered");
+    assert_eq!((offsets(&first.partitions[0]), offsets(&first.partitions[1])), (vec![0], vec![]));
+    assert_eq!(answers.used(), answers.bytes_max());
+    let mut second = pin!(node.broker.fetch(request()));
+    assert_waits(second.as_mut()).await;
+    drop(first);
+    let second = timeout(PATIENCE, second).await.expect("it is answered");
+    assert_eq!(offsets(&second.partitions[0]), [0]);
 }

@@ -129,7 +129,7 @@ async fn write(replica: replica::Replica, writer: u64, random: Arc<SeededRandom>
                 ledger.unsure.remove(&writer);
             }
             Err(AppendFailure::Refused(error)) => {
-                ledger.lock().refused.get_or_insert(format!("{text} to stream {stream}: {error}"));
+                ledger.lock().refused.get_or_insert_with(|| format!("{text} to stream {stream}: {error}"));
                 return;
             }
             Err(AppendFailure::Propose(_)) => return,

@@ -1,6 +1,7 @@
 //! One replica as the layers above use it: on real files, and on a simulated disk that is cut off,
 //! fills up and fails.
 
+mod answers;
 mod crash;
 mod faults;
 mod full_disk;

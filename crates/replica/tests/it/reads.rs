@@ -177,7 +177,7 @@ async fn a_waiter_is_woken_by_growth_and_by_deletion() {
     let node = Node::start(&Env::real(), dir.path(), options(), config()).await;
     node.create_streams(2).await;
     let waiter = Waiter::new(1);
-    node.replica.subscribe(StreamId(1), &waiter);
+    let seat = node.replica.subscribe(StreamId(1), &waiter);
     node.append(2, &batch("other", 1, 10, 0)).await.unwrap();
     let woken = timeout(Duration::from_millis(1), waiter.woken()).await;
     assert!(woken.is_err(), "another stream grew");
@@ -187,7 +187,7 @@ async fn a_waiter_is_woken_by_growth_and_by_deletion() {
     let deletion = node.replica.propose(DeleteStreams { streams: vec![StreamId(1)] }.into());
     assert_eq!(deletion.await, Ok(Outcome::DeleteStreams { deleted: 1 }));
     waiter.woken().await;
-    node.replica.unsubscribe(StreamId(1), &waiter);
+    node.replica.unsubscribe(seat);
     node.stop().await;
 }
 

@@ -21,8 +21,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
+use super::chunk::{Backing, Slice, Slices};
 use super::segment::Segment;
-use crate::types::Buffers;
 
 /// Bytes of a block: large enough for the device's rate, small enough for a single batch.
 const BLOCK_BYTES: u32 = 512 << 10;
@@ -115,7 +115,7 @@ impl ColdReads {
         disk: &dyn Disk,
         segment: &Arc<Segment>,
         range: Range<u32>,
-    ) -> io::Result<Option<Buffers>> {
+    ) -> io::Result<Option<Slices>> {
         if self.blocks_max == 0 || !segment.is_sealed() || self.refused.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -136,8 +136,8 @@ impl ColdReads {
         file: &Arc<dyn File>,
         segment: &Arc<Segment>,
         range: Range<u32>,
-    ) -> io::Result<Buffers> {
-        let mut buffers = Buffers::new();
+    ) -> io::Result<Slices> {
+        let mut slices = Slices::new();
         let mut at = range.start;
         while at < range.end {
             let number = at / BLOCK_BYTES;
@@ -148,10 +148,10 @@ impl ColdReads {
             if slice.end > block.len() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            buffers.push(block.slice(slice));
+            slices.push(Slice::of(Backing::new(&block, BLOCK_LEN), block.slice(slice)));
             at = end;
         }
-        Ok(buffers)
+        Ok(slices)
     }
 
     async fn block(self: &Arc<Self>, file: &Arc<dyn File>, segment: &Arc<Segment>, number: u32) -> io::Result<Bytes> {
@@ -236,8 +236,8 @@ mod tests {
     }
 
     async fn read(cold: &Arc<ColdReads>, segment: &Arc<Segment>, range: Range<u32>) -> Vec<u8> {
-        let buffers = cold.read(&RealDisk, segment, range).await.unwrap().expect("a sealed segment");
-        buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect()
+        let slices = cold.read(&RealDisk, segment, range).await.unwrap().expect("a sealed segment");
+        slices.iter().flat_map(|slice| slice.bytes().iter().copied()).collect()
     }
 
     #[tokio::test]
@@ -276,7 +276,8 @@ mod tests {
         for block in 0..8 {
             read(&cold, &segment, block * BLOCK_BYTES..block * BLOCK_BYTES + 10).await;
         }
-        assert_eq!(held[0], content[..1_000]);
+        assert_eq!(held[0].bytes(), &content[..1_000]);
+        assert_eq!(held[0].backing().bytes(), BLOCK_LEN, "a part keeps all of it");
         let free = cold.pool.free.lock().len();
         drop(held);
         assert_eq!(cold.pool.free.lock().len(), free + 1);

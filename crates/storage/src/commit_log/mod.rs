@@ -16,6 +16,7 @@
 //!
 //! The formats are in `docs/formats/commit-log.md`.
 
+mod chunk;
 mod cold;
 mod error;
 mod footer;
@@ -52,13 +53,14 @@ use record::{LogIndex, ShardId};
 
 use crate::types::{LogId, Vote};
 
+pub use chunk::{Backing, Chunk, Slice, Slices};
 pub use error::{DamagedEntry, Failure, OpenError, Refused};
 pub(crate) use frame::FrameKind;
 pub use fuzz::fuzz_frames;
 pub use log::CommitLog;
 pub(crate) use lost::read as read_lost;
 pub use options::{Covered, Options};
-pub use read::Chunk;
+pub use read::Reading;
 pub(crate) use recovery::{
     End, Knowledge, Met, ScanEnd, SegmentFile, list, lost_end, missing_segments, read_header, replay, scan,
 };

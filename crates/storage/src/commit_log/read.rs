@@ -5,10 +5,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use base::disk::{File, read_exact_at};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use record::LogIndex;
+use tokio::sync::SemaphorePermit;
 
+use super::chunk::{Backing, Chunk, Slice, join, slices_of};
 use super::footer::{self, Slot};
 use super::frame::{FRAME_HEADER_BYTES, frame_bytes};
 use super::runs::{Located, SlotPlace};
@@ -16,54 +17,16 @@ use super::segment::{BadFrame, Segment, SegmentPin};
 use super::shard_log::ShardLog;
 use super::shard_state::Found;
 use super::{Damage, DamagedEntry};
-use crate::types::{Buffers, Entry, EntryMeta, LogId, Payload};
+use crate::types::{Entry, EntryMeta, LogId, Payload};
 
 /// Entries of other shards that may lie between two of one read, per byte that is wanted.
 const WASTE_FACTOR: u32 = 1;
 
-/// Part of a payload.
-#[derive(Debug, Clone)]
-pub enum Chunk {
-    Memory(Buffers),
-    /// To be sent from the file; `pin` MUST be held until that is done.
-    File {
-        file: Arc<dyn File>,
-        position: u64,
-        len: u32,
-        pin: SegmentPin,
-    },
-}
-
-impl Chunk {
-    #[must_use]
-    pub fn len(&self) -> u32 {
-        match self {
-            Self::Memory(buffers) => {
-                u32::try_from(buffers.iter().map(Bytes::len).sum::<usize>()).expect("part of a payload fits 32 bits")
-            }
-            Self::File { len, .. } => *len,
-        }
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// All bytes in one buffer.
-    ///
-    /// # Errors
-    /// As reading the file.
-    pub async fn into_bytes(self) -> io::Result<Bytes> {
-        match self {
-            Self::Memory(buffers) => Ok(buffers.into_iter().collect::<Payload>().to_bytes()),
-            Self::File { file, position, len, pin } => {
-                let bytes = read_exact_at(&*file, position, len as usize).await?;
-                drop(pin);
-                Ok(bytes.freeze())
-            }
-        }
-    }
+/// One of the few who read from files at a time; ends with its drop.
+#[derive(Debug)]
+#[must_use = "it is given up by its drop"]
+pub struct Reading<'a> {
+    _permit: SemaphorePermit<'a>,
 }
 
 /// An entry of a file with its slot.
@@ -146,7 +109,14 @@ impl ShardLog {
         let entry = inner.recent_entry(index)?;
         let range = range.start as usize..range.end as usize;
         (range.start <= range.end && range.end <= entry.payload.len())
-            .then(|| Chunk::Memory(entry.payload.slice(range).into_buffers()))
+            .then(|| Chunk::Memory(slices_of(&entry.payload, range)))
+    }
+
+    /// Waits until few enough read from the files of all shards. To be held by whoever reads for an answer, who then
+    /// MUST NOT wait for anything but those reads.
+    pub async fn reading(&self) -> Reading<'_> {
+        let permit = self.shared.readers.acquire().await;
+        Reading { _permit: permit.expect("the semaphore is never closed") }
     }
 
     /// Bytes of an entry's payload, from memory or as a range of a file.
@@ -172,20 +142,22 @@ impl ShardLog {
         let payload_at = slot.offset() + FRAME_HEADER_BYTES;
         if !segment.is_verified(slot.offset()) {
             let frame = slot.offset()..payload_at + slot.payload_bytes();
-            let checked = match cold.read(disk, segment, frame).await? {
+            let frame_len = frame.len();
+            let (checked, backing) = match cold.read(disk, segment, frame).await? {
                 Some(frame) => {
-                    let frame = frame.into_iter().collect::<Payload>().to_bytes();
-                    segment.check_entry(frame, *slot, self.state.id, index)
+                    let frame = join(frame);
+                    let backing = frame.backing();
+                    (segment.check_entry(frame.into_bytes(), *slot, self.state.id, index), Some(backing))
                 }
-                None => segment.read_entry(*slot, self.state.id, index).await?,
+                None => (segment.read_entry(*slot, self.state.id, index).await?, None),
             };
             let (_, payload) = self.checked(&placed, checked)?;
-            return Ok(Chunk::Memory(
-                std::iter::once(payload.slice(range.start as usize..range.end as usize)).collect(),
-            ));
+            // All of the frame was read to check it, and stays with any part of it.
+            let backing = backing.unwrap_or_else(|| Backing::new(&payload, frame_len));
+            return Ok(Slice::of(backing, payload.slice(range.start as usize..range.end as usize)).into());
         }
-        if let Some(buffers) = cold.read(disk, segment, payload_at + range.start..payload_at + range.end).await? {
-            return Ok(Chunk::Memory(buffers));
+        if let Some(slices) = cold.read(disk, segment, payload_at + range.start..payload_at + range.end).await? {
+            return Ok(Chunk::Memory(slices));
         }
         Ok(Chunk::File {
             file: Arc::clone(&segment.file),

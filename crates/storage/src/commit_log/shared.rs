@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use base::disk::Disk;
 use parking_lot::Mutex;
 use record::ShardId;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::cold::ColdReads;
 use super::lost::Losses;
@@ -19,6 +19,13 @@ use super::shard_state::ShardState;
 use crate::block_cache::BlockCache;
 
 use super::{DiskState, Failure, Options, Stats};
+
+/// Whoever reads from files has memory in use that is in no answer yet: entries that are checked, blocks of which only
+/// parts are wanted. So many bytes of cache let in one more of them.
+const READER_BYTES: usize = 4 << 20;
+const READERS_MIN: usize = 2;
+/// Each has a few reads under way; more keep no device busier.
+const READERS_MAX: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -41,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) memory: AtomicUsize,
     pub(crate) blocks: BlockCache,
     pub(crate) cold: Arc<ColdReads>,
+    /// Answers that are being read from files.
+    pub(crate) readers: Semaphore,
     /// Everything before this is durable.
     synced: AtomicU64,
     /// The synced position that the log itself says last.
@@ -93,8 +102,10 @@ impl Shared {
     ) -> Self {
         let blocks = BlockCache::new(options.index_cache_bytes);
         let cold = Arc::new(ColdReads::new(options.read_cache_bytes));
+        let readers = Semaphore::new((options.read_cache_bytes / READER_BYTES).clamp(READERS_MIN, READERS_MAX));
         Self {
             cold,
+            readers,
             disk,
             dir: dir.to_owned(),
             life,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use base::disk::{File, read_exact_at};
 use base::memory::{Permit, Share};
-use broker::fetch::{Chunk, StoredBatch};
+use broker::fetch::{Chunk, Slice, StoredBatch};
 
 use super::Answer;
 use crate::errors::KAFKA_STORAGE_ERROR;
@@ -135,12 +135,12 @@ impl Run {
         };
         match bytes {
             Ok(bytes) => {
-                let bytes = bytes.freeze();
+                let bytes = Slice::whole(bytes.freeze());
                 for (position, len, (answer, batch, chunk)) in self.ranges {
                     // A partition that was cut by a failed read has fewer batches than when the range was noted.
                     let Some(batch) = answers[answer].batches.get_mut(batch) else { continue };
                     let from = usize::try_from(position - self.start).unwrap_or(usize::MAX);
-                    batch.chunks[chunk] = Chunk::Memory([bytes.slice(from..from + len as usize)].into_iter().collect());
+                    batch.chunks[chunk] = bytes.slice(from..from + len as usize).into();
                 }
             }
             Err(error) => {
@@ -169,7 +169,9 @@ pub(super) fn append(builder: &mut ResponseBuilder, batch: StoredBatch) {
         .chunks
         .into_iter()
         .flat_map(|chunk| match chunk {
-            Chunk::Memory(buffers) => buffers.into_iter().map(Piece::Memory).collect::<Vec<_>>(),
+            Chunk::Memory(slices) => {
+                slices.into_iter().map(|slice| Piece::Memory(slice.into_bytes())).collect::<Vec<_>>()
+            }
             Chunk::File { file, position, len, pin } => {
                 pins.push(pin);
                 vec![Piece::File { file, position, len: len.into() }]

@@ -1,0 +1,227 @@
+//! The bytes of what a fetch will read: several streams, of several shards, as one answer.
+//!
+//! What is in memory is taken at once. What is not is read a few pieces at a time, whichever streams
+//! they are of, so that a fetch of many cold places waits for the device as often as it must and no
+//! more. A long batch of a file is handed out as a range of the file, so that it can leave by sendfile.
+//! Short ones are read here, neighbours together: a system call for each would cost more than the
+//! bytes between them.
+
+use std::io;
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use record::{BatchEntry, Extent};
+use smallvec::{SmallVec, smallvec};
+use storage::{Chunk, ShardLog, Slice};
+
+use super::held::Held;
+use super::{Chunks, Plan, StoredBatch, damage_or_io};
+use crate::errors::FetchError;
+
+/// Ranges of a file from this size on are handed out as such.
+const FILE_CHUNK_BYTES_MIN: u32 = 32 << 10;
+/// Short ranges of one entry are read together when no more than this lies between them.
+const GAP_BYTES_MAX: u32 = 4 << 10;
+/// The most that is read at once of short ranges.
+const RUN_BYTES_MAX: u32 = 256 << 10;
+/// Reads of one answer that are under way together. What they bring is part of the answer and counted with it.
+const READS_IN_FLIGHT_MAX: usize = 4;
+
+/// What is read at once: chunks of each batch.
+type Run = SmallVec<[Chunks; 1]>;
+
+/// Reads what was planned; the batches of each plan, in the order of the plans. What they keep alive is at most twice
+/// their bytes, together. A plan ends before the first batch that cannot be read, which is an error when it is asked
+/// for first.
+pub async fn read_plans(plans: &[Plan<'_>]) -> Vec<Result<Vec<StoredBatch>, FetchError>> {
+    let mut answer = Answer::new(plans);
+    let mut reads = FuturesUnordered::new();
+    // Held to the end: what was read is given up in part only then.
+    let mut reading = None;
+    for (number, plan) in plans.iter().enumerate() {
+        // Nothing else may give way for long if all is in memory.
+        tokio::task::coop::consume_budget().await;
+        let mut first = 0;
+        while let Some(length) = run_length(&plan.entries[first..]) {
+            if answer.failures[number].is_some() {
+                break;
+            }
+            let run = &plan.entries[first..first + length];
+            let place = (number, first);
+            first += length;
+            if let Some(chunks) = recent(plan.log(), run) {
+                answer.take(place, Ok(chunks));
+                continue;
+            }
+            if reading.is_none() {
+                reading = Some(plan.log().reading().await);
+            }
+            if reads.len() == READS_IN_FLIGHT_MAX
+                && let Some((place, read)) = reads.next().await
+            {
+                answer.take(place, read);
+            }
+            reads.push(async move { (place, read_run(plan.log(), run).await) });
+        }
+    }
+    while let Some((place, read)) = reads.next().await {
+        answer.take(place, read);
+    }
+    answer.finish()
+}
+
+/// What was read so far.
+struct Answer<'a> {
+    plans: &'a [Plan<'a>],
+    chunks: Vec<Vec<Chunks>>,
+    /// The first batch of each plan that could not be read.
+    failures: Vec<Option<(usize, io::Error)>>,
+    held: Held,
+}
+
+impl<'a> Answer<'a> {
+    fn new(plans: &'a [Plan<'a>]) -> Self {
+        Self {
+            plans,
+            chunks: plans.iter().map(|plan| vec![Chunks::new(); plan.entries.len()]).collect(),
+            failures: plans.iter().map(|_| None).collect(),
+            held: Held::default(),
+        }
+    }
+
+    fn take(&mut self, (plan, first): (usize, usize), read: io::Result<Run>) {
+        match read {
+            Ok(run) => {
+                for (number, chunks) in run.into_iter().enumerate() {
+                    let place = (plan, first + number);
+                    self.held.note(place, &chunks);
+                    self.chunks[plan][place.1] = chunks;
+                }
+                if self.held.is_too_much() {
+                    self.held.settle(&mut self.chunks);
+                }
+            }
+            Err(error) => {
+                let failure = &mut self.failures[plan];
+                // Reads end in any order, but those of the batches before were begun before.
+                if failure.as_ref().is_none_or(|(earliest, _)| first < *earliest) {
+                    *failure = Some((first, error));
+                }
+            }
+        }
+    }
+
+    fn finish(mut self) -> Vec<Result<Vec<StoredBatch>, FetchError>> {
+        self.held.settle(&mut self.chunks);
+        let read = self.plans.iter().zip(self.chunks).zip(self.failures);
+        read.map(|((plan, chunks), failure)| match failure {
+            Some((0, error)) => Err(damage_or_io(plan.stream, plan.from, error)),
+            failure => {
+                let readable = failure.map_or(chunks.len(), |(first, _)| first);
+                let batches = plan.entries.iter().zip(chunks).take(readable);
+                Ok(batches.map(|(entry, chunks)| stored(entry, chunks)).collect())
+            }
+        })
+        .collect()
+    }
+}
+
+fn stored(entry: &BatchEntry, chunks: Chunks) -> StoredBatch {
+    let bytes = u32::try_from(entry.total_bytes()).expect("a batch is at most 128 MiB");
+    assert_eq!(chunks.iter().map(Chunk::len).sum::<u32>(), bytes, "what was read is what the index names");
+    StoredBatch {
+        base_offset: entry.base_offset,
+        epoch: entry.epoch,
+        record_count: entry.record_count,
+        max_timestamp: entry.max_timestamp,
+        bytes,
+        chunks,
+    }
+}
+
+/// How many of the first entries are short neighbours in one entry of the log; at least 1 if there are any.
+fn run_length(entries: &[BatchEntry]) -> Option<usize> {
+    let first = entries.first()?;
+    let short = |entry: &BatchEntry| entry.bytes < FILE_CHUNK_BYTES_MIN && entry.earlier.is_none();
+    if !short(first) {
+        return Some(1);
+    }
+    let neighbours = entries.windows(2).take_while(|pair| {
+        let (one, two) = (&pair[0], &pair[1]);
+        let end = one.position + one.bytes;
+        short(two)
+            && two.log_index == one.log_index
+            && (end..=end + GAP_BYTES_MAX).contains(&two.position)
+            && two.position + two.bytes - first.position <= RUN_BYTES_MAX
+    });
+    Some(1 + neighbours.count())
+}
+
+/// All of `run`, if the log has it in memory.
+fn recent(log: &ShardLog, run: &[BatchEntry]) -> Option<Run> {
+    let chunk = |extent: Extent| log.try_read(extent.log_index, range(extent));
+    run.iter().map(|entry| entry.extents().map(chunk).collect()).collect()
+}
+
+async fn read_run(log: &ShardLog, run: &[BatchEntry]) -> io::Result<Run> {
+    if run.len() > 1 {
+        return read_together(log, run).await;
+    }
+    let mut read = Run::with_capacity(run.len());
+    for entry in run {
+        let mut chunks = Chunks::with_capacity(1 + entry.earlier_extents().len());
+        for extent in entry.extents() {
+            chunks.push(read_extent(log, extent).await?);
+        }
+        read.push(chunks);
+    }
+    Ok(read)
+}
+
+async fn read_together(log: &ShardLog, entries: &[BatchEntry]) -> io::Result<Run> {
+    let first = &entries[0];
+    let last = &entries[entries.len() - 1];
+    let range = first.position..last.position + last.bytes;
+    let whole = log.read(first.log_index, range.clone()).await?.into_slice().await?;
+    check_length(&whole, &range)?;
+    let chunks = entries.iter().map(|entry| {
+        let start = (entry.position - range.start) as usize;
+        smallvec![whole.slice(start..start + entry.bytes as usize).into()]
+    });
+    Ok(chunks.collect())
+}
+
+async fn read_extent(log: &ShardLog, extent: Extent) -> io::Result<Chunk> {
+    let chunk = log.read(extent.log_index, range(extent)).await?;
+    if matches!(chunk, Chunk::Memory(_)) || extent.bytes >= FILE_CHUNK_BYTES_MIN {
+        return Ok(chunk);
+    }
+    let slice = chunk.into_slice().await?;
+    check_length(&slice, &range(extent))?;
+    Ok(slice.into())
+}
+
+fn range(extent: Extent) -> Range<u32> {
+    extent.position..extent.position + extent.bytes
+}
+
+fn check_length(slice: &Slice, range: &Range<u32>) -> io::Result<()> {
+    if slice.bytes().len() == range.len() {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "the log gave fewer bytes than the entry has"))
+    }
+}
+
+/// The bytes of one batch, joined.
+pub(crate) async fn read_whole(log: &ShardLog, entry: &BatchEntry) -> io::Result<Bytes> {
+    let mut pieces = Vec::with_capacity(1 + entry.earlier_extents().len());
+    for extent in entry.extents() {
+        pieces.push(read_extent(log, extent).await?.into_bytes().await?);
+    }
+    match pieces.len() {
+        1 => Ok(pieces.swap_remove(0)),
+        _ => Ok(Bytes::from(pieces.concat())),
+    }
+}
