@@ -6,32 +6,31 @@
 //!
 //! Memory of a request is given back before its response is sent, so that who does not read holds up nobody else.
 
+mod sending;
+
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, Waker};
 
-use base::memory::Permit;
 use base::net::Stream;
-use base::time::{Duration, Instant, Sleep, now, sleep_until, timeout};
+use base::time::{Duration, Instant, Sleep, now, sleep_until};
+use sending::{counted, write};
 use tokio::sync::watch;
 
-use crate::context::{Context, Shared};
+use crate::context::Context;
 use crate::frame::{Frame, FrameError, FrameReader, Hold, Incoming};
-use crate::handlers::produce::{self, Produce};
+use crate::handlers::produce::{self, Produce, Sequences};
 use crate::handlers::{self, ServeError};
 use crate::handshake::{ApiKey, HeaderError, RequestHeader};
-use crate::limits::{COUNTED_BYTES_MIN, IN_FLIGHT_MAX};
+use crate::limits::IN_FLIGHT_MAX;
 use crate::wire::read::Malformed;
 use crate::wire::response::{EncodeError, Response};
 
 /// How often deadlines are looked at while something is under way.
 const TICK: Duration = Duration::from_secs(1);
-
-/// The slowest reader that is waited for, in bytes a second, beyond the time that a connection may be idle.
-const READER_BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 
 /// Why a connection ended, other than by its client between two requests.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +80,7 @@ pub(crate) struct Connection {
     stream: Stream,
     frames: FrameReader,
     in_flight: VecDeque<Produce>,
+    sequences: Sequences,
     timer: Pin<Box<Sleep>>,
     active: Instant,
     /// How far reading was when it was last seen to move, and when that was.
@@ -103,7 +103,18 @@ impl Connection {
         let frames = FrameReader::new(context.shared.memory.clone(), limits.request_bytes_max);
         let now = now();
         let timer = Box::pin(sleep_until(now + limits.idle_max));
-        Self { context, peer, stream, frames, in_flight: VecDeque::new(), timer, active: now, seen: (0, now), shutdown }
+        Self {
+            context,
+            peer,
+            stream,
+            frames,
+            in_flight: VecDeque::new(),
+            sequences: Sequences::default(),
+            timer,
+            active: now,
+            seen: (0, now),
+            shutdown,
+        }
     }
 
     /// Serves the connection to its end, and says why it ended.
@@ -229,7 +240,13 @@ impl Connection {
                     memory.acquire_decoded(request.cost).await
                 }
             };
-            let produce = produce::submit(&self.context, header, request, body, (hold, decoded), self.active).await;
+            let request = produce::check(&self.context, &header, request).await;
+            if request.must_wait(&self.sequences) {
+                self.drain().await?;
+            }
+            let Self { context, sequences, active, .. } = self;
+            let memory = (hold, decoded);
+            let produce = produce::submit(context, sequences, header, request, body.len(), memory, *active).await;
             self.in_flight.push_back(produce);
             self.look_at(self.active + TICK);
             return Ok(());
@@ -303,6 +320,7 @@ impl Connection {
                 break;
             }
             let produce = self.in_flight.pop_front().expect("front was there");
+            produce.settle_sequences(&mut self.sequences);
             let (key, version) = (ApiKey::Produce, produce.version());
             match produce.answer(&self.context.shared) {
                 Ok(Some(response)) => responses.push(response),
@@ -337,60 +355,4 @@ impl Connection {
         let _memory = counted(&context.shared, response.head_bytes()).await?;
         write(&context.shared, response.bytes(), in_flight, response.send(stream)).await
     }
-}
-
-/// Memory for a response that is made already. Few may wait for it, and not for long: they hold what they wait for.
-async fn counted(shared: &Shared, bytes: usize) -> Result<Permit, Ended> {
-    if bytes < COUNTED_BYTES_MIN {
-        return Ok(Permit::empty());
-    }
-    let answers = shared.broker.memory().answers();
-    if let Some(permit) = answers.try_acquire(bytes) {
-        return Ok(permit);
-    }
-    let Ok(_turn) = shared.memory.answerers.try_acquire() else { return Err(Ended::NoMemory(bytes)) };
-    timeout(shared.limits.answerer_max, answers.acquire(bytes)).await.map_err(|_| Ended::NoMemory(bytes))
-}
-
-/// Writes `bytes` to a client that may be slow, but not without end; the less so, the less memory is left for answers.
-/// Requests behind that become complete give back their memory meanwhile.
-async fn write(
-    shared: &Shared,
-    bytes: u64,
-    in_flight: &mut VecDeque<Produce>,
-    writing: impl Future<Output = io::Result<()>>,
-) -> Result<(), Ended> {
-    let mut writing = pin!(writing);
-    // Most sockets take everything at once.
-    if let Poll::Ready(written) = poll_fn(|task| Poll::Ready(writing.as_mut().poll(task))).await {
-        return written.map_err(Ended::Write);
-    }
-    let started = now();
-    let last = started + shared.limits.idle_max + Duration::from_secs(bytes / READER_BYTES_PER_SECOND_MIN);
-    let at_rate = Duration::from_secs(bytes / shared.limits.reader_short_rate_min.max(1));
-    let short = started + shared.limits.reader_short_max + at_rate;
-    let mut look = last.min(short);
-    loop {
-        tokio::select! {
-            biased;
-            written = &mut writing => return written.map_err(Ended::Write),
-            () = sleep_until(look) => {}
-            () = poll_fn(|task| {
-                for produce in in_flight.iter_mut() {
-                    produce.settle(task);
-                }
-                Poll::Pending
-            }) => {}
-        }
-        let now = now();
-        if now >= last || (now >= short && are_answers_short(shared)) {
-            return Err(Ended::SlowReader);
-        }
-        look = last.min(now + TICK);
-    }
-}
-
-fn are_answers_short(shared: &Shared) -> bool {
-    let answers = shared.broker.memory().answers();
-    answers.used() >= answers.bytes_max() / 4 * 3
 }

@@ -49,6 +49,10 @@ impl Default for Limits {
 /// memory they hold is bounded by the share for requests.
 pub(crate) const IN_FLIGHT_MAX: usize = 64;
 
+/// Idempotent producers that a connection remembers, once for each partition that they write to, beside those whose
+/// batches it has under way.
+pub(crate) const PRODUCERS_REMEMBERED_MAX: usize = 1_024;
+
 /// Responses above this count against the memory for answers, like what they carry.
 pub(crate) const COUNTED_BYTES_MIN: usize = 64 << 10;
 /// So many connections may wait for such memory with their response in hand.

@@ -7,6 +7,7 @@
 //! is what waits.
 
 mod retained;
+mod sequences;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -35,6 +36,9 @@ use crate::wire::produce::{
 use crate::wire::read::Malformed;
 use crate::wire::response::{EncodeError, Response, ResponseBuilder};
 
+pub(crate) use sequences::Sequences;
+use sequences::{BYTES_PER_BATCH, Sent};
+
 /// The first version whose clients know zstd (KIP-110).
 const ZSTD_SINCE: i16 = 7;
 /// Where the low byte of a batch's attributes is, and its bits that say how the records are compressed.
@@ -61,6 +65,8 @@ pub(crate) struct Produce {
 struct Slot {
     index: i32,
     state: State,
+    /// Of an idempotent producer.
+    sent: Option<Sent>,
 }
 
 enum State {
@@ -84,57 +90,34 @@ pub(crate) fn decode(context: &Context, header: &RequestHeader, body: &Bytes) ->
     ProduceRequest::decode(body, header.body_at, header.version, header.api.is_flexible(header.version), cost_max)
 }
 
-/// Submits the batches of a request. Waits only for room in the shards' queues.
-pub(crate) async fn submit(
-    context: &Context,
-    header: RequestHeader,
-    request: ProduceRequest,
-    body: Bytes,
-    memory: (Hold, Permit),
-    now: Instant,
-) -> Produce {
-    let deadline = now + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let ProduceRequest { acks, topics, partitions, .. } = request;
-    let mut checked = check(context, header.version, acks, &topics, partitions).await;
-    retained::detach(body.len(), &mut checked);
-    let mut slots = Vec::with_capacity(checked.len());
-    for Checked { index, verdict } in checked {
-        let state = match verdict {
-            Ok((partition, batch)) => {
-                context.broker().ready_to_produce(&partition).await;
-                State::Waiting { pending: context.broker().append(&partition, batch), partition }
-            }
-            Err(answer) => State::Done(answer),
-        };
-        slots.push(Slot { index, state });
-    }
-    Produce { header, acks, topics, slots, at: 0, deadline, hold: Some(memory) }
+/// A request whose batches were checked, and not submitted yet.
+pub(crate) struct CheckedRequest {
+    acks: i16,
+    timeout: Duration,
+    topics: Vec<ProduceTopic>,
+    batches: Vec<Checked>,
 }
 
 /// What is to be done about a partition of a request.
 struct Checked {
     index: i32,
     verdict: Result<(PartitionRef, CheckedBatch), PartitionAnswer>,
+    sent: Option<Sent>,
 }
 
 const _: () = assert!(
-    size_of::<ProducePartition>() + size_of::<Checked>() + size_of::<Slot>() <= PARTITION_COST,
+    size_of::<ProducePartition>() + size_of::<Checked>() + size_of::<Slot>() + BYTES_PER_BATCH <= PARTITION_COST,
     "what a partition takes is counted when it is decoded"
 );
 
 /// Checks every batch, in the order of the request.
-async fn check(
-    context: &Context,
-    version: i16,
-    acks: i16,
-    topics: &[ProduceTopic],
-    partitions: Vec<ProducePartition>,
-) -> Vec<Checked> {
+pub(crate) async fn check(context: &Context, header: &RequestHeader, request: ProduceRequest) -> CheckedRequest {
+    let ProduceRequest { acks, timeout_ms, topics, partitions, .. } = request;
     let known_acks = matches!(acks, -1..=1);
-    let mut checked = Vec::with_capacity(partitions.len());
+    let mut batches = Vec::with_capacity(partitions.len());
     let mut partitions = partitions.into_iter();
     let mut bytes = 0;
-    for topic in topics {
+    for topic in &topics {
         let found = if known_acks { find(context, &topic.key) } else { None };
         for ProducePartition { index, records } in partitions.by_ref().take(topic.partitions) {
             bytes += records.as_ref().map_or(0, Bytes::len);
@@ -142,16 +125,59 @@ async fn check(
                 bytes = 0;
                 yield_now().await;
             }
+            let sent =
+                records.as_ref().zip(found.as_ref()).and_then(|(records, topic)| Sent::read(topic.id, index, records));
             let place = Place { key: &topic.key, topic: found.as_ref(), index };
             let verdict = if known_acks {
-                check_batch(context, version, place, records)
+                check_batch(context, header.version, place, records)
             } else {
                 Err(PartitionAnswer::refused(INVALID_REQUIRED_ACKS))
             };
-            checked.push(Checked { index, verdict });
+            batches.push(Checked { index, verdict, sent });
         }
     }
-    checked
+    let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+    CheckedRequest { acks, timeout, topics, batches }
+}
+
+impl CheckedRequest {
+    /// Whether the requests before must be complete before this one is submitted.
+    pub(crate) fn must_wait(&self, sequences: &Sequences) -> bool {
+        self.batches.iter().filter_map(|batch| batch.sent.as_ref()).any(|sent| sequences.must_wait(sent))
+    }
+}
+
+/// Submits the batches of a request of `request_bytes`. Waits only for room in the shards' queues.
+pub(crate) async fn submit(
+    context: &Context,
+    sequences: &mut Sequences,
+    header: RequestHeader,
+    request: CheckedRequest,
+    request_bytes: usize,
+    memory: (Hold, Permit),
+    now: Instant,
+) -> Produce {
+    let CheckedRequest { acks, timeout, topics, mut batches } = request;
+    for batch in &mut batches {
+        let Some(Err(expected)) = batch.sent.as_ref().map(|sent| sequences.admit(sent)) else { continue };
+        let actual = batch.sent.take().map_or(-1, |sent| sent.sequence.0);
+        if let Ok((partition, _)) = &batch.verdict {
+            batch.verdict = Err(refusal(ProduceError::OutOfOrderSequence { expected: expected.0, actual }, partition));
+        }
+    }
+    retained::detach(request_bytes, &mut batches);
+    let mut slots = Vec::with_capacity(batches.len());
+    for Checked { index, verdict, sent } in batches {
+        let state = match verdict {
+            Ok((partition, batch)) => {
+                context.broker().ready_to_produce(&partition).await;
+                State::Waiting { pending: context.broker().append(&partition, batch), partition }
+            }
+            Err(answer) => State::Done(answer),
+        };
+        slots.push(Slot { index, state, sent });
+    }
+    Produce { header, acks, topics, slots, at: 0, deadline: now + timeout, hold: Some(memory) }
 }
 
 fn find(context: &Context, key: &TopicKey) -> Option<Arc<Topic>> {
@@ -244,6 +270,16 @@ impl Produce {
             }
         }
         self.at = self.slots.len();
+    }
+
+    /// Tells `sequences` what became of the batches of a complete request, which MUST be the oldest.
+    pub(crate) fn settle_sequences(&self, sequences: &mut Sequences) {
+        for slot in &self.slots {
+            if let (Some(sent), State::Done(answer)) = (&slot.sent, &slot.state) {
+                sequences.settle(sent, answer.error);
+            }
+        }
+        sequences.trim();
     }
 
     /// The response of a complete request; none to a client that wants none.

@@ -12,6 +12,7 @@ mod input;
 mod list_offsets;
 mod offsets;
 mod produce;
+mod sequences;
 mod sessions;
 mod shortage;
 mod support;

@@ -33,6 +33,7 @@ pub(crate) struct Setup {
     pub(crate) broker: broker::Config,
     pub(crate) limits: Limits,
     pub(crate) request_bytes: usize,
+    pub(crate) producers_per_shard_max: u32,
     pub(crate) advertised: Option<Advertised>,
 }
 
@@ -63,6 +64,7 @@ impl Node {
             },
             limits: Limits::default(),
             request_bytes: 64 << 20,
+            producers_per_shard_max: 100_000,
             advertised: None,
         };
         change(&mut setup);
@@ -73,6 +75,7 @@ impl Node {
         config.segment_bytes = 4 << 20;
         config.reserve_bytes = 1 << 20;
         config.log_memory_bytes = 8 << 20;
+        config.producers_per_shard_max = setup.producers_per_shard_max;
         let cluster = Cluster::start(env.clone(), config).await.expect("starts");
         let broker = Broker::start(env.clone(), cluster.clone(), setup.broker);
         let service = Service::new(&env, broker.clone(), setup.limits, setup.request_bytes);
