@@ -35,39 +35,69 @@ pub fn offset_for_timestamp(
     if header.attributes.timestamp_type() == TimestampType::LogAppendTime {
         return Ok(first);
     }
-    let compression = header.attributes.compression().unwrap_or(Compression::None);
-    if compression == Compression::None {
-        for record in records(batch, limits)? {
-            let record = record?;
-            if record.timestamp >= timestamp {
-                return Ok(Some((record.offset, record.timestamp)));
-            }
+    let mut found = None;
+    let scanned = scan(&header, batch, limits, |offset, time| {
+        if time >= timestamp {
+            found = Some((offset, time));
         }
-        return Ok(None);
-    }
-    match scan(&header, compression, &batch[BATCH_OVERHEAD..], timestamp, limits) {
+        found.is_some()
+    });
+    match scanned {
         Err(BatchError::TooLarge { .. }) => Ok(first),
-        found => found,
+        scanned => scanned.map(|()| found),
     }
 }
 
-/// The first record that has the batch's largest timestamp: its offset and timestamp. `None` in a batch whose records
-/// have no timestamp.
+/// The first record that has the largest timestamp of all records, whatever the header says: its offset and timestamp.
+/// The header is believed about a batch that is not decompressed to its end. `None` in a batch whose records have no
+/// timestamp.
 pub fn max_timestamp_offset(batch: &Bytes, limits: Limits) -> Result<Option<(StreamOffset, TimestampMs)>, BatchError> {
     let header = BatchHeader::parse(batch)?;
-    if header.max_timestamp.0 < 0 {
-        return Ok(None);
+    let by_header = (header.max_timestamp.0 >= 0).then_some((header.base_offset, header.max_timestamp));
+    if by_header.is_none() || header.attributes.timestamp_type() == TimestampType::LogAppendTime {
+        return Ok(by_header);
     }
-    offset_for_timestamp(batch, header.max_timestamp, limits)
+    let mut largest: Option<(StreamOffset, TimestampMs)> = None;
+    let scanned = scan(&header, batch, limits, |offset, time| {
+        if time.0 >= 0 && largest.is_none_or(|(_, known)| time > known) {
+            largest = Some((offset, time));
+        }
+        // No record should have a larger one.
+        time == header.max_timestamp
+    });
+    match scanned {
+        Err(BatchError::TooLarge { .. }) => Ok(by_header),
+        scanned => scanned.map(|()| largest),
+    }
 }
 
+/// Shows `visit` the offset and the timestamp of each record, until it says that it has seen enough.
 fn scan(
+    header: &BatchHeader,
+    batch: &Bytes,
+    limits: Limits,
+    mut visit: impl FnMut(StreamOffset, TimestampMs) -> bool,
+) -> Result<(), BatchError> {
+    let compression = header.attributes.compression().unwrap_or(Compression::None);
+    if compression != Compression::None {
+        return scan_compressed(header, compression, &batch[BATCH_OVERHEAD..], limits, visit);
+    }
+    for record in records(batch, limits)? {
+        let record = record?;
+        if visit(record.offset, record.timestamp) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn scan_compressed(
     header: &BatchHeader,
     compression: Compression,
     compressed: &[u8],
-    timestamp: TimestampMs,
     limits: Limits,
-) -> Result<Option<(StreamOffset, TimestampMs)>, BatchError> {
+    mut visit: impl FnMut(StreamOffset, TimestampMs) -> bool,
+) -> Result<(), BatchError> {
     let count = header.record_count;
     let count = u32::try_from(count).map_err(|_| BatchError::InvalidCount { count })?;
     let reader = reader(compression, compressed, HELD_MAX)?;
@@ -85,13 +115,13 @@ fn scan(
         let rest = length.checked_sub(used);
         fields.skip(rest.ok_or_else(|| malformed(RecordError::LengthMismatch { stated: length, used }))?)?;
         let found = header.base_timestamp.0.checked_add(delta).ok_or_else(|| malformed(RecordError::Timestamp))?;
-        if found >= timestamp.0 {
-            let wrong = RecordError::OffsetDelta { expected: record, actual: offset.into() };
-            let offset = header.base_offset.checked_add(offset.into()).ok_or_else(|| malformed(wrong))?;
-            return Ok(Some((offset, TimestampMs(found))));
+        let wrong = RecordError::OffsetDelta { expected: record, actual: offset.into() };
+        let offset = header.base_offset.checked_add(offset.into()).ok_or_else(|| malformed(wrong))?;
+        if visit(offset, TimestampMs(found)) {
+            break;
         }
     }
-    Ok(None)
+    Ok(())
 }
 
 /// Reads a stream of records field by field, as far as the limit allows.

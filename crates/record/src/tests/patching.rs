@@ -36,6 +36,18 @@ fn the_largest_timestamp_is_corrected_in_place() {
 }
 
 #[test]
+fn a_lookup_finds_the_largest_timestamp_of_the_records_whatever_the_header_says() {
+    for compression in Compression::ALL {
+        let batch = golden(compression);
+        let largest = max_timestamp_offset(&batch, Limits::default()).unwrap();
+        let above = TimestampMs(largest.unwrap().1.0 + 1_000);
+        let lying = with_max_timestamp(&batch, TimestampType::CreateTime, above).unwrap().joined();
+        assert_eq!(max_timestamp_offset(&lying, Limits::default()), Ok(largest), "{compression:?}");
+        assert_eq!(offset_for_timestamp(&lying, above, Limits::default()), Ok(None), "{compression:?}");
+    }
+}
+
+#[test]
 fn the_prefix_is_outside_the_crc() {
     let batch = golden(Compression::Lz4);
     let length = i32::try_from(batch.len() - 12).unwrap();

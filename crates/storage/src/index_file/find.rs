@@ -96,7 +96,7 @@ impl IndexStore {
     }
 
     /// The first batch at or behind `from` that has the largest timestamp of the sealed stream from
-    /// there on.
+    /// there on; with `below` the next in that order behind the batch of that timestamp and base offset.
     ///
     /// # Errors
     /// As [`Self::batches`].
@@ -105,12 +105,18 @@ impl IndexStore {
         newest: FileNumber,
         stream: StreamId,
         from: StreamOffset,
+        below: Option<(TimestampMs, StreamOffset)>,
     ) -> io::Result<Option<BatchEntry>> {
         let node = self.node(newest, stream).await?;
         // Usually the largest of all is at or behind `from`.
-        if let Some(batch) = self.find_by_time(newest, stream, from, node.entry.running_max_timestamp).await? {
+        if below.is_none()
+            && let Some(batch) = self.find_by_time(newest, stream, from, node.entry.running_max_timestamp).await?
+        {
             return Ok(Some(batch));
         }
+        let is_below = |batch: &BatchEntry| {
+            below.is_none_or(|(time, offset)| (time, batch.base_offset) > (batch.max_timestamp, offset))
+        };
         let mut largest: Option<BatchEntry> = None;
         let mut offset = from;
         while offset < node.entry.next_offset {
@@ -120,7 +126,7 @@ impl IndexStore {
                 for chunk in self.chunks_from(at, offset).await? {
                     for batch in self.chunk(at.file, &at.entry, &chunk).await? {
                         let larger = largest.as_ref().is_none_or(|known| batch.max_timestamp > known.max_timestamp);
-                        if larger && batch.next_offset() > offset {
+                        if larger && batch.next_offset() > offset && is_below(&batch) {
                             largest = Some(batch);
                         }
                     }

@@ -105,8 +105,16 @@ async fn every_batch_is_found_by_offset_and_by_time() {
         for from in [0, end / 2, end - 1, end] {
             let expected =
                 all.iter().filter(|batch| batch.next_offset().0 > from).rev().max_by_key(|batch| batch.max_timestamp);
-            let found = store.find_max_time(newest, STREAM, StreamOffset(from)).await.unwrap();
+            let found = store.find_max_time(newest, STREAM, StreamOffset(from), None).await.unwrap();
             assert_eq!(found.as_ref(), expected, "from {from}");
+            let mut in_order: Vec<_> = all.iter().filter(|batch| batch.next_offset().0 > from).collect();
+            in_order.sort_by_key(|batch| (std::cmp::Reverse(batch.max_timestamp), batch.base_offset));
+            let mut below = None;
+            for expected in in_order.into_iter().take(5).map(Some).chain([None].into_iter().filter(|_| from == end)) {
+                let found = store.find_max_time(newest, STREAM, StreamOffset(from), below).await.unwrap();
+                assert_eq!(found.as_ref(), expected, "from {from} below {below:?}");
+                below = expected.map(|batch| (batch.max_timestamp, batch.base_offset));
+            }
         }
         let error = store.batches(newest, StreamId(999), StreamOffset(0), 9, u64::MAX).await.unwrap_err();
         assert!(error.to_string().ends_with("does not have the stream 999"), "{error}");
@@ -220,7 +228,7 @@ async fn a_missing_file_is_never_passed_over() {
         assert_missing(store.batches(newest, STREAM, StreamOffset(10), 1_000, u64::MAX).await, missing, "all batches");
         let behind = store.batches(newest, STREAM, StreamOffset(to), 1_000, u64::MAX).await.unwrap();
         assert_eq!(behind.len() as i64, 170 - to);
-        let latest = store.find_max_time(newest, STREAM, StreamOffset(to)).await.unwrap().unwrap();
+        let latest = store.find_max_time(newest, STREAM, StreamOffset(to), None).await.unwrap().unwrap();
         assert_eq!(latest.base_offset, StreamOffset(169));
     }
     let dir = tempfile::tempdir().unwrap();
@@ -232,7 +240,7 @@ async fn a_missing_file_is_never_passed_over() {
     let newest = FileNumber(3);
     assert_missing(store.batches(newest, STREAM, StreamOffset(10), 1, u64::MAX).await, 3, "the newest");
     assert_missing(store.find_by_time(newest, STREAM, StreamOffset(10), TimestampMs(0)).await, 3, "the newest");
-    assert_missing(store.find_max_time(newest, STREAM, StreamOffset(10)).await, 3, "the newest");
+    assert_missing(store.find_max_time(newest, STREAM, StreamOffset(10), None).await, 3, "the newest");
 }
 
 #[tokio::test]
