@@ -22,6 +22,7 @@ use storage::{LogId, ShardLog};
 use crate::config::Config;
 use crate::core::{Applied, Core};
 use crate::errors::{OutOfService, StartError};
+use crate::losses;
 use crate::raft::state_machine::CheckpointImage;
 use crate::raft::types::{StoredMembership, consensus_log_id, stored_log_id};
 use crate::raft::{decode_membership, encode_membership};
@@ -67,6 +68,7 @@ pub(crate) async fn restore(
     if let Some(purged) = purged.filter(|purged| purged.index > covered) {
         return Err(StartError::Gap { shard, purged: purged.index, checkpoint: covered });
     }
+    losses::settle(config, log, at).await?;
     let Some((last, membership)) = position else {
         return Ok(Applied { shard: Shard::new(shard), last: None, membership: StoredMembership::default() });
     };

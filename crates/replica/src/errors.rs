@@ -1,8 +1,10 @@
 //! What can go wrong at a replica, as its callers see it.
 
 use std::io;
+use std::path::PathBuf;
 
 use record::{LogIndex, NodeId, ShardId, StreamId, StreamOffset};
+use storage::Damage;
 use thiserror::Error;
 
 /// Why a proposal got no outcome. Everything but [`ProposeError::Unknown`] means that the command
@@ -120,6 +122,30 @@ pub enum StartError {
         shard: ShardId,
         /// What is wrong with it.
         reason: String,
+    },
+    /// Entries that were durable are gone.
+    #[error(
+        "shard {}: {damage}: they are gone, and {needed}; bring the file back as it was, or make an empty file {} and \
+         start again to go on without what is lost", shard.0, accept.display()
+    )]
+    Lost {
+        /// The shard.
+        shard: ShardId,
+        /// Where they lay, as far as that can be told.
+        damage: Damage,
+        /// Why it matters.
+        needed: &'static str,
+        /// The file that accepts it.
+        accept: PathBuf,
+    },
+    /// The log could not be read or written.
+    #[error("shard {}: its log cannot be read or written", shard.0)]
+    Log {
+        /// The shard.
+        shard: ShardId,
+        /// What the storage says.
+        #[source]
+        source: io::Error,
     },
     /// The log does not reach back to the checkpoint.
     #[error("shard {}: the log begins after entry {}, the checkpoint ends at {}", shard.0, purged.0, checkpoint.0)]

@@ -21,6 +21,7 @@ mod fetch;
 mod full_disk;
 mod leadership;
 mod lifecycle;
+mod losses;
 mod maintenance;
 mod parts;
 mod pending;

@@ -42,7 +42,8 @@ impl Replica {
     /// runs any more and nothing holds the log.
     ///
     /// # Errors
-    /// When a file cannot be read, is damaged, or the log does not reach back to the checkpoint.
+    /// When a file cannot be read, is damaged, the log does not reach back to the checkpoint, or entries
+    /// that were durable are gone and nobody accepts that.
     pub async fn start(env: Env, config: Config, parts: Parts) -> Result<Self, StartError> {
         let shard = config.shard;
         config.check().map_err(|reason| StartError::Config { shard, reason })?;
@@ -61,7 +62,11 @@ impl Replica {
             }
         };
         let replica = Self::run(core, group, maintenance, disk_state);
-        if let Err(error) = replica.join().await {
+        let mut started = replica.join().await;
+        if started.is_ok() {
+            started = replica.inner.core.settle_live().await;
+        }
+        if let Err(error) = started {
             // What was not recovered is in no state to make a checkpoint of.
             replica.stop(false).await;
             return Err(error);

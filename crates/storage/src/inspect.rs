@@ -16,8 +16,8 @@ use bytes::Bytes;
 use record::{LogIndex, ShardId};
 
 use crate::commit_log::{
-    Damage, End, FrameKind, Knowledge, LogState, Met, ScanEnd, SegmentFile, SyncedFile, list, lost_end,
-    missing_segments, read_header, read_lost, replay, scan,
+    Damage, End, FrameKind, Knowledge, LogState, Met, ScanEnd, SegmentFile, SyncedFile, let_go, list, lost_end,
+    missing_files, missing_segments, read_header, read_lost, replay, scan,
 };
 use crate::data_dir::{covered, read_identity};
 use crate::types::EntryMeta;
@@ -107,6 +107,11 @@ pub async fn inspect(
         None => Vec::new(),
     };
     report.lost = read_lost(disk, dir).await?;
+    // After the folder was listed: what goes is recorded first.
+    if let Some(told) = let_go::read(disk, dir).await? {
+        let present: Vec<u32> = files.iter().map(|file| file.sequence).collect();
+        report.damage.extend(missing_files(dir, &let_go::missing(&present, &told), &report.lost));
+    }
     let mut walked = None;
     let used = files.iter().rposition(SegmentFile::is_used).map_or(0, |last| last + 1);
     let mut ended = false;

@@ -5,6 +5,6 @@ mod answers;
 mod crash;
 mod faults;
 mod full_disk;
+mod losses;
 mod reads;
 mod support;
-mod times;

@@ -12,7 +12,7 @@ use shard::{AppendError, Appended, Outcome};
 use smallvec::smallvec;
 use storage::checkpoint::CheckpointStore;
 use storage::index_file::IndexStore;
-use storage::{CommitLog, Options};
+use storage::{CommitLog, Options, Recovered};
 
 pub(crate) const SHARD: ShardId = ShardId(1);
 
@@ -30,19 +30,24 @@ pub(crate) struct Files {
 
 impl Files {
     pub(crate) async fn open(env: &Env, dir: &Path, options: Options) -> Result<Self, String> {
-        let (log, recovered) = CommitLog::open(Arc::clone(&env.disk), &dir.join("log"), options)
-            .await
-            .map_err(|error| format!("{error:?}"))?;
+        let (files, recovered) = Self::open_damaged(env, dir, options).await?;
         for shard in recovered {
             assert!(shard.damage.is_empty(), "{:?}", shard.damage);
         }
+        Ok(files)
+    }
+
+    async fn open_damaged(env: &Env, dir: &Path, options: Options) -> Result<(Self, Vec<Recovered>), String> {
+        let (log, recovered) = CommitLog::open(Arc::clone(&env.disk), &dir.join("log"), options)
+            .await
+            .map_err(|error| format!("{error:?}"))?;
         let checkpoints = CheckpointStore::open(Arc::clone(&env.disk), &dir.join("checkpoints"))
             .await
             .map_err(|error| error.to_string())?;
         let index = IndexStore::open(Arc::clone(&env.disk), &dir.join("index"), 1 << 20)
             .await
             .map_err(|error| error.to_string())?;
-        Ok(Self { log, checkpoints, index })
+        Ok((Self { log, checkpoints, index }, recovered))
     }
 
     pub(crate) async fn start(&self, env: &Env, config: Config) -> Result<Replica, StartError> {
@@ -83,19 +88,34 @@ impl Node {
         Ok(Self { log: files.log, replica })
     }
 
+    /// Starts whatever the log says of damage; errors as an operator sees them.
+    pub(crate) async fn start_damaged(env: &Env, dir: &Path, options: Options, config: Config) -> Result<Self, String> {
+        let (files, _) = Files::open_damaged(env, dir, options).await?;
+        match files.start(env, config).await {
+            Ok(replica) => Ok(Self { log: files.log, replica }),
+            Err(error) => {
+                files.log.close().await;
+                Err(error.to_string())
+            }
+        }
+    }
+
     pub(crate) async fn stop(self) {
         self.replica.shutdown().await;
         self.log.close().await;
     }
 
     pub(crate) async fn create_streams(&self, count: u64) {
-        let streams = (1..=count)
-            .map(|id| NewStream {
-                id: StreamId(id),
-                epoch_start: record::LeaderEpoch(0),
-                first_offset: StreamOffset(0),
-            })
-            .collect();
+        self.create_streams_of(&(1..=count).collect::<Vec<_>>()).await;
+    }
+
+    pub(crate) async fn create_streams_of(&self, ids: &[u64]) {
+        let stream = |id: &u64| NewStream {
+            id: StreamId(*id),
+            epoch_start: record::LeaderEpoch(0),
+            first_offset: StreamOffset(0),
+        };
+        let streams = ids.iter().map(stream).collect();
         let outcome = self.replica.propose(CreateStreams { streams }.into()).await.expect("proposed");
         let Outcome::CreateStreams(results) = outcome else { panic!("another outcome") };
         assert!(results.iter().all(Result::is_ok));

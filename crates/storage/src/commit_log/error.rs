@@ -71,7 +71,10 @@ impl std::error::Error for Failure {}
 
 impl fmt::Display for Damage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "damage in {} at {}, {} bytes", self.file.display(), self.position, self.bytes)?;
+        write!(formatter, "damage in {} at {}", self.file.display(), self.position)?;
+        if self.bytes > 0 {
+            write!(formatter, ", {} bytes", self.bytes)?;
+        }
         if let Some(indexes) = &self.indexes {
             write!(formatter, ", entries {} to {}", indexes.start(), indexes.end())?;
         }

@@ -15,6 +15,7 @@ use base::time::{Duration, Instant};
 
 use super::DiskState;
 use super::footer::{self, FullRun};
+use super::lost::let_go::{self, Numbers};
 use super::position::{align_up, segment_name};
 use super::request::{Control, Done, Request};
 use super::runs::Slots;
@@ -43,10 +44,11 @@ pub(crate) struct Keeper {
     /// The writer is so fast that zeros ahead of it would cost more than they save.
     outrun: bool,
     synced_file: SyncedFile,
+    let_go: Numbers,
 }
 
 impl Keeper {
-    pub(crate) fn new(shared: Arc<Shared>, queue: Sender<Request>, synced_file: SyncedFile) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, queue: Sender<Request>, synced_file: SyncedFile, let_go: Numbers) -> Self {
         Self {
             shared,
             queue,
@@ -56,6 +58,7 @@ impl Keeper {
             payload_bytes_at_tick: 0,
             outrun: false,
             synced_file,
+            let_go,
         }
     }
 
@@ -198,11 +201,27 @@ impl Keeper {
             *retired = read;
             unread
         };
+        if unread.is_empty() {
+            return;
+        }
+        if let Err(error) = self.record_let_go(&unread).await {
+            self.shared.fail("record segments that are let go in", &self.shared.dir, error);
+            return;
+        }
         for segment in unread {
             if let Err(error) = self.reuse(&segment).await {
                 self.shared.fail("recycle", &segment.path, error);
                 return;
             }
+        }
+    }
+
+    /// Before the first of them goes.
+    async fn record_let_go(&mut self, segments: &[Arc<Segment>]) -> io::Result<()> {
+        let_go::add(&mut self.let_go, segments.iter().map(|segment| segment.sequence));
+        match let_go::write(&*self.shared.disk, &self.shared.dir, &self.let_go).await {
+            Err(error) if is_full(&error) => let_go::remove(&*self.shared.disk, &self.shared.dir),
+            written => written,
         }
     }
 

@@ -60,6 +60,7 @@ impl CommitLog {
         let recovered = shards.values().map(|shard| recovered(shard, dir, &damage, &found.lost)).collect();
         let mut shared = Shared::new(disk, dir, options, life, shards, segments, ready, next_sequence, synced);
         shared.accepts_loss = accepts_loss;
+        shared.missing = found.missing;
         shared.lost = tokio::sync::Mutex::new(found.lost);
         let shared = Arc::new(shared);
 
@@ -69,7 +70,7 @@ impl CommitLog {
         let impatient = Arc::new(AtomicBool::new(false));
         let waits = (Arc::clone(&in_flight), Arc::clone(&impatient));
         let writer = Writer::new(Arc::clone(&shared), requests, sync_queue, waits, resume);
-        let keeper = Keeper::new(Arc::clone(&shared), queue.clone(), found.synced_file);
+        let keeper = Keeper::new(Arc::clone(&shared), queue.clone(), found.synced_file, found.let_go);
         let spawn = |name, thread: io::Result<ThreadHandle>| {
             thread.map_err(|source| OpenError::Io { operation: name, path: dir.to_owned(), source })
         };

@@ -8,6 +8,8 @@
 //! shard 1 from 145 through 145 position 12288 file 0000000001.segment
 //! ```
 
+pub(crate) mod let_go;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, IoSlice};
@@ -29,13 +31,7 @@ pub(crate) type Losses = BTreeMap<ShardId, Vec<Damage>>;
 
 pub(crate) async fn read(disk: &dyn Disk, dir: &Path) -> io::Result<Losses> {
     let path = dir.join(NAME);
-    let file = match disk.open(&path, OpenOptions::read()) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Losses::new()),
-        Err(error) => return Err(error),
-    };
-    let len = usize::try_from(file.len()?.min(FILE_BYTES_MAX)).expect("16 MiB");
-    let bytes = read_exact_at(&*file, 0, len).await?;
+    let Some(bytes) = read_text(disk, &path).await? else { return Ok(Losses::new()) };
     parse(dir, &bytes).ok_or_else(|| {
         let text = format!("{} is no list of accepted losses; remove it to be told of them again", path.display());
         io::Error::new(io::ErrorKind::InvalidData, text)
@@ -44,12 +40,26 @@ pub(crate) async fn read(disk: &dyn Disk, dir: &Path) -> io::Result<Losses> {
 
 /// Makes the list durable. Blocks.
 pub(crate) async fn write(disk: &dyn Disk, dir: &Path, losses: &Losses) -> io::Result<()> {
-    let text = show(losses);
-    let new = dir.join("LOST.new");
+    write_text(disk, dir, NAME, &show(losses)).await
+}
+
+async fn read_text(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = match disk.open(path, OpenOptions::read()) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let len = usize::try_from(file.len()?.min(FILE_BYTES_MAX)).expect("16 MiB");
+    Ok(Some(read_exact_at(&*file, 0, len).await?.to_vec()))
+}
+
+/// The file has the old text or the new one whenever the power goes.
+async fn write_text(disk: &dyn Disk, dir: &Path, name: &str, text: &str) -> io::Result<()> {
+    let new = dir.join(format!("{name}.new"));
     let file = disk.open(&new, OpenOptions::replace())?;
     file.write_at(0, &[IoSlice::new(text.as_bytes())]).await?;
     file.sync_data().await?;
-    disk.rename(&new, &dir.join(NAME))?;
+    disk.rename(&new, &dir.join(name))?;
     disk.sync_dir(dir)
 }
 

@@ -58,11 +58,12 @@ pub use error::{DamagedEntry, Failure, OpenError, Refused};
 pub(crate) use frame::FrameKind;
 pub use fuzz::fuzz_frames;
 pub use log::CommitLog;
-pub(crate) use lost::read as read_lost;
+pub(crate) use lost::{let_go, read as read_lost};
 pub use options::{Covered, Options};
 pub use read::Reading;
 pub(crate) use recovery::{
-    End, Knowledge, Met, ScanEnd, SegmentFile, list, lost_end, missing_segments, read_header, replay, scan,
+    End, Knowledge, Met, ScanEnd, SegmentFile, list, lost_end, missing_files, missing_segments, read_header, replay,
+    scan,
 };
 pub use segment::SegmentPin;
 pub use shard_log::ShardLog;

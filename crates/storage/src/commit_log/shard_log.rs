@@ -15,6 +15,7 @@ use super::lost;
 use super::position::segment_name;
 use super::recovery::ACCEPT_LOSS;
 use super::request::{Control, Done, Request};
+use super::segment::Segment;
 use super::shard_state::{Inner, ShardState};
 use super::shared::Shared;
 use super::{AppendCompletion, Damage, DiskState, LogState, Refused};
@@ -171,18 +172,59 @@ impl ShardLog {
         lacking.into_iter().map(|range| self.blame(&mut inner, range)).collect()
     }
 
+    /// What of `wanted` lay in segments that somebody took away, and was not given up. What is lacking
+    /// elsewhere was let go when it was not wanted, or is damage that the start told of.
+    #[must_use]
+    pub fn taken_away(&self, wanted: RangeInclusive<LogIndex>) -> Vec<Damage> {
+        if self.shared.missing.is_empty() {
+            return Vec::new();
+        }
+        let mut inner = self.state.lock();
+        let lacking = inner.lacking(wanted.start().0..=wanted.end().0);
+        let taken = |range: &RangeInclusive<u64>| {
+            let (before, behind) = inner.runs.around(*range.start());
+            self.missing_between(before, behind).is_some()
+        };
+        let taken: Vec<_> = lacking.into_iter().filter(taken).collect();
+        taken.into_iter().map(|range| self.blame(&mut inner, range)).collect()
+    }
+
+    /// The first segment between two that is not there and was not let go.
+    fn missing_between(&self, before: Option<&Arc<Segment>>, behind: Option<&Arc<Segment>>) -> Option<u32> {
+        let from = before.map_or(0, |before| before.sequence + 1);
+        let through = behind.map_or(u32::MAX, |behind| behind.sequence - 1);
+        let of = |range: &RangeInclusive<u32>| {
+            let first = from.max(*range.start());
+            (first <= through.min(*range.end())).then_some(first)
+        };
+        self.shared.missing.iter().find_map(of)
+    }
+
     fn blame(&self, inner: &mut Inner, range: RangeInclusive<u64>) -> Damage {
         let indexes = Some(LogIndex(*range.start())..=LogIndex(*range.end()));
         if let Some(known) = inner.damage_of(LogIndex(*range.start())) {
             return Damage { indexes, ..known };
         }
-        // Nothing is said of a file that is not there: it lies next to those that hold the neighbours.
         let (before, behind) = inner.runs.around(*range.start());
+        let dir = &self.shared.dir;
+        if let Some(missing) = self.missing_between(before, behind) {
+            return Damage { file: dir.join(segment_name(missing)), position: 0, bytes: 0, indexes };
+        }
+        if behind.is_none() && before.is_none_or(|before| before.sequence >= self.shared.opened_at.sequence) {
+            // It lay behind what was found to be the end, and this life went on from there.
+            let end = self.shared.opened_at;
+            return Damage {
+                file: dir.join(segment_name(end.sequence)),
+                position: end.offset.into(),
+                bytes: 0,
+                indexes,
+            };
+        }
+        // Nothing is said of a file that is not there: it lies next to those that hold the neighbours.
         let segments = self.shared.segments.lock();
         let next = before.map(|before| before.sequence + 1);
         let previous = behind.map(|behind| behind.sequence - 1);
         let missing = next.into_iter().chain(previous).find(|sequence| !segments.contains_key(sequence));
-        let dir = &self.shared.dir;
         let file = missing.map_or_else(|| dir.clone(), |sequence| dir.join(segment_name(sequence)));
         Damage { file, position: 0, bytes: 0, indexes }
     }

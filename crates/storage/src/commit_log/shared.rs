@@ -13,6 +13,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::cold::ColdReads;
 use super::lost::Losses;
+use super::lost::let_go::Numbers;
 use super::position::Position;
 use super::segment::Segment;
 use super::shard_state::ShardState;
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) next_sequence: AtomicU32,
     /// What the operator gave up: the list that is in the file.
     pub(crate) lost: tokio::sync::Mutex<Losses>,
+    /// Numbers of segments that are neither there nor were let go.
+    pub(crate) missing: Numbers,
     /// What is found lost in this life is given up.
     pub(crate) accepts_loss: bool,
     pub(crate) memory: AtomicUsize,
@@ -50,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) cold: Arc<ColdReads>,
     /// Answers that are being read from files.
     pub(crate) readers: Semaphore,
+    /// Where this life of the log began to write.
+    pub(crate) opened_at: Position,
     /// Everything before this is durable.
     synced: AtomicU64,
     /// The synced position that the log itself says last.
@@ -115,9 +120,11 @@ impl Shared {
             ready: Mutex::new(ready),
             next_sequence: AtomicU32::new(next_sequence),
             lost: tokio::sync::Mutex::default(),
+            missing: Numbers::new(),
             accepts_loss: false,
             memory: AtomicUsize::new(0),
             blocks,
+            opened_at: synced,
             synced: AtomicU64::new(synced.pack()),
             recorded: AtomicU64::new(synced.pack()),
             truncated_at: AtomicU64::new(0),

@@ -21,10 +21,11 @@ use record::{LogIndex, ShardId};
 pub(crate) use files::{SegmentFile, list, read_header};
 pub(crate) use scan::{Knowledge, Met, ScanEnd, scan};
 pub(crate) use state::replay;
-pub(crate) use witnesses::{End, lost_end, missing_segments};
+pub(crate) use witnesses::{End, lost_end, missing_files, missing_segments};
 
 use super::footer::{Footer, Slot};
 use super::frame::{FrameHeader, FrameKind};
+use super::lost::let_go::{self, Numbers};
 use super::lost::{self, Losses};
 use super::position::Position;
 use super::runs::{Run, Runs, Slots};
@@ -55,6 +56,9 @@ pub(crate) struct Recovered {
     pub(crate) log: Recovery,
     pub(crate) synced_file: SyncedFile,
     pub(crate) lost: Losses,
+    /// Numbers of segments that were let go, and of those that are missing although they were not.
+    pub(crate) let_go: Numbers,
+    pub(crate) missing: Numbers,
     /// The operator accepts what is lost, for this start.
     pub(crate) accepts_loss: bool,
 }
@@ -83,6 +87,12 @@ pub(crate) async fn recover(disk: Arc<dyn Disk>, dir: &Path, options: &Options) 
         found.untold.get_or_insert_with(|| damage.clone());
         found.damage.push(ShardDamage { shard: None, damage });
     }
+    let present: Vec<u32> = files.iter().map(|file| file.sequence).collect();
+    let told = let_go::read(&*disk, dir).await.map_err(failed("read", dir))?;
+    let missing = told.as_ref().map_or_else(Numbers::new, |told| let_go::missing(&present, told));
+    for damage in missing_files(dir, &missing, &lost) {
+        found.damage.push(ShardDamage { shard: None, damage });
+    }
     let accept = dir.join(ACCEPT_LOSS);
     let is_accepted = disk.exists(&accept);
     if let Some(damage) = found.untold.take() {
@@ -93,12 +103,26 @@ pub(crate) async fn recover(disk: Arc<dyn Disk>, dir: &Path, options: &Options) 
         tracing::error!("{damage}: what was lost with it is given up, as {ACCEPT_LOSS} says");
     }
     found.check_covered(dir, &used, &options.covered, (!is_accepted).then_some(&*accept))?;
+    let mut let_go = let_go::without(&let_go::absent(&present, present.iter().max().copied().unwrap_or(0)), &missing);
+    let_go::add(&mut let_go, files[used.count..].iter().map(|file| file.sequence));
+    if told.as_ref() != Some(&let_go) {
+        // Files of which nothing is in the log may go, too.
+        let_go::write(&*disk, dir, &let_go).await.map_err(failed("write", dir))?;
+    }
     let log = found.go_on(&*disk, dir, options, files, used).await.map_err(failed("write", dir))?;
+    let now: Vec<u32> = log.segments.keys().copied().chain(log.ready.iter().map(|ready| ready.sequence)).collect();
+    let before = std::mem::replace(
+        &mut let_go,
+        let_go::without(&let_go::absent(&now, log.next_sequence.saturating_sub(1)), &missing),
+    );
+    if let_go != before {
+        let_go::write(&*disk, dir, &let_go).await.map_err(failed("write", dir))?;
+    }
     let synced_file = SyncedFile::open(&*disk, dir, log.synced).await.map_err(failed("write", dir))?;
     if is_accepted {
         disk.remove(&accept).and_then(|()| disk.sync_dir(dir)).map_err(failed("remove", &accept))?;
     }
-    Ok(Recovered { log, synced_file, lost, accepts_loss: is_accepted })
+    Ok(Recovered { log, synced_file, lost, let_go, missing, accepts_loss: is_accepted })
 }
 
 /// Where the walk over all segments ended.

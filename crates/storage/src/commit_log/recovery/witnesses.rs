@@ -7,8 +7,13 @@ use record::{LogIndex, ShardId};
 
 use super::scan::ScanEnd;
 use super::{Finder, Used};
+use crate::commit_log::lost::Losses;
+use crate::commit_log::lost::let_go::Numbers;
 use crate::commit_log::position::{Position, segment_name};
 use crate::commit_log::{Covered, Damage, LogState, OpenError};
+
+/// More need not be told one by one.
+const MISSING_FILES_TOLD: usize = 100;
 
 /// Where the walk over the segments ended.
 #[derive(Debug, Clone)]
@@ -26,6 +31,17 @@ pub(crate) fn missing_segments(dir: &Path, end: Option<&End>, synced: Position) 
     }
     let file = dir.join(segment_name(synced.sequence));
     Some(Damage { file, position: 0, bytes: u64::from(synced.offset), indexes: None })
+}
+
+/// The files of segments that somebody took away, but for those that were given up.
+pub(crate) fn missing_files(dir: &Path, missing: &Numbers, lost: &Losses) -> Vec<Damage> {
+    let paths = missing.iter().cloned().flatten().map(|sequence| dir.join(segment_name(sequence)));
+    let given_up = |path: &PathBuf| lost.values().flatten().any(|damage| damage.file == *path);
+    paths
+        .filter(|path| !given_up(path))
+        .take(MISSING_FILES_TOLD)
+        .map(|file| Damage { file, position: 0, bytes: 0, indexes: None })
+        .collect()
 }
 
 /// What a shard has lost at its end when `covered` is right.
