@@ -8,3 +8,4 @@ mod full_disk;
 mod losses;
 mod reads;
 mod support;
+mod times;
