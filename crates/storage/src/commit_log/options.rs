@@ -15,8 +15,8 @@ const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 pub struct Options {
     /// Bytes of a segment file: 64 KiB to 1 GiB, a multiple of 4096. An entry takes at most half.
     pub segment_bytes: u64,
-    /// Bound on the entries kept in memory for readers, by the length of their payloads; the buffers keep alive at most
-    /// twice that.
+    /// Bound on the entries kept in memory for readers, by the length of their payloads. What these are parts of stays
+    /// with them: whoever appends bounds how much larger that is.
     pub memory_bytes: usize,
     /// Bound on what is queued and not written yet.
     pub queue_bytes: usize,
