@@ -10,25 +10,24 @@
 //! wait are told to look for their coordinator, and the next request loads it anew from what is durable. So it is when
 //! whoever is at the group panics, a request or the driver.
 
+mod cell;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use base::time::{self, Duration, Instant};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use record::Term;
 use replica::{Pending, ProposeError, ProposeResult, Replica};
-use shard::commands::PutGroup;
-use shard::{GroupVersion, Outcome, PutGroupError};
+use shard::GroupVersion;
 use tokio::sync::{Notify, oneshot};
 
 use super::api::{CoordinatorError, JoinGroupError, SyncGroupError};
 use super::machine::{Event, Machine, Moment, Outputs, Reply, Ticket};
 use super::memory::Held;
+use cell::{Cell, Locked, Write};
 
 /// What a request that waits is told in the end.
 pub(super) type Answer = Result<Reply, CoordinatorError>;
@@ -50,29 +49,6 @@ pub(super) struct Group {
     changed: Notify,
 }
 
-#[derive(Debug)]
-struct Cell {
-    machine: Machine,
-    /// What the machine counts, taken of what all groups have.
-    held: Held,
-    /// Of the durable record.
-    version: GroupVersion,
-    next_ticket: u64,
-    waiting: BTreeMap<Ticket, oneshot::Sender<Answer>>,
-    /// At most two: the one that is proposed, and one that takes up what changed since.
-    writes: VecDeque<Write>,
-    closed: Option<CoordinatorError>,
-}
-
-/// The group's record on its way to be durable.
-#[derive(Debug, Default)]
-struct Write {
-    /// Until the driver waits for it.
-    pending: Option<Pending>,
-    /// To be sent once it is durable.
-    replies: Vec<(oneshot::Sender<Answer>, Reply)>,
-}
-
 /// What the driver waits for.
 struct Next {
     pending: Option<Pending>,
@@ -89,15 +65,7 @@ impl Group {
         term: Term,
         started: Instant,
     ) -> Arc<Self> {
-        let cell = Cell {
-            machine,
-            held,
-            version,
-            next_ticket: 0,
-            waiting: BTreeMap::new(),
-            writes: VecDeque::new(),
-            closed: None,
-        };
+        let cell = Cell::new(machine, held, version);
         Arc::new(Self { id, replica, term, started, cell: Mutex::new(cell), changed: Notify::new() })
     }
 
@@ -278,36 +246,6 @@ impl Group {
     }
 }
 
-/// The group for as long as one caller is at it. If that one panics, what it leaves behind is trusted by nobody: the
-/// group is closed, and loaded anew from what is durable.
-struct Locked<'a> {
-    cell: MutexGuard<'a, Cell>,
-    changed: &'a Notify,
-}
-
-impl Drop for Locked<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.cell.abandon();
-            self.changed.notify_one();
-        }
-    }
-}
-
-impl Deref for Locked<'_> {
-    type Target = Cell;
-
-    fn deref(&self) -> &Cell {
-        &self.cell
-    }
-}
-
-impl DerefMut for Locked<'_> {
-    fn deref_mut(&mut self) -> &mut Cell {
-        &mut self.cell
-    }
-}
-
 /// Milliseconds since the driver's clock began.
 pub(super) fn moment(started: Instant) -> Moment {
     Moment(u64::try_from(time::now().saturating_duration_since(started).as_millis()).unwrap_or(u64::MAX))
@@ -320,71 +258,6 @@ async fn outcome(pending: &mut Option<Pending>) -> ProposeResult {
     }
 }
 
-impl Cell {
-    /// Proposes the record as it is now, for the oldest write.
-    fn propose(&mut self, replica: &Replica) {
-        let command = PutGroup { group: self.machine.record(), expected: self.version };
-        let write = self.writes.front_mut().expect("only what is to be written is proposed");
-        assert!(write.pending.is_none(), "a write is proposed once");
-        write.pending = Some(replica.propose(command.into()));
-    }
-
-    /// The proposal has come to its end.
-    fn written(&mut self, result: ProposeResult, replica: &Replica) {
-        let Some(write) = self.writes.pop_front() else {
-            assert!(self.closed.is_some(), "the driver waits for a write that is in the queue, or was given up");
-            return;
-        };
-        match result {
-            Ok(Outcome::PutGroup(Ok(version))) => {
-                assert!(version > self.version, "the versions of a group rise");
-                self.version = version;
-                for (sender, reply) in write.replies {
-                    drop(sender.send(Ok(reply)));
-                }
-                if self.closed.is_some() {
-                    self.writes.clear();
-                } else if !self.writes.is_empty() {
-                    self.propose(replica);
-                }
-            }
-            result => {
-                let why = refusal(&result);
-                tracing::warn!(?result, "the state of a group could not be made durable: it is loaded anew");
-                for (sender, _) in write.replies {
-                    drop(sender.send(Err(why.clone())));
-                }
-                self.close(&why);
-                self.writes.clear();
-            }
-        }
-    }
-
-    /// Closes the group without waiting for what was proposed; the version of the record tells whoever loads it anew
-    /// when that became durable behind its back.
-    fn abandon(&mut self) {
-        self.close(&CoordinatorError::Loading);
-        self.writes.clear();
-    }
-
-    fn close(&mut self, why: &CoordinatorError) {
-        if self.closed.is_some() {
-            return;
-        }
-        self.closed = Some(why.clone());
-        // The machine is of no use any more.
-        self.held.set(0);
-        for sender in std::mem::take(&mut self.waiting).into_values() {
-            drop(sender.send(Err(why.clone())));
-        }
-        // What was proposed may still become durable, so nobody is told that it did not; but nobody may rely on it.
-        for (sender, _) in self.writes.iter_mut().flat_map(|write| write.replies.drain(..)) {
-            drop(sender.send(Err(why.clone())));
-        }
-        self.writes.truncate(1);
-    }
-}
-
 /// What is told to who would make the groups of the node take more than they may. Nothing changes for the group: a
 /// member that is refused stays in it for its session.
 fn no_room(event: &Event) -> Option<(Ticket, Reply)> {
@@ -392,14 +265,6 @@ fn no_room(event: &Event) -> Option<(Ticket, Reply)> {
         Event::Join { ticket, .. } => Some((*ticket, Reply::Join(Err(JoinGroupError::GroupMaxSizeReached)))),
         Event::Sync { ticket, .. } => Some((*ticket, Reply::Sync(Err(SyncGroupError::AssignmentTooLarge)))),
         Event::Leave { .. } | Event::Tick => None,
-    }
-}
-
-fn refusal(result: &ProposeResult) -> CoordinatorError {
-    match result {
-        Ok(Outcome::PutGroup(Err(PutGroupError::Conflict { .. }))) => CoordinatorError::Loading,
-        Ok(_) => CoordinatorError::Unavailable("the group's record was refused"),
-        Err(error) => coordinator_error(error),
     }
 }
 
