@@ -93,6 +93,27 @@ pub enum OutOfService {
         /// The command and the assertion.
         what: String,
     },
+    /// A file beside the log could not be written or synced; the node stops.
+    #[error("shard {}: cannot {operation} {}: {source}", shard.0, path.display())]
+    Files {
+        /// The shard.
+        shard: ShardId,
+        /// What was tried.
+        operation: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the disk says.
+        #[source]
+        source: std::sync::Arc<io::Error>,
+    },
+    /// A task of the replica panicked.
+    #[error("shard {}: the task `{task}` panicked", shard.0)]
+    Panicked {
+        /// The shard.
+        shard: ShardId,
+        /// Which one.
+        task: &'static str,
+    },
     /// The consensus library stopped.
     #[error("shard {}: consensus stopped: {reason}", shard.0)]
     Consensus {

@@ -19,6 +19,7 @@ mod core;
 mod errors;
 mod fetch;
 mod full_disk;
+mod guard;
 mod leadership;
 mod lifecycle;
 mod losses;

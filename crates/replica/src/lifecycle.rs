@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::core::Core;
 use crate::errors::StartError;
+use crate::guard::guarded;
 use crate::proposer::{Gate, Limits, Proposer};
 use crate::raft::network::Transport;
 use crate::raft::{Group, GroupWriter};
@@ -82,8 +83,8 @@ impl Replica {
         disk_state: watch::Receiver<DiskState>,
     ) -> Self {
         maintenance.set_group(group.clone());
-        let leadership = spawn("leadership", leadership::follow(Arc::clone(&core), group.clone()));
-        let disk = spawn("disk state", full_disk::follow(Arc::clone(&core), disk_state));
+        let leadership = lasting(&core, "leadership", leadership::follow(Arc::clone(&core), group.clone()));
+        let disk = lasting(&core, "disk state", full_disk::follow(Arc::clone(&core), disk_state));
         let limits = Limits {
             entry_bytes_max: core.config.entry_bytes_max,
             entries_in_flight_max: core.config.entries_in_flight_max,
@@ -93,7 +94,7 @@ impl Replica {
         let clock = Arc::clone(&core.env.wall_clock);
         let proposer = Proposer::new(Arc::clone(&core.proposals), writer, clock, limits);
         let tasks = Tasks {
-            proposer: Some(spawn("proposer", proposer.run())),
+            proposer: Some(lasting(&core, "proposer", proposer.run())),
             others: vec![leadership, disk],
             maintenance: Some(maintenance),
         };
@@ -167,6 +168,10 @@ impl Replica {
             end(task).await;
         }
     }
+}
+
+fn lasting(core: &Arc<Core>, name: &'static str, run: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    spawn(name, guarded(Arc::clone(core), name, run))
 }
 
 /// Ends a task where it waits.

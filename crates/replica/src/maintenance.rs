@@ -3,6 +3,7 @@
 //! keep up, the proposer is held, not memory spent.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use base::task::{JoinHandle, spawn};
@@ -13,16 +14,18 @@ use shard::commands::{AbandonParts, ExpireProducers, Seal};
 use shard::{Command, SealedIndex};
 use storage::checkpoint::CheckpointStore;
 use storage::index_file::SealedStream;
+use storage::is_full;
 use tokio::sync::oneshot;
 
 use crate::checkpoint::Written;
 use crate::core::Core;
-use crate::errors::ProposeError;
+use crate::errors::{OutOfService, ProposeError};
+use crate::guard::guarded;
 use crate::pending::{Answer, Pending};
 use crate::proposer::{Gate, Item};
 use crate::raft::Group;
 
-/// Pause after a file could not be written, as on a full disk.
+/// Pause after a file found no room.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// One failure in so many is reported while they last.
 const FAILURES_PER_REPORT: u64 = 60;
@@ -63,7 +66,8 @@ pub(crate) fn start(core: Arc<Core>, checkpoints: CheckpointStore) -> Handle {
         seal_at: now() + core.config.seal_age_max,
         housekeeping_at,
     };
-    Handle { core, requests, task: spawn("maintenance", task.run()) }
+    let core_of_task = Arc::clone(&core);
+    Handle { core, requests, task: spawn("maintenance", guarded(core_of_task, "maintenance", task.run())) }
 }
 
 impl Handle {
@@ -114,10 +118,15 @@ impl Task {
     async fn run(mut self) {
         let mut failures = 0_u64;
         loop {
-            if let Err(error) = self.round().await {
+            if let Err(failure) = self.round().await {
+                if !is_full(&failure.error) && !has_failed(&self.core) {
+                    failure.stop_node(&self.core);
+                    return;
+                }
+                let error = failure.error;
                 if failures.is_multiple_of(FAILURES_PER_REPORT) {
                     let shard = self.core.config.shard.0;
-                    tracing::error!(shard, %error, failures, "an index file or checkpoint cannot be written, trying on");
+                    tracing::error!(shard, %error, failures, "an index file or a checkpoint is not written, trying on");
                 }
                 failures += 1;
                 if self.requests.lock().stop.is_some() {
@@ -139,7 +148,7 @@ impl Task {
     }
 
     /// Everything that is due now.
-    async fn round(&mut self) -> io::Result<()> {
+    async fn round(&mut self) -> Result<(), Failure> {
         self.write_index_files().await?;
         self.propose_what_is_due();
         let asked = std::mem::take(&mut self.requests.lock().checkpoints);
@@ -152,10 +161,10 @@ impl Task {
         self.release().await
     }
 
-    async fn write_index_files(&mut self) -> io::Result<()> {
+    async fn write_index_files(&mut self) -> Result<(), Failure> {
         loop {
             let Some(sealed) = self.core.chores.lock().sealed.front().cloned() else { return Ok(()) };
-            write_index_file(&self.core, &sealed).await?;
+            write_index_file(&self.core, &sealed).await.map_err(|error| self.index_failure(error))?;
             let released = self.core.state.write().shard.sealed_durable(sealed.file);
             // Large, so it is dropped here and not under the lock.
             drop(released);
@@ -170,11 +179,11 @@ impl Task {
         }
     }
 
-    async fn checkpoint(&mut self) -> io::Result<()> {
+    async fn checkpoint(&mut self) -> Result<(), Failure> {
         let written = self.core.write_checkpoint(&self.checkpoints, self.base_needed).await;
         self.base_needed |= written.is_err();
         self.checkpoint_after = now() + self.core.config.checkpoint_pause_min;
-        if written? == Written::Durable {
+        if written.map_err(|error| self.checkpoint_failure(error))? == Written::Durable {
             self.base_needed = false;
             self.aged_at = now() + self.core.config.checkpoint_age_max;
             let group = self.requests.lock().group.clone();
@@ -189,7 +198,7 @@ impl Task {
     }
 
     /// Lets go of index files and of parts of the log in which nothing lives.
-    async fn release(&mut self) -> io::Result<()> {
+    async fn release(&mut self) -> Result<(), Failure> {
         if self.core.progress.liveness_changed.load(std::sync::atomic::Ordering::Acquire) {
             self.core.keep_live();
         }
@@ -201,7 +210,7 @@ impl Task {
                 chores.dead.iter().rev().find(|file| !waits(file)).copied()
             };
             let Some(file) = next else { return Ok(()) };
-            self.core.index.remove(file).await?;
+            self.core.index.remove(file).await.map_err(|error| self.index_failure(error))?;
             self.core.chores.lock().dead.retain(|dead| *dead != file);
         }
     }
@@ -272,8 +281,43 @@ impl Task {
         let core = &self.core;
         if let Err(error) = core.write_checkpoint(&self.checkpoints, self.base_needed).await {
             tracing::warn!(shard = core.config.shard.0, %error, "no checkpoint at the stop: the next start replays more");
+            if !is_full(&error) && !has_failed(core) {
+                self.checkpoint_failure(error).stop_node(core);
+            }
         }
     }
+
+    fn index_failure(&self, error: io::Error) -> Failure {
+        Failure { operation: "write the index in", dir: self.core.index.dir().to_owned(), error }
+    }
+
+    fn checkpoint_failure(&self, error: io::Error) -> Failure {
+        Failure { operation: "write a checkpoint in", dir: self.checkpoints.dir().to_owned(), error }
+    }
+}
+
+/// A file beside the log that could not be written.
+#[derive(Debug)]
+struct Failure {
+    operation: &'static str,
+    dir: PathBuf,
+    error: io::Error,
+}
+
+impl Failure {
+    /// After a failed write or sync nobody can say what is on the disk: trying again would be a lie.
+    fn stop_node(self, core: &Core) {
+        let Self { operation, dir, error } = self;
+        let kind = error.kind();
+        core.log.fail(operation, &dir, io::Error::new(kind, error.to_string()));
+        let shard = core.config.shard;
+        core.fail(OutOfService::Files { shard, operation, path: dir, source: Arc::new(error) });
+    }
+}
+
+/// Whether the state is one that no checkpoint is made of: the shard knows that first.
+fn has_failed(core: &Core) -> bool {
+    core.is_failed() || core.state.read().shard.is_failed()
 }
 
 async fn write_index_file(core: &Core, sealed: &SealedIndex) -> io::Result<()> {

@@ -123,6 +123,12 @@ impl CheckpointStore {
         .await
     }
 
+    /// Where the files lie.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
     /// The newest chain, as far as its files' headers go.
     #[must_use]
     pub fn chain(&self) -> Option<Chain> {

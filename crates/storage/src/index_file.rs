@@ -83,6 +83,12 @@ impl IndexStore {
         .await
     }
 
+    /// Where the files lie.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
     /// Files there are, in order.
     #[must_use]
     pub fn files(&self) -> Vec<FileNumber> {

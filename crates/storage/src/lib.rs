@@ -16,7 +16,7 @@ mod wire;
 pub use commit_log::fuzz_frames;
 pub use commit_log::{
     AppendCompletion, Backing, Chunk, CommitLog, Covered, Damage, DamagedEntry, DiskState, Failure, LogState,
-    OpenError, Options, Reading, Recovered, Refused, SegmentPin, ShardLog, Slice, Slices, Stats,
+    OpenError, Options, Reading, Recovered, Refused, SegmentPin, ShardLog, Slice, Slices, Stats, is_full,
 };
 #[doc(hidden)]
 pub use index_file::fuzz_index_file;

@@ -64,8 +64,15 @@ pub(crate) struct Flights {
     count: AtomicUsize,
     /// The highest sequence that consensus accepted, or may have accepted; 0 when none.
     accepted: AtomicU64,
-    refused: Mutex<Vec<(OpenEntry, Refusal)>>,
+    refused: Mutex<Refused>,
     queue: Arc<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Refused {
+    entries: Vec<(OpenEntry, Refusal)>,
+    /// The proposer is gone: nobody settles them any more.
+    error: Option<ProposeError>,
 }
 
 impl Flights {
@@ -84,17 +91,38 @@ impl Flights {
     }
 
     pub(crate) fn has_refused(&self) -> bool {
-        !self.refused.lock().is_empty()
+        !self.refused.lock().entries.is_empty()
     }
 
     /// The refused entries in their order, and whether something behind the first of them was, or
     /// may have been, accepted. Only to be asked when nothing is under way.
     pub(crate) fn take_refused(&self) -> (Vec<(OpenEntry, Refusal)>, bool) {
         assert_eq!(self.count(), 0, "entries under way may still be refused");
-        let mut refused = std::mem::take(&mut *self.refused.lock());
+        let mut refused = std::mem::take(&mut self.refused.lock().entries);
         refused.sort_by_key(|(entry, _)| entry.sequence);
         let first = refused.first().map_or(u64::MAX, |(entry, _)| entry.sequence);
         (refused, self.accepted.load(Ordering::Acquire) > first)
+    }
+
+    /// Refused entries, and those that will be, are answered with `error` and not settled.
+    pub(crate) fn answer_refused(&self, error: &ProposeError) {
+        let refused = {
+            let mut refused = self.refused.lock();
+            refused.error = Some(error.clone());
+            std::mem::take(&mut refused.entries)
+        };
+        refused.into_iter().for_each(|(entry, _)| entry.answer_all(error));
+    }
+
+    fn refuse(&self, entry: OpenEntry, refusal: Refusal) {
+        let mut refused = self.refused.lock();
+        match refused.error.clone() {
+            None => refused.entries.push((entry, refusal)),
+            Some(error) => {
+                drop(refused);
+                entry.answer_all(&error);
+            }
+        }
     }
 
     fn ended(&self) {
@@ -113,7 +141,7 @@ impl Flight {
 
     fn settle(&self, entry: OpenEntry, end: EntryEnd) {
         match end {
-            EntryEnd::Refused(refusal) => self.flights.refused.lock().push((entry, refusal)),
+            EntryEnd::Refused(refusal) => self.flights.refuse(entry, refusal),
             EntryEnd::Applied(Answers(outcomes)) => {
                 self.flights.accepted.fetch_max(entry.sequence, Ordering::AcqRel);
                 assert_eq!(outcomes.len(), entry.answers.len(), "one outcome for each command");

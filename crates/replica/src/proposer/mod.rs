@@ -219,12 +219,28 @@ impl<C: Consensus> Proposer<C> {
         self.shared.queue.take(&mut self.backlog);
         self.refuse_backlog(&error);
     }
+}
+
+impl<C> Proposer<C> {
+    /// Ended before the gate was stopped, or where it waits: nobody else answers those who wait.
+    fn abandon(&mut self) {
+        self.shared.set_gate(Gate::Stopped);
+        self.shared.queue.take(&mut self.backlog);
+        self.refuse_backlog(&ProposeError::Stopped);
+        self.shared.flights.answer_refused(&ProposeError::Stopped);
+    }
 
     fn refuse_backlog(&mut self, error: &ProposeError) {
         let bytes = self.backlog.iter().map(Item::bytes).sum();
         let count = self.backlog.len();
         self.backlog.drain(..).for_each(|item| item.answer.send(Err(error.clone())));
         self.shared.queue.release(bytes, count);
+    }
+}
+
+impl<C> Drop for Proposer<C> {
+    fn drop(&mut self) {
+        self.abandon();
     }
 }
 

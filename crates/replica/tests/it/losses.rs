@@ -39,8 +39,8 @@ async fn accept(disk: &SimDisk, file: &str) -> Node {
             assert!(error.contains(part), "{part:?} in {error}");
         }
     }
-    disk.open(&path("ACCEPT-LOSS"), OpenOptions::create_new()).unwrap();
-    start(disk).await.unwrap()
+    disk.open(&path("ACCEPT-LOSS"), OpenOptions::create_new()).expect("the disk answers");
+    start(disk).await.expect("the disk answers")
 }
 
 /// Where each entry of the shard begins, by index.
@@ -50,20 +50,20 @@ async fn entries(disk: &SimDisk) -> Vec<(u64, PathBuf, u64)> {
         assert_eq!(entry.shard, SHARD);
         found.push((entry.meta.id.index.0, entry.file.to_owned(), entry.position));
     };
-    inspect(disk, &path(""), &mut note).await.unwrap();
+    inspect(disk, &path(""), &mut note).await.expect("the disk answers");
     found
 }
 
 async fn inspected(disk: &SimDisk) -> Vec<String> {
-    let report = inspect(disk, &path(""), &mut |_| ()).await.unwrap();
+    let report = inspect(disk, &path(""), &mut |_| ()).await.expect("the disk answers");
     report.damage.iter().map(ToString::to_string).collect()
 }
 
 async fn zero_from(disk: &SimDisk, file: &Path, position: u64) {
-    let len = disk.contents(file).len() - usize::try_from(position).unwrap();
-    let file = disk.open(file, OpenOptions::read_write()).unwrap();
-    file.write_at(position, &[IoSlice::new(&vec![0; len])]).await.unwrap();
-    file.sync_data().await.unwrap();
+    let len = disk.contents(file).len() - usize::try_from(position).expect("a small file");
+    let file = disk.open(file, OpenOptions::read_write()).expect("the disk answers");
+    file.write_at(position, &[IoSlice::new(&vec![0; len])]).await.expect("the disk answers");
+    file.sync_data().await.expect("the disk answers");
 }
 
 /// The first record's text of the batch at each offset, or none where it is damaged.
@@ -73,7 +73,7 @@ async fn texts(node: &Node, count: i64) -> Vec<Option<String>> {
         match node.replica.fetch(StreamId(1), StreamOffset(offset), 1, true).await {
             Ok(fetched) => {
                 let chunk = fetched.batches[0].chunks[0].clone();
-                texts.push(Some(text(&chunk.into_bytes().await.unwrap())));
+                texts.push(Some(text(&chunk.into_bytes().await.expect("the disk answers"))));
             }
             Err(FetchError::Damaged { reason, .. }) => {
                 assert!(reason.contains(".segment") && reason.contains("damage"), "{reason}");
@@ -96,7 +96,7 @@ async fn append(node: &Node, number: i64, bytes: usize) {
 
 async fn written(count: i64, bytes: usize) -> (SimDisk, Node) {
     let disk = SimDisk::new(1, SimDiskOptions::default());
-    let node = start(&disk).await.unwrap();
+    let node = start(&disk).await.expect("the disk answers");
     node.create_streams(1).await;
     for number in 0..count {
         append(&node, number, bytes).await;
@@ -110,13 +110,13 @@ async fn a_log_that_ends_before_its_checkpoint_goes_on_behind_it() {
     let (disk, node) = written(10, 1_000).await;
     node.stop().await;
     // As if nothing but the checkpoint knew.
-    disk.remove(&path("SYNCED")).unwrap();
+    disk.remove(&path("SYNCED")).expect("the disk answers");
     let (_, file, position) = entries(&disk).await[8].clone();
     let (lost_from, _, _) = entries(&disk).await[8];
-    let last = entries(&disk).await.last().unwrap().0;
+    let last = entries(&disk).await.last().expect("the disk answers").0;
     zero_from(&disk, &file, position).await;
     let node = accept(&disk, "0000000001.segment").await;
-    let lost = 10 - i64::try_from(last - lost_from + 1).unwrap()..10;
+    let lost = 10 - i64::try_from(last - lost_from + 1).expect("the disk answers")..10;
     assert_eq!(texts(&node, 10).await, expected(0..10, lost.clone()));
     append(&node, 10, 1_000).await;
     node.stop().await;
@@ -136,7 +136,7 @@ async fn a_segment_of_live_data_that_is_gone_below_the_purge_mark_is_damage() {
         node.replica.checkpoint().await;
         append(&node, 60, 1_000).await;
         node.stop().await;
-        disk.remove(&path(name)).unwrap();
+        disk.remove(&path(name)).expect("the disk answers");
         assert!(inspected(&disk).await.iter().any(|damage| damage.contains(name)));
         let node = accept(&disk, name).await;
         let found = texts(&node, 61).await;
@@ -179,7 +179,7 @@ async fn an_entry_that_the_replay_needs_ends_the_log_before_it() {
 async fn what_was_let_go_on_purpose_is_not_lost() {
     let _simulated = base::task::simulate();
     let disk = SimDisk::new(1, SimDiskOptions::default());
-    let mut node = start(&disk).await.unwrap();
+    let mut node = start(&disk).await.expect("the disk answers");
     node.create_streams(3).await;
     // Each round begins with data that dies before it is sealed, and has more that dies afterwards.
     for round in 0..4 {
@@ -196,7 +196,7 @@ async fn what_was_let_go_on_purpose_is_not_lost() {
         node.replica.checkpoint().await;
         sleep(Duration::from_secs(1)).await;
         node.stop().await;
-        node = start(&disk).await.unwrap();
+        node = start(&disk).await.expect("the disk answers");
         node.create_streams_of(&[2, 3]).await;
     }
     let stats = node.log.stats();

@@ -7,5 +7,6 @@ mod faults;
 mod full_disk;
 mod losses;
 mod reads;
+mod stops;
 mod support;
 mod times;

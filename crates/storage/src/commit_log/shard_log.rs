@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,6 +18,7 @@ use super::request::{Control, Done, Request};
 use super::segment::Segment;
 use super::shard_state::{Inner, ShardState};
 use super::shared::Shared;
+use super::writer::is_full;
 use super::{AppendCompletion, Damage, DiskState, LogState, Refused};
 use crate::types::{Entry, LogId, Vote};
 
@@ -181,12 +182,14 @@ impl ShardLog {
         }
         let mut inner = self.state.lock();
         let lacking = inner.lacking(wanted.start().0..=wanted.end().0);
-        let taken = |range: &RangeInclusive<u64>| {
+        let mut taken = Vec::new();
+        for range in lacking {
             let (before, behind) = inner.runs.around(*range.start());
-            self.missing_between(before, behind).is_some()
-        };
-        let taken: Vec<_> = lacking.into_iter().filter(taken).collect();
-        taken.into_iter().map(|range| self.blame(&mut inner, range)).collect()
+            if self.missing_between(before, behind).is_some() {
+                taken.push(self.blame(&mut inner, range));
+            }
+        }
+        taken
     }
 
     /// The first segment between two that is not there and was not let go.
@@ -255,6 +258,13 @@ impl ShardLog {
             lost::write(&*shared.disk, &shared.dir, &losses).await
         })
         .await
+    }
+
+    /// Another file of the node could not be written or synced: nobody can say what is on this disk, so
+    /// the log takes nothing any more and the node must stop, as when the log's own write fails.
+    pub fn fail(&self, operation: &'static str, path: &Path, error: io::Error) {
+        assert!(!is_full(&error), "want of room passes");
+        self.shared.fail(operation, path, error);
     }
 
     fn liveness_changed(&self) {

@@ -3,7 +3,8 @@
 mod next;
 mod write;
 
-pub(crate) use next::{create_segment, is_full, make_segment};
+pub use next::is_full;
+pub(crate) use next::{create_segment, make_segment};
 
 use std::collections::BTreeMap;
 use std::io;

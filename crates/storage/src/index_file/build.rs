@@ -132,7 +132,7 @@ async fn link(
     let first = Link { previous: 0, jump: 0, depth: 0, running_max_timestamp: TimestampMs(i64::MIN) };
     let Some(previous) = previous else { return Ok(first) };
     assert!(previous < file, "files point back");
-    let Some(parent) = store.entry(previous, stream).await? else {
+    let Some(parent) = whole(store, previous, stream).await? else {
         // Lost: what lies before must be looked for there and be missed, not taken as absent.
         return Ok(Link { previous: previous.0, running_max_timestamp: TimestampMs(i64::MAX), ..first });
     };
@@ -156,6 +156,17 @@ async fn link(
 async fn find(store: &IndexStore, file: u32, stream: StreamId) -> io::Result<Option<StreamEntry>> {
     match file {
         0 => Ok(None),
-        file => store.entry(FileNumber(file), stream).await,
+        file => whole(store, FileNumber(file), stream).await,
+    }
+}
+
+/// A damaged file is as one that is lost: it must not keep out those that follow it.
+async fn whole(store: &IndexStore, file: FileNumber, stream: StreamId) -> io::Result<Option<StreamEntry>> {
+    match store.entry(file, stream).await {
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => {
+            tracing::error!(%error, "an earlier index file is passed over");
+            Ok(None)
+        }
+        found => found,
     }
 }

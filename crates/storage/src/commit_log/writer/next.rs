@@ -103,6 +103,8 @@ pub(crate) fn make_segment(disk: &dyn Disk, dir: &Path, options: &Options, seque
     Ok(Segment::new(sequence, path, file, capacity, options.salt, true))
 }
 
-pub(crate) fn is_full(error: &io::Error) -> bool {
+/// Whether there is no room, which passes; any other error of a write or a sync does not.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
