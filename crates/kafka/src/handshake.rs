@@ -30,6 +30,7 @@ pub enum ApiKey {
     InitProducerId,
     OffsetForLeaderEpoch,
     DescribeConfigs,
+    SaslAuthenticate,
     CreatePartitions,
     DeleteGroups,
     IncrementalAlterConfigs,
@@ -57,7 +58,7 @@ const fn api(key: ApiKey, code: i16, min: i16, max: i16, flexible: i16) -> Api {
 }
 
 /// Every API served, in the order of the keys.
-pub const APIS: [Api; 26] = [
+pub const APIS: [Api; 27] = [
     Api { advertised_min: 0, ..api(ApiKey::Produce, 0, 3, 13, 9) },
     api(ApiKey::Fetch, 1, 4, 18, 12),
     api(ApiKey::ListOffsets, 2, 1, 11, 6),
@@ -78,6 +79,7 @@ pub const APIS: [Api; 26] = [
     api(ApiKey::InitProducerId, 22, 0, 5, 2),
     api(ApiKey::OffsetForLeaderEpoch, 23, 2, 4, 4),
     api(ApiKey::DescribeConfigs, 32, 1, 4, 4),
+    api(ApiKey::SaslAuthenticate, 36, 0, 2, 2),
     api(ApiKey::CreatePartitions, 37, 0, 3, 2),
     api(ApiKey::DeleteGroups, 42, 0, 2, 2),
     api(ApiKey::IncrementalAlterConfigs, 44, 0, 1, 1),

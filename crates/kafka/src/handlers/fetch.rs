@@ -302,7 +302,7 @@ fn answer(
         (FetchError::UnknownTopicOrPartition, TopicKey::Id(_)) => UNKNOWN_TOPIC_ID,
         _ => error.code(),
     };
-    let mut answer = refused_answer(read.wish.index, code, aborted);
+    let mut answer = refused_answer(read.wish.index, code, Aborted::Null);
     match error {
         FetchError::NotLeader { leader: Some(leader) } => answer.head.current_leader = Some((node_id(leader), -1)),
         FetchError::Damaged(cause) if !damages.are_new(&cause) => {}

@@ -21,7 +21,7 @@ use crate::wire::response::{EncodeError, Response, ResponseBuilder};
 use crate::wire::write::Write;
 
 /// The first version in which a null list, and no longer an empty one, means all topics.
-const NULL_IS_ALL: i16 = 1;
+pub(super) const NULL_IS_ALL: i16 = 1;
 /// The first version whose clients say whether topics may be created; before, they may.
 const CREATION_SINCE: i16 = 4;
 /// The first version that finds topics by id.

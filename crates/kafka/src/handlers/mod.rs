@@ -9,7 +9,8 @@ use kafka_protocol::messages::{
     DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeTopicPartitionsRequest,
     FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
     LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, SaslHandshakeRequest, SyncGroupRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, SaslAuthenticateRequest,
+    SaslHandshakeRequest, SyncGroupRequest,
 };
 use kafka_protocol::protocol::Decodable;
 
@@ -48,6 +49,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 pub(crate) mod produce;
 mod room;
+mod sasl_authenticate;
 mod sasl_handshake;
 mod sync_group;
 mod topic_partition;
@@ -110,6 +112,9 @@ pub(crate) async fn serve(
         }
         ApiKey::Metadata => {
             let request = decode::<MetadataRequest>(header, &body, version)?;
+            if request.topics.is_none() && version < metadata::NULL_IS_ALL {
+                return Err(Malformed::Null.into());
+            }
             metadata::handle(context, header, request)?
         }
         ApiKey::OffsetCommit if version == commit::BY_ID => {
@@ -160,6 +165,7 @@ pub(crate) async fn serve(
         ApiKey::InitProducerId => message!(InitProducerIdRequest, init_producer_id),
         ApiKey::OffsetForLeaderEpoch => message!(OffsetForLeaderEpochRequest, offset_for_leader_epoch),
         ApiKey::DescribeConfigs => message!(DescribeConfigsRequest, describe_configs),
+        ApiKey::SaslAuthenticate => message!(SaslAuthenticateRequest, sasl_authenticate),
         ApiKey::CreatePartitions => message!(CreatePartitionsRequest, create_partitions),
         ApiKey::DeleteGroups => message!(DeleteGroupsRequest, delete_groups),
         ApiKey::IncrementalAlterConfigs => message!(IncrementalAlterConfigsRequest, incremental_alter_configs),
@@ -209,6 +215,7 @@ fn decode_body(header: &RequestHeader, body: &Bytes) -> Result<(), Malformed> {
         ApiKey::InitProducerId => decode::<InitProducerIdRequest>(header, body, version).map(drop),
         ApiKey::OffsetForLeaderEpoch => decode::<OffsetForLeaderEpochRequest>(header, body, version).map(drop),
         ApiKey::DescribeConfigs => decode::<DescribeConfigsRequest>(header, body, version).map(drop),
+        ApiKey::SaslAuthenticate => decode::<SaslAuthenticateRequest>(header, body, version).map(drop),
         ApiKey::CreatePartitions => decode::<CreatePartitionsRequest>(header, body, version).map(drop),
         ApiKey::DeleteGroups => decode::<DeleteGroupsRequest>(header, body, version).map(drop),
         ApiKey::IncrementalAlterConfigs => decode::<IncrementalAlterConfigsRequest>(header, body, version).map(drop),

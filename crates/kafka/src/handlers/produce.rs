@@ -118,7 +118,7 @@ pub(crate) async fn check(context: &Context, header: &RequestHeader, request: Pr
     let mut partitions = partitions.into_iter();
     let mut bytes = 0;
     for topic in &topics {
-        let found = if known_acks { find(context, &topic.key) } else { None };
+        let found = find(context, &topic.key);
         for ProducePartition { index, records } in partitions.by_ref().take(topic.partitions) {
             bytes += records.as_ref().map_or(0, Bytes::len);
             if bytes >= CHECKED_BYTES_MAX {
@@ -128,16 +128,29 @@ pub(crate) async fn check(context: &Context, header: &RequestHeader, request: Pr
             let sent =
                 records.as_ref().zip(found.as_ref()).and_then(|(records, topic)| Sent::read(topic.id, index, records));
             let place = Place { key: &topic.key, topic: found.as_ref(), index };
-            let verdict = if known_acks {
-                check_batch(context, header.version, place, records)
-            } else {
-                Err(PartitionAnswer::refused(INVALID_REQUIRED_ACKS))
-            };
+            let verdict = check_batch(context, header.version, place, records);
+            let verdict = if known_acks { verdict } else { Err(without_acks(verdict)) };
             batches.push(Checked { index, verdict, sent });
         }
     }
     let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
     CheckedRequest { acks, timeout, topics, batches }
+}
+
+/// The answer to a batch in a request whose acks mean nothing. As in Kafka, a partition that does not exist and records
+/// that are no batch come first.
+fn without_acks(verdict: Result<(PartitionRef, CheckedBatch), PartitionAnswer>) -> PartitionAnswer {
+    match verdict {
+        Err(answer)
+            if matches!(
+                answer.error,
+                UNKNOWN_TOPIC_OR_PARTITION | UNKNOWN_TOPIC_ID | INVALID_RECORD | UNSUPPORTED_COMPRESSION_TYPE
+            ) =>
+        {
+            answer
+        }
+        Ok(_) | Err(_) => PartitionAnswer::refused(INVALID_REQUIRED_ACKS),
+    }
 }
 
 impl CheckedRequest {

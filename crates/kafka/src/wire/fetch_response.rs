@@ -26,7 +26,8 @@ pub(crate) struct PartitionHead {
     pub(crate) aborted: Aborted,
 }
 
-/// The list of aborted transactions. There are no transactions; Kafka answers null to who reads uncommitted.
+/// The list of aborted transactions. There are no transactions; Kafka answers null to who reads uncommitted, and for a
+/// partition that exists and cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Aborted {
     Null,

@@ -64,6 +64,7 @@ pub(crate) const fn body(key: ApiKey) -> Option<&'static [Field]> {
         ApiKey::InitProducerId => INIT_PRODUCER_ID,
         ApiKey::OffsetForLeaderEpoch => OFFSET_FOR_LEADER_EPOCH,
         ApiKey::DescribeConfigs => DESCRIBE_CONFIGS,
+        ApiKey::SaslAuthenticate => SASL_AUTHENTICATE,
         ApiKey::CreatePartitions => CREATE_PARTITIONS,
         ApiKey::DeleteGroups => DELETE_GROUPS,
         ApiKey::IncrementalAlterConfigs => INCREMENTAL_ALTER_CONFIGS,
@@ -167,6 +168,8 @@ const DESCRIBE_GROUPS: &[Field] = &[field(0, LAST, TextArray), field(3, LAST, Fi
 const LIST_GROUPS: &[Field] = &[field(4, LAST, TextArray), field(5, LAST, TextArray)];
 
 const SASL_HANDSHAKE: &[Field] = &[field(0, LAST, Text)];
+
+const SASL_AUTHENTICATE: &[Field] = &[field(0, LAST, Blob)];
 
 const API_VERSIONS: &[Field] = &[field(3, LAST, Text), field(3, LAST, Text)];
 

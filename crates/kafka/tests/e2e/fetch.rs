@@ -171,6 +171,25 @@ async fn whoever_claims_to_be_a_replica_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e5_the_list_of_aborted_transactions_is_null_where_kafkas_is() {
+    let node = Node::start().await;
+    node.topic("t", 1).await;
+    let mut client = node.client().await;
+    for isolation in 0..=1 {
+        let request = fetch_request(&[("t", &[(0, 99), (7, 0)]), ("missing", &[(0, 0)])]);
+        let response = client.call(12, &request.with_isolation_level(isolation)).await;
+        let told: Vec<(i16, bool)> = response
+            .responses
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .map(|partition| (partition.error_code, partition.aborted_transactions.is_none()))
+            .collect();
+        assert_eq!(told, [(1, true), (3, false), (3, false)], "isolation {isolation}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e8_leader_epochs_are_checked() {
     let node = Node::start().await;
     node.topic("t", 1).await;

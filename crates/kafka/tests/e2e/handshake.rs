@@ -1,8 +1,9 @@
 //! E1 ApiVersions, E2 advertised ranges, E15 transactions, E19 cluster identity, E20 tagged fields, and SASL.
 
-use bytes::BufMut;
+use bytes::{BufMut, Bytes};
 use kafka_protocol::messages::{
-    ApiVersionsRequest, DescribeClusterRequest, FindCoordinatorRequest, InitProducerIdRequest, SaslHandshakeRequest,
+    ApiVersionsRequest, DescribeClusterRequest, FindCoordinatorRequest, InitProducerIdRequest, SaslAuthenticateRequest,
+    SaslHandshakeRequest,
 };
 
 use crate::support::{Node, text};
@@ -57,6 +58,7 @@ async fn e2_every_advertised_range_is_that_of_kafka_and_produce_begins_at_zero()
             (22, 0, 5),
             (23, 2, 4),
             (32, 1, 4),
+            (36, 0, 2),
             (37, 0, 3),
             (42, 0, 2),
             (44, 0, 1),
@@ -86,6 +88,19 @@ async fn e2_what_is_not_served_closes_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_list_of_topics_is_all_of_them_but_for_the_oldest_metadata() {
+    let node = Node::start().await;
+    for (version, closes) in [(0, true), (1, false)] {
+        let mut client = node.client().await;
+        let mut request = client.header(3, version, false);
+        request.put_i32(-1);
+        client.send_raw(&request).await;
+        assert_eq!(client.is_closed().await, closes, "version {version}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_without_a_name_for_its_software_is_refused_as_in_kafka() {
     let node = Node::start().await;
     let mut client = node.client().await;
@@ -105,6 +120,13 @@ async fn sasl_is_not_configured() {
     for version in 0..=1 {
         let response = client.call(version, &SaslHandshakeRequest::default().with_mechanism(text("PLAIN"))).await;
         assert_eq!((response.error_code, response.mechanisms.len()), (34, 0));
+    }
+    for version in 0..=2 {
+        let request = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from_static(b"secret"));
+        let response = client.call(version, &request).await;
+        let message = "SaslAuthenticate request received after successful authentication";
+        assert_eq!((response.error_code, response.error_message.as_deref()), (34, Some(message)));
+        assert!(response.auth_bytes.is_empty());
     }
     node.stop().await;
 }

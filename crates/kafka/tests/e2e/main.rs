@@ -3,6 +3,7 @@
 //! Tests are named after what is proved. Those that begin with `e` and a number prove that entry of the list of
 //! pitfalls that other brokers fell into; the lists stand at the top of each module.
 
+mod clients;
 mod configs;
 mod connections;
 mod fetch;

@@ -55,6 +55,17 @@ async fn e14_other_acks_are_invalid() {
         let answer = client.produce_as(9, acks, "t", 0, Some(batch(&[b"a"]))).await;
         assert_eq!((answer.error_code, answer.base_offset), (21, -1));
     }
+    // As in Kafka, what is no batch and what does not exist come first, a damaged batch does not.
+    let good = batch(&[b"a"]);
+    let two = [&good[..], &good[..]].concat();
+    for (topic, records, code) in [
+        ("t", Bytes::new(), 87),
+        ("t", two.into(), 87),
+        ("t", damaged(&good, good.len() - 1, 0xff), 21),
+        ("missing", good, 3),
+    ] {
+        assert_eq!(client.produce_as(9, 5, topic, 0, Some(records)).await.error_code, code);
+    }
     assert_eq!(client.fetch("t", 0, 0).await.high_watermark, 0);
     node.stop().await;
 }
