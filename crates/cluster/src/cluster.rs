@@ -207,6 +207,8 @@ impl Cluster {
         let replicas = self.inner.replicas.values().chain([&self.inner.metadata]);
         futures_util::future::join_all(replicas.map(Replica::shutdown)).await;
         self.inner.log.close().await;
+        let storage::Stats { bytes_written, payload_bytes, syncs, .. } = self.log_stats();
+        tracing::info!(bytes_written, payload_bytes, syncs, "the commit log is closed");
     }
 
     pub(crate) fn work(&self) -> &Work {

@@ -128,6 +128,9 @@ impl Keeper {
         };
         let ready = !self.shared.ready.lock().is_empty();
         let wanted = self.shared.options.reserve_bytes.max(if ready { 0 } else { self.shared.options.segment_bytes });
+        // Writes are taken again only well above what refused them: else both would follow in turn.
+        let was_full = *self.shared.disk_state.borrow() == DiskState::Full;
+        let wanted = if was_full { wanted + room_again(self.shared.options.segment_bytes, wanted) } else { wanted };
         let full = free < wanted || self.shared.stalled.load(Ordering::Acquire);
         let state = if full { DiskState::Full } else { DiskState::Writable };
         let changed = self.shared.disk_state.send_if_modified(|before| std::mem::replace(before, state) != state);
@@ -362,4 +365,10 @@ impl Keeper {
         let rate = self.shared.options.fill_bytes_per_second.max(1);
         Duration::from_micros(u64::from(FILL_BYTES) * 1_000_000 / rate).min(TICK)
     }
+}
+
+/// Room that a full disk must have besides what refused writes: a quarter of a segment, and no more than
+/// a quarter of the reserve.
+fn room_again(segment_bytes: u64, wanted: u64) -> u64 {
+    segment_bytes.min(wanted) / 4
 }

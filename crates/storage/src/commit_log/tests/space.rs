@@ -1,6 +1,6 @@
 //! Disks that fill and disks that fail.
 
-use base::disk::{SimDisk, SimDiskOptions};
+use base::disk::{Disk, SimDisk, SimDiskOptions};
 use base::time::Duration;
 
 use super::*;
@@ -55,6 +55,31 @@ async fn a_full_disk_refuses_reads_go_on_and_room_brings_it_back() {
     for index in 0..=index {
         check_entry(&log.shard(SHARD), 1, index, 5_000).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_at_the_threshold_does_not_change_its_mind_again_and_again() {
+    let _simulated = base::task::simulate();
+    let segment_bytes = 64 << 10;
+    let disk = disk(10 << 20);
+    let reserve_bytes = 4 * segment_bytes;
+    let log = open_on(&disk, Options { segment_bytes, reserve_bytes, fill_bytes_per_second: 0, ..small() }).await;
+    append(&log.shard(SHARD), vec![entry(1, 0, 100)]).await;
+    base::time::sleep(Duration::from_secs(1)).await;
+    let used = (10 << 20) - disk.free_bytes(Path::new(DIR)).unwrap().available;
+    let mut state = log.disk_state();
+    let mut look = async |free: u64| {
+        disk.set_options(|options| options.capacity_bytes = used + free);
+        base::time::sleep(Duration::from_secs(1)).await;
+        *state.borrow_and_update()
+    };
+    assert_eq!(look(reserve_bytes).await, DiskState::Writable);
+    assert_eq!(look(reserve_bytes - 1).await, DiskState::Full);
+    assert_eq!(look(reserve_bytes).await, DiskState::Full, "that little is used up at once");
+    assert_eq!(look(reserve_bytes + segment_bytes / 4 - 1).await, DiskState::Full);
+    assert_eq!(look(reserve_bytes + segment_bytes / 4).await, DiskState::Writable);
+    assert_eq!(look(reserve_bytes).await, DiskState::Writable, "it was not refused there");
+    log.close().await;
 }
 
 #[tokio::test]
