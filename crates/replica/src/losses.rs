@@ -18,6 +18,7 @@ use crate::errors::StartError;
 pub(crate) async fn settle(config: &Config, log: &ShardLog, covered: Option<LogId>) -> Result<(), StartError> {
     if let Some(at) = covered {
         settle_end(config, log, at).await?;
+        settle_unpurged(config, log, at).await?;
     }
     settle_replay(config, log, covered).await
 }
@@ -37,6 +38,16 @@ async fn settle_end(config: &Config, log: &ShardLog, at: LogId) -> Result<(), St
         log.save_vote(vote).await.map_err(failed)?;
     }
     log.purge(at).await.map_err(failed)
+}
+
+/// Consensus looks at what is not purged, and needs nothing of what the checkpoint covers. Whether
+/// anything live is lost with it shows after the replay.
+async fn settle_unpurged(config: &Config, log: &ShardLog, at: LogId) -> Result<(), StartError> {
+    let from = log.log_state().purged.map_or(LogIndex(0), |purged| purged.index.next());
+    if from > at.index || log.lacking(from..=at.index).is_empty() {
+        return Ok(());
+    }
+    log.purge(at).await.map_err(|source| StartError::Log { shard: config.shard, source })
 }
 
 async fn settle_replay(config: &Config, log: &ShardLog, covered: Option<LogId>) -> Result<(), StartError> {
