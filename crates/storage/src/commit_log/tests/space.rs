@@ -2,7 +2,6 @@
 
 use base::disk::{Disk, SimDisk, SimDiskOptions};
 use base::time::Duration;
-use tokio::sync::mpsc;
 
 use super::*;
 
@@ -49,17 +48,18 @@ async fn a_full_disk_refuses_reads_go_on_and_room_brings_it_back() {
 
     disk.set_options(|options| options.capacity_bytes = 10 << 20);
     eventually("room", || *state.borrow() == DiskState::Writable).await;
-    let (sender, mut durable) = mpsc::unbounded_channel();
+    let mut durable = None;
     // What filled the queue goes first.
     eventually("room in the queue", || {
-        let sender = sender.clone();
+        let (sender, receiver) = oneshot::channel();
+        durable = Some(receiver);
         let appended =
             shard.append_each(vec![entry(1, index, 5_000)], Box::new(move |result| drop(sender.send(result))));
         assert!(matches!(appended, Ok(()) | Err(Refused::Busy)), "{appended:?}");
         appended.is_ok()
     })
     .await;
-    durable.recv().await.unwrap().unwrap();
+    durable.unwrap().await.unwrap().unwrap();
     log.close().await;
     disk.crash();
     let log = open_on(&disk, small()).await;
