@@ -1,6 +1,7 @@
 //! What a shard still takes when the disk is full.
 //!
-//! Data is refused. What frees room always passes, and what the shard needs to go on. Groups and their offsets pass,
+//! Data is refused. What frees room always passes, and what the shard or the node needs to go on: a start writes a few
+//! entries, and must not be refused where it is needed to free room. Groups and their offsets pass,
 //! too, out of the space that is kept free: consumers must be able to join and to commit, or nobody could read what
 //! would make room. What they take of it is limited, so that it is never used up.
 
@@ -83,7 +84,12 @@ fn need(command: &Command) -> Need {
         | Command::DeleteTopics(_)
         | Command::CompleteDeletion(_)
         | Command::CompleteTopics(_)
-        | Command::CompletePartitions(_) => Need::Nothing,
+        | Command::CompletePartitions(_)
+        | Command::CreateCluster(_)
+        | Command::PutShards(_)
+        | Command::AssignSlots(_)
+        | Command::RegisterNode(_)
+        | Command::Configure(_) => Need::Nothing,
         Command::PutGroup(_) | Command::CommitOffsets(_) => Need::Little,
         _ => Need::Room,
     }

@@ -1,0 +1,67 @@
+//! A node that starts on a disk without room for data: that is where topics are deleted to make some.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use base::Env;
+use base::disk::{Disk, SimDisk, SimDiskOptions};
+use base::random::SeededRandom;
+use cluster::{Cluster, Config, CreateTopicError, NewTopic};
+use replica::ProposeError;
+use shard::TopicState;
+
+const DIR: &str = "/node";
+const RESERVE_BYTES: u64 = 64 << 20;
+
+fn env(disk: &SimDisk) -> Env {
+    Env { disk: Arc::new(disk.clone()), random: Arc::new(SeededRandom::new(1)), ..Env::real() }
+}
+
+fn config() -> Config {
+    let config = Config::new(Path::new(DIR).to_owned());
+    Config { shards: 2, segment_bytes: 4 << 20, reserve_bytes: RESERVE_BYTES, ..config }
+}
+
+fn leave(disk: &SimDisk, free: u64) {
+    let has = disk.free_bytes(Path::new(DIR)).unwrap();
+    disk.set_options(|options| options.capacity_bytes = has.total - has.available + free);
+}
+
+async fn create(cluster: &Cluster, name: &str) -> Result<record::TopicId, CreateTopicError> {
+    let topic = NewTopic { name: name.to_owned(), partitions: 2, configs: BTreeMap::new() };
+    cluster.create_topics(vec![topic]).await.remove(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_starts_below_the_reserve_and_deletes_topics() {
+    let _simulated = base::task::simulate();
+    for (free, bounds_change) in [(RESERVE_BYTES - 1, false), (1 << 20, true), (0, false), (0, true)] {
+        let disk = SimDisk::new(1, SimDiskOptions { capacity_bytes: 1 << 30, ..SimDiskOptions::default() });
+        let cluster = Cluster::start(env(&disk), config()).await.expect("started");
+        let topic = create(&cluster, "old").await.expect("created");
+        let starts = cluster.metadata().node(cluster.node_id()).unwrap().start_number;
+        drop(cluster);
+        disk.crash();
+        leave(&disk, free);
+        let mut config = config();
+        if bounds_change {
+            config.producers_per_shard_max /= 2;
+        }
+        let cluster = Cluster::start(env(&disk), config).await.expect("started on a full disk");
+        assert!(cluster.is_disk_full());
+        assert_eq!(cluster.metadata().node(cluster.node_id()).unwrap().start_number, starts + 1);
+        cluster.announce(Some("rack".to_owned()), Vec::new()).await.expect("announced");
+        let refused = create(&cluster, "new").await;
+        assert_eq!(refused, Err(CreateTopicError::Propose(ProposeError::DiskFull)));
+        assert_eq!(cluster.delete_topics(vec![topic]).await, [Ok(())], "with {free} bytes free");
+        assert!(cluster.metadata().topics().all(|topic| topic.state != TopicState::Live));
+        assert!(cluster.failure().borrow().is_none());
+        cluster.shutdown().await;
+        drop(cluster);
+        leave(&disk, 1 << 30);
+        let cluster = Cluster::start(env(&disk), self::config()).await.expect("started with room");
+        create(&cluster, "new").await.expect("created");
+        cluster.shutdown().await;
+    }
+}
