@@ -44,7 +44,7 @@ pub struct Config {
     pub producer_id_expiration_ms: i32,
     /// `fetch.max.bytes`: most bytes in one answer to a fetch, whatever the client asks.
     pub fetch_bytes_max: i32,
-    /// How long after its own wait a fetch waits for the memory to answer with.
+    /// How long after its own wait a fetch waits for the memory of one batch to answer with.
     pub answer_memory_wait_max: Duration,
     /// `max.connections`.
     pub connections_max: u32,
@@ -76,7 +76,7 @@ impl Default for Config {
             offset_metadata_bytes_max: 4_096,
             producer_id_expiration_ms: 86_400_000,
             fetch_bytes_max: 57_671_680,
-            answer_memory_wait_max: Duration::from_secs(5),
+            answer_memory_wait_max: Duration::from_secs(10),
             connections_max: 100_000,
             connections_idle_ms_max: 600_000,
             partitions_per_topic_max: 10_000,

@@ -6,17 +6,26 @@
 
 use base::memory::Share;
 
+/// One of so many parts of the memory for answers is kept for small ones.
+const SMALL_PART: usize = 16;
+
 /// Shares of the broker's budget.
 #[derive(Debug, Clone)]
 pub struct Memory {
     requests: Share,
     answers: Share,
+    small_answers: Share,
 }
 
 impl Memory {
     pub(crate) fn new(bytes_max: u64) -> Self {
         let half = usize::try_from(bytes_max / 2).unwrap_or(usize::MAX);
-        Self { requests: Share::new("requests", half), answers: Share::new("answers", half) }
+        let small = half / SMALL_PART;
+        Self {
+            requests: Share::new("requests", half),
+            answers: Share::new("answers", half - small),
+            small_answers: Share::new("small answers", small),
+        }
     }
 
     /// For the bytes of requests, from the first byte read until the answer is made.
@@ -27,5 +36,11 @@ impl Memory {
     /// For the bytes of answers that are held in memory until they are sent.
     pub fn answers(&self) -> &Share {
         &self.answers
+    }
+
+    /// For answers to fetches that begin with a small batch, while the other memory for answers is taken: they wait
+    /// for none but each other.
+    pub fn small_answers(&self) -> &Share {
+        &self.small_answers
     }
 }

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use record::{BatchError, BatchSummary, NodeId, Patched, TimestampMs, TimestampType};
+use record::{BatchError, BatchSummary, NodeId, Patched, ProducerId, TimestampMs, TimestampType};
 use replica::{Pending, ProposeError};
 use shard::{AppendError, Outcome};
 use smallvec::smallvec;
@@ -167,6 +167,14 @@ impl Broker {
             }
             Err(error) => PendingProduce::refused(error),
         }
+    }
+
+    /// Whether the partition's shard knows the producer, and goes on to for minutes: it then takes no batch that is not
+    /// the next one of it.
+    pub fn knows_producer(&self, partition: &PartitionRef, producer: ProducerId) -> bool {
+        let partition = partition.partition();
+        let now = TimestampMs(self.environment().wall_clock.now_ms());
+        partition.replica().is_some_and(|replica| replica.state().remembers_producer(partition.stream, producer, now))
     }
 
     /// Waits until the partition's shard takes more bytes; to be called before reading more from a socket.

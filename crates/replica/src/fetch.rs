@@ -2,25 +2,27 @@
 //! each batch from the unsealed index in the state or from the sealed index files. The reader sees
 //! none of these borders.
 //!
-//! A fetch has two steps. A [`Plan`] names the batches that will be read, and how many bytes they
-//! are, so that memory for them is found before they take any; [`read_plans`] reads those of all
-//! streams of an answer.
+//! A fetch has two steps. A [`Plan`] names the batches that may be read, and how many bytes they
+//! are; [`read_within`] reads those of all streams of an answer, as many as there is memory for.
 
 mod held;
+mod memory;
 mod read;
 
+use std::future::Future;
 use std::io;
 
 use record::{BatchEntry, FileNumber, LeaderEpoch, StreamId, StreamOffset, TimestampMs};
 use shard::Located;
 use smallvec::SmallVec;
-use storage::{Chunk, ShardLog};
+use storage::{Chunk, Reading, ShardLog};
 
 use crate::core::Core;
 use crate::errors::FetchError;
 
-pub use read::read_plans;
+pub use memory::AnswerMemory;
 pub(crate) use read::read_whole;
+pub use read::{read_plans, read_within};
 
 /// The most batches that one fetch looks up at a time.
 const LOOK_UP_COUNT_MAX: usize = 1_024;
@@ -137,6 +139,24 @@ impl<'a> Plan<'a> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Bytes of the first batch, if there is one.
+    #[must_use]
+    pub fn first_bytes(&self) -> Option<u64> {
+        self.entries.first().map(BatchEntry::total_bytes)
+    }
+
+    /// Whether files have to be read, as far as can be seen now.
+    #[must_use]
+    pub fn is_cold(&self) -> bool {
+        // What is in memory is the end of the log.
+        self.entries.first().is_some_and(|first| read::recent(self.log(), std::slice::from_ref(first)).is_none())
+    }
+
+    /// Waits until few enough read from files. To be had before the memory, so that nobody who waits holds any.
+    pub fn reading(&self) -> impl Future<Output = Reading<'a>> + use<'a> {
+        self.log().reading()
     }
 
     /// Leaves out the last batch; its bytes.

@@ -34,7 +34,7 @@ mod waiters;
 
 pub use config::{COMMAND_BYTES_MAX, Config};
 pub use errors::{FetchError, OutOfService, ProposeError, StartError};
-pub use fetch::{Fetched, LookUp, Plan, Planned, StoredBatch, Wish, read_plans};
+pub use fetch::{AnswerMemory, Fetched, LookUp, Plan, Planned, StoredBatch, Wish, read_plans, read_within};
 pub use leadership::Leadership;
 pub use lifecycle::Parts;
 pub use pending::{Pending, ProposeResult};

@@ -6,8 +6,8 @@
 //!        |                 --> subscribe, look again, sleep until the missing bytes came,
 //!        +---------------------  a topic went, leadership changed, or the time is up
 //! ```
-//! A look finds which batches would be read and how many bytes they are; they are read when the answer is given, and
-//! memory for them was taken. A reader that waits has read nothing, and costs an append one counter.
+//! A look finds which batches would be read and how many bytes they are; they are read when the answer is given, as
+//! many as there is memory for. A reader that waits has read nothing, and costs an append one counter.
 
 use base::memory::Permit;
 use base::time::Duration;
@@ -15,6 +15,7 @@ use record::NodeId;
 
 use crate::topics::PartitionRef;
 
+mod answer;
 mod read;
 mod rules;
 mod wait;
@@ -62,7 +63,7 @@ pub struct Fetched {
 }
 
 impl Fetched {
-    /// Whether nothing was read for lack of memory; what is asked for less may still be answered.
+    /// Whether nothing was read for lack of memory.
     pub fn lacks_memory(&self) -> bool {
         self.partitions.iter().any(|partition| partition.error == Some(FetchError::NoMemory))
     }

@@ -2,13 +2,16 @@
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use record::{LeaderEpoch, StreamOffset};
-use replica::{LookUp, Plan, Planned, Replica, StoredBatch, Wish, read_plans};
+use replica::{AnswerMemory, LookUp, Plan, Planned, Replica, StoredBatch, Wish, read_within};
+use storage::Reading;
 
 use super::rules::{self, Allowance};
 use super::{EpochEnd, FetchError, FetchPartition, FetchedPartition};
 
 /// Partitions whose index is looked up in files at a time.
 const LOOK_UPS_MAX: usize = 4;
+/// Batches that memory is had for before the first is read, beside their bytes.
+const BATCHES_TO_BEGIN: usize = 100;
 
 /// What a fetch would read. Holds no bytes of it.
 pub(super) struct Look<'a> {
@@ -17,29 +20,46 @@ pub(super) struct Look<'a> {
     plans: Vec<Plan<'a>>,
     /// Which partition each plan is of.
     of: Vec<usize>,
-    bytes: u64,
 }
 
-impl Look<'_> {
+impl<'a> Look<'a> {
     pub(super) fn found(&self) -> &[FetchedPartition] {
         &self.found
     }
 
-    /// What all that would be read takes in memory.
-    pub(super) fn memory_bytes(&self) -> usize {
-        let batches: usize = self.plans.iter().map(Plan::len).sum();
-        memory_bytes(self.bytes, batches)
+    /// What each partition is told when there is nothing to read.
+    pub(super) fn into_found(self) -> Vec<FetchedPartition> {
+        self.found
     }
 
-    /// Leaves out batches at the end until the others take no more than so much memory; the first stays in any case.
-    pub(super) fn cut(&mut self, memory_bytes_max: usize) {
-        let mut batches: usize = self.plans.iter().map(Plan::len).sum();
-        while batches > 1 && memory_bytes(self.bytes, batches) > memory_bytes_max {
+    /// What the first batch takes in memory; none when nothing is to be read.
+    pub(super) fn first_memory_bytes(&self) -> Option<usize> {
+        self.first_bytes().map(|bytes| memory_bytes(bytes, 1))
+    }
+
+    /// What is to be had for the beginning: the first batch, and what others that stay in files take besides.
+    pub(super) fn memory_bytes_to_begin(&self) -> usize {
+        memory_bytes(self.first_bytes().unwrap_or(0), self.batches().clamp(1, BATCHES_TO_BEGIN))
+    }
+
+    /// A plan for which files have to be read.
+    pub(super) fn cold(&self) -> Option<&Plan<'a>> {
+        self.plans.iter().find(|plan| plan.is_cold())
+    }
+
+    fn first_bytes(&self) -> Option<u64> {
+        self.plans.first().and_then(Plan::first_bytes)
+    }
+
+    fn batches(&self) -> usize {
+        self.plans.iter().map(Plan::len).sum()
+    }
+
+    /// Leaves so many batches.
+    fn cut(&mut self, left: usize) {
+        for _ in left..self.batches() {
             let (Some(plan), Some(partition)) = (self.plans.last_mut(), self.of.last()) else { return };
-            let bytes = plan.pop().expect("a plan has batches");
-            self.found[*partition].bytes -= bytes;
-            self.bytes -= bytes;
-            batches -= 1;
+            self.found[*partition].bytes -= plan.pop().expect("a plan has batches");
             if plan.is_empty() {
                 self.plans.pop();
                 self.of.pop();
@@ -47,15 +67,21 @@ impl Look<'_> {
         }
     }
 
-    /// Reads. A partition whose first batch cannot be read is told so, and the others are answered.
-    pub(super) async fn read(self) -> Vec<FetchedPartition> {
-        let Self { mut found, plans, of, .. } = self;
-        for (read, partition) in read_plans(&plans).await.into_iter().zip(of) {
+    /// Reads what there is memory for. A partition whose first batch cannot be read is told so, and the others are
+    /// answered.
+    pub(super) async fn read(
+        mut self,
+        turn: Option<Reading<'a>>,
+        memory: &mut AnswerMemory<'_>,
+    ) -> Vec<FetchedPartition> {
+        self.cut(memory.begin(self.first_bytes().unwrap_or(0), self.batches()));
+        let Self { mut found, plans, of } = self;
+        for (read, partition) in read_within(&plans, turn, memory).await.into_iter().zip(of) {
             let partition = &mut found[partition];
             match read {
                 Ok(batches) => {
                     let bytes: u64 = batches.iter().map(|batch| u64::from(batch.bytes)).sum();
-                    assert!(bytes > 0 && bytes <= partition.bytes, "what was read is what was planned, or its front");
+                    assert!(bytes <= partition.bytes, "what was read is what was planned, or its front");
                     (partition.bytes, partition.batches) = (bytes, batches);
                 }
                 Err(error) => *partition = FetchedPartition::failed(error.into()),
@@ -136,7 +162,7 @@ impl<'a> Turns<'a> {
         let found = Vec::with_capacity(partitions);
         Self {
             allowance: Allowance::new(bytes_max),
-            look: Look { found, plans: Vec::with_capacity(partitions), of: Vec::with_capacity(partitions), bytes: 0 },
+            look: Look { found, plans: Vec::with_capacity(partitions), of: Vec::with_capacity(partitions) },
         }
     }
 
@@ -153,7 +179,6 @@ impl<'a> Turns<'a> {
         let (bytes, limit) = (plan.bytes(), u64::try_from(limit).unwrap_or(u64::MAX));
         assert!(at_least_one || bytes <= limit, "only the first batch may exceed a limit");
         self.allowance.spend(bytes);
-        look.bytes += bytes;
         look.found.push(FetchedPartition {
             error: None,
             // Only what is committed is in the stream, and nothing is in a transaction.

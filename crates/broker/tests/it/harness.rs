@@ -20,6 +20,7 @@ pub(crate) struct Node {
     directory: tempfile::TempDir,
     pub(crate) broker: Broker,
     config: Config,
+    is_cold: bool,
 }
 
 impl Node {
@@ -28,9 +29,18 @@ impl Node {
     }
 
     pub(crate) async fn with(config: Config) -> Self {
+        Self::open(config, false).await
+    }
+
+    /// A node that keeps nothing of its log in memory, so that all is read from files.
+    pub(crate) async fn cold() -> Self {
+        Self::open(Config::default(), true).await
+    }
+
+    async fn open(config: Config, is_cold: bool) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let broker = open(&directory, config.clone()).await;
-        Self { directory, broker, config }
+        let broker = open(&directory, config.clone(), is_cold).await;
+        Self { directory, broker, config, is_cold }
     }
 
     /// Stops in order and starts again.
@@ -40,13 +50,13 @@ impl Node {
 
     /// Stops in order, lets `change` at the files of the log, and starts again.
     pub(crate) async fn restart_after(self, change: impl FnOnce(&Path)) -> Self {
-        let Self { directory, broker, config } = self;
+        let Self { directory, broker, config, is_cold } = self;
         broker.shutdown().await;
         broker.cluster().shutdown().await;
         drop(broker);
         change(&directory.path().join("log"));
-        let broker = open(&directory, config.clone()).await;
-        Self { directory, broker, config }
+        let broker = open(&directory, config.clone(), is_cold).await;
+        Self { directory, broker, config, is_cold }
     }
 
     pub(crate) async fn create(&self, name: &str, partitions: i32) {
@@ -76,11 +86,14 @@ impl Node {
     }
 }
 
-async fn open(directory: &tempfile::TempDir, config: Config) -> Broker {
+async fn open(directory: &tempfile::TempDir, config: Config, is_cold: bool) -> Broker {
     let mut cluster = cluster::Config::new(directory.path().to_owned());
     cluster.shards = 2;
     cluster.segment_bytes = 4 << 20;
     cluster.reserve_bytes = 1 << 20;
+    if is_cold {
+        (cluster.log_memory_bytes, cluster.read_cache_bytes) = (1, 0);
+    }
     let cluster = Cluster::start(Env::real(), cluster).await.expect("the cluster starts");
     Broker::start(Env::real(), cluster, config)
 }

@@ -3,7 +3,6 @@
 //! A request becomes a list of [`Read`]s in the order in which they are to be read: that of the request, or that of
 //! the session. The broker reads those whose partition is known; the answers are merged in that order.
 
-mod patience;
 mod payload;
 
 use base::memory::Permit;
@@ -252,7 +251,10 @@ async fn read(
             wait_max,
             isolation,
         };
-        let fetched = patience::fetch(context, request).await;
+        let fetched = context.broker().fetch(request).await;
+        if fetched.lacks_memory() {
+            tracing::debug!("a reader was sent away: others hold all memory for answers");
+        }
         (fetched.partitions, fetched.memory)
     };
     let mut fetched = fetched.into_iter();

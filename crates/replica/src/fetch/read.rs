@@ -5,6 +5,9 @@
 //! more. A long batch of a file is handed out as a range of the file, so that it can leave by sendfile.
 //! Short ones are read here, neighbours together: a system call for each would cost more than the
 //! bytes between them.
+//!
+//! Before a piece is read, memory is taken as if all of it came into memory, as only the read tells; so no more
+//! than the pieces under way are counted too much.
 
 use std::io;
 use std::ops::Range;
@@ -13,10 +16,10 @@ use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use record::{BatchEntry, Extent};
 use smallvec::{SmallVec, smallvec};
-use storage::{Chunk, ShardLog, Slice};
+use storage::{Chunk, Reading, ShardLog, Slice};
 
-use super::held::Held;
-use super::{Chunks, Plan, StoredBatch, damage_or_io};
+use super::held::{Held, Place};
+use super::{AnswerMemory, Chunks, Plan, StoredBatch, damage_or_io};
 use crate::errors::FetchError;
 
 /// Ranges of a file from this size on are handed out as such.
@@ -31,43 +34,82 @@ const READS_IN_FLIGHT_MAX: usize = 4;
 /// What is read at once: chunks of each batch.
 type Run = SmallVec<[Chunks; 1]>;
 
-/// Reads what was planned; the batches of each plan, in the order of the plans. What they keep alive is at most twice
-/// their bytes, together. A plan ends before the first batch that cannot be read, which is an error when it is asked
-/// for first.
+/// As [`read_within`], with all the memory that it takes.
 pub async fn read_plans(plans: &[Plan<'_>]) -> Vec<Result<Vec<StoredBatch>, FetchError>> {
+    let turn = match plans.iter().find(|plan| plan.is_cold()) {
+        Some(plan) => Some(plan.reading().await),
+        None => None,
+    };
+    read_within(plans, turn, &mut AnswerMemory::unbounded()).await
+}
+
+/// Reads what was planned, as far as there is memory; the batches of each plan, in the order of the plans. The first
+/// batch of all, the memory for which is there, is read in any case. What they keep alive is at most twice their
+/// bytes, together. A plan ends before the first batch that cannot be read, which is an error when it is asked for
+/// first.
+pub async fn read_within<'a>(
+    plans: &[Plan<'a>],
+    mut turn: Option<Reading<'a>>,
+    memory: &mut AnswerMemory<'_>,
+) -> Vec<Result<Vec<StoredBatch>, FetchError>> {
     let mut answer = Answer::new(plans);
     let mut reads = FuturesUnordered::new();
-    // Held to the end: what was read is given up in part only then.
-    let mut reading = None;
-    for (number, plan) in plans.iter().enumerate() {
+    let mut is_first = true;
+    'plans: for (number, plan) in plans.iter().enumerate() {
         // Nothing else may give way for long if all is in memory.
         tokio::task::coop::consume_budget().await;
-        let mut first = 0;
-        while let Some(length) = run_length(&plan.entries[first..]) {
+        while let Some(mut length) = run_length(&plan.entries[answer.begun[number]..]) {
             if answer.failures[number].is_some() {
                 break;
             }
-            let run = &plan.entries[first..first + length];
+            let first = answer.begun[number];
+            let (run, bytes) = loop {
+                let run = &plan.entries[first..first + length];
+                let bytes = bytes_of(run);
+                if memory.take(bytes) {
+                    break (run, bytes);
+                }
+                // What is being read may stay in files.
+                if let Some((place, bytes, read)) = reads.next().await {
+                    memory.give_back(answer.take(place, bytes, read));
+                } else if length > 1 {
+                    length /= 2;
+                } else if is_first {
+                    memory.take_first(bytes);
+                    break (run, bytes);
+                } else {
+                    break 'plans;
+                }
+            };
             let place = (number, first);
-            first += length;
             if let Some(chunks) = recent(plan.log(), run) {
-                answer.take(place, Ok(chunks));
+                answer.begun[number] += length;
+                memory.give_back(answer.take(place, bytes, Ok(chunks)));
+                is_first = false;
                 continue;
             }
-            if reading.is_none() {
-                reading = Some(plan.log().reading().await);
+            if turn.is_none() {
+                // It was in memory when the turn could have been waited for without holding any.
+                if !is_first {
+                    break 'plans;
+                }
+                turn = Some(plan.reading().await);
             }
+            is_first = false;
+            answer.begun[number] += length;
             if reads.len() == READS_IN_FLIGHT_MAX
-                && let Some((place, read)) = reads.next().await
+                && let Some((place, bytes, read)) = reads.next().await
             {
-                answer.take(place, read);
+                memory.give_back(answer.take(place, bytes, read));
             }
-            reads.push(async move { (place, read_run(plan.log(), run).await) });
+            reads.push(async move { (place, bytes, read_run(plan.log(), run).await) });
         }
     }
-    while let Some((place, read)) = reads.next().await {
-        answer.take(place, read);
+    while let Some((place, bytes, read)) = reads.next().await {
+        memory.give_back(answer.take(place, bytes, read));
     }
+    // Held to the end: what was read is given up in part only then.
+    drop(turn);
     answer.finish()
 }
 
@@ -75,6 +117,8 @@ pub async fn read_plans(plans: &[Plan<'_>]) -> Vec<Result<Vec<StoredBatch>, Fetc
 struct Answer<'a> {
     plans: &'a [Plan<'a>],
     chunks: Vec<Vec<Chunks>>,
+    /// How many batches of each plan were begun to be read.
+    begun: Vec<usize>,
     /// The first batch of each plan that could not be read.
     failures: Vec<Option<(usize, io::Error)>>,
     held: Held,
@@ -85,14 +129,17 @@ impl<'a> Answer<'a> {
         Self {
             plans,
             chunks: plans.iter().map(|plan| vec![Chunks::new(); plan.entries.len()]).collect(),
+            begun: vec![0; plans.len()],
             failures: plans.iter().map(|_| None).collect(),
             held: Held::default(),
         }
     }
 
-    fn take(&mut self, (plan, first): (usize, usize), read: io::Result<Run>) {
+    /// Of `bytes` that the run has, how many it does not take in memory.
+    fn take(&mut self, (plan, first): Place, bytes: usize, read: io::Result<Run>) -> usize {
         match read {
             Ok(run) => {
+                let in_memory: usize = run.iter().flatten().map(bytes_in_memory).sum();
                 for (number, chunks) in run.into_iter().enumerate() {
                     let place = (plan, first + number);
                     self.held.note(place, &chunks);
@@ -101,6 +148,8 @@ impl<'a> Answer<'a> {
                 if self.held.is_too_much() {
                     self.held.settle(&mut self.chunks);
                 }
+                assert!(in_memory <= bytes, "what was read is what the index names");
+                bytes - in_memory
             }
             Err(error) => {
                 let failure = &mut self.failures[plan];
@@ -108,22 +157,35 @@ impl<'a> Answer<'a> {
                 if failure.as_ref().is_none_or(|(earliest, _)| first < *earliest) {
                     *failure = Some((first, error));
                 }
+                bytes
             }
         }
     }
 
     fn finish(mut self) -> Vec<Result<Vec<StoredBatch>, FetchError>> {
         self.held.settle(&mut self.chunks);
-        let read = self.plans.iter().zip(self.chunks).zip(self.failures);
-        read.map(|((plan, chunks), failure)| match failure {
+        let read = self.plans.iter().zip(self.chunks).zip(self.begun).zip(self.failures);
+        read.map(|(((plan, chunks), begun), failure)| match failure {
             Some((0, error)) => Err(damage_or_io(plan.stream, plan.from, error)),
             failure => {
-                let readable = failure.map_or(chunks.len(), |(first, _)| first);
+                let readable = failure.map_or(begun, |(first, _)| first);
                 let batches = plan.entries.iter().zip(chunks).take(readable);
                 Ok(batches.map(|(entry, chunks)| stored(entry, chunks)).collect())
             }
         })
         .collect()
+    }
+}
+
+fn bytes_of(run: &[BatchEntry]) -> usize {
+    let bytes: u64 = run.iter().map(BatchEntry::total_bytes).sum();
+    usize::try_from(bytes).expect("a batch is at most 128 MiB")
+}
+
+fn bytes_in_memory(chunk: &Chunk) -> usize {
+    match chunk {
+        Chunk::Memory(_) => chunk.len() as usize,
+        Chunk::File { .. } => 0,
     }
 }
 
@@ -159,7 +221,7 @@ fn run_length(entries: &[BatchEntry]) -> Option<usize> {
 }
 
 /// All of `run`, if the log has it in memory.
-fn recent(log: &ShardLog, run: &[BatchEntry]) -> Option<Run> {
+pub(super) fn recent(log: &ShardLog, run: &[BatchEntry]) -> Option<Run> {
     let chunk = |extent: Extent| log.try_read(extent.log_index, range(extent));
     run.iter().map(|entry| entry.extents().map(chunk).collect()).collect()
 }
