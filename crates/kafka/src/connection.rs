@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::context::Context;
 use crate::frame::{Frame, FrameError, FrameReader, Hold, Incoming};
-use crate::handlers::produce::{self, Produce, Sequences};
+use crate::handlers::produce::{self, Produce, Sequences, Submission};
 use crate::handlers::{self, ServeError};
 use crate::handshake::{ApiKey, HeaderError, RequestHeader};
 use crate::limits::IN_FLIGHT_MAX;
@@ -101,6 +101,7 @@ impl Connection {
     pub(crate) fn new(context: Context, stream: Stream, peer: SocketAddr, shutdown: watch::Receiver<bool>) -> Self {
         let limits = &context.shared.limits;
         let frames = FrameReader::new(context.shared.memory.clone(), limits.request_bytes_max);
+        let sequences = Sequences::new(context.shared.memory.refused.clone());
         let now = now();
         let timer = Box::pin(sleep_until(now + limits.idle_max));
         Self {
@@ -109,7 +110,7 @@ impl Connection {
             stream,
             frames,
             in_flight: VecDeque::new(),
-            sequences: Sequences::default(),
+            sequences,
             timer,
             active: now,
             seen: (0, now),
@@ -157,10 +158,7 @@ impl Connection {
         let Self { stream, frames, in_flight, timer, shutdown, .. } = self;
         tokio::select! {
             biased;
-            () = poll_fn(|context| match in_flight.front_mut() {
-                Some(produce) => produce.poll(context),
-                None => Poll::Pending,
-            }) => Event::Answerable,
+            () = front_completed(in_flight), if !in_flight.is_empty() => Event::Answerable,
             frame = frames.next(stream), if has_room => match frame {
                 Ok(Incoming::Request(frame)) => Event::Request(frame),
                 Ok(Incoming::Begun) => Event::Begun,
@@ -237,19 +235,16 @@ impl Connection {
                 None => {
                     // Nobody waits for it who holds some of it.
                     self.drain().await?;
-                    memory.acquire_decoded(request.cost).await
+                    let shutdown = &mut self.shutdown;
+                    tokio::select! {
+                        biased;
+                        permit = memory.acquire_decoded(request.cost) => permit,
+                        _ = shutdown.wait_for(|stopping| *stopping) => return Err(unanswered()),
+                    }
                 }
             };
             let request = produce::check(&self.context, &header, request).await;
-            if request.must_wait(&self.sequences) {
-                self.drain().await?;
-            }
-            let Self { context, sequences, active, .. } = self;
-            let memory = (hold, decoded);
-            let produce = produce::submit(context, sequences, header, request, body.len(), memory, *active).await;
-            self.in_flight.push_back(produce);
-            self.look_at(self.active + TICK);
-            return Ok(());
+            return self.submit(Submission::new(header, request, body.len(), (hold, decoded), self.active)).await;
         }
         self.drain().await?;
         let response = match self.work(&header, body, hold).await? {
@@ -258,11 +253,56 @@ impl Connection {
                 ServeError::Encode(cause) => Ended::Encode { key, version, cause },
             })?,
             // Nobody waits for the answer, or nobody will make it.
-            None => return Err(Ended::Frame(FrameError::Io(io::ErrorKind::ConnectionReset.into()))),
+            None => return Err(unanswered()),
         };
         self.send(&response).await?;
         self.active = now();
         Ok(())
+    }
+
+    /// Submits a produce request, and goes on with those before it while there is no room for its batches.
+    async fn submit(&mut self, mut submission: Submission) -> Result<(), Ended> {
+        self.look_at(self.active + TICK);
+        while !submission.admit(&self.context, &mut self.sequences, self.active) {
+            self.drain().await?;
+            if *self.shutdown.borrow() {
+                submission.stop();
+            }
+            submission.expire(now());
+        }
+        let mut is_stopping = false;
+        while let Some(event) = self.while_appending(&mut submission, is_stopping).await {
+            match event {
+                Event::Answerable => self.answer_completed().await?,
+                Event::Shutdown => {
+                    is_stopping = true;
+                    submission.stop();
+                }
+                Event::Tick | Event::Request(_) | Event::Begun | Event::Gone(_) => {
+                    let now = now();
+                    submission.expire(now);
+                    // It is us who do not read.
+                    (self.active, self.seen.1) = (now, now);
+                    self.tick()?;
+                    self.look_at(now + TICK);
+                }
+            }
+        }
+        self.in_flight.push_back(submission.into_produce());
+        self.look_at(self.active + TICK);
+        Ok(())
+    }
+
+    /// What is to be done before all of the request is appended; nothing is read.
+    async fn while_appending(&mut self, submission: &mut Submission, is_stopping: bool) -> Option<Event> {
+        let Self { context, in_flight, timer, shutdown, .. } = self;
+        tokio::select! {
+            biased;
+            () = submission.append(context) => None,
+            () = front_completed(in_flight), if !in_flight.is_empty() => Some(Event::Answerable),
+            () = timer => Some(Event::Tick),
+            _ = shutdown.wait_for(|stopping| *stopping), if !is_stopping => Some(Event::Shutdown),
+        }
     }
 
     /// Serves one request while listening to the client. `None` when the client went away, or the broker stops, while
@@ -299,10 +339,7 @@ impl Connection {
             let Self { in_flight, timer, .. } = self;
             tokio::select! {
                 biased;
-                () = poll_fn(|context| match in_flight.front_mut() {
-                    Some(produce) => produce.poll(context),
-                    None => Poll::Ready(()),
-                }) => self.answer_completed().await?,
+                () = front_completed(in_flight) => self.answer_completed().await?,
                 () = timer => self.tick()?,
             }
         }
@@ -313,6 +350,7 @@ impl Connection {
     async fn answer_completed(&mut self) -> Result<(), Ended> {
         let mut responses = Vec::new();
         let mut failed = Ok(());
+        let settled = now();
         while let Some(produce) = self.in_flight.front_mut() {
             // Those behind the first may be complete, too: one group commit ends many. Who is not is asked again, with a
             // waker, when its turn comes.
@@ -320,7 +358,7 @@ impl Connection {
                 break;
             }
             let produce = self.in_flight.pop_front().expect("front was there");
-            produce.settle_sequences(&mut self.sequences);
+            produce.settle_sequences(&mut self.sequences, settled);
             let (key, version) = (ApiKey::Produce, produce.version());
             match produce.answer(&self.context.shared) {
                 Ok(Some(response)) => responses.push(response),
@@ -355,4 +393,14 @@ impl Connection {
         let _memory = counted(&context.shared, response.head_bytes()).await?;
         write(&context.shared, response.bytes(), in_flight, response.send(stream)).await
     }
+}
+
+/// The end of a connection with a request that nobody answers.
+fn unanswered() -> Ended {
+    Ended::Frame(FrameError::Io(io::ErrorKind::ConnectionReset.into()))
+}
+
+/// Ends when the oldest request is complete.
+async fn front_completed(in_flight: &mut VecDeque<Produce>) {
+    poll_fn(|task| in_flight.front_mut().map_or(Poll::Ready(()), |produce| produce.poll(task))).await;
 }

@@ -36,20 +36,26 @@ pub struct RequestMemory {
     large: Share,
     small: Share,
     decoded: Share,
+    /// What connections remember of batches that were refused.
+    pub(crate) refused: Share,
     /// Whoever holds it may finish its request beyond the share.
     finisher: Arc<Semaphore>,
     /// Whoever holds it may wait with a large response in hand for the memory to count it in.
     pub(crate) answerers: Arc<Semaphore>,
 }
 
+/// What is remembered of refused batches takes this part.
+const REFUSED_PART: usize = 32;
+
 impl RequestMemory {
     /// Divides `bytes` of the process's budget.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         Self {
-            large: Share::new("large requests", bytes / 2),
+            large: Share::new("large requests", bytes / 2 - bytes / REFUSED_PART),
             small: Share::new("small requests", bytes / 4),
             decoded: Share::new("decoded requests", bytes / 4),
+            refused: Share::new("refused batches", bytes / REFUSED_PART),
             finisher: Arc::new(Semaphore::new(1)),
             answerers: Arc::new(Semaphore::new(ANSWERERS_MAX)),
         }
@@ -58,7 +64,7 @@ impl RequestMemory {
     /// Bytes in use.
     #[must_use]
     pub fn used(&self) -> usize {
-        self.large.used() + self.small.used() + self.decoded.used()
+        self.large.used() + self.small.used() + self.decoded.used() + self.refused.used()
     }
 
     /// Whether large requests have to wait soon.

@@ -49,9 +49,9 @@ impl Default for Limits {
 /// memory they hold is bounded by the share for requests.
 pub(crate) const IN_FLIGHT_MAX: usize = 64;
 
-/// Idempotent producers that a connection remembers, once for each partition that they write to, beside those whose
-/// batches it has under way.
-pub(crate) const PRODUCERS_REMEMBERED_MAX: usize = 1_024;
+/// Idempotent producers, each once for a partition, of which a connection remembers that a batch was refused and comes
+/// again.
+pub(crate) const REFUSED_REMEMBERED_MAX: usize = 64;
 
 /// Responses above this count against the memory for answers, like what they carry.
 pub(crate) const COUNTED_BYTES_MIN: usize = 64 << 10;

@@ -57,6 +57,12 @@ pub(crate) struct Producer {
     stream_after: u32,
 }
 
+impl Producer {
+    pub(crate) const fn last_used(&self) -> TimestampMs {
+        self.last_used
+    }
+}
+
 impl Wire for Producer {
     const BYTES_MIN: usize = 38;
     fn put(&self, out: &mut Vec<u8>) {

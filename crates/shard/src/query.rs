@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use record::{FileNumber, LogIndex, NodeId, Partition, ShardId, StreamId, Term, TimestampMs, TopicId};
+use record::{FileNumber, LogIndex, NodeId, Partition, ProducerId, ShardId, StreamId, Term, TimestampMs, TopicId};
 
 use crate::model::{
     CommittedOffset, ConfigResource, GroupRecord, GroupVersion, NodeRecord, OffsetKey, Settings, ShardRecord, Topic,
@@ -97,6 +97,16 @@ impl Shard {
     #[must_use]
     pub fn producers(&self) -> usize {
         self.producers.table.len()
+    }
+
+    /// Whether a producer is remembered of a stream, and was used so lately before `now` that it is not forgotten soon.
+    #[must_use]
+    pub fn remembers_producer(&self, stream: StreamId, producer: ProducerId, now: TimestampMs) -> bool {
+        let settings = &self.scalars.settings;
+        let safe_ms = settings.producer_expiry_ms.min(settings.producer_idle_ms_min) / 2;
+        let producers = &self.producers.table;
+        let known = producers.slot(&(stream, producer)).and_then(|slot| producers.at(slot));
+        known.is_some_and(|known| now.max(self.scalars.time).0.saturating_sub(known.last_used().0) < safe_ms)
     }
 
     /// When the producer that was silent longest was last used; for deciding whether to expire some.

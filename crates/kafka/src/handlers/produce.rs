@@ -8,6 +8,7 @@
 
 mod retained;
 mod sequences;
+mod submission;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -38,6 +39,7 @@ use crate::wire::response::{EncodeError, Response, ResponseBuilder};
 
 pub(crate) use sequences::Sequences;
 use sequences::{BYTES_PER_BATCH, Sent};
+pub(crate) use submission::Submission;
 
 /// The first version whose clients know zstd (KIP-110).
 const ZSTD_SINCE: i16 = 7;
@@ -153,46 +155,6 @@ fn without_acks(verdict: Result<(PartitionRef, CheckedBatch), PartitionAnswer>) 
     }
 }
 
-impl CheckedRequest {
-    /// Whether the requests before must be complete before this one is submitted.
-    pub(crate) fn must_wait(&self, sequences: &Sequences) -> bool {
-        self.batches.iter().filter_map(|batch| batch.sent.as_ref()).any(|sent| sequences.must_wait(sent))
-    }
-}
-
-/// Submits the batches of a request of `request_bytes`. Waits only for room in the shards' queues.
-pub(crate) async fn submit(
-    context: &Context,
-    sequences: &mut Sequences,
-    header: RequestHeader,
-    request: CheckedRequest,
-    request_bytes: usize,
-    memory: (Hold, Permit),
-    now: Instant,
-) -> Produce {
-    let CheckedRequest { acks, timeout, topics, mut batches } = request;
-    for batch in &mut batches {
-        let Some(Err(expected)) = batch.sent.as_ref().map(|sent| sequences.admit(sent)) else { continue };
-        let actual = batch.sent.take().map_or(-1, |sent| sent.sequence.0);
-        if let Ok((partition, _)) = &batch.verdict {
-            batch.verdict = Err(refusal(ProduceError::OutOfOrderSequence { expected: expected.0, actual }, partition));
-        }
-    }
-    retained::detach(request_bytes, &mut batches);
-    let mut slots = Vec::with_capacity(batches.len());
-    for Checked { index, verdict, sent } in batches {
-        let state = match verdict {
-            Ok((partition, batch)) => {
-                context.broker().ready_to_produce(&partition).await;
-                State::Waiting { pending: context.broker().append(&partition, batch), partition }
-            }
-            Err(answer) => State::Done(answer),
-        };
-        slots.push(Slot { index, state, sent });
-    }
-    Produce { header, acks, topics, slots, at: 0, deadline: now + timeout, hold: Some(memory) }
-}
-
 fn find(context: &Context, key: &TopicKey) -> Option<Arc<Topic>> {
     match key {
         TopicKey::Name(name) => context.broker().topics().resolve(name.as_str()),
@@ -286,13 +248,12 @@ impl Produce {
     }
 
     /// Tells `sequences` what became of the batches of a complete request, which MUST be the oldest.
-    pub(crate) fn settle_sequences(&self, sequences: &mut Sequences) {
+    pub(crate) fn settle_sequences(&self, sequences: &mut Sequences, now: Instant) {
         for slot in &self.slots {
             if let (Some(sent), State::Done(answer)) = (&slot.sent, &slot.state) {
-                sequences.settle(sent, answer.error);
+                sequences.settle(sent, answer.error, now);
             }
         }
-        sequences.trim();
     }
 
     /// The response of a complete request; none to a client that wants none.

@@ -1,6 +1,7 @@
 //! The node under test and its client.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::Env;
@@ -25,6 +26,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::gated::GatedDisk;
+
 /// No answer takes so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -34,6 +37,8 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) request_bytes: usize,
     pub(crate) producers_per_shard_max: u32,
+    pub(crate) queue_bytes_max: usize,
+    pub(crate) disk: Option<GatedDisk>,
     pub(crate) advertised: Option<Advertised>,
 }
 
@@ -65,16 +70,22 @@ impl Node {
             limits: Limits::default(),
             request_bytes: 64 << 20,
             producers_per_shard_max: 100_000,
+            queue_bytes_max: 64 << 20,
+            disk: None,
             advertised: None,
         };
         change(&mut setup);
-        let env = Env::real();
+        let mut env = Env::real();
+        if let Some(disk) = setup.disk {
+            env.disk = Arc::new(disk);
+        }
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut config = cluster::Config::new(dir.path().join("data"));
         config.shards = 2;
         config.segment_bytes = 4 << 20;
         config.reserve_bytes = 1 << 20;
         config.log_memory_bytes = 8 << 20;
+        config.queue_bytes_max = setup.queue_bytes_max;
         config.producers_per_shard_max = setup.producers_per_shard_max;
         let cluster = Cluster::start(env.clone(), config).await.expect("starts");
         let broker = Broker::start(env.clone(), cluster.clone(), setup.broker);
