@@ -14,7 +14,7 @@ use shard::commands::{AbandonParts, ExpireProducers, Seal};
 use shard::{Command, SealedIndex};
 use storage::checkpoint::CheckpointStore;
 use storage::index_file::SealedStream;
-use storage::is_full;
+use storage::is_lasting;
 use tokio::sync::oneshot;
 
 use crate::checkpoint::Written;
@@ -25,7 +25,7 @@ use crate::pending::{Answer, Pending};
 use crate::proposer::{Gate, Item};
 use crate::raft::Group;
 
-/// Pause after a file found no room.
+/// Pause after a file could not be written or removed.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// One failure in so many is reported while they last.
 const FAILURES_PER_REPORT: u64 = 60;
@@ -119,14 +119,14 @@ impl Task {
         let mut failures = 0_u64;
         loop {
             if let Err(failure) = self.round().await {
-                if !is_full(&failure.error) && !has_failed(&self.core) {
+                if is_lasting(&failure.error) && !has_failed(&self.core) {
                     failure.stop_node(&self.core);
                     return;
                 }
-                let error = failure.error;
                 if failures.is_multiple_of(FAILURES_PER_REPORT) {
-                    let shard = self.core.config.shard.0;
-                    tracing::error!(shard, %error, failures, "an index file or a checkpoint is not written, trying on");
+                    let Failure { operation, dir, error } = failure;
+                    let (shard, dir) = (self.core.config.shard.0, dir.display());
+                    tracing::error!(shard, operation, %dir, %error, failures, "a file beside the log waits, trying on");
                 }
                 failures += 1;
                 if self.requests.lock().stop.is_some() {
@@ -149,6 +149,13 @@ impl Task {
 
     /// Everything that is due now.
     async fn round(&mut self) -> Result<(), Failure> {
+        let written = self.write_what_is_due().await;
+        // It may be this that frees the room or the descriptors that were wanting.
+        let released = self.release().await;
+        written.and(released)
+    }
+
+    async fn write_what_is_due(&mut self) -> Result<(), Failure> {
         self.write_index_files().await?;
         self.propose_what_is_due();
         let asked = std::mem::take(&mut self.requests.lock().checkpoints);
@@ -158,7 +165,7 @@ impl Task {
             self.checkpoint().await?;
         }
         drop(asked);
-        self.release().await
+        Ok(())
     }
 
     async fn write_index_files(&mut self) -> Result<(), Failure> {
@@ -221,8 +228,9 @@ impl Task {
         if !matches!(core.proposals.gate(), Gate::Open { .. }) {
             return;
         }
-        let aged = now() >= self.seal_at && core.progress.any_unsealed();
-        if self.seal.is_none() && (aged || core.progress.is_seal_due(&core.config)) {
+        // What is unsealed lies in segments that are kept whatever is deleted: on a full disk they may be the room.
+        let wanted = now() >= self.seal_at || core.full_disk.is_full();
+        if self.seal.is_none() && (wanted && core.progress.any_unsealed() || core.progress.is_seal_due(&core.config)) {
             self.seal_at = now() + core.config.seal_age_max;
             // Everything that lies before the entry that will carry the command.
             let (answer, pending) = Pending::new();
@@ -281,7 +289,7 @@ impl Task {
         let core = &self.core;
         if let Err(error) = core.write_checkpoint(&self.checkpoints, self.base_needed).await {
             tracing::warn!(shard = core.config.shard.0, %error, "no checkpoint at the stop: the next start replays more");
-            if !is_full(&error) && !has_failed(core) {
+            if is_lasting(&error) && !has_failed(core) {
                 self.checkpoint_failure(error).stop_node(core);
             }
         }

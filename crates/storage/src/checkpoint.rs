@@ -17,6 +17,7 @@ use base::task::offload;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::passing::{failed_write, remove_file};
 use crate::types::LogId;
 use file::{FileHeader, Kind, Reader, Writer};
 
@@ -290,7 +291,7 @@ impl CheckpointWriter {
         offload(async move {
             let bytes = writer.finish().await?;
             shared.disk.rename(&temporary, &path)?;
-            shared.disk.sync_dir(&shared.dir)?;
+            shared.disk.sync_dir(&shared.dir).map_err(failed_write)?;
             let replaced = {
                 let mut state = shared.state.lock();
                 let replaced = if header.kind == Kind::Base { std::mem::take(&mut state.chain) } else { Vec::new() };
@@ -298,7 +299,10 @@ impl CheckpointWriter {
                 replaced
             };
             if header.kind == Kind::Base {
-                remove_older(&shared, header.number, &replaced)?;
+                if let Err(error) = remove_older(&shared, header.number, &replaced) {
+                    let dir = shared.dir.display();
+                    tracing::warn!(%dir, %error, "older checkpoints are not removed before the next base");
+                }
             }
             Ok(bytes)
         })
@@ -310,11 +314,11 @@ impl CheckpointWriter {
 fn remove_older(shared: &Shared, number: u64, replaced: &[Stored]) -> io::Result<()> {
     // Newest first: a crash in between leaves a shorter chain, never one with a hole.
     for stored in replaced.iter().rev() {
-        shared.disk.remove(&stored.path)?;
+        remove_file(&*shared.disk, &stored.path)?;
     }
     for entry in shared.disk.read_dir(&shared.dir)? {
         if file::parse_name(&entry.name).is_some_and(|(other, _)| other < number) {
-            shared.disk.remove(&shared.dir.join(&entry.name))?;
+            remove_file(&*shared.disk, &shared.dir.join(&entry.name))?;
         }
     }
     Ok(())

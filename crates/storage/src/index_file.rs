@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 use record::{BatchEntry, FileNumber, LogIndex, StreamId};
 
 use crate::block_cache::BlockCache;
+use crate::passing::{failed_write, remove_file};
 use open::OpenFiles;
 
 /// Files kept open for reading.
@@ -125,10 +126,10 @@ impl IndexStore {
             let temporary = shared.dir.join(format!("{:010}.new", file.0));
             let path = shared.path(file);
             let opened = shared.disk.open(&temporary, OpenOptions::replace())?;
-            opened.write_at(0, &[IoSlice::new(&bytes)]).await?;
-            opened.sync_data().await?;
+            opened.write_at(0, &[IoSlice::new(&bytes)]).await.map_err(failed_write)?;
+            opened.sync_data().await.map_err(failed_write)?;
             shared.disk.rename(&temporary, &path)?;
-            shared.disk.sync_dir(&shared.dir)?;
+            shared.disk.sync_dir(&shared.dir).map_err(failed_write)?;
             shared.forget(file);
             shared.files.lock().insert(file.0, bytes.len() as u64);
             Ok(())
@@ -143,12 +144,15 @@ impl IndexStore {
     pub async fn remove(&self, file: FileNumber) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         offload(async move {
-            if shared.files.lock().remove(&file.0).is_none() {
-                return Ok(());
-            }
+            let Some(bytes) = shared.files.lock().remove(&file.0) else { return Ok(()) };
             shared.forget(file);
-            shared.disk.remove(&shared.path(file))?;
-            shared.disk.sync_dir(&shared.dir)
+            let synced = || shared.disk.sync_dir(&shared.dir).map_err(failed_write);
+            let removed = remove_file(&*shared.disk, &shared.path(file)).and_then(|()| synced());
+            if removed.is_err() {
+                // The next call tries again.
+                shared.files.lock().insert(file.0, bytes);
+            }
+            removed
         })
         .await
     }

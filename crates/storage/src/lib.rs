@@ -9,6 +9,7 @@ pub mod commit_log;
 pub mod data_dir;
 pub mod index_file;
 pub mod inspect;
+mod passing;
 mod types;
 mod wire;
 
@@ -16,8 +17,9 @@ mod wire;
 pub use commit_log::fuzz_frames;
 pub use commit_log::{
     AppendCompletion, Backing, Chunk, CommitLog, Covered, Damage, DamagedEntry, DiskState, Failure, LogState,
-    OpenError, Options, Reading, Recovered, Refused, SegmentPin, ShardLog, Slice, Slices, Stats, is_full,
+    OpenError, Options, Reading, Recovered, Refused, SegmentPin, ShardLog, Slice, Slices, Stats,
 };
 #[doc(hidden)]
 pub use index_file::fuzz_index_file;
+pub use passing::{is_full, is_lasting};
 pub use types::{Buffers, Entry, EntryKind, EntryMeta, LogId, Payload, Vote};

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use record::{LogIndex, Term, crc32c, crc32c_of_two};
 
 use super::CHUNK_BYTES_MAX;
+use crate::passing::failed_write;
 use crate::types::LogId;
 use crate::wire::{FieldReader, FieldWriter};
 
@@ -130,7 +131,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) async fn begin(file: Arc<dyn File>, header: &FileHeader) -> io::Result<Self> {
-        file.write_at(0, &[IoSlice::new(&header.encode())]).await?;
+        file.write_at(0, &[IoSlice::new(&header.encode())]).await.map_err(failed_write)?;
         Ok(Self { file, number: header.number, position: HEADER_BYTES as u64, chunks: 0 })
     }
 
@@ -144,7 +145,7 @@ impl Writer {
     async fn frame(&mut self, len: u32, bytes: &[u8]) -> io::Result<()> {
         let mut head = [0; CHUNK_HEADER_BYTES];
         FieldWriter::new(&mut head).u32(len).u32(chunk_crc(self.number, self.chunks, bytes)).u64(self.chunks);
-        self.file.write_at(self.position, &[IoSlice::new(&head), IoSlice::new(bytes)]).await?;
+        self.file.write_at(self.position, &[IoSlice::new(&head), IoSlice::new(bytes)]).await.map_err(failed_write)?;
         self.position += (head.len() + bytes.len()) as u64;
         Ok(())
     }
@@ -152,7 +153,7 @@ impl Writer {
     /// Ends the file and makes it durable; its size.
     pub(super) async fn finish(mut self) -> io::Result<u64> {
         self.frame(END, &[]).await?;
-        self.file.sync_data().await?;
+        self.file.sync_data().await.map_err(failed_write)?;
         Ok(self.position)
     }
 }

@@ -12,7 +12,7 @@ use super::Damage;
 /// Why a log cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("cannot {operation} {path}: {source}")]
+    #[error("cannot {operation} {path}")]
     Io {
         operation: &'static str,
         path: PathBuf,

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -22,7 +23,8 @@ use super::runs::Slots;
 use super::segment::{Filling, Segment};
 use super::shared::Shared;
 use super::synced_file::SyncedFile;
-use super::writer::{create_segment, is_full};
+use super::writer::create_segment;
+use crate::passing::{failed_write, is_lasting, remove_file};
 
 /// How often the keeper looks around when nothing wakes it.
 const TICK: Duration = Duration::from_millis(100);
@@ -32,6 +34,9 @@ const FILL_BYTES: u32 = 1 << 20;
 
 /// Zeros are kept this far ahead of the writer.
 const FILL_AHEAD_BYTES: u32 = 64 << 20;
+
+/// One try in so many is reported while they fail.
+const PUT_OFF_PER_REPORT: u64 = 600;
 
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
@@ -45,6 +50,8 @@ pub(crate) struct Keeper {
     outrun: bool,
     synced_file: SyncedFile,
     let_go: Numbers,
+    /// Tries to recycle in a row that an error stopped which passes.
+    put_off_count: u64,
 }
 
 impl Keeper {
@@ -59,6 +66,7 @@ impl Keeper {
             outrun: false,
             synced_file,
             let_go,
+            put_off_count: 0,
         }
     }
 
@@ -108,8 +116,11 @@ impl Keeper {
         if synced <= self.synced_file.recorded() || self.shared.has_failed() {
             return;
         }
-        if let Err(error) = self.synced_file.record(synced).await {
-            self.shared.fail("write", &self.synced_file.path, error);
+        match self.synced_file.record(synced).await {
+            Err(error) if is_lasting(&error) => self.shared.fail("write", &self.synced_file.path, error),
+            // What it says is true, if not the latest, and the next tick tries again.
+            Err(error) => tracing::debug!(%error, "the synced position is not recorded"),
+            Ok(()) => {}
         }
     }
 
@@ -207,25 +218,41 @@ impl Keeper {
         if unread.is_empty() {
             return;
         }
-        if let Err(error) = self.record_let_go(&unread).await {
-            self.shared.fail("record segments that are let go in", &self.shared.dir, error);
+        // Before the first of them goes.
+        let_go::add(&mut self.let_go, unread.iter().map(|segment| segment.sequence));
+        if let Err(error) = let_go::record(&*self.shared.disk, &self.shared.dir, &self.let_go).await {
+            self.put_off("write", &self.shared.dir.join(let_go::NAME), error, unread);
             return;
         }
-        for segment in unread {
+        let mut unread = unread.into_iter();
+        while let Some(segment) = unread.next() {
             if let Err(error) = self.reuse(&segment).await {
-                self.shared.fail("recycle", &segment.path, error);
+                let path = segment.path.clone();
+                self.put_off("recycle", &path, error, std::iter::once(segment).chain(unread));
                 return;
             }
         }
+        self.put_off_count = 0;
     }
 
-    /// Before the first of them goes.
-    async fn record_let_go(&mut self, segments: &[Arc<Segment>]) -> io::Result<()> {
-        let_go::add(&mut self.let_go, segments.iter().map(|segment| segment.sequence));
-        match let_go::write(&*self.shared.disk, &self.shared.dir, &self.let_go).await {
-            Err(error) if is_full(&error) => let_go::remove(&*self.shared.disk, &self.shared.dir),
-            written => written,
+    /// What passes is tried again with the next look around; the space is taken that long.
+    fn put_off(
+        &mut self,
+        operation: &'static str,
+        path: &Path,
+        error: io::Error,
+        segments: impl IntoIterator<Item = Arc<Segment>>,
+    ) {
+        if is_lasting(&error) {
+            self.shared.fail(operation, path, error);
+            return;
         }
+        if self.put_off_count.is_multiple_of(PUT_OFF_PER_REPORT) {
+            let path = path.display();
+            tracing::error!(%path, %error, operation, "dead segments are not recycled, trying on");
+        }
+        self.put_off_count += 1;
+        self.shared.retired.lock().extend(segments);
     }
 
     fn retire(&self) {
@@ -258,13 +285,21 @@ impl Keeper {
         let _making = shared.making.lock().await;
         let wanted = shared.ready.lock().len() < shared.options.ready_segments;
         if !wanted || u64::from(segment.capacity) != shared.options.segment_bytes {
-            shared.disk.remove(&segment.path)?;
-            return shared.disk.sync_dir(&shared.dir);
+            remove_file(&*shared.disk, &segment.path)?;
+            return shared.disk.sync_dir(&shared.dir).map_err(failed_write);
         }
         let sequence = shared.next_sequence.load(Ordering::Relaxed);
         let path = shared.dir.join(segment_name(sequence));
-        shared.disk.rename(&segment.path, &path)?;
-        shared.disk.sync_dir(&shared.dir)?;
+        match shared.disk.rename(&segment.path, &path) {
+            // Somebody took it away: there is nothing to use again.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            renamed => renamed?,
+        }
+        if let Err(error) = shared.disk.sync_dir(&shared.dir) {
+            // The next try begins with the old name.
+            let _ = shared.disk.rename(&path, &segment.path);
+            return Err(failed_write(error));
+        }
         shared.next_sequence.store(sequence + 1, Ordering::Relaxed);
         let recycled =
             Segment::new(sequence, path, Arc::clone(&segment.file), segment.capacity, shared.options.salt, true);
@@ -295,7 +330,8 @@ impl Keeper {
                 shared.next_sequence.store(sequence + 1, Ordering::Relaxed);
                 shared.ready.lock().push_back(Arc::new(segment));
             }
-            Err(error) if is_full(&error) => {}
+            // The writer will tell, if it comes to that.
+            Err(error) if !is_lasting(&error) => {}
             Err(error) => shared.fail("make", &shared.dir.join(segment_name(sequence)), error),
         }
     }
@@ -336,7 +372,8 @@ impl Keeper {
             Some((sequence, file)) if *sequence == segment.sequence => Arc::clone(file),
             _ => {
                 let options = OpenOptions { direct: true, ..OpenOptions::read_write() };
-                let file = self.shared.disk.open(&segment.path, options)?;
+                // Filling only saves time.
+                let Ok(file) = self.shared.disk.open(&segment.path, options) else { return Ok(0) };
                 self.fill_file = Some((segment.sequence, Arc::clone(&file)));
                 file
             }

@@ -16,10 +16,11 @@ use std::io::{self, IoSlice};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use base::disk::{Disk, OpenOptions, read_exact_at};
+use base::disk::{Disk, File, OpenOptions, read_exact_at};
 use record::{LogIndex, ShardId};
 
 use super::Damage;
+use crate::passing::failed_write;
 
 const NAME: &str = "LOST";
 const TITLE: &str = "RosettaMQ accepted loss";
@@ -57,10 +58,19 @@ async fn read_text(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> 
 async fn write_text(disk: &dyn Disk, dir: &Path, name: &str, text: &str) -> io::Result<()> {
     let new = dir.join(format!("{name}.new"));
     let file = disk.open(&new, OpenOptions::replace())?;
-    file.write_at(0, &[IoSlice::new(text.as_bytes())]).await?;
-    file.sync_data().await?;
+    if let Err(error) = write_and_sync(&*file, text).await {
+        drop(file);
+        // The space matters more than a second error.
+        let _ = disk.remove(&new);
+        return Err(failed_write(error));
+    }
     disk.rename(&new, &dir.join(name))?;
-    disk.sync_dir(dir)
+    disk.sync_dir(dir).map_err(failed_write)
+}
+
+async fn write_and_sync(file: &dyn File, text: &str) -> io::Result<()> {
+    file.write_at(0, &[IoSlice::new(text.as_bytes())]).await?;
+    file.sync_data().await
 }
 
 fn show(losses: &Losses) -> String {

@@ -68,7 +68,6 @@ pub(crate) use recovery::{
 pub use segment::SegmentPin;
 pub use shard_log::ShardLog;
 pub(crate) use synced_file::SyncedFile;
-pub use writer::is_full;
 
 /// Called once, when the entries and all before them are durable or when that failed. It runs on a
 /// thread of the log: it MUST be short and MUST NOT block. Of the appends of one shard that one

@@ -18,8 +18,8 @@ use super::request::{Control, Done, Request};
 use super::segment::Segment;
 use super::shard_state::{Inner, ShardState};
 use super::shared::Shared;
-use super::writer::is_full;
 use super::{AppendCompletion, Damage, DiskState, LogState, Refused};
+use crate::passing::is_full;
 use crate::types::{Entry, LogId, Vote};
 
 /// The log of one shard. Cheap to clone.

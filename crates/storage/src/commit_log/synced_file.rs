@@ -13,6 +13,7 @@ use base::disk::{Disk, File, OpenOptions};
 use record::crc32c;
 
 use super::position::Position;
+use crate::passing::failed_write;
 use crate::wire::{FieldReader, FieldWriter};
 
 pub(crate) const NAME: &str = "SYNCED";
@@ -25,8 +26,10 @@ const FILE_BYTES: usize = 2 * SLOT_STRIDE;
 
 #[derive(Debug)]
 pub(crate) struct SyncedFile {
-    file: Arc<dyn File>,
+    disk: Arc<dyn Disk>,
     pub(crate) path: PathBuf,
+    /// None before the first record.
+    file: Option<Arc<dyn File>>,
     /// Rises with every record; its parity is the slot.
     number: u64,
     recorded: Position,
@@ -42,37 +45,42 @@ impl SyncedFile {
         }
     }
 
-    /// Opens the file, made when absent, and records where the log goes on. Blocks.
-    pub(crate) async fn open(disk: &dyn Disk, dir: &Path, synced: Position) -> io::Result<Self> {
-        let path = dir.join(NAME);
-        let is_new = !disk.exists(&path);
-        let file = disk.open(&path, OpenOptions { create: true, ..OpenOptions::read_write() })?;
-        let number = newest(&*file).await?.map_or(0, |(number, _)| number);
-        if file.len()? < FILE_BYTES as u64 {
-            // Its space is taken once: it can be recorded on a full disk.
-            file.write_at(0, &[IoSlice::new(&[0; FILE_BYTES])]).await?;
-        }
-        let mut opened = Self { file, path, number, recorded: Position::default() };
-        opened.record(synced).await?;
-        if is_new {
-            disk.sync_dir(dir)?;
-        }
-        Ok(opened)
+    /// The file in `dir`, made with the first record when it is absent.
+    pub(crate) fn new(disk: Arc<dyn Disk>, dir: &Path) -> Self {
+        Self { disk, path: dir.join(NAME), file: None, number: 0, recorded: Position::default() }
     }
 
     pub(crate) fn recorded(&self) -> Position {
         self.recorded
     }
 
-    /// Makes `synced` durable, which the log itself MUST be up to there.
+    /// Makes `synced` durable, which the log itself MUST be up to there. After an error that passes the file says what
+    /// it said before, and the call may be made again. Blocks.
     pub(crate) async fn record(&mut self, synced: Position) -> io::Result<()> {
         assert!(synced >= self.recorded, "what was durable stays durable");
-        self.number += 1;
-        let at = if self.number.is_multiple_of(2) { 0 } else { SLOT_STRIDE as u64 };
-        self.file.write_at(at, &[IoSlice::new(&encode(self.number, synced))]).await?;
-        self.file.sync_data().await?;
-        self.recorded = synced;
+        let file = match &self.file {
+            Some(file) => Arc::clone(file),
+            None => self.open().await?,
+        };
+        let number = self.number + 1;
+        let at = if number.is_multiple_of(2) { 0 } else { SLOT_STRIDE as u64 };
+        file.write_at(at, &[IoSlice::new(&encode(number, synced))]).await.map_err(failed_write)?;
+        file.sync_data().await.map_err(failed_write)?;
+        // Not before: the slot that a failed write may have torn is the one to be written again.
+        (self.number, self.recorded) = (number, synced);
         Ok(())
+    }
+
+    async fn open(&mut self) -> io::Result<Arc<dyn File>> {
+        let file = self.disk.open(&self.path, OpenOptions { create: true, ..OpenOptions::read_write() })?;
+        self.number = newest(&*file).await?.map_or(0, |(number, _)| number);
+        if file.len()? < FILE_BYTES as u64 {
+            // Its space is taken once: it can be recorded on a full disk.
+            file.write_at(0, &[IoSlice::new(&[0; FILE_BYTES])]).await.map_err(failed_write)?;
+        }
+        self.disk.sync_dir(self.path.parent().expect("a file in a folder")).map_err(failed_write)?;
+        self.file = Some(Arc::clone(&file));
+        Ok(file)
     }
 }
 
@@ -111,7 +119,8 @@ mod tests {
         let dir = Path::new("/log");
         disk.create_dir_all(dir).unwrap();
         assert_eq!(SyncedFile::read(&disk, dir).await.unwrap(), Position::default());
-        let mut file = SyncedFile::open(&disk, dir, Position::new(1, 4096)).await.unwrap();
+        let mut file = SyncedFile::new(Arc::new(disk.clone()), dir);
+        file.record(Position::new(1, 4096)).await.unwrap();
         file.record(Position::new(1, 5000)).await.unwrap();
         file.record(Position::new(2, 300)).await.unwrap();
         disk.crash();
@@ -121,5 +130,20 @@ mod tests {
         assert_eq!(SyncedFile::read(&disk, dir).await.unwrap(), Position::new(1, 5000));
         disk.flip(&dir.join(NAME), 20, 1);
         assert_eq!(SyncedFile::read(&disk, dir).await.unwrap(), Position::default());
+    }
+
+    #[tokio::test]
+    async fn a_record_that_finds_no_room_takes_nothing_back() {
+        let disk = SimDisk::new(1, SimDiskOptions { capacity_bytes: 0, ..SimDiskOptions::default() });
+        let dir = Path::new("/log");
+        disk.create_dir_all(dir).unwrap();
+        let mut file = SyncedFile::new(Arc::new(disk.clone()), dir);
+        let error = file.record(Position::new(1, 4096)).await.unwrap_err();
+        assert!(crate::is_full(&error) && !crate::is_lasting(&error), "{error}");
+        assert_eq!(SyncedFile::read(&disk, dir).await.unwrap(), Position::default());
+        disk.set_options(|options| options.capacity_bytes = u64::MAX);
+        file.record(Position::new(1, 5000)).await.unwrap();
+        disk.crash();
+        assert_eq!(SyncedFile::read(&disk, dir).await.unwrap(), Position::new(1, 5000));
     }
 }

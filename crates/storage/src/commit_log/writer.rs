@@ -3,7 +3,6 @@
 mod next;
 mod write;
 
-pub use next::is_full;
 pub(crate) use next::{create_segment, make_segment};
 
 use std::collections::BTreeMap;

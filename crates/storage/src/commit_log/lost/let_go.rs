@@ -17,8 +17,9 @@ use std::path::Path;
 use base::disk::Disk;
 
 use super::{read_text, write_text};
+use crate::passing::{failed_write, is_full, remove_file};
 
-const NAME: &str = "LET-GO";
+pub(crate) const NAME: &str = "LET-GO";
 const TITLE: &str = "RosettaMQ segments let go";
 
 /// Numbers of segments: ranges in order that do not overlap.
@@ -35,18 +36,17 @@ pub(crate) async fn read(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Numbe
     Ok(numbers)
 }
 
-/// Makes the list durable. Blocks.
-pub(crate) async fn write(disk: &dyn Disk, dir: &Path, numbers: &Numbers) -> io::Result<()> {
-    write_text(disk, dir, NAME, &show(numbers)).await
-}
-
-/// Without the list nothing is missed: a log on a full disk can go on to let go.
-pub(crate) fn remove(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    let path = dir.join(NAME);
-    if disk.exists(&path) {
-        disk.remove(&path)?;
+/// Makes the list durable, or its absence when it finds no room: without the list nothing is missed, and a log on a
+/// full disk can go on to let go. Blocks.
+pub(crate) async fn record(disk: &dyn Disk, dir: &Path, numbers: &Numbers) -> io::Result<()> {
+    match write_text(disk, dir, NAME, &show(numbers)).await {
+        Err(error) if is_full(&error) => {
+            tracing::warn!(path = %dir.join(NAME).display(), "no room for the list of segments that were let go: it is removed");
+            remove_file(disk, &dir.join(NAME))?;
+            disk.sync_dir(dir).map_err(failed_write)
+        }
+        written => written,
     }
-    disk.sync_dir(dir)
 }
 
 /// The numbers below the last of `present` that are neither there nor let go.

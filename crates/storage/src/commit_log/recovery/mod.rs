@@ -34,6 +34,7 @@ use super::shard_state::ShardDamage;
 use super::synced_file::SyncedFile;
 use super::writer::Resume;
 use super::{Damage, LogState, OpenError, Options};
+use crate::passing::is_full;
 
 /// The file in the log's directory with which an operator accepts a loss that cannot be told. It
 /// holds for one start.
@@ -104,10 +105,11 @@ pub(crate) async fn recover(disk: Arc<dyn Disk>, dir: &Path, options: &Options) 
     }
     found.check_covered(dir, &used, &options.covered, (!is_accepted).then_some(&*accept))?;
     let mut let_go = let_go::without(&let_go::absent(&present, present.iter().max().copied().unwrap_or(0)), &missing);
-    let_go::add(&mut let_go, files[used.count..].iter().map(|file| file.sequence));
+    // Files of which nothing is in the log may go, too.
+    let_go::add(&mut let_go, may_go(&files[used.count..], options));
+    let list = dir.join(let_go::NAME);
     if told.as_ref() != Some(&let_go) {
-        // Files of which nothing is in the log may go, too.
-        let_go::write(&*disk, dir, &let_go).await.map_err(failed("write", dir))?;
+        let_go::record(&*disk, dir, &let_go).await.map_err(failed("write", &list))?;
     }
     let log = found.go_on(&*disk, dir, options, files, used).await.map_err(failed("write", dir))?;
     let now: Vec<u32> = log.segments.keys().copied().chain(log.ready.iter().map(|ready| ready.sequence)).collect();
@@ -116,13 +118,25 @@ pub(crate) async fn recover(disk: Arc<dyn Disk>, dir: &Path, options: &Options) 
         let_go::without(&let_go::absent(&now, log.next_sequence.saturating_sub(1)), &missing),
     );
     if let_go != before {
-        let_go::write(&*disk, dir, &let_go).await.map_err(failed("write", dir))?;
+        let_go::record(&*disk, dir, &let_go).await.map_err(failed("write", &list))?;
     }
-    let synced_file = SyncedFile::open(&*disk, dir, log.synced).await.map_err(failed("write", dir))?;
+    let mut synced_file = SyncedFile::new(Arc::clone(&disk), dir);
+    match synced_file.record(log.synced).await {
+        // What it says is true, if not the latest.
+        Err(error) if is_full(&error) => tracing::warn!(%error, "the synced position is not recorded"),
+        recorded => recorded.map_err(failed("write", &synced_file.path))?,
+    }
     if is_accepted {
         disk.remove(&accept).and_then(|()| disk.sync_dir(dir)).map_err(failed("remove", &accept))?;
     }
     Ok(Recovered { log, synced_file, lost, let_go, missing, accepts_loss: is_accepted })
+}
+
+/// Those of the `unused` files that the log may have no use for.
+fn may_go(unused: &[SegmentFile], options: &Options) -> Vec<u32> {
+    let fits = |file: &&SegmentFile| u64::from(file.capacity) == options.segment_bytes;
+    let others = unused.iter().filter(|file| !fits(file));
+    unused.iter().filter(fits).skip(options.ready_segments).chain(others).map(|file| file.sequence).collect()
 }
 
 /// Where the walk over all segments ended.

@@ -22,6 +22,7 @@ use crate::commit_log::segment::{Filling, Segment};
 use crate::commit_log::segment_header::SegmentHeader;
 use crate::commit_log::staging::BLOCK_BYTES;
 use crate::commit_log::writer::{CLOSING_BYTES, Resume, make_segment};
+use crate::passing::remove_file;
 
 impl Finder {
     /// Makes all that was found durable and opens the log for writing behind it.
@@ -48,7 +49,7 @@ impl Finder {
         }
         let sizes_match = |file: &SegmentFile| u64::from(file.capacity) == options.segment_bytes;
         for file in unused.extract_if(.., |file| !sizes_match(file)) {
-            disk.remove(&file.path)?;
+            remove_file(disk, &file.path)?;
         }
         let mut next_sequence = files.iter().chain(&unused).map(|file| file.sequence + 1).max().unwrap_or(1);
         let mut ready: VecDeque<Arc<Segment>> = unused
@@ -88,7 +89,12 @@ impl Finder {
                     segment
                 } else {
                     next_sequence += 1;
-                    Arc::new(make_segment(disk, dir, options, next_sequence - 1)?)
+                    let made = make_segment(disk, dir, options, next_sequence - 1);
+                    // Of all that a start writes only this takes room.
+                    let named = |error: io::Error| {
+                        io::Error::new(error.kind(), format!("the log needs another segment to go on: {error}"))
+                    };
+                    Arc::new(made.map_err(named)?)
                 };
                 (self.run_count, self.slot_count) = (0, 0);
                 let at = self.write_header(&segment, life).await?;
@@ -98,7 +104,7 @@ impl Finder {
         };
         while ready.len() > options.ready_segments {
             let extra = ready.pop_back().expect("longer than something");
-            disk.remove(&extra.path)?;
+            remove_file(disk, &extra.path)?;
         }
         disk.sync_dir(dir)?;
         let reserved_to = align_up(at, BLOCK_BYTES);

@@ -1,5 +1,7 @@
 //! Disks that fill and disks that fail.
 
+use std::io;
+
 use base::disk::{Disk, SimDisk, SimDiskOptions};
 use base::time::Duration;
 
@@ -111,6 +113,51 @@ async fn closing_does_not_wait_for_space_that_never_comes() {
     disk.crash();
     let log = open_on(&disk, small()).await;
     check_entry(&log.shard(SHARD), 1, 0, 5_000).await;
+}
+
+#[tokio::test]
+async fn a_log_is_opened_on_a_disk_without_any_room() {
+    let list = Path::new(DIR).join("LET-GO");
+    let options = || Options { segment_bytes: 64 << 10, fill_bytes_per_second: 0, ..small() };
+    for (synced_is_there, changed) in [(true, false), (true, true), (false, false), (false, true)] {
+        let disk = disk(u64::MAX);
+        let log = open_on(&disk, options()).await;
+        let shard = log.shard(SHARD);
+        shard.save_vote(vote(1)).await.unwrap();
+        for index in 0..60 {
+            append(&shard, vec![entry(1, index, 5_000)]).await;
+        }
+        shard.keep(Vec::new());
+        shard.purge(id(1, 39)).await.unwrap();
+        eventually("segments that go", || disk.contents(&list).ends_with(b"from 1 through 4\n")).await;
+        log.close().await;
+        drop((log, shard));
+        let before = disk.contents(&list);
+        if !synced_is_there {
+            disk.remove(&Path::new(DIR).join("SYNCED")).unwrap();
+        }
+        if changed {
+            // As a crash between the list and what it speaks of leaves it.
+            let file = disk.open(&list, base::disk::OpenOptions::read_write()).unwrap();
+            file.write_at(before.len() as u64, &[io::IoSlice::new(b"from 30 through 30\n")]).await.unwrap();
+        }
+        let used = u64::MAX - disk.free_bytes(Path::new(DIR)).unwrap().available;
+        disk.set_options(|options| options.capacity_bytes = used);
+        let log = open_on(&disk, options()).await;
+        assert!(!disk.exists(&list.with_extension("new")));
+        assert_eq!(disk.exists(&list), !changed, "the list is removed where it cannot be written");
+        check_entry(&log.shard(SHARD), 1, 59, 5_000).await;
+        append(&log.shard(SHARD), vec![entry(1, 60, 100)]).await;
+        log.close().await;
+        assert!(log.failure().borrow().is_none());
+        drop(log);
+        disk.crash();
+        disk.set_options(|options| options.capacity_bytes = u64::MAX);
+        let log = open_on(&disk, options()).await;
+        check_entry(&log.shard(SHARD), 1, 60, 100).await;
+        assert_eq!(disk.contents(&list), before);
+        log.close().await;
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use crate::commit_log::position::segment_name;
 use crate::commit_log::segment::Segment;
 use crate::commit_log::segment_header::SegmentHeader;
 use crate::commit_log::shared::Shared;
+use crate::passing::{failed_write, is_lasting};
 
 /// How long to wait before looking for space again.
 const STALL: Duration = Duration::from_millis(100);
@@ -64,10 +65,11 @@ impl Writer {
                     shared.stalled.store(false, Ordering::Release);
                     return Ok(Arc::new(segment));
                 }
-                Err(error) if is_full(&error) => {
+                Err(error) if !is_lasting(&error) => {
                     drop(making);
                     if !shared.stalled.swap(true, Ordering::Release) {
-                        tracing::error!(dir = %shared.dir.display(), "no space for a segment of the commit log; writes wait until there is");
+                        let dir = shared.dir.display();
+                        tracing::error!(%dir, %error, "no segment of the commit log can be made; writes wait until one can");
                     }
                     shared.keeper_wake.notify_one();
                     if self.impatient.load(Ordering::Acquire) {
@@ -94,17 +96,11 @@ pub(crate) fn make_segment(disk: &dyn Disk, dir: &Path, options: &Options, seque
     let capacity = u32::try_from(options.segment_bytes).expect("bounded by the options");
     let file = disk.open(&path, OpenOptions::replace())?;
     let made = file.allocate(0, u64::from(capacity)).and_then(|()| disk.sync_dir(dir));
-    if let Err(error) = made {
+    if let Err(error) = made.map_err(failed_write) {
         drop(file);
         // The space matters more than a second error.
         let _ = disk.remove(&path);
         return Err(error);
     }
     Ok(Segment::new(sequence, path, file, capacity, options.salt, true))
-}
-
-/// Whether there is no room, which passes; any other error of a write or a sync does not.
-#[must_use]
-pub fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -109,7 +109,7 @@ impl Writer {
     /// Writes whole blocks; how many bytes.
     async fn write_blocks(&mut self) -> io::Result<u64> {
         let large = self.group.len() >= DIRECT_BYTES_MIN;
-        let direct = if large { self.direct_file()? } else { None };
+        let direct = if large { self.direct_file() } else { None };
         let (position, blocks) = self.group.staging.blocks();
         let (position, bytes) = (u64::from(position), blocks.len() as u64);
         let blocks = [IoSlice::new(blocks)];
@@ -126,15 +126,13 @@ impl Writer {
         self.segment.file.write_at(position, &blocks).await.map(|()| bytes)
     }
 
-    fn direct_file(&mut self) -> io::Result<Option<Arc<dyn File>>> {
-        if self.direct_refused {
-            return Ok(None);
-        }
-        if self.direct.is_none() {
+    fn direct_file(&mut self) -> Option<Arc<dyn File>> {
+        if self.direct.is_none() && !self.direct_refused {
             let options = OpenOptions { direct: true, ..OpenOptions::read_write() };
-            self.direct = Some(self.shared.disk.open(&self.segment.path, options)?);
+            // When there is no descriptor for it, the page cache does as well.
+            self.direct = self.shared.disk.open(&self.segment.path, options).ok();
         }
-        Ok(self.direct.clone())
+        self.direct.clone().filter(|_| !self.direct_refused)
     }
 
     /// Takes the file up to `end` away from the filler.
