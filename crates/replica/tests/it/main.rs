@@ -3,6 +3,7 @@
 
 mod answers;
 mod crash;
+mod descriptors;
 mod faults;
 mod full_disk;
 mod losses;
