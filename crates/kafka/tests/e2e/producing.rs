@@ -130,3 +130,21 @@ async fn a_stop_refuses_what_waits_for_room() {
     drop(fillers);
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_refuses_what_waits_for_the_batch_before() {
+    let disk = GatedDisk::new();
+    let node = Node::start_with(|setup| setup.disk = Some(disk.clone())).await;
+    node.topic("t", 1).await;
+    let mut client = node.client().await;
+    disk.close();
+    client.send(9, &produce_request(-1, "t", 0, Some(stamped(7, 0, 0, &[b"x"])))).await;
+    client.send(9, &produce_request(-1, "t", 0, Some(stamped(7, 0, 1, &[&[7; 500_000]])))).await;
+    until("both came", || node.service.memory.used() > 500_000).await;
+    sleep(Duration::from_millis(100)).await;
+    node.begin_stop();
+    disk.open();
+    assert!(all_are(&client.next::<ProduceRequest>(9, 1).await, 0));
+    assert!(all_are(&client.next::<ProduceRequest>(9, 0).await, 6), "it was not taken");
+    node.stop().await;
+}

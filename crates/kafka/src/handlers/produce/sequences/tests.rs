@@ -1,0 +1,173 @@
+//! Which batches wait, which are refused, and what is remembered of them.
+
+use super::*;
+use crate::errors::{INVALID_TIMESTAMP, OUT_OF_ORDER_SEQUENCE_NUMBER};
+
+fn sent(epoch: i16, sequence: i32) -> Sent {
+    of_partition(0, epoch, sequence)
+}
+
+fn of_partition(partition: i32, epoch: i16, sequence: i32) -> Sent {
+    let key = Key { topic: TopicId(1), partition, producer: ProducerId(7) };
+    Sent { key, epoch: ProducerEpoch(epoch), sequence: Sequence(sequence) }
+}
+
+/// What a connection remembers; the shard does not know the producers.
+struct Connection {
+    sequences: Sequences,
+    now: Instant,
+}
+
+impl Connection {
+    fn new() -> Self {
+        Self { sequences: Sequences::new(Share::new("test", 1 << 20)), now: base::time::now() }
+    }
+
+    fn admit(&mut self, sent: &Sent) -> Result<(), Held> {
+        self.sequences.admit(sent, true, self.now, || false)
+    }
+
+    fn settle(&mut self, sent: &Sent, code: i16) {
+        self.sequences.settle(sent, code, self.now);
+        let Sequences { known, in_use, refused, .. } = &self.sequences;
+        assert_eq!(*in_use, known.values().filter(|known| known.is_in_use()).count());
+        assert_eq!(refused.len(), known.values().filter(|known| known.refused.is_some()).count());
+        assert!(known.len() <= in_use + in_use / 4 + IDLE_MAX, "what is idle goes");
+    }
+
+    fn ended(&mut self, sent: &Sent, code: i16) {
+        self.admit(sent).expect("nothing is refused");
+        self.settle(sent, code);
+    }
+}
+
+fn behind(sequence: i32) -> Result<(), Held> {
+    Err(Held::Behind(Sequence(sequence)))
+}
+
+#[test]
+fn what_follows_a_refused_batch_is_refused_until_it_comes_again() {
+    for code in [2, 3, 6, 7, 10, 19] {
+        let mut connection = Connection::new();
+        connection.ended(&sent(0, 0), code);
+        assert_eq!(connection.admit(&sent(0, 5)), behind(0));
+        assert_eq!(connection.admit(&sent(0, 10)), behind(0));
+        connection.ended(&of_partition(1, 0, 5), NONE);
+        connection.ended(&sent(0, 0), code);
+        assert_eq!(connection.admit(&sent(0, 5)), behind(0), "refused again");
+        connection.ended(&sent(0, 0), NONE);
+        connection.ended(&sent(0, 5), NONE);
+        assert_eq!(connection.sequences.paid.bytes(), 0);
+    }
+}
+
+#[test]
+fn the_first_batches_of_a_producer_wait_for_the_one_before() {
+    let mut connection = Connection::new();
+    assert_eq!(connection.admit(&sent(0, 0)), Ok(()));
+    assert_eq!(connection.admit(&sent(0, 5)), Err(Held::Wait));
+    assert_eq!(connection.admit(&of_partition(1, 0, 5)), Ok(()));
+    connection.settle(&sent(0, 0), NONE);
+    assert_eq!(connection.admit(&sent(0, 5)), Ok(()));
+    assert_eq!(connection.admit(&sent(0, 10)), Ok(()), "the shard knows the producer");
+    connection.settle(&sent(0, 5), NOT_ENOUGH_REPLICAS);
+    assert_eq!(connection.admit(&sent(0, 15)), behind(5), "it is refused at once");
+    connection.settle(&sent(0, 10), OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert_eq!(connection.admit(&sent(0, 5)), Ok(()));
+    assert_eq!(connection.admit(&sent(0, 10)), Err(Held::Wait), "it came again");
+}
+
+#[test]
+fn a_producer_that_the_shard_knows_does_not_wait() {
+    let mut connection = Connection::new();
+    for partition in 0..2_000 {
+        connection.ended(&of_partition(partition, 0, 0), NONE);
+    }
+    assert!(connection.sequences.known.len() <= IDLE_MAX);
+    for partition in 0..2_000 {
+        connection.admit(&of_partition(partition, 0, 1)).expect("the only one under way");
+    }
+    let (sequences, now) = (&mut connection.sequences, connection.now);
+    for partition in 0..2_000 {
+        assert_eq!(sequences.admit(&of_partition(partition, 0, 2), true, now, || true), Ok(()));
+        let mut asked = false;
+        let known = sequences.admit(&of_partition(partition, 0, 3), true, now, || {
+            asked = true;
+            false
+        });
+        assert!(known.is_ok() && !asked, "it is not asked for each batch");
+    }
+}
+
+#[test]
+fn what_the_shard_knew_long_ago_it_is_asked_again() {
+    let mut connection = Connection::new();
+    connection.ended(&sent(0, 0), NONE);
+    connection.now += Duration::from_secs(24 * 3_600);
+    connection.admit(&sent(0, 1)).expect("nothing is under way");
+    assert_eq!(connection.admit(&sent(0, 2)), Err(Held::Wait));
+}
+
+#[test]
+fn what_never_comes_again_holds_up_nobody() {
+    let mut connection = Connection::new();
+    for code in [INVALID_TIMESTAMP, OUT_OF_ORDER_SEQUENCE_NUMBER] {
+        connection.ended(&sent(0, 0), code);
+        assert_eq!(connection.sequences.in_use, 0);
+        connection.admit(&sent(0, 5)).expect("as in Kafka");
+        connection.settle(&sent(0, 5), NONE);
+    }
+    connection.ended(&sent(0, 10), CORRUPT_MESSAGE);
+    connection.ended(&sent(0, 5), NONE);
+    assert_eq!(connection.admit(&sent(0, 15)), behind(10), "an earlier batch changes nothing");
+    connection.ended(&sent(1, 0), NONE);
+    connection.ended(&sent(1, 3), NONE);
+    connection.ended(&sent(0, 15), INVALID_TIMESTAMP);
+    assert_eq!(connection.sequences.paid.bytes(), 0);
+}
+
+#[test]
+fn sequences_begin_anew_behind_the_largest() {
+    let mut connection = Connection::new();
+    connection.ended(&sent(0, i32::MAX), NOT_LEADER_OR_FOLLOWER);
+    assert_eq!(connection.admit(&sent(0, 0)), behind(i32::MAX));
+    connection.admit(&sent(0, i32::MAX - 1)).expect("before it");
+    // The earlier one counts.
+    connection.settle(&sent(0, i32::MAX - 1), NOT_LEADER_OR_FOLLOWER);
+    assert_eq!(connection.admit(&sent(0, i32::MAX)), behind(i32::MAX - 1));
+}
+
+#[test]
+fn few_refused_batches_are_remembered_and_paid_for() {
+    let mut connection = Connection::new();
+    let count = 20 * i32::try_from(REFUSED_REMEMBERED_MAX).expect("small");
+    for partition in 0..count {
+        connection.ended(&of_partition(partition, 0, 0), CORRUPT_MESSAGE);
+    }
+    assert_eq!(connection.sequences.refused.len(), REFUSED_REMEMBERED_MAX);
+    let share = connection.sequences.share.clone();
+    assert!(share.used() >= REFUSED_REMEMBERED_MAX * BYTES_PER_REFUSED);
+    assert_eq!(connection.admit(&of_partition(count - 1, 0, 1)), behind(0));
+    connection.admit(&of_partition(0, 0, 1)).expect("forgotten");
+    // Who has no memory remembers less.
+    let left = share.try_acquire(share.bytes_max() - share.used());
+    let mut other = Connection { sequences: Sequences::new(share.clone()), now: connection.now };
+    other.ended(&sent(0, 0), CORRUPT_MESSAGE);
+    other.ended(&sent(0, 1), NONE);
+    assert_eq!(other.sequences.in_use, 0);
+    drop((left, connection));
+    assert_eq!(share.used(), 0);
+}
+
+#[test]
+fn only_a_stamped_batch_has_a_sequence() {
+    let mut batch = vec![0; 61];
+    batch[MAGIC_AT] = MAGIC;
+    let read = |batch: &[u8]| Sent::read(TopicId(1), 0, batch).map(|sent| sent.sequence.0);
+    assert_eq!(read(&batch), Some(0));
+    batch[56] = 9;
+    assert_eq!(read(&batch), Some(9));
+    assert_eq!(read(&batch[..56]), None);
+    batch[PRODUCER_AT] = 0xff;
+    assert_eq!(read(&batch), None);
+}
