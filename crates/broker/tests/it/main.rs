@@ -2,6 +2,7 @@
 
 mod appends;
 mod configs;
+mod fetch_memory;
 mod fetches;
 mod group_memory;
 mod groups;
