@@ -93,10 +93,11 @@ async fn full(disk: &GatedDisk) -> (Node, Client, Vec<Client>) {
     let mut client = node.client().await;
     disk.close();
     client.send(9, &produce_request(-1, "t", 0, Some(batch(&[b"x"]))).with_timeout_ms(3_000)).await;
+    let large = vec![7; 900_000];
     let mut fillers = Vec::new();
     for _ in 0..20 {
         let mut filler = node.client().await;
-        filler.send(9, &produce_request(-1, "t", 0, Some(batch(&[&[7; 900_000]]))).with_timeout_ms(60_000)).await;
+        filler.send(9, &produce_request(-1, "t", 0, Some(batch(&[&large]))).with_timeout_ms(60_000)).await;
         fillers.push(filler);
     }
     until("all of them came", || node.service.memory.used() > 20 * 900_000).await;
@@ -139,7 +140,7 @@ async fn a_stop_refuses_what_waits_for_the_batch_before() {
     let mut client = node.client().await;
     disk.close();
     client.send(9, &produce_request(-1, "t", 0, Some(stamped(7, 0, 0, &[b"x"])))).await;
-    client.send(9, &produce_request(-1, "t", 0, Some(stamped(7, 0, 1, &[&[7; 500_000]])))).await;
+    client.send(9, &produce_request(-1, "t", 0, Some(stamped(7, 0, 1, &[&vec![7; 500_000]])))).await;
     until("both came", || node.service.memory.used() > 500_000).await;
     sleep(Duration::from_millis(100)).await;
     node.begin_stop();
