@@ -100,7 +100,6 @@ pub(crate) async fn follow(core: Arc<Core>, mut disk_state: watch::Receiver<Disk
     loop {
         let full = *disk_state.borrow_and_update() == DiskState::Full;
         if core.full_disk.set(full) {
-            core.maintenance.notify_one();
             let shard = core.config.shard.0;
             if full {
                 tracing::warn!(

@@ -228,9 +228,8 @@ impl Task {
         if !matches!(core.proposals.gate(), Gate::Open { .. }) {
             return;
         }
-        // What is unsealed lies in segments that are kept whatever is deleted: on a full disk they may be the room.
-        let wanted = now() >= self.seal_at || core.full_disk.is_full();
-        if self.seal.is_none() && (wanted && core.progress.any_unsealed() || core.progress.is_seal_due(&core.config)) {
+        let aged = now() >= self.seal_at && core.progress.any_unsealed();
+        if self.seal.is_none() && (aged || core.progress.is_seal_due(&core.config)) {
             self.seal_at = now() + core.config.seal_age_max;
             // Everything that lies before the entry that will carry the command.
             let (answer, pending) = Pending::new();
