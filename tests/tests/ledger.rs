@@ -76,8 +76,8 @@ fn gave_up<T>(broker: &Broker, error: anyhow::Error) -> Result<T> {
     Err(error.context(format!("the broker's log ends with\n{}", broker.log_tail())))
 }
 
-/// A disk below its reserve refuses writes with a retriable error, goes on reading, and writes again by itself when
-/// there is room; nothing acknowledged is lost on the way.
+/// A disk below its reserve refuses writes with a retriable error, goes on reading, starts again, and writes again by
+/// itself when there is room, be it that of a deleted topic; nothing acknowledged is lost on the way.
 #[test]
 fn a_full_disk_refuses_writes_and_recovers() -> Result<()> {
     let mut settings = Settings::new()?;
@@ -105,13 +105,25 @@ fn a_full_disk_refuses_writes_and_recovers() -> Result<()> {
     for _ in 0..10 {
         ensure!(produce(&mut connection)? == 0, "writing while there is room");
     }
+    ensure!(requests::create_topic(&mut connection, "large", 1, &[])? == 0, "creating a topic");
+    let body = produce_body("large", 0, -1, 10_000, &Batch::of(vec![vec![b'y'; 900_000]]).build());
+    let mut large = 0;
+    let mut produce_large = |connection: &mut Connection| -> Result<i16> {
+        let error = produce_answer(&connection.call(PRODUCE, PRODUCE_VERSION, &body)?)?.error;
+        large += usize::from(error == 0);
+        Ok(error)
+    };
+    for _ in 0..60 {
+        ensure!(produce_large(&mut connection)? == 0, "writing while there is room");
+    }
     // All that is left, less than the reserve.
     let filler = disk.path().join("filler");
     let fill = format!("head -c 160M /dev/zero > {}", filler.display());
     let _full = process::finish(std::process::Command::new("sh").args(["-c", &fill]), None, Duration::from_secs(60))?;
     let refused = Instant::now();
+    // Nothing that stays is written behind what is to be deleted.
     let error = loop {
-        let error = produce(&mut connection)?;
+        let error = produce_large(&mut connection)?;
         if error != 0 {
             break error;
         }
@@ -119,8 +131,23 @@ fn a_full_disk_refuses_writes_and_recovers() -> Result<()> {
     };
     ensure!([7, 19, 20, 56].contains(&error), "a full disk answers with error {error}, which no client tries again");
     broker.assert_healthy()?;
+    // Once without any room, once with a little that is far below the reserve.
+    for free in [0, 8 << 20] {
+        let file = fs::File::options().write(true).open(&filler)?;
+        file.set_len(file.metadata()?.len() - free)?;
+        broker.kill()?;
+        broker.restart()?;
+        connection = Connection::open(broker.address())?;
+        ensure!(requests::read_all(&mut connection, "full", 0, 0)?.len() == 10, "reading with {free} bytes free");
+        let error = produce_large(&mut connection)?;
+        ensure!([7, 19, 20, 56].contains(&error), "with {free} bytes free a write is answered with {error}");
+    }
+    let read = requests::read_all(&mut connection, "large", 0, 0)?.len();
+    ensure!(read == large, "{read} records, {large} acknowledged");
+    ensure!(requests::delete_topic(&mut connection, "large")? == 0, "deleting a topic");
+    wait_until("writing in the room of the deleted", Duration::from_secs(120), || Ok(produce(&mut connection)? == 0))?;
     fs::remove_file(&filler)?;
-    wait_until("writing again", Duration::from_secs(30), || Ok(produce(&mut connection)? == 0))?;
+    ensure!(produce(&mut connection)? == 0, "writing with much room");
     broker.kill()?;
     broker.restart()?;
     let records = requests::read_all(&mut Connection::open(broker.address())?, "full", 0, 0)?;

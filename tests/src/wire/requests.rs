@@ -106,6 +106,17 @@ pub fn create_topic(
     reader.i16()
 }
 
+pub fn delete_topic(connection: &mut Connection, topic: &str) -> Result<i16> {
+    let mut body = Writer::new();
+    body.i32(1).string(topic).i32(30_000);
+    let answer = connection.call(DELETE_TOPICS, 2, &body.0)?;
+    let mut reader = Reader(&answer);
+    reader.i32()?;
+    ensure!(reader.i32()? == 1, "topics answered");
+    reader.string()?;
+    reader.i16()
+}
+
 /// A producer id of its own and its epoch.
 pub fn init_producer_id(connection: &mut Connection) -> Result<(i64, i16)> {
     let mut body = Writer::new();
