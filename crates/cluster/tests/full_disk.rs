@@ -24,7 +24,7 @@ fn config() -> Config {
 }
 
 fn leave(disk: &SimDisk, free: u64) {
-    let has = disk.free_bytes(Path::new(DIR)).unwrap();
+    let has = disk.free_bytes(Path::new(DIR)).expect("told");
     disk.set_options(|options| options.capacity_bytes = has.total - has.available + free);
 }
 

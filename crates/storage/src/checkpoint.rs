@@ -298,11 +298,11 @@ impl CheckpointWriter {
                 state.chain.push(Stored { header, path, bytes });
                 replaced
             };
-            if header.kind == Kind::Base {
-                if let Err(error) = remove_older(&shared, header.number, &replaced) {
-                    let dir = shared.dir.display();
-                    tracing::warn!(%dir, %error, "older checkpoints are not removed before the next base");
-                }
+            if header.kind == Kind::Base
+                && let Err(error) = remove_older(&shared, header.number, &replaced)
+            {
+                let dir = shared.dir.display();
+                tracing::warn!(%dir, %error, "older checkpoints are not removed before the next base");
             }
             Ok(bytes)
         })
