@@ -80,6 +80,9 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         payload_bytes_max,
     };
     let metadata = starter.replica(METADATA).await?;
+    if let Some(failure) = &*metadata.failure().borrow() {
+        return Err(StartError::Metadata { reason: failure.to_string() });
+    }
     let node = data_dir.identity().node_id;
     let cluster_id = found(&env, &metadata, node, data_shards).await?;
     let shards: Vec<ShardId> = {
@@ -88,7 +91,8 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         ours.map(|record| record.id).filter(|shard| *shard != METADATA).collect()
     };
     let replicas = try_join_all(shards.iter().map(|shard| starter.replica(*shard))).await?;
-    for replica in &replicas {
+    // One that is out of service was reported; the others serve.
+    for replica in replicas.iter().filter(|replica| replica.failure().borrow().is_none()) {
         configure(replica, &config).await?;
     }
     let replicas: BTreeMap<ShardId, Replica> =

@@ -222,8 +222,14 @@ impl Cluster {
     /// The order in which new partitions go to shards: the emptiest first, then around, so that
     /// topics of one partition spread as well as one topic of many.
     pub(crate) fn placement(&self) -> PlacementOrder {
-        let mut shards: Vec<(usize, ShardId)> =
-            self.inner.replicas.values().map(|replica| (replica.state().streams(), replica.shard_id())).collect();
+        let replicas = || self.inner.replicas.values();
+        let serves = |replica: &&Replica| replica.failure().borrow().is_none();
+        let place = |replica: &Replica| (replica.state().streams(), replica.shard_id());
+        let mut shards: Vec<(usize, ShardId)> = replicas().filter(serves).map(place).collect();
+        if shards.is_empty() {
+            // None serves: whatever is placed waits for the shard.
+            shards = replicas().map(place).collect();
+        }
         assert!(!shards.is_empty(), "a node has at least one data shard");
         shards.sort_unstable();
         let shards: Vec<ShardId> = shards.into_iter().map(|(_, shard)| shard).collect();

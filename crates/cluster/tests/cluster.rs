@@ -3,16 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use base::Env;
 use base::time::{Duration, timeout};
+use bytes::Bytes;
 use cluster::{
     AddPartitionsError, Cluster, Config, CreateTopicError, DeleteTopicError, METADATA, NewTopic, StartError,
 };
-use record::{ShardId, TopicId};
+use record::{ShardId, TimestampMs, TopicId};
 use replica::{Pending, ProposeError};
 use shard::commands::{self, AddPartitions, CreateStreams, CreateTopics, DeleteTopics, NewStream};
-use shard::{Outcome, TopicState};
+use shard::{EntryBuilder, Outcome, TopicState};
+use storage::data_dir::{DataDir, covered};
+use storage::{CommitLog, Entry, EntryKind, LogId, Options, Payload};
 
 fn config(dir: &Path) -> Config {
     Config { shards: 3, segment_bytes: 4 << 20, reserve_bytes: 0, ..Config::new(dir.join("data")) }
@@ -115,6 +119,62 @@ async fn topics_are_made_spread_widened_and_removed() {
     assert_eq!(cluster.metadata().topic_count(), 2);
     check_streams(&cluster);
     cluster.shutdown().await;
+}
+
+/// An entry with a command that no version has.
+fn unknown_command() -> Bytes {
+    let mut builder = EntryBuilder::new();
+    let tick = shard::Command::from(commands::Tick {});
+    builder.push(&tick, None);
+    let mut head = builder.finish(TimestampMs(0)).remove(0).to_vec();
+    let place = head.windows(2).rposition(|bytes| bytes == [tick.number(), 1]).expect("number and version");
+    head[place] = u8::MAX;
+    Bytes::from(head)
+}
+
+/// Puts an entry behind a shard's log that breaks its state machine.
+async fn break_shard(dir: &Path, shard: ShardId) {
+    let env = Env::real();
+    let data_dir = DataDir::open(&env, &dir.join("data")).await.expect("the log");
+    let options = Options {
+        segment_bytes: 4 << 20,
+        reserve_bytes: 0,
+        salt: data_dir.identity().salt(),
+        covered: covered(&*env.disk, &dir.join("data")).await.expect("the log"),
+        ..Options::default()
+    };
+    let (log, _) = CommitLog::open(Arc::clone(&env.disk), &data_dir.log_dir(), options).await.expect("the log");
+    let last = log.shard(shard).log_state().last.expect("the log");
+    let id = LogId { term: last.term, index: last.index.next() };
+    let entry = Entry { id, kind: EntryKind::Commands, payload: Payload::from(unknown_command()) };
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let done = Box::new(move |result: std::io::Result<()>| sender.send(result.is_ok()).expect("waited for"));
+    log.shard(shard).append(vec![entry], done).expect("the log");
+    assert!(receiver.await.expect("the log"));
+    log.close().await;
+}
+
+#[tokio::test]
+async fn a_shard_that_is_out_of_service_at_the_start_leaves_the_others_serving() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = start(dir.path()).await;
+    create(&cluster, "before", 3).await;
+    cluster.shutdown().await;
+    drop(cluster);
+    let broken = ShardId(2);
+    break_shard(dir.path(), broken).await;
+    for _ in 0..2 {
+        let cluster = start(dir.path()).await;
+        let serving: Vec<ShardId> =
+            cluster.replicas().filter(|replica| replica.is_leader()).map(replica::Replica::shard_id).collect();
+        assert_eq!(serving, [ShardId(1), ShardId(3)]);
+        assert!(cluster.replica(broken).unwrap().failure().borrow().is_some());
+        let name = format!("after {}", cluster.metadata().topic_count());
+        let id = create(&cluster, &name, 4).await;
+        let topic = cluster.metadata().topic(id).unwrap().clone();
+        assert!(topic.live().iter().all(|placement| placement.shard() != Some(broken)));
+        cluster.shutdown().await;
+    }
 }
 
 #[tokio::test]

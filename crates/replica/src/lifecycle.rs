@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::core::Core;
-use crate::errors::StartError;
+use crate::errors::{OutOfService, StartError};
 use crate::guard::guarded;
 use crate::proposer::{Gate, Limits, Proposer};
 use crate::raft::network::Transport;
@@ -40,7 +40,8 @@ impl Replica {
     /// Restores the last checkpoint, replays the log behind it and joins the group; a group that
     /// has no members yet is founded with this node as the only one. Returns when what was
     /// committed is applied and, on a node that is alone, when it leads. After an error nothing
-    /// runs any more and nothing holds the log.
+    /// runs any more and nothing holds the log. An entry that breaks an invariant is no error: the
+    /// replica is out of service then ([`Self::failure`]), and others are not.
     ///
     /// # Errors
     /// When a file cannot be read, is damaged, the log does not reach back to the checkpoint, or entries
@@ -64,7 +65,7 @@ impl Replica {
         };
         let replica = Self::run(core, group, maintenance, disk_state);
         let mut started = replica.join().await;
-        if started.is_ok() {
+        if started.is_ok() && !replica.inner.core.is_failed() {
             started = replica.inner.core.settle_live().await;
         }
         if let Err(error) = started {
@@ -72,7 +73,10 @@ impl Replica {
             replica.stop(false).await;
             return Err(error);
         }
-        replica.inner.core.compare_index_files();
+        // The state of a failed shard says nothing of what it would need.
+        if !replica.inner.core.is_failed() {
+            replica.inner.core.compare_index_files();
+        }
         Ok(replica)
     }
 
@@ -114,7 +118,9 @@ impl Replica {
             group.elect().await.map_err(consensus)?;
         }
         let recovered = group.recovered(wait_max).await;
-        self.check_failure()?;
+        if self.failed_assertion()? {
+            return Ok(());
+        }
         if !recovered {
             return Err(late());
         }
@@ -128,17 +134,20 @@ impl Replica {
                 }
             };
             timeout(wait_max, led_or_failed).await.map_err(|_| late())?;
-            self.check_failure()?;
+            self.failed_assertion()?;
         }
         Ok(())
     }
 
-    fn check_failure(&self) -> Result<(), StartError> {
+    /// Whether an entry has failed an assertion; whatever else takes a shard out of service is an
+    /// error of the start.
+    fn failed_assertion(&self) -> Result<bool, StartError> {
         match &*self.inner.core.failure.borrow() {
+            None => Ok(false),
+            Some(OutOfService::Assertion { .. }) => Ok(true),
             Some(failure) => {
                 Err(StartError::Consensus { shard: self.inner.core.config.shard, reason: failure.to_string() })
             }
-            None => Ok(()),
         }
     }
 

@@ -1,5 +1,7 @@
 //! DeleteGroups: one answer per group.
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
 
@@ -7,12 +9,14 @@ use crate::context::Context;
 use crate::errors::{Code, NONE};
 
 pub(super) async fn handle(context: &mut Context, request: DeleteGroupsRequest, _: i16) -> DeleteGroupsResponse {
-    let mut names = request.groups_names;
-    // A group named twice is one group.
-    names.sort_unstable();
-    names.dedup();
+    let names = request.groups_names;
     let mut results = Vec::with_capacity(names.len());
+    let mut answered = BTreeSet::new();
     for group_id in names {
+        // A group named twice is one group.
+        if !answered.insert(group_id.clone()) {
+            continue;
+        }
         let code = match context.broker().groups().delete(&group_id).await {
             Ok(()) => NONE,
             Err(error) => error.code(),

@@ -13,6 +13,8 @@ use crate::errors::{Code, INVALID_REQUEST, NONE};
 
 /// The first version that names topics in structures, by name or id.
 const STRUCTURED: i16 = 6;
+/// The first version that says that deleting is disabled.
+const DISABLED_SINCE: i16 = 3;
 /// The first version with texts.
 const MESSAGES_SINCE: i16 = 5;
 
@@ -66,7 +68,12 @@ pub(super) async fn handle(context: &mut Context, request: DeleteTopicsRequest, 
                 | DeleteTopicError::TopicDeletionDisabled(_)
                 | DeleteTopicError::Unavailable(_) => error.to_string(),
             };
-            refused(topic, error.code(), &message, version)
+            let code = match error {
+                // Versions before the third have no word for it, as in Kafka.
+                DeleteTopicError::TopicDeletionDisabled(_) if version < DISABLED_SINCE => INVALID_REQUEST,
+                _ => error.code(),
+            };
+            refused(topic, code, &message, version)
         }
     }));
     DeleteTopicsResponse::default().with_responses(results)

@@ -9,10 +9,10 @@ use base::disk::{SimDisk, SimDiskOptions};
 use base::random::SeededRandom;
 use base::time::{Duration, sleep, timeout};
 use bytes::Bytes;
-use record::{StreamId, StreamOffset};
+use record::{StreamId, StreamOffset, TimestampMs};
 use replica::ProposeError;
-use shard::Outcome;
 use shard::commands::DeleteStreams;
+use shard::{EntryBuilder, Outcome};
 use storage::{CommitLog, Entry, EntryKind, LogId, Payload};
 
 fn env(disk: &SimDisk) -> Env {
@@ -85,12 +85,18 @@ async fn a_broken_entry_takes_only_its_shard_out_of_service() {
     let node = Node::start(&env, Path::new("/node"), options(), config()).await;
     node.create_streams(1).await;
     node.stop().await;
-    // An entry that no version of ours writes, as damage that passed every checksum would be.
+    // An entry with a command that no version has, as damage that passed every checksum would be.
+    let mut builder = EntryBuilder::new();
+    let tick = shard::Command::from(shard::commands::Tick {});
+    builder.push(&tick, None);
+    let mut head = builder.finish(TimestampMs(0)).remove(0).to_vec();
+    let place = head.windows(2).rposition(|bytes| bytes == [tick.number(), 1]).unwrap();
+    head[place] = u8::MAX;
     let (log, _) = CommitLog::open(Arc::clone(&env.disk), Path::new("/node/log"), options()).await.unwrap();
     let shard = log.shard(SHARD);
     let last = shard.log_state().last.unwrap();
     let id = LogId { term: last.term, index: last.index.next() };
-    let entry = Entry { id, kind: EntryKind::Commands, payload: Payload::from(Bytes::from_static(&[1; 64])) };
+    let entry = Entry { id, kind: EntryKind::Commands, payload: Payload::from(Bytes::from(head)) };
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let done = Box::new(move |result: std::io::Result<()>| sender.send(result.is_ok()).expect("waited for"));
     shard.append(vec![entry], done).unwrap();
@@ -100,8 +106,13 @@ async fn a_broken_entry_takes_only_its_shard_out_of_service() {
     let mut eager = config();
     (eager.replay_target, eager.checkpoint_pause_min) = (Duration::ZERO, Duration::from_millis(100));
     for settings in [eager.clone(), eager, config()] {
-        let error = Node::try_start(&env, Path::new("/node"), options(), settings).await.err().expect("out of service");
-        assert!(error.contains(&format!("entry {}", id.index)), "{error}");
+        let node = Node::start(&env, Path::new("/node"), options(), settings).await;
+        let failure = node.replica.failure().borrow().clone().expect("out of service").to_string();
+        assert!(failure.contains(&format!("entry {}", id.index)), "{failure}");
+        assert!(!node.replica.is_leader());
+        let refused = node.append(1, &batch("t", 1, 10, 0)).await;
+        assert_eq!(refused, Err(AppendFailure::Propose(ProposeError::Stopped)));
+        node.stop().await;
     }
 }
 

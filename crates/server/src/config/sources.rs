@@ -48,11 +48,6 @@ impl Configuration {
         }
         collected.finish()
     }
-
-    /// Whether somebody chose the value of a key.
-    pub(crate) fn is_set(&self, name: &str) -> bool {
-        self.sources.get(name).is_some_and(|source| *source != Source::Default)
-    }
 }
 
 #[derive(Default)]

@@ -69,9 +69,7 @@ fn serve(cli: &Cli, configuration: &Configuration) -> anyhow::Result<()> {
     let files_max = process::raise_open_files();
     let room = files_max.map_or(u64::MAX, |max| max.saturating_sub(FILES_OF_ITS_OWN).max(1));
     if settings.kafka_max_connections > room {
-        if configuration.is_set("kafka.max.connections") {
-            warn!("kafka.max.connections is limited to {room} by the limit on open files: raise it (LimitNOFILE=)");
-        }
+        warn!("kafka.max.connections is limited to {room} by the limit on open files: raise it (LimitNOFILE=)");
         settings.kafka_max_connections = room;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()

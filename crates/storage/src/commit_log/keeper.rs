@@ -144,6 +144,9 @@ impl Keeper {
         let state = if full { DiskState::Full } else { DiskState::Writable };
         let changed = self.shared.disk_state.send_if_modified(|before| std::mem::replace(before, state) != state);
         match state {
+            DiskState::Full if changed && free >= wanted => {
+                tracing::error!(free, dir = %self.shared.dir.display(), "writes are refused until a segment can be made");
+            }
             DiskState::Full if changed => {
                 tracing::error!(free, wanted, dir = %self.shared.dir.display(), "the disk is nearly full: writes are refused until there is room");
             }

@@ -222,6 +222,8 @@ impl Machine {
         if leader_before.as_deref() == Some(old) {
             self.leader = Some(id.clone());
         }
+        // As one that rejoins: while the group gathers, no session runs out.
+        member.new = false;
         member.client_id = request.client_id;
         member.client_host = request.client_host;
         member.session_timeout_ms = request.session_timeout_ms;

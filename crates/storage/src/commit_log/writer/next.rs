@@ -19,6 +19,9 @@ use crate::passing::{failed_write, is_lasting};
 /// How long to wait before looking for space again.
 const STALL: Duration = Duration::from_millis(100);
 
+/// How often that it waits is told, in looks: once a minute.
+const LOOKS_PER_REPORT: u64 = 600;
+
 /// How often to look again when the log is to be closed: the keeper may just be giving a file back.
 const LAST_LOOKS: u32 = 10;
 
@@ -51,6 +54,7 @@ impl Writer {
     async fn take_segment(&mut self) -> Result<Arc<Segment>, Stopped> {
         let shared = Arc::clone(&self.shared);
         let mut looks_left = LAST_LOOKS;
+        let mut looks = 0_u64;
         loop {
             // The keeper may be making one this moment, and numbers are taken in order.
             let making = shared.making.lock().await;
@@ -67,10 +71,12 @@ impl Writer {
                 }
                 Err(error) if !is_lasting(&error) => {
                     drop(making);
-                    if !shared.stalled.swap(true, Ordering::Release) {
+                    shared.stalled.store(true, Ordering::Release);
+                    if looks.is_multiple_of(LOOKS_PER_REPORT) {
                         let dir = shared.dir.display();
                         tracing::error!(%dir, %error, "no segment of the commit log can be made; writes wait until one can");
                     }
+                    looks += 1;
                     shared.keeper_wake.notify_one();
                     if self.impatient.load(Ordering::Acquire) {
                         looks_left -= 1;

@@ -105,3 +105,18 @@ fn an_instance_id_of_nobody_is_unknown() {
     let ticket = driver.join(static_join(&ids[0], "nobody"));
     assert_eq!(*driver.join_error(ticket), JoinGroupError::UnknownMemberId);
 }
+
+#[test]
+fn a_static_member_that_starts_again_while_the_group_gathers_does_not_expire() {
+    let mut driver = Driver::new();
+    // The other member keeps its session and does not join again before its time is up.
+    let other = JoinGroup { session_timeout_ms: 10 * REBALANCE_MS, ..join("", &[]) };
+    driver.stable(vec![other]);
+    let first = driver.join(static_join("", "a"));
+    let again = driver.join(static_join("", "a"));
+    assert_eq!(*driver.join_error(first), JoinGroupError::FencedInstanceId);
+    driver.pass(2 * SESSION_MS as u64);
+    assert!(driver.waits(again), "it waits for the others");
+    driver.pass(REBALANCE_MS as u64);
+    assert_eq!(driver.joined(again).members.len(), 1);
+}
