@@ -162,3 +162,21 @@ fn a_segment_in_the_middle_is_missed() -> Result<()> {
     ensure!((28..36).contains(&left.len()) && left.contains(&0) && left.contains(&(RECORDS - 1)), "{left:?}");
     Ok(())
 }
+
+#[test]
+fn a_damaged_checkpoint_is_named_by_the_refusal_and_by_inspect() -> Result<()> {
+    let mut broker = written()?;
+    let folder = broker.data().join("shards/1/checkpoints");
+    let mut bases = fs::read_dir(&folder)?.filter_map(|entry| Some(entry.ok()?.path()));
+    let base = bases.find(|path| path.extension().is_some_and(|end| end == "base")).context("no base")?;
+    flip_bit(&base, fs::metadata(&base)?.len() / 2)?;
+    let refusal = broker.restart().err().context("it starts as if nothing were")?.to_string();
+    ensure!(refusal.contains("shards/1/checkpoints") && !refusal.contains("panicked"), "{refusal}");
+    let inspected = inspect(&broker.data(), &[])?;
+    let name = base.file_name().context("a file")?.to_string_lossy().into_owned();
+    ensure!(!inspected.status.success() && inspected.text().contains(&name), "{}", inspected.text());
+    flip_bit(&base, fs::metadata(&base)?.len() / 2)?;
+    broker.restart()?;
+    ensure!(readable(&broker, RECORDS)?.len() == 40);
+    broker.assert_healthy()
+}

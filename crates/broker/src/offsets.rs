@@ -52,6 +52,8 @@ pub enum ListOffsetsError {
     UnknownLeaderEpoch,
     #[error("the data cannot be read: {0}")]
     Storage(String),
+    #[error("the data is damaged: {0}")]
+    Corrupt(String),
     #[error("the broker is stopping")]
     Stopped,
 }
@@ -189,9 +191,10 @@ impl From<replica::FetchError> for ListOffsetsError {
     fn from(error: replica::FetchError) -> Self {
         match error {
             replica::FetchError::UnknownStream(_) => Self::UnknownTopicOrPartition,
-            error @ (replica::FetchError::OffsetOutOfRange { .. }
-            | replica::FetchError::Damaged { .. }
-            | replica::FetchError::Io(_)) => Self::Storage(error.to_string()),
+            error @ replica::FetchError::Damaged { .. } => Self::Corrupt(error.to_string()),
+            error @ (replica::FetchError::OffsetOutOfRange { .. } | replica::FetchError::Io(_)) => {
+                Self::Storage(error.to_string())
+            }
             replica::FetchError::Stopped => Self::Stopped,
         }
     }

@@ -296,7 +296,11 @@ impl Connection {
             tokio::select! {
                 biased;
                 () = front_completed(in_flight) => self.answer_completed().await?,
-                () = timer => self.tick()?,
+                () = timer => {
+                    // It is us who do not read.
+                    self.seen.1 = now();
+                    self.tick()?;
+                }
             }
         }
         Ok(())

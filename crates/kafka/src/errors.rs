@@ -142,6 +142,7 @@ impl Code for ListOffsetsError {
             Self::NotLeader { .. } | Self::Stopped => NOT_LEADER_OR_FOLLOWER,
             Self::FencedLeaderEpoch => FENCED_LEADER_EPOCH,
             Self::UnknownLeaderEpoch => UNKNOWN_LEADER_EPOCH,
+            Self::Corrupt(_) => CORRUPT_MESSAGE,
             Self::Storage(_) => KAFKA_STORAGE_ERROR,
         }
     }

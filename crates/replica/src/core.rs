@@ -262,6 +262,10 @@ impl Core {
         self.progress.liveness_changed.store(false, Ordering::Release);
         let live = {
             let state = self.state.read();
+            // A state that broke in the middle of a command says nothing of what lives.
+            if state.shard.is_failed() || self.is_failed() {
+                return;
+            }
             let mut live = state.shard.live_ranges();
             live.extend(state.shard.unsealed_range());
             // What is applied from now on counts as live until the next look.

@@ -206,6 +206,9 @@ impl Task {
 
     /// Lets go of index files and of parts of the log in which nothing lives.
     async fn release(&mut self) -> Result<(), Failure> {
+        if has_failed(&self.core) {
+            return Ok(());
+        }
         if self.core.progress.liveness_changed.load(std::sync::atomic::Ordering::Acquire) {
             self.core.keep_live();
         }

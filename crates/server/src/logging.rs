@@ -7,7 +7,7 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 /// The consensus library tells every step at `info`. It is heard when a filter names it.
-const QUIET: &str = "openraft=warn";
+const QUIET: &str = "openraft=error";
 
 fn with_quiet_modules(filter: &str) -> String {
     // Of two directives for a module the later one holds.

@@ -53,6 +53,37 @@ pub async fn furthest(disk: &dyn Disk, dir: &Path) -> io::Result<Option<(LogId, 
     Ok(furthest)
 }
 
+/// The checkpoints in `dir` that are not what was written, with their lengths. Nothing is changed.
+///
+/// # Errors
+/// When a file cannot be read.
+pub(crate) async fn damaged(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+    let mut damaged = Vec::new();
+    let entries = match disk.read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(damaged),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let Some((number, kind)) = file::parse_name(&entry.name) else { continue };
+        let path = dir.join(&entry.name);
+        let opened = match disk.open(&path, OpenOptions::read()) {
+            Ok(opened) => opened,
+            // Beside a running broker a newer base may have replaced it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let whole = match file::read_header(&*opened, number, kind).await? {
+            Some(header) => file::is_whole(&opened, &header).await?,
+            None => false,
+        };
+        if !whole {
+            damaged.push((path, entry.len));
+        }
+    }
+    Ok(damaged)
+}
+
 /// The checkpoints of one shard. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct CheckpointStore {

@@ -16,11 +16,11 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
 use base::Env;
-use base::disk::{Disk, OpenOptions, read_exact_at};
+use base::disk::{DirEntry, Disk, OpenOptions, read_exact_at};
 use record::{NodeId, ShardId};
 
 use crate::checkpoint;
-use crate::commit_log::Covered;
+use crate::commit_log::{Covered, Damage};
 
 /// The layout of everything under the directory.
 pub const FORMAT_VERSION: u32 = 1;
@@ -92,6 +92,8 @@ impl DataDir {
             move |source| DataDirError::Io { operation, path, source }
         };
         disk.create_dir_all(path).map_err(io_error("make", path))?;
+        // Before anything is left in it.
+        refuse_foreign(disk, path)?;
         let lock_path = path.join("LOCK");
         let lock = disk.lock(&lock_path).map_err(|source| match source.kind() {
             io::ErrorKind::WouldBlock => DataDirError::InUse { path: path.to_owned() },
@@ -144,19 +146,41 @@ fn shards_dir(data_dir: &Path) -> PathBuf {
 /// When they cannot be read.
 pub async fn covered(disk: &dyn Disk, data_dir: &Path) -> io::Result<Vec<Covered>> {
     let mut covered = Vec::new();
-    let entries = match disk.read_dir(&shards_dir(data_dir)) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(covered),
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
-        let Some(shard) = entry.name.parse().ok().map(ShardId).filter(|_| entry.is_dir) else { continue };
-        let dir = shards_dir(data_dir).join(entry.name).join("checkpoints");
+    for (shard, dir) in checkpoint_dirs(disk, data_dir)? {
         let furthest = checkpoint::furthest(disk, &dir).await?;
         covered.extend(furthest.map(|(at, file)| Covered { shard, at, file }));
     }
-    covered.sort_unstable_by_key(|covered| covered.shard);
     Ok(covered)
+}
+
+/// The checkpoints of a data directory's shards that are damaged.
+///
+/// # Errors
+/// When they cannot be read.
+pub(crate) async fn damaged_checkpoints(disk: &dyn Disk, data_dir: &Path) -> io::Result<Vec<Damage>> {
+    let mut damaged = Vec::new();
+    for (_, dir) in checkpoint_dirs(disk, data_dir)? {
+        for (file, bytes) in checkpoint::damaged(disk, &dir).await? {
+            damaged.push(Damage { file, position: 0, bytes, indexes: None });
+        }
+    }
+    Ok(damaged)
+}
+
+/// Where the checkpoints of each shard lie, in the order of the shards.
+fn checkpoint_dirs(disk: &dyn Disk, data_dir: &Path) -> io::Result<Vec<(ShardId, PathBuf)>> {
+    let entries = match disk.read_dir(&shards_dir(data_dir)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let shard = |entry: DirEntry| {
+        let shard = entry.name.parse().ok().map(ShardId).filter(|_| entry.is_dir)?;
+        Some((shard, shards_dir(data_dir).join(entry.name).join("checkpoints")))
+    };
+    let mut dirs: Vec<(ShardId, PathBuf)> = entries.into_iter().filter_map(shard).collect();
+    dirs.sort_unstable();
+    Ok(dirs)
 }
 
 /// Where the commit log lies below a data directory.
@@ -197,18 +221,25 @@ pub async fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Option<Identi
     Ok(Some(Identity { node_id: NodeId(node_id), uuid }))
 }
 
+/// A file of someone else, and none of ours, means a wrong path more often than anything else.
+fn refuse_foreign(disk: &dyn Disk, path: &Path) -> Result<(), DataDirError> {
+    let io_error = |source| DataDirError::Io { operation: "read", path: path.to_owned(), source };
+    let entries = disk.read_dir(path).map_err(io_error)?;
+    if entries.iter().any(|entry| entry.name == "IDENTITY") {
+        return Ok(());
+    }
+    let ours = ["LOCK", "IDENTITY.new", "lost+found"];
+    match entries.into_iter().find(|entry| !ours.contains(&entry.name.as_str())) {
+        Some(entry) => Err(DataDirError::Foreign { path: path.to_owned(), entry: entry.name }),
+        None => Ok(()),
+    }
+}
+
 async fn make_identity(env: &Env, path: &Path) -> Result<Identity, DataDirError> {
     let disk = &env.disk;
     let final_path = path.join("IDENTITY");
     let new_path = path.join("IDENTITY.new");
     let io_error = |source| DataDirError::Io { operation: "write", path: final_path.clone(), source };
-    let entries = disk.read_dir(path).map_err(io_error)?;
-    // A file of someone else means a wrong path more often than anything else.
-    let foreign =
-        entries.into_iter().find(|entry| !["LOCK", "IDENTITY.new", "lost+found"].contains(&entry.name.as_str()));
-    if let Some(entry) = foreign {
-        return Err(DataDirError::Foreign { path: path.to_owned(), entry: entry.name });
-    }
     let identity = Identity { node_id: FIRST_NODE, uuid: env.random.uuid() };
     let mut text = String::new();
     writeln!(text, "{IDENTITY_TITLE}\nformat {FORMAT_VERSION}\nnode {}\nuuid {:032x}", identity.node_id, identity.uuid)
@@ -272,5 +303,6 @@ mod tests {
         env.disk.open(&dir.path().join("thesis.tex"), OpenOptions::create_new()).unwrap();
         let error = DataDir::open(&env, dir.path()).await.unwrap_err();
         assert!(matches!(error, DataDirError::Foreign { .. }), "{error}");
+        assert!(!env.disk.exists(&dir.path().join("LOCK")), "nothing is left in it");
     }
 }

@@ -19,7 +19,7 @@ use crate::commit_log::{
     Damage, End, FrameKind, Knowledge, LogState, Met, ScanEnd, SegmentFile, SyncedFile, let_go, list, lost_end,
     missing_files, missing_segments, read_header, read_lost, replay, scan,
 };
-use crate::data_dir::{covered, read_identity};
+use crate::data_dir::{covered, damaged_checkpoints, read_identity};
 use crate::types::EntryMeta;
 
 /// What a log directory holds.
@@ -92,20 +92,23 @@ pub async fn inspect(
         None => None,
     };
     let salt = identity.map_or(0, |identity| identity.salt());
+    // Before the files are looked at: beside a running broker these speak of no more than the log holds then.
+    let told = SyncedFile::read(disk, dir).await?;
+    let covered = match dir.parent() {
+        Some(data_dir) => covered(disk, data_dir).await?,
+        None => Vec::new(),
+    };
     let mut files = list(disk, dir, OpenOptions::read(), salt).await?;
     for file in &mut files {
         // A crash may take back a file's length; the recovery gives it back.
         file.capacity = file.capacity.max(file.header.as_ref().map_or(0, |header| header.capacity));
     }
     let mut report = Report::default();
-    let told = SyncedFile::read(disk, dir).await?;
     let synced = files.iter().map(SegmentFile::synced).fold(told, Ord::max);
     let mut known = Knowledge { synced, life: 0 };
-    // Before the log is read: beside a running broker they are made of no more than it holds then.
-    let covered = match dir.parent() {
-        Some(data_dir) => covered(disk, data_dir).await?,
-        None => Vec::new(),
-    };
+    if let Some(data_dir) = dir.parent() {
+        report.damage.extend(damaged_checkpoints(disk, data_dir).await?);
+    }
     report.lost = read_lost(disk, dir).await?;
     // After the folder was listed: what goes is recorded first.
     if let Some(told) = let_go::read(disk, dir).await? {
@@ -116,7 +119,13 @@ pub async fn inspect(
     let used = files.iter().rposition(SegmentFile::is_used).map_or(0, |last| last + 1);
     let mut ended = false;
     let mut unseen = Vec::new();
-    for (place, file) in files.iter().enumerate() {
+    for place in 0..files.len() {
+        if files[place].header.is_none() && place < used {
+            // Beside a running broker it may have been begun since the files were listed.
+            let header = read_header(&*files[place].file, files[place].sequence).await?;
+            files[place].header = header;
+        }
+        let file = &files[place];
         let mut segment = SegmentReport {
             file: file.path.clone(),
             sequence: file.sequence,

@@ -1,7 +1,8 @@
 //! The answer to a fetch: its memory, its turn at the files, and its bytes.
 //!
 //! An answer waits only for the memory of its first batch. It holds a turn at the files before that memory, and gives
-//! the turn up when the memory must be waited for: so nobody who waits keeps much from others.
+//! the turn up when the memory must be waited for. Who then waits for a turn again has the memory of its first batch at
+//! most: so nobody who waits keeps much from others.
 
 use std::pin::pin;
 

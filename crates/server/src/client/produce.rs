@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail, ensure};
+use base::random::{OsRandom, Random as _};
 use base::time::{RealWallClock, WallClock as _};
 use bytes::Bytes;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -54,7 +55,7 @@ struct Producer {
     /// Batches to be sent with the next request, one a partition at most.
     full: BTreeMap<i32, Batch>,
     full_bytes: usize,
-    /// Where records without a key go, until a batch is full.
+    /// Where records without a key go, until a batch is full or the input pauses.
     sticky: i32,
     line: LineFormat,
     compression: Compression,
@@ -92,6 +93,8 @@ impl Producer {
             ensure!(leaders.contains_key(&partition), no_partition(&args.topic, partition));
         }
         let (id, epoch) = producer_id(&mut cluster).await?;
+        // Short inputs of several runs go to different partitions.
+        let sticky = i32::try_from(OsRandom.below(leaders.len() as u64))?;
         Ok(Self {
             cluster,
             topic: args.topic.clone(),
@@ -102,7 +105,7 @@ impl Producer {
             open: BTreeMap::new(),
             full: BTreeMap::new(),
             full_bytes: 0,
-            sticky: 0,
+            sticky,
             line: LineFormat {
                 key_separator: args.key_separator.clone().map(String::into_bytes),
                 null_marker: args.null_marker.clone().map(String::into_bytes),
@@ -135,7 +138,7 @@ impl Producer {
         if grown > 0 && grown + bytes > BATCH_BYTES {
             self.close(partition, progress).await?;
             if key.is_none() && self.line.partition.is_none() {
-                self.sticky = (self.sticky + 1) % i32::try_from(partitions).unwrap_or(i32::MAX);
+                self.next_partition();
                 return Box::pin(self.add(line, progress)).await;
             }
         }
@@ -146,6 +149,11 @@ impl Producer {
         let batch = self.open.entry(partition).or_insert_with(|| BatchBuilder::new(compression));
         batch.push(now, key, value, &headers)?;
         Ok(())
+    }
+
+    fn next_partition(&mut self) {
+        let partitions = i32::try_from(self.leaders.len()).unwrap_or(i32::MAX);
+        self.sticky = (self.sticky + 1) % partitions.max(1);
     }
 
     /// Ends a partition's batch; sends first what is in its way.
@@ -169,6 +177,7 @@ impl Producer {
     }
 
     async fn flush(&mut self, progress: &mut Progress) -> anyhow::Result<()> {
+        self.next_partition();
         while let Some((partition, _)) = self.open.first_key_value() {
             let partition = *partition;
             self.close(partition, progress).await?;

@@ -162,7 +162,7 @@ keys! {
             "How long SIGTERM and SIGINT wait for requests in flight before connections are closed. A second signal does not wait.";
     }
     Storage {
-        segment_bytes: u64 = "segment_bytes", Kind::Bytes { min: 4 * MIB, max: GIB }, Preset::Fixed("256MiB"), AtStart,
+        segment_bytes: u64 = "segment_bytes", Kind::Pages { min: 4 * MIB, max: GIB }, Preset::Fixed("256MiB"), AtStart,
             "Size of a segment file of the commit log. Small segments suit small devices and tests; large ones cost less per byte.";
         producers_per_shard_max: u64 = "producers_per_shard_max", Kind::Integer { min: 1_000, max: 10_000_000 }, Preset::Fixed("100000"), AtStart,
             "Idempotent producers that a shard remembers, counted once for each partition that they write to, at about 300 bytes each. When there are more, those that sent nothing for ten minutes are forgotten first; if there is none, new producers are refused with a retriable error.";

@@ -171,9 +171,10 @@ fn from_toml(kind: Kind, value: &toml::Value) -> Result<Value, Problem> {
         (Kind::Listeners, toml::Value::Array(items)) => listeners_from_toml(items),
         (_, toml::Value::String(text)) => kind.parse(text),
         (Kind::Boolean, toml::Value::Boolean(boolean)) => kind.parse(&boolean.to_string()),
-        (Kind::Integer { .. } | Kind::Bytes { .. } | Kind::Milliseconds { .. }, toml::Value::Integer(number)) => {
-            kind.parse(&number.to_string())
-        }
+        (
+            Kind::Integer { .. } | Kind::Bytes { .. } | Kind::Pages { .. } | Kind::Milliseconds { .. },
+            toml::Value::Integer(number),
+        ) => kind.parse(&number.to_string()),
         _ => Err(wrong_type()),
     }
 }

@@ -9,6 +9,9 @@ use base::units::{ByteSize, HumanDuration};
 use super::error::Problem;
 use super::listener::{self, ListenerSpec};
 
+/// What a page of a segment file has.
+const PAGE_BYTES: u64 = 4_096;
+
 /// What a key holds, and the bounds of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
@@ -21,6 +24,11 @@ pub(crate) enum Kind {
     },
     /// A number of bytes: `1048576` or `1MiB`.
     Bytes {
+        min: u64,
+        max: u64,
+    },
+    /// A number of bytes in whole pages of 4 KiB.
+    Pages {
         min: u64,
         max: u64,
     },
@@ -73,6 +81,13 @@ impl Kind {
                 let size: ByteSize = text.parse().map_err(|_| refused())?;
                 Ok(Value::Bytes(within(size.bytes(), min, max)?))
             }
+            Self::Pages { min, max } => {
+                let size: ByteSize = text.parse().map_err(|_| refused())?;
+                if !size.bytes().is_multiple_of(PAGE_BYTES) {
+                    return Err(refused());
+                }
+                Ok(Value::Bytes(within(size.bytes(), min, max)?))
+            }
             Self::Duration { min_ms, max_ms } => {
                 let ms = duration_ms(text).ok_or_else(refused)?;
                 Ok(Value::Duration(Duration::from_millis(within(ms, min_ms, max_ms)?)))
@@ -107,6 +122,9 @@ impl Kind {
             Self::Bytes { min, max } => {
                 format!("a number of bytes such as 1048576 or 1MiB, from {} to {}", ByteSize(min), ByteSize(max))
             }
+            Self::Pages { min, max } => {
+                format!("a multiple of 4KiB such as 4MiB or 256MiB, from {} to {}", ByteSize(min), ByteSize(max))
+            }
             Self::Duration { min_ms, max_ms } => {
                 format!("a time such as 500ms or 10s, from {} to {}", show_ms(min_ms), show_ms(max_ms))
             }
@@ -127,7 +145,7 @@ impl Kind {
             Self::Path => "path",
             Self::Boolean => "boolean",
             Self::Integer { .. } => "integer",
-            Self::Bytes { .. } => "bytes",
+            Self::Bytes { .. } | Self::Pages { .. } => "bytes",
             Self::Duration { .. } => "duration",
             Self::Milliseconds { .. } => "milliseconds",
             Self::Listeners => "listeners",

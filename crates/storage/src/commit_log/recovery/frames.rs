@@ -37,6 +37,11 @@ impl FrameReader {
         Self { file, sequence, salt, capacity, window: Bytes::new(), window_at: 0 }
     }
 
+    /// What was read is read anew when it is asked for.
+    pub(crate) fn forget(&mut self) {
+        self.window = Bytes::new();
+    }
+
     /// The frame at `offset`, written in life `life` or later.
     pub(crate) async fn frame(&mut self, offset: u32, life: u32) -> io::Result<Result<(FrameHeader, Bytes), Bad>> {
         let Some(header) = self.header(offset, life).await? else { return Ok(Err(Bad::Header)) };

@@ -51,6 +51,7 @@ pub(crate) async fn scan(
 ) -> io::Result<ScanEnd> {
     let mut reader = segment.reader(salt);
     let mut offset = segment.first_frame();
+    let mut read_again = None;
     loop {
         match reader.frame(offset, known.life).await? {
             Ok((header, payload)) => {
@@ -70,6 +71,12 @@ pub(crate) async fn scan(
                 }
                 if at >= known.synced {
                     return Ok(ScanEnd::Cut(offset));
+                }
+                // Beside a writer the place may have been read before it was written. What is known to
+                // be durable by now is damage only if it is bad when it is read from here on.
+                if read_again.replace(offset) != Some(offset) {
+                    reader.forget();
+                    continue;
                 }
                 match skip_damage(&mut reader, segment, offset, bad, *known, met).await? {
                     Some(next) => offset = next,

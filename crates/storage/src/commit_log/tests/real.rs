@@ -1,6 +1,9 @@
 //! On real files in a temporary directory.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
+use crate::inspect::inspect;
 
 #[tokio::test]
 async fn what_is_appended_is_read_before_and_after_a_restart() {
@@ -215,4 +218,37 @@ async fn limits_are_errors() {
     log.close().await;
     assert_eq!(shard.append(vec![entry(1, 2, 1)], Box::new(|_| {})), Err(Refused::Closed));
     assert!(shard.save_vote(vote(1)).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_beside_a_writer_finds_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let log_dir = dir.path().join("log");
+    let (log, _) = open(&log_dir, small()).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    // Several at a time, so that writes go on while others are synced.
+    let writers: Vec<_> = (0..6)
+        .map(|number| {
+            let (shard, stop) = (log.shard(ShardId(number)), Arc::clone(&stop));
+            base::task::spawn("writer", async move {
+                let mut index = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    // Of all sizes, so that a look finds the end anywhere in a window.
+                    let len = usize::try_from((index + u64::from(number)) * 7_919 % 20_000).unwrap();
+                    append(&shard, vec![entry(1, index, len)]).await;
+                    index += 1;
+                }
+            })
+        })
+        .collect();
+    // The whole log, as long as it is short, and its growing end.
+    for _ in 0..400 {
+        let report = inspect(&RealDisk, &log_dir, &mut |_| {}).await.unwrap();
+        assert_eq!(report.damage, []);
+    }
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    log.close().await;
 }
