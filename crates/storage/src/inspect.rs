@@ -17,10 +17,15 @@ use record::{LogIndex, ShardId};
 
 use crate::commit_log::{
     Damage, End, FrameKind, Knowledge, LogState, Met, ScanEnd, SegmentFile, SyncedFile, let_go, list, lost_end,
-    missing_files, missing_segments, read_header, read_lost, replay, scan,
+    missing_files, missing_segments, read_header, read_lost, replay, scan, segment_name,
 };
 use crate::data_dir::{covered, damaged_checkpoints, read_identity};
 use crate::types::EntryMeta;
+
+/// How often the folder is read when files come and go meanwhile.
+const LISTINGS_MAX: u32 = 10;
+/// How many files that the folder does not show are looked for by name.
+const ABSENT_MAX: usize = 10_000;
 
 /// What a log directory holds.
 #[derive(Debug, Clone, Default)]
@@ -98,7 +103,7 @@ pub async fn inspect(
         Some(data_dir) => covered(disk, data_dir).await?,
         None => Vec::new(),
     };
-    let mut files = list(disk, dir, OpenOptions::read(), salt).await?;
+    let mut files = list_all(disk, dir, salt).await?;
     for file in &mut files {
         // A crash may take back a file's length; the recovery gives it back.
         file.capacity = file.capacity.max(file.header.as_ref().map_or(0, |header| header.capacity));
@@ -221,6 +226,20 @@ pub async fn inspect(
         }
     }
     Ok(report)
+}
+
+/// All segment files. A folder that is read while files come and go may leave out one that was there.
+async fn list_all(disk: &dyn Disk, dir: &Path, salt: u64) -> io::Result<Vec<SegmentFile>> {
+    let mut files = Vec::new();
+    for _ in 0..LISTINGS_MAX {
+        files = list(disk, dir, OpenOptions::read(), salt).await?;
+        let numbers: Vec<u32> = files.iter().map(|file| file.sequence).collect();
+        let absent = let_go::missing(&numbers, &let_go::read(disk, dir).await?.unwrap_or_default());
+        if !absent.into_iter().flatten().take(ABSENT_MAX).any(|number| disk.exists(&dir.join(segment_name(number)))) {
+            break;
+        }
+    }
+    Ok(files)
 }
 
 /// Entries of a shard that lie before a segment by its header, and in none of the segments there are.

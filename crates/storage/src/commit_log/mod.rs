@@ -60,6 +60,7 @@ pub use fuzz::fuzz_frames;
 pub use log::CommitLog;
 pub(crate) use lost::{let_go, read as read_lost};
 pub use options::{Covered, Options};
+pub(crate) use position::segment_name;
 pub use read::Reading;
 pub(crate) use recovery::{
     End, Knowledge, Met, ScanEnd, SegmentFile, list, lost_end, missing_files, missing_segments, read_header, replay,

@@ -331,7 +331,7 @@ fn a_sealed_segment_keeps_all_when_the_next_header_is_lost_and_a_later_one_is_no
     let _simulated = base::task::simulate();
     runtime.block_on(async {
         let dir = Path::new("/data/log");
-        let file = |sequence| dir.join(position::segment_name(sequence));
+        let file = |sequence| dir.join(segment_name(sequence));
         let options = Options { segment_bytes: 64 << 10, fill_bytes_per_second: 0, salt: 7, ..small() };
         let disk = SimDisk::new(1, SimDiskOptions::default());
         let (log, _) = CommitLog::open(Arc::new(disk.clone()), dir, options.clone()).await.unwrap();

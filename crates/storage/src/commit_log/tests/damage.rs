@@ -39,7 +39,7 @@ async fn look(disk: &SimDisk) -> (Report, Vec<(ShardId, u64, u64)>) {
 }
 
 fn segment(sequence: u32) -> PathBuf {
-    Path::new(DIR).join(position::segment_name(sequence))
+    Path::new(DIR).join(segment_name(sequence))
 }
 
 /// A log of `count` entries of 1,000 bytes, closed.

@@ -123,11 +123,15 @@ async fn nothing_is_overwritten_under_a_reader() {
     append(&shard, vec![entry(1, 0, 50_000)]).await;
     let held = shard.read(LogIndex(0), 0..50_000).await.unwrap();
     assert!(matches!(held, Chunk::File { .. }));
-    for index in 1..200 {
+    // On a busy machine the writer makes segments itself before the keeper comes to the dead ones.
+    for index in 1.. {
         append(&shard, vec![entry(1, index, 20_000)]).await;
         shard.purge(id(1, index - 1)).await.unwrap();
+        if index >= 200 && log.stats().segments_recycled > 1 {
+            break;
+        }
+        assert!(index < 100_000, "recycling never came");
     }
-    eventually("recycling", || log.stats().segments_recycled > 1).await;
     assert_eq!(held.into_bytes().await.unwrap(), payload(1, 0, 50_000).to_bytes());
     assert_eq!(shard.read(LogIndex(0), 0..1).await.unwrap_err().kind(), io::ErrorKind::NotFound);
 }
@@ -222,33 +226,35 @@ async fn limits_are_errors() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_look_beside_a_writer_finds_no_damage() {
-    let dir = tempfile::tempdir().unwrap();
-    let log_dir = dir.path().join("log");
-    let (log, _) = open(&log_dir, small()).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    // Several at a time, so that writes go on while others are synced.
-    let writers: Vec<_> = (0..6)
-        .map(|number| {
+    // Again and again from the beginning: a look at a short log takes little time.
+    for _ in 0..10 {
+        let dir = tempfile::tempdir().unwrap();
+        let log_dir = dir.path().join("log");
+        let (log, _) = open(&log_dir, small()).await;
+        let stop = Arc::new(AtomicBool::new(false));
+        // Several at a time, so that writes go on while others are synced.
+        let write = |number: u32| {
             let (shard, stop) = (log.shard(ShardId(number)), Arc::clone(&stop));
             base::task::spawn("writer", async move {
-                let mut index = 0;
-                while !stop.load(Ordering::Relaxed) {
+                for index in 0.. {
                     // Of all sizes, so that a look finds the end anywhere in a window.
                     let len = usize::try_from((index + u64::from(number)) * 7_919 % 20_000).unwrap();
                     append(&shard, vec![entry(1, index, len)]).await;
-                    index += 1;
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
                 }
             })
-        })
-        .collect();
-    // The whole log, as long as it is short, and its growing end.
-    for _ in 0..400 {
-        let report = inspect(&RealDisk, &log_dir, &mut |_| {}).await.unwrap();
-        assert_eq!(report.damage, []);
+        };
+        let writers: Vec<_> = (0..6).map(write).collect();
+        for _ in 0..20 {
+            let report = inspect(&RealDisk, &log_dir, &mut |_| {}).await.unwrap();
+            assert_eq!(report.damage, []);
+        }
+        stop.store(true, Ordering::Relaxed);
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        log.close().await;
     }
-    stop.store(true, Ordering::Relaxed);
-    for writer in writers {
-        writer.await.unwrap();
-    }
-    log.close().await;
 }
