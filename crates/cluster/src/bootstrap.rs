@@ -13,7 +13,7 @@ use base::Env;
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use record::{NodeId, ShardId};
-use replica::{Alone, Parts, Replica};
+use replica::{Founding, Parts, Replica};
 use shard::commands::{AssignSlots, Configure, CreateCluster, PutShards, RegisterNode, SlotRange};
 use shard::{Command, NodeRecord, Outcome, SLOTS, Settings, ShardRecord};
 use storage::checkpoint::CheckpointStore;
@@ -25,7 +25,8 @@ use tokio::sync::watch;
 use crate::cluster::{Inner, METADATA};
 use crate::config::{self, Config};
 use crate::errors::StartError;
-use crate::forward::NoPeers;
+use crate::peers::{Listener, Me, Peers};
+use crate::serving::Serving;
 use crate::work::Work;
 
 /// What one shard can have queued at the commit log at most: its entries in flight, each as large
@@ -42,10 +43,28 @@ struct Starter<'a> {
     log: &'a CommitLog,
     shards: usize,
     payload_bytes_max: usize,
+    peers: &'a Peers,
 }
 
-pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError> {
+/// A node's part of the cluster, and the listener that is to serve with it.
+pub(crate) struct Started {
+    pub(crate) inner: Inner,
+    pub(crate) serving: Arc<Serving>,
+    pub(crate) listener: Option<Listener>,
+}
+
+pub(crate) async fn start(env: Env, config: Config) -> Result<Started, StartError> {
     let data_dir = DataDir::open(&env, &config.data_dir).await?;
+    // Before anything is recovered: an address in use is told at once.
+    let listener = match config.listen {
+        Some(address) => {
+            let bound = Listener::bind(&env, address).await;
+            Some(bound.map_err(|source| StartError::Listen { address, source })?)
+        }
+        None => None,
+    };
+    let me = Me { cluster: 0, node: data_dir.identity().node_id, life: env.random.next_u64() };
+    let peers = Peers::new(env.clone(), me);
     let options = Options {
         segment_bytes: config.segment_bytes,
         memory_bytes: config.log_memory_bytes,
@@ -78,6 +97,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         log: &log,
         shards: data_shards + 1,
         payload_bytes_max,
+        peers: &peers,
     };
     let metadata = starter.replica(METADATA).await?;
     if let Some(failure) = &*metadata.failure().borrow() {
@@ -98,19 +118,24 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
     let replicas: BTreeMap<ShardId, Replica> =
         replicas.into_iter().map(|replica| (replica.shard_id(), replica)).collect();
     assert_eq!(replicas.len(), shards.len(), "each shard of this node has one replica");
-    Ok(Inner {
+    peers.set_cluster(cluster_id);
+    let serving = Arc::new(Serving::new(peers.clone()));
+    let inner = Inner {
         env,
         data_dir,
         log,
         metadata,
         replicas,
-        forward: Arc::new(NoPeers),
+        forward: Arc::new(peers.clone()),
+        peers,
+        listening: Mutex::default(),
         cluster_id,
         work: Work::default(),
         placed: AtomicUsize::new(0),
         failure: watch::Sender::new(None),
         tasks: Mutex::default(),
-    })
+    };
+    Ok(Started { inner, serving, listener })
 }
 
 impl Starter<'_> {
@@ -132,7 +157,8 @@ impl Starter<'_> {
             disk_state: self.log.disk_state(),
             checkpoints,
             index,
-            transport: Arc::new(Alone),
+            transport: Arc::new(self.peers.clone()),
+            founding: Founding::Alone,
         };
         Ok(Replica::start(self.env.clone(), config, parts).await?)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,15 +18,20 @@ use storage::data_dir::DataDir;
 use storage::{CommitLog, DiskState};
 use tokio::sync::watch;
 
-use crate::bootstrap;
+use crate::bootstrap::{self, Started};
 use crate::config::Config;
 use crate::errors::StartError;
 use crate::forward::Forward;
+use crate::peers::{Gate, Peers};
+use crate::serving::Serving;
 use crate::topics::unexpected;
 use crate::work::Work;
 
 /// The shard that holds the metadata.
 pub const METADATA: ShardId = ShardId(0);
+
+/// Under this name a node says where other nodes reach it.
+pub const INTERNAL_LISTENER: &str = "internal";
 
 /// Pause before work that was interrupted is gone on with; doubled while it cannot be ended.
 const RESUME_PAUSE: Duration = Duration::from_secs(1);
@@ -46,11 +52,20 @@ pub(crate) struct Inner {
     /// The data shards that this node is a member of.
     pub(crate) replicas: BTreeMap<ShardId, Replica>,
     pub(crate) forward: Arc<dyn Forward>,
+    pub(crate) peers: Peers,
+    /// Where other nodes connect.
+    pub(crate) listening: Mutex<Option<SocketAddr>>,
     pub(crate) cluster_id: u128,
     pub(crate) work: Work,
     pub(crate) placed: AtomicUsize,
     pub(crate) failure: watch::Sender<Option<String>>,
     pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Inner {
+    pub(crate) fn replica(&self, shard: ShardId) -> Option<&Replica> {
+        if shard == METADATA { Some(&self.metadata) } else { self.replicas.get(&shard) }
+    }
 }
 
 /// Gives the shards for new partitions, one after the other.
@@ -76,9 +91,18 @@ impl Cluster {
     /// # Errors
     /// When the directory is in use or not ours, or a file cannot be read or is damaged.
     pub async fn start(env: Env, config: Config) -> Result<Self, StartError> {
-        let inner = bootstrap::start(env, config).await?;
+        let Started { inner, serving, listener } = bootstrap::start(env, config).await?;
         let cluster = Self { inner: Arc::new(inner) };
+        serving.started(&cluster.inner);
         cluster.watch_failures();
+        cluster.follow_addresses();
+        if let Some(listener) = listener {
+            let address = listener.local_address().ok();
+            tracing::info!(?address, "listening for other nodes");
+            *cluster.inner.listening.lock() = address;
+            let gate: Arc<dyn Gate> = Arc::<Serving>::clone(&serving);
+            cluster.inner.tasks.lock().push(listener.serve(gate, serving));
+        }
         cluster.resume_topics().await;
         cluster.keep_resuming();
         Ok(cluster)
@@ -96,10 +120,16 @@ impl Cluster {
         self.inner.cluster_id
     }
 
+    /// Where other nodes connect to this one, if they may.
+    #[must_use]
+    pub fn listening(&self) -> Option<SocketAddr> {
+        *self.inner.listening.lock()
+    }
+
     /// The replica of a shard, where this node has one.
     #[must_use]
     pub fn replica(&self, shard: ShardId) -> Option<&Replica> {
-        if shard == METADATA { Some(&self.inner.metadata) } else { self.inner.replicas.get(&shard) }
+        self.inner.replica(shard)
     }
 
     /// The data shards that this node has replicas of.
@@ -138,7 +168,7 @@ impl Cluster {
             record.and_then(|record| record.voters.first().copied())
         };
         match voter {
-            Some(node) => Pending::forwarded(self.inner.forward.propose(node, shard, command, None)),
+            Some(node) => Pending::forwarded(self.inner.forward.propose(node, shard, command)),
             None => Pending::refused(replica::ProposeError::NotLeader { leader: None }),
         }
     }
@@ -202,6 +232,7 @@ impl Cluster {
             task.abort();
             let _ = task.await;
         }
+        self.inner.peers.close();
         // A stop on a full disk must not wait for somebody who makes room.
         self.inner.log.stop_waiting_for_space();
         let replicas = self.inner.replicas.values().chain([&self.inner.metadata]);
@@ -255,6 +286,30 @@ impl Cluster {
             }
         };
         self.inner.tasks.lock().push(spawn("commit log failure", watching));
+    }
+
+    /// Tells the connections where other nodes are, now and whenever that changes.
+    fn follow_addresses(&self) {
+        let weak = Arc::downgrade(&self.inner);
+        let mut changed = self.metadata_changed();
+        changed.mark_changed();
+        let following = async move {
+            while changed.changed().await.is_ok() {
+                let Some(inner) = weak.upgrade() else { return };
+                let me = inner.data_dir.identity().node_id;
+                let addresses = {
+                    let state = inner.metadata.state();
+                    let others = state.nodes().into_iter().filter(|node| node.id != me);
+                    let address = |node: &NodeRecord| {
+                        let address = node.addresses.iter().find(|address| address.listener == INTERNAL_LISTENER);
+                        address.map(|address| (node.id, address.clone()))
+                    };
+                    others.filter_map(address).collect()
+                };
+                inner.peers.set_addresses(addresses);
+            }
+        };
+        self.inner.tasks.lock().push(spawn("addresses of nodes", following));
     }
 
     /// Goes on with changes of topics whose caller failed or went away between two steps. Whatever

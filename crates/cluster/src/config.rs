@@ -1,5 +1,6 @@
 //! What a node is told at its start.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The settings of this node's part of the cluster.
@@ -7,6 +8,8 @@ use std::path::PathBuf;
 pub struct Config {
     /// Where everything lies.
     pub data_dir: PathBuf,
+    /// Where other nodes connect; nowhere when absent.
+    pub listen: Option<SocketAddr>,
     /// Data shards made at the first start; 0 takes the number of cores. Later starts keep what
     /// there is.
     pub shards: usize,
@@ -35,6 +38,7 @@ impl Config {
     pub fn new(data_dir: PathBuf) -> Self {
         Self {
             data_dir,
+            listen: None,
             shards: 0,
             segment_bytes: 256 << 20,
             reserve_bytes: 512 << 20,

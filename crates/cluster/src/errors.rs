@@ -9,6 +9,15 @@ use thiserror::Error;
 /// Why a node could not start.
 #[derive(Debug, Error)]
 pub enum StartError {
+    /// The address for other nodes cannot be listened on.
+    #[error("cannot listen for other nodes on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the network says.
+        #[source]
+        source: std::io::Error,
+    },
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),

@@ -16,11 +16,15 @@ mod cluster;
 mod config;
 mod errors;
 mod forward;
+mod peers;
+mod proposal;
+mod serving;
 mod topics;
 mod work;
 
-pub use cluster::{Cluster, METADATA};
+pub use cluster::{Cluster, INTERNAL_LISTENER, METADATA};
 pub use config::{Config, SHARDS_MAX};
 pub use errors::{AddPartitionsError, CreateTopicError, DeleteTopicError, StartError};
-pub use forward::{Forward, NoPeers};
+#[cfg(feature = "fuzzing")]
+pub use peers::fuzz_peer_messages;
 pub use topics::NewTopic;

@@ -25,7 +25,7 @@ use record::{
     BatchBuilder, BatchSummary, Compression, LeaderEpoch, LogIndex, NodeId, ProducerEpoch, ProducerId, ProducerStamp,
     Sequence, ShardId, StreamId, StreamOffset, Term, TimestampMs, validate,
 };
-use replica::{Alone, Config, Parts, Replica};
+use replica::{Alone, Config, Founding, Parts, Replica};
 use shard::Outcome;
 use shard::commands::{CreateStreams, NewStream};
 use smallvec::smallvec;
@@ -156,6 +156,7 @@ async fn shard(run: &Run) -> Vec<u32> {
         checkpoints,
         index,
         transport: Arc::new(Alone),
+        founding: Founding::Alone,
     };
     let config = Config::new(NodeId(1), ShardId(1));
     let replica = Replica::start(env, config, parts).await.expect("started");

@@ -126,6 +126,11 @@ impl Core {
         let mut writer = if base { checkpoints.write_base(last).await? } else { checkpoints.write_delta(last).await? };
         writer.chunk(encode_position(last, membership)).await?;
         self.capture(&mut writer).await?;
+        // Of several members others may have committed what is not durable here: a checkpoint must not
+        // stand before its log.
+        if !self.is_alone() {
+            self.log.barrier().await?;
+        }
         writer.finish().await
     }
 

@@ -197,6 +197,11 @@ impl Core {
         self.alone.store(raft::is_alone(membership, self.config.node), Ordering::Release);
     }
 
+    /// Others may become members from now on.
+    pub(crate) fn expect_members(&self) {
+        self.alone.store(false, Ordering::Release);
+    }
+
     pub(crate) fn next_upload(&self) -> UploadId {
         UploadId(self.uploads.fetch_add(1, Ordering::Relaxed))
     }

@@ -40,6 +40,34 @@ pub enum ProposeError {
     },
 }
 
+/// Why another member's request got no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AnswerError {
+    /// The bytes are no request of this version.
+    #[error("not a request between members: {0}")]
+    Message(String),
+    /// The replica is stopping or out of service.
+    #[error("the shard is out of service on this node")]
+    Stopped,
+}
+
+/// Why a group's members were not changed, or are not known to have been.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum MembersError {
+    /// Another node leads the shard, or nobody does for the moment.
+    #[error("this node does not lead the shard")]
+    NotLeader {
+        /// The leader, where it is known.
+        leader: Option<NodeId>,
+    },
+    /// Another change is under way, or this one is none that may be made now.
+    #[error("the members cannot be changed so now: {0}")]
+    Refused(String),
+    /// The replica is stopping or out of service.
+    #[error("the shard is out of service on this node")]
+    Stopped,
+}
+
 /// Why records could not be read.
 #[derive(Debug, Clone, Error)]
 pub enum FetchError {

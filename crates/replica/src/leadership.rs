@@ -55,8 +55,10 @@ pub(crate) async fn follow(core: Arc<Core>, group: Group) {
             announced = Some(term);
             tracing::info!(shard = core.config.shard.0, term = term.0, "this node leads the shard");
             publish(&core, view.leadership, Gate::Open { term });
-            group.set_timers(!core.is_alone());
             continue;
+        } else {
+            // A member that is alone has nobody to hear from: its timers are idle work.
+            group.set_timers(!view.alone);
         }
         if !changes.next().await {
             // The library is gone; that it stopped may be told a moment later, a panic never.

@@ -24,6 +24,7 @@ mod leadership;
 mod lifecycle;
 mod losses;
 mod maintenance;
+mod members;
 mod parts;
 mod pending;
 mod proposer;
@@ -33,12 +34,15 @@ mod times;
 mod waiters;
 
 pub use config::{COMMAND_BYTES_MAX, Config};
-pub use errors::{FetchError, OutOfService, ProposeError, StartError};
+pub use errors::{AnswerError, FetchError, MembersError, OutOfService, ProposeError, StartError};
 pub use fetch::{AnswerMemory, Fetched, LookUp, Plan, Planned, StoredBatch, Wish, read_plans, read_within};
 pub use leadership::Leadership;
-pub use lifecycle::Parts;
+pub use lifecycle::{Founding, Parts};
+pub use members::Members;
 pub use pending::{Pending, ProposeResult};
-pub use raft::network::{Alone, AppendRequest, AppendResult, Lane, Peer, SnapshotImage, Transport};
+#[cfg(feature = "fuzzing")]
+pub use raft::fuzz_messages;
+pub use raft::network::{Alone, AnswerStream, Lane, Peer, Transport};
 pub use replica::{Replica, StateGuard};
 pub use times::{EpochEnd, TimedOffset};
 pub use waiters::{Seat, Waiter};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base::Env;
 use base::task::{JoinHandle, spawn};
-use base::time::timeout;
+use base::time::{Duration, sleep, timeout};
 use parking_lot::Mutex;
 use storage::checkpoint::CheckpointStore;
 use storage::index_file::IndexStore;
@@ -21,6 +21,18 @@ use crate::raft::{Group, GroupWriter};
 use crate::replica::{Inner, Replica, Tasks};
 use crate::{checkpoint, full_disk, leadership, maintenance};
 
+/// Pause before a member looks again whether it has caught up.
+const SETTLE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a replica does that belongs to no group yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Founding {
+    /// It founds one with itself as the only member.
+    Alone,
+    /// It waits for the members of one to take it in.
+    Invited,
+}
+
 /// The files and the way to the other members that a replica is given.
 #[derive(Debug)]
 pub struct Parts {
@@ -34,6 +46,8 @@ pub struct Parts {
     pub index: IndexStore,
     /// How the other members are reached.
     pub transport: Arc<dyn Transport>,
+    /// What is done without a group.
+    pub founding: Founding,
 }
 
 impl Replica {
@@ -49,7 +63,7 @@ impl Replica {
     pub async fn start(env: Env, config: Config, parts: Parts) -> Result<Self, StartError> {
         let shard = config.shard;
         config.check().map_err(|reason| StartError::Config { shard, reason })?;
-        let Parts { log, disk_state, checkpoints, index, transport } = parts;
+        let Parts { log, disk_state, checkpoints, index, transport, founding } = parts;
         let applied = checkpoint::restore(&config, &checkpoints, &log).await?;
         let core = Arc::new(Core::new(config, env, log, index, applied));
         core.keep_live();
@@ -64,18 +78,18 @@ impl Replica {
             }
         };
         let replica = Self::run(core, group, maintenance, disk_state);
-        let mut started = replica.join().await;
-        if started.is_ok() && !replica.inner.core.is_failed() {
-            started = replica.inner.core.settle_live().await;
-        }
+        let started = match replica.join(founding).await {
+            Ok(true) => settle(&replica.inner.core).await,
+            Ok(false) => {
+                replica.settle_later();
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
         if let Err(error) = started {
             // What was not recovered is in no state to make a checkpoint of.
             replica.stop(false).await;
             return Err(error);
-        }
-        // The state of a failed shard says nothing of what it would need.
-        if !replica.inner.core.is_failed() {
-            replica.inner.core.compare_index_files();
         }
         Ok(replica)
     }
@@ -105,21 +119,46 @@ impl Replica {
         Self { inner: Arc::new(Inner { core, group, tasks: Mutex::new(tasks) }) }
     }
 
-    /// Founds the group if it has no members, and returns when what was committed is applied and a
-    /// node that is alone leads.
-    async fn join(&self) -> Result<(), StartError> {
+    /// A member of several learns from the others what is committed, and settles when that is applied.
+    fn settle_later(&self) {
+        let Inner { core, group, tasks } = &*self.inner;
+        let (settled, group) = (Arc::clone(core), group.clone());
+        let settling = async move {
+            while !group.recovered(settled.config.recovery_wait_max).await {
+                if settled.is_failed() {
+                    return;
+                }
+                sleep(SETTLE_PAUSE).await;
+            }
+            if let Err(error) = settle(&settled).await {
+                settled.fail(OutOfService::Consensus { shard: settled.config.shard, reason: error.to_string() });
+            }
+        };
+        let task = lasting(core, "settle", settling);
+        tasks.lock().others.push(task);
+    }
+
+    /// Founds the group if it has no members and is to. On a node that is alone, returns when what was
+    /// committed is applied and it leads. Says whether all that was committed is applied: of several
+    /// members only the others can tell what that is.
+    async fn join(&self, founding: Founding) -> Result<bool, StartError> {
         let Inner { core, group, .. } = &*self.inner;
         let shard = core.config.shard;
         let consensus = |reason: String| StartError::Consensus { shard, reason };
         let wait_max = core.config.recovery_wait_max;
         let late = || StartError::Recovery { shard, seconds: wait_max.as_secs() };
-        group.found_alone().await.map_err(consensus)?;
+        if founding == Founding::Alone {
+            group.found_alone().await.map_err(consensus)?;
+        }
+        if !group.is_alone().await.map_err(consensus)? {
+            return Ok(false);
+        }
         if core.is_alone() {
             group.elect().await.map_err(consensus)?;
         }
         let recovered = group.recovered(wait_max).await;
         if self.failed_assertion()? {
-            return Ok(());
+            return Ok(true);
         }
         if !recovered {
             return Err(late());
@@ -136,7 +175,7 @@ impl Replica {
             timeout(wait_max, led_or_failed).await.map_err(|_| late())?;
             self.failed_assertion()?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Whether an entry has failed an assertion; whatever else takes a shard out of service is an
@@ -177,6 +216,16 @@ impl Replica {
             end(task).await;
         }
     }
+}
+
+/// What the state refers to must be there, and what it does not refer to may go.
+async fn settle(core: &Core) -> Result<(), StartError> {
+    // The state of a failed shard says nothing of what it would need.
+    if !core.is_failed() {
+        core.settle_live().await?;
+        core.compare_index_files();
+    }
+    Ok(())
 }
 
 fn lasting(core: &Arc<Core>, name: &'static str, run: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {

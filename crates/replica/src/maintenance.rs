@@ -194,7 +194,8 @@ impl Task {
             self.base_needed = false;
             self.aged_at = now() + self.core.config.checkpoint_age_max;
             let group = self.requests.lock().group.clone();
-            if let Some(group) = group
+            // Several members keep their logs: nothing else can bring one that was away what it lacks.
+            if let Some(group) = group.filter(|_| self.core.is_alone())
                 && let Err(error) = group.checkpoint_durable().await
             {
                 tracing::debug!(shard = self.core.config.shard.0, error, "the group takes no checkpoint any more");

@@ -5,15 +5,17 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use base::task::JoinHandle;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLockReadGuard};
-use record::{BatchSummary, LeaderEpoch, LogIndex, ShardId, StreamId, StreamOffset, TimestampMs};
+use record::{BatchSummary, LeaderEpoch, LogIndex, NodeId, ShardId, StreamId, StreamOffset, TimestampMs};
 use shard::{Command, Shard};
 use smallvec::{SmallVec, smallvec};
 use storage::Payload;
 use tokio::sync::watch;
 
 use crate::core::Core;
-use crate::errors::{FetchError, OutOfService, ProposeError};
+use crate::errors::{AnswerError, FetchError, OutOfService, ProposeError};
 use crate::fetch::{Fetched, Planned, Wish};
 use crate::leadership::Leadership;
 use crate::maintenance;
@@ -266,6 +268,25 @@ impl Replica {
             return Ok(());
         }
         self.inner.group.read_barrier().await
+    }
+
+    /// Answers one request of another member of the group, as [`crate::Peer::call`] of `from` sent it.
+    ///
+    /// # Errors
+    /// When it is no request, or the replica is out of service.
+    pub async fn answer(&self, from: NodeId, request: Bytes) -> Result<Bytes, AnswerError> {
+        self.inner.group.answer(from, request).await
+    }
+
+    /// Answers the requests of a stream in their order, as [`crate::Peer::stream`] sent them. It
+    /// ends at the first that is refused. What they carry is kept as slices of their buffers: at
+    /// least a quarter of a buffer's memory MUST be such requests.
+    pub async fn answer_appends(
+        &self,
+        from: NodeId,
+        requests: BoxStream<'static, Bytes>,
+    ) -> BoxStream<'static, Result<Bytes, AnswerError>> {
+        self.inner.group.answer_appends(from, requests).await
     }
 
     /// Writes a checkpoint now, for an orderly stop or a test.

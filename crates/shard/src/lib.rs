@@ -20,6 +20,7 @@ mod effects;
 mod entry;
 mod model;
 mod outcome;
+mod outcome_wire;
 mod slots;
 
 mod batches;
@@ -44,7 +45,7 @@ mod stream_view;
 
 pub use assertion::AssertionFailed;
 pub use capture::{CaptureRunning, CaptureStart};
-pub use codec::DecodeError;
+pub use codec::{DecodeError, Reader};
 pub use command::Command;
 pub use effects::{Applied, Effects, Growth};
 pub use entry::{

@@ -43,7 +43,9 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
-    pub(crate) fn from_number(number: u8) -> Option<Self> {
+    /// The kind that is stored as `number`.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
         match number {
             0 => Some(Self::Blank),
             1 => Some(Self::Membership),

@@ -21,8 +21,9 @@ use super::types::{
     ConsensusLogId, ConsensusVote, Entry, TypeConfig, consensus_log_id, consensus_vote, stored_log_id, stored_vote,
 };
 
-/// The most that one request to another member carries.
-const REPLICATION_BYTES_MAX: usize = 4 << 20;
+/// The most that one request to another member carries of payloads: with what stands before them it
+/// fits a frame of 4 MiB between nodes.
+const REPLICATION_BYTES_MAX: usize = (4 << 20) - (128 << 10);
 /// What is read of an entry to learn how long its head is.
 const HEAD_GUESS_BYTES: u32 = 16 << 10;
 

@@ -27,6 +27,8 @@ pub(crate) enum DecodeError {
     Version(u8),
     #[error("a membership counts {count} members or configurations, at most {max} are allowed")]
     Count { count: u16, max: u16 },
+    #[error("the members do not stand in the order of their ids")]
+    Order,
     #[error("a membership is not consistent: a voter is no member, or nobody votes")]
     Inconsistent,
 }
@@ -53,6 +55,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Membership, DecodeError> {
         return Err(DecodeError::Version(*version));
     }
     let config_count = take_count(&mut rest, CONFIGS_MAX)?;
+    if config_count == 0 {
+        return Err(DecodeError::Inconsistent);
+    }
     let mut configs = Vec::with_capacity(usize::from(config_count));
     for _ in 0..config_count {
         configs.push(take_ids(&mut rest)?);
@@ -82,7 +87,11 @@ fn take_ids(rest: &mut &[u8]) -> Result<BTreeSet<u64>, DecodeError> {
     for _ in 0..count {
         let (head, tail) = rest.split_first_chunk::<8>().ok_or(DecodeError::Short)?;
         *rest = tail;
-        ids.insert(u64::from_le_bytes(*head));
+        let id = u64::from_le_bytes(*head);
+        if ids.last().is_some_and(|last| *last >= id) {
+            return Err(DecodeError::Order);
+        }
+        ids.insert(id);
     }
     Ok(ids)
 }
@@ -113,6 +122,16 @@ mod tests {
         let mut longer = encoded;
         longer.push(0);
         assert_eq!(decode(&longer), Err(DecodeError::Trailing(1)));
+    }
+
+    #[test]
+    fn one_membership_has_one_form() {
+        let mut swapped = encode(&membership(&[&[1]], &[1, 2]));
+        let place = swapped.len() - 16;
+        swapped[place..].rotate_left(8);
+        assert_eq!(decode(&swapped), Err(DecodeError::Order));
+        let nobody = [VERSION, 0, 0, 0, 0];
+        assert_eq!(decode(&nobody), Err(DecodeError::Inconsistent));
     }
 
     #[test]

@@ -6,31 +6,41 @@ mod membership;
 pub(crate) mod network;
 pub(crate) mod state_machine;
 pub(crate) mod types;
+mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use base::random::Random;
 use base::time::{Duration, timeout};
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
 use openraft::async_runtime::WatchReceiver;
 use openraft::async_runtime::watch::Watch;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::metrics::RaftServerMetrics;
 use openraft::raft::ClientWriteResult;
-use openraft::{EmptyNode, Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use openraft::{ChangeMembers, EmptyNode, Raft, ReadPolicy, ServerState, SnapshotPolicy};
 use record::{NodeId, Term};
 use tokio::sync::oneshot;
+
+#[cfg(feature = "fuzzing")]
+pub use wire::fuzz_messages;
 
 pub(crate) use membership::{decode as decode_membership, encode as encode_membership};
 
 use crate::config::Config;
 use crate::core::Core;
-use crate::errors::{ProposeError, StartError};
+use crate::errors::{AnswerError, MembersError, ProposeError, StartError};
 use crate::leadership::Leadership;
 use crate::proposer::{Consensus, EntryEnd, Flight, Refusal};
 use log_store::LogStore;
 use network::{PeerFactory, Transport};
+use parking_lot::Mutex;
 use state_machine::StateMachine;
 use types::{Callback, Commands, CommittedLeaderId, Runtime, StoredMembership, TypeConfig};
+use wire::Request;
 
 /// Messages that the library's core may have waiting; ours are few, entries being large.
 const API_QUEUE_LENGTH: u64 = 1_024;
@@ -40,6 +50,7 @@ const API_QUEUE_LENGTH: u64 = 1_024;
 pub(crate) struct Group {
     raft: Raft<TypeConfig, StateMachine>,
     node: NodeId,
+    random: Arc<dyn Random>,
 }
 
 /// What the library says of the group.
@@ -48,6 +59,8 @@ pub(crate) struct View {
     pub(crate) leadership: Leadership,
     /// Why the library stopped, if it did.
     pub(crate) stopped: Option<String>,
+    /// Whether this node is the only member, as of the last change in its log.
+    pub(crate) alone: bool,
 }
 
 impl Group {
@@ -63,7 +76,7 @@ impl Group {
         let started = Raft::new(config.node.0, Arc::new(settings), network, log, machine);
         let raft =
             Runtime::scope(core.env.random.next_u64(), started).await.map_err(|error| failed(error.to_string()))?;
-        Ok(Self { raft, node: config.node })
+        Ok(Self { raft, node: config.node, random: Arc::clone(&core.env.random) })
     }
 
     /// Makes this node the only member of a group that has none yet.
@@ -74,6 +87,13 @@ impl Group {
             self.raft.initialize(members).await.map_err(|error| error.to_string())?;
         }
         Ok(())
+    }
+
+    /// Whether this node is the only member, as of the last change in its log.
+    pub(crate) async fn is_alone(&self) -> Result<bool, String> {
+        let node = self.node;
+        let alone = self.raft.with_raft_state(move |state| is_alone(state.membership_state.effective(), node));
+        alone.await.map_err(|error| error.to_string())
     }
 
     /// Stands for election now instead of after a timeout.
@@ -106,7 +126,8 @@ impl Group {
             term: Term(server.vote.leader_id.term),
             is_self: server.state == ServerState::Leader && leader == Some(self.node),
         };
-        View { leadership, stopped }
+        let alone = is_alone(&server.membership_config, self.node);
+        View { leadership, stopped, alone }
     }
 
     /// Waits for changes of [`Self::view`] from now on.
@@ -127,6 +148,37 @@ impl Group {
         receiver.await.unwrap_or(EntryEnd::Unknown)
     }
 
+    /// Takes `node` in without a vote, so that it follows. Returns when that is committed.
+    pub(crate) async fn add_learner(&self, node: NodeId) -> Result<(), MembersError> {
+        members_end(self.with_chance(self.raft.add_learner(node.0, EmptyNode {}, false)).await)
+    }
+
+    /// Lets go of a node that has no vote.
+    pub(crate) async fn remove_learner(&self, node: NodeId) -> Result<(), MembersError> {
+        let change = ChangeMembers::RemoveNodes(BTreeSet::from([node.0]));
+        members_end(self.with_chance(self.raft.change_membership(change, true)).await)
+    }
+
+    /// Gives the vote to `voters` and to nobody else, by way of a joint configuration. Those that
+    /// lose it stay as learners.
+    pub(crate) async fn change_voters(&self, voters: &BTreeSet<NodeId>) -> Result<(), MembersError> {
+        let voters: BTreeSet<u64> = voters.iter().map(|node| node.0).collect();
+        let change = ChangeMembers::ReplaceAllVoters(voters);
+        members_end(self.with_chance(self.raft.change_membership(change, true)).await)
+    }
+
+    /// Asks `node` to lead in place of this one.
+    pub(crate) async fn transfer_leader(&self, node: NodeId) -> Result<(), MembersError> {
+        let me = self.node;
+        let votes = self.raft.with_raft_state(move |state| {
+            node != me && state.membership_state.effective().voter_ids().any(|voter| voter == node.0)
+        });
+        if !votes.await.map_err(|_| MembersError::Stopped)? {
+            return Err(MembersError::Refused(format!("node {} has no vote, or leads already", node.0)));
+        }
+        self.raft.trigger().transfer_leader(node.0).await.map_err(|_| MembersError::Stopped)
+    }
+
     /// Tells the library that a newer checkpoint is durable, so that the log before it goes.
     pub(crate) async fn checkpoint_durable(&self) -> Result<(), String> {
         self.raft.trigger().snapshot().await.map_err(|error| error.to_string())
@@ -134,7 +186,7 @@ impl Group {
 
     /// Returns when this node is known to lead and has applied all that was committed before.
     pub(crate) async fn read_barrier(&self) -> Result<(), ProposeError> {
-        match self.raft.ensure_linearizable(ReadPolicy::LeaseRead).await {
+        match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
             Ok(_) => Ok(()),
             Err(RaftError::Fatal(_)) => Err(ProposeError::Stopped),
             Err(RaftError::APIError(error)) => {
@@ -145,6 +197,82 @@ impl Group {
                 Err(ProposeError::NotLeader { leader })
             }
         }
+    }
+
+    /// Answers what another member asks.
+    pub(crate) async fn answer(&self, from: NodeId, request: Bytes) -> Result<Bytes, AnswerError> {
+        let request = self.read_request(from, request).map_err(AnswerError::Message)?;
+        self.with_chance(self.decide(request)).await
+    }
+
+    /// A request of `from`, who speaks for nobody else.
+    fn read_request(&self, from: NodeId, request: Bytes) -> Result<Request, String> {
+        let request = wire::decode_request(request).map_err(|error| error.to_string())?;
+        if request.node() != from || from == self.node {
+            return Err(format!("node {} speaks for node {}", from.0, request.node().0));
+        }
+        Ok(request)
+    }
+
+    async fn decide(&self, request: Request) -> Result<Bytes, AnswerError> {
+        let stopped = |_| AnswerError::Stopped;
+        Ok(match request {
+            Request::Append(request) => {
+                let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+                let before = request.prev_log_id;
+                let response = self.raft.append_entries(request).await.map_err(stopped)?;
+                // Without an entry before it nothing can conflict.
+                if response.is_conflict() && before.is_none() {
+                    return Err(AnswerError::Message("a conflict with nothing".to_owned()));
+                }
+                wire::encode_appended(&response.into_stream_result(before, last))
+            }
+            Request::Vote(request) => wire::encode_voted(&self.raft.vote(request).await.map_err(stopped)?),
+            Request::PreVote(request) => wire::encode_voted(&self.raft.pre_vote(request).await.map_err(stopped)?),
+            Request::Transfer(request) => {
+                let response = self.raft.handle_transfer_leader(request).await.map_err(|_| AnswerError::Stopped)?;
+                wire::encode_transferred(&response)
+            }
+        })
+    }
+
+    /// Answers a stream of requests to append in their order, each when what it brought is durable.
+    /// The stream ends at the first that is refused, and with an error at one that is none.
+    pub(crate) async fn answer_appends(
+        &self,
+        from: NodeId,
+        requests: BoxStream<'static, Bytes>,
+    ) -> BoxStream<'static, Result<Bytes, AnswerError>> {
+        let refused = Arc::<Mutex<Option<String>>>::default();
+        let refusal = Arc::clone(&refused);
+        let group = self.clone();
+        let appends = requests.scan((), move |(), request| {
+            let append = match group.read_request(from, request) {
+                Ok(Request::Append(append)) => Some(append),
+                Ok(other) => {
+                    *refusal.lock() = Some(format!("{other:?} among appends"));
+                    None
+                }
+                Err(text) => {
+                    *refusal.lock() = Some(text);
+                    None
+                }
+            };
+            std::future::ready(append)
+        });
+        // The library begins a task that takes the requests.
+        let results = self.with_chance(async { self.raft.stream_append(appends) }).await;
+        let answers = results.map(|result| match result {
+            Ok(result) => Ok(wire::encode_appended(&result)),
+            Err(_) => Err(AnswerError::Stopped),
+        });
+        let end = async move { refused.lock().take().map(|text| Err(AnswerError::Message(text))) };
+        answers.chain(end.into_stream().filter_map(std::future::ready)).boxed()
+    }
+
+    /// Runs what may begin tasks of the library's, whose chance is given by the caller's task.
+    async fn with_chance<F: Future>(&self, future: F) -> F::Output {
+        Runtime::scope(self.random.next_u64(), future).await
     }
 
     pub(crate) async fn shutdown(&self, wait_max: Duration) {
@@ -200,6 +328,22 @@ fn entry_end(result: ClientWriteResult<TypeConfig>) -> EntryEnd {
             tracing::error!(%error, "an answer that belongs to a change of members");
             EntryEnd::Unknown
         }
+    }
+}
+
+fn members_end(
+    result: Result<
+        openraft::raft::ClientWriteResponse<TypeConfig>,
+        RaftError<TypeConfig, ClientWriteError<TypeConfig>>,
+    >,
+) -> Result<(), MembersError> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(RaftError::Fatal(_)) => Err(MembersError::Stopped),
+        Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+            Err(MembersError::NotLeader { leader: forward.leader_id.map(NodeId) })
+        }
+        Err(RaftError::APIError(error)) => Err(MembersError::Refused(error.to_string())),
     }
 }
 

@@ -1,39 +1,40 @@
 //! How a group's members reach each other.
 //!
-//! The consensus library asks for one client per member; each of its calls goes through [`Peer`],
-//! which a transport implements. A node that is alone has no peers: [`Alone`] answers that nobody
-//! can be reached, and no group of one voter ever asks.
+//! The consensus library asks for one client per member; what it says goes as bytes through
+//! [`Peer`], which a transport implements, and is answered by [`crate::Replica::answer`] and
+//! [`crate::Replica::answer_appends`] over there. A node that is alone has no peers: [`Alone`]
+//! answers that nobody can be reached, and no group of one voter ever asks.
 
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
+use base::time::Duration;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, Stream, StreamExt};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
-    TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{EmptyNode, OptionalSend};
 use record::{NodeId, ShardId};
+use storage::Payload;
 
 use super::state_machine::CheckpointImage;
 use super::types::{ConsensusVote, TypeConfig};
+use super::wire;
 
-/// A request to append entries, as the consensus library makes it.
-pub type AppendRequest = AppendEntriesRequest<TypeConfig>;
-/// The answer to one request of a stream of appends.
-pub type AppendResult = StreamAppendResult<TypeConfig>;
 /// A checkpoint on its way to a member that lacks the log before it.
-pub type SnapshotImage = openraft::alias::SnapshotOf<TypeConfig, CheckpointImage>;
+type SnapshotImage = openraft::alias::SnapshotOf<TypeConfig, CheckpointImage>;
 
 /// Which of the two connections between a pair of nodes a message takes, so that a heartbeat never
 /// waits behind bulk data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Lane {
     /// Votes, heartbeats, changes of leadership.
     Control,
@@ -47,36 +48,19 @@ pub trait Transport: Send + Sync + fmt::Debug + 'static {
     fn peer(&self, shard: ShardId, target: NodeId, lane: Lane) -> Box<dyn Peer>;
 }
 
+/// The answers to a stream of requests, in their order.
+pub type AnswerStream<'a> = BoxStream<'a, io::Result<Bytes>>;
+
 /// The calls that a member makes to another of the same group. An error means that the member
 /// could not be reached or gave no answer; what it decided is inside the answers.
 pub trait Peer: Send + Sync + 'static {
-    /// Sends requests one behind the other without waiting for answers; the answers come in the
-    /// order of the requests, and the stream ends at the first that is refused.
-    fn append(
-        &mut self,
-        requests: BoxStream<'static, AppendRequest>,
-    ) -> BoxFuture<'_, io::Result<BoxStream<'_, io::Result<AppendResult>>>>;
+    /// Sends requests one behind the other without waiting for answers, and bounds the bytes that
+    /// have none yet. Requests are taken only while the answers are asked for or `requests` is
+    /// waited for by a task that ends when the answers are dropped.
+    fn stream(&mut self, requests: BoxStream<'static, Payload>) -> BoxFuture<'_, io::Result<AnswerStream<'_>>>;
 
-    /// Asks for a vote, or whether one would be granted (`pre_vote`), without changing anything.
-    fn vote(
-        &mut self,
-        request: VoteRequest<TypeConfig>,
-        pre_vote: bool,
-    ) -> BoxFuture<'_, io::Result<VoteResponse<TypeConfig>>>;
-
-    /// Sends a checkpoint and returns once it is installed there; MUST stop when `cancel` ends.
-    fn snapshot(
-        &mut self,
-        vote: ConsensusVote,
-        snapshot: SnapshotImage,
-        cancel: BoxFuture<'static, ()>,
-    ) -> BoxFuture<'_, io::Result<SnapshotResponse<TypeConfig>>>;
-
-    /// Asks the member to take over the leadership.
-    fn transfer_leader(
-        &mut self,
-        request: TransferLeaderRequest<TypeConfig>,
-    ) -> BoxFuture<'_, io::Result<TransferLeaderResponse<TypeConfig>>>;
+    /// Sends one request and waits no longer than `wait_max` for its answer.
+    fn call(&mut self, request: Payload, wait_max: Duration) -> BoxFuture<'_, io::Result<Bytes>>;
 }
 
 /// The transport of a node that is alone.
@@ -100,34 +84,11 @@ impl Absent {
 }
 
 impl Peer for Absent {
-    fn append(
-        &mut self,
-        _requests: BoxStream<'static, AppendRequest>,
-    ) -> BoxFuture<'_, io::Result<BoxStream<'_, io::Result<AppendResult>>>> {
+    fn stream(&mut self, _requests: BoxStream<'static, Payload>) -> BoxFuture<'_, io::Result<AnswerStream<'_>>> {
         self.unreachable()
     }
 
-    fn vote(
-        &mut self,
-        _request: VoteRequest<TypeConfig>,
-        _pre_vote: bool,
-    ) -> BoxFuture<'_, io::Result<VoteResponse<TypeConfig>>> {
-        self.unreachable()
-    }
-
-    fn snapshot(
-        &mut self,
-        _vote: ConsensusVote,
-        _snapshot: SnapshotImage,
-        _cancel: BoxFuture<'static, ()>,
-    ) -> BoxFuture<'_, io::Result<SnapshotResponse<TypeConfig>>> {
-        self.unreachable()
-    }
-
-    fn transfer_leader(
-        &mut self,
-        _request: TransferLeaderRequest<TypeConfig>,
-    ) -> BoxFuture<'_, io::Result<TransferLeaderResponse<TypeConfig>>> {
+    fn call(&mut self, _request: Payload, _wait_max: Duration) -> BoxFuture<'_, io::Result<Bytes>> {
         self.unreachable()
     }
 }
@@ -142,19 +103,40 @@ impl RaftNetworkFactory<TypeConfig> for PeerFactory {
     type Network = PeerClient;
 
     async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> PeerClient {
-        PeerClient(self.transport.peer(self.shard, NodeId(target), Lane::Bulk))
+        self.client(target, Lane::Bulk)
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, _node: &EmptyNode) -> PeerClient {
-        PeerClient(self.transport.peer(self.shard, NodeId(target), Lane::Control))
+        self.client(target, Lane::Control)
+    }
+}
+
+impl PeerFactory {
+    fn client(&self, target: u64, lane: Lane) -> PeerClient {
+        let target = NodeId(target);
+        let peer = self.transport.peer(self.shard, target, lane);
+        // The library asks for votes through the client that it replicates with.
+        let votes = self.transport.peer(self.shard, target, Lane::Control);
+        PeerClient { peer, votes, lane }
     }
 }
 
 /// One member's client in the form that the consensus library calls.
-pub(crate) struct PeerClient(Box<dyn Peer>);
+pub(crate) struct PeerClient {
+    peer: Box<dyn Peer>,
+    votes: Box<dyn Peer>,
+    lane: Lane,
+}
 
-fn unreachable(error: &io::Error) -> RPCError<TypeConfig> {
+fn unreachable(error: &(impl std::error::Error + 'static)) -> RPCError<TypeConfig> {
     RPCError::Unreachable(Unreachable::new(error))
+}
+
+impl PeerClient {
+    async fn ask(&mut self, request: Bytes, option: &RPCOption) -> Result<Bytes, RPCError<TypeConfig>> {
+        let answer = self.votes.call(Payload::from(request), option.soft_ttl()).await;
+        answer.map_err(|error| unreachable(&error))
+    }
 }
 
 impl RaftNetworkV2<TypeConfig> for PeerClient {
@@ -163,25 +145,23 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
     async fn append_entries(
         &mut self,
         rpc: AppendEntriesRequest<TypeConfig>,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        // Heartbeats come this way: a stream of one request.
-        let requests = futures_util::stream::iter([rpc]).boxed();
-        let mut answers = self.0.append(requests).await.map_err(|error| unreachable(&error))?;
-        let answer = answers.next().await.unwrap_or_else(|| {
-            Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the member closed the stream without an answer"))
-        });
-        match answer.map_err(|error| unreachable(&error))? {
-            Ok(_) => Ok(AppendEntriesResponse::Success),
-            Err(openraft::raft::StreamAppendError::Conflict(_)) => Ok(AppendEntriesResponse::Conflict),
-            Err(openraft::raft::StreamAppendError::HigherVote(vote)) => Ok(AppendEntriesResponse::HigherVote(vote)),
-        }
+        // Heartbeats come this way.
+        let answer = self.peer.call(wire::encode_append(rpc), option.soft_ttl()).await;
+        let answer = answer.map_err(|error| unreachable(&error))?;
+        let appended = wire::decode_appended(answer).map_err(|error| unreachable(&error))?;
+        Ok(match appended {
+            Ok(_) => AppendEntriesResponse::Success,
+            Err(StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
+            Err(StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
+        })
     }
 
     fn stream_append<'s, S>(
         &'s mut self,
         input: S,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> BoxFuture<
         's,
         Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>, RPCError<TypeConfig>>,
@@ -190,8 +170,17 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         async move {
-            let answers = self.0.append(input.boxed()).await.map_err(|error| unreachable(&error))?;
-            Ok(answers.map(|answer| answer.map_err(|error| unreachable(&error))).boxed())
+            if self.lane == Lane::Control {
+                // Heartbeats: one at a time, each with its time limit.
+                return stream_append_sequential(self, input, option).await;
+            }
+            let requests = input.map(wire::encode_append).boxed();
+            let answers = self.peer.stream(requests).await.map_err(|error| unreachable(&error))?;
+            let results = answers.map(|answer| {
+                let answer = answer.map_err(|error| unreachable(&error))?;
+                wire::decode_appended(answer).map_err(|error| unreachable(&error))
+            });
+            Ok(results.boxed())
         }
         .boxed()
     }
@@ -199,38 +188,41 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
     async fn vote(
         &mut self,
         rpc: VoteRequest<TypeConfig>,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.0.vote(rpc, false).await.map_err(|error| unreachable(&error))
+        let answer = self.ask(wire::encode_vote(&rpc, false), &option).await?;
+        wire::decode_voted(answer).map_err(|error| unreachable(&error))
     }
 
     async fn pre_vote(
         &mut self,
         rpc: VoteRequest<TypeConfig>,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.0.vote(rpc, true).await.map_err(|error| unreachable(&error))
+        let answer = self.ask(wire::encode_vote(&rpc, true), &option).await?;
+        wire::decode_voted(answer).map_err(|error| unreachable(&error))
     }
 
     async fn full_snapshot(
         &mut self,
-        vote: ConsensusVote,
+        _vote: ConsensusVote,
         snapshot: SnapshotImage,
-        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let cancel = cancel.map(|_| ()).boxed();
-        self.0
-            .snapshot(vote, snapshot, cancel)
-            .await
-            .map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))
+        let at = snapshot.meta.last_log_id.map_or(0, |id| id.index);
+        let text = format!("a member lacks what lies before the checkpoint at {at}, which this version cannot send");
+        tracing::error!("{text}");
+        let error = io::Error::new(io::ErrorKind::Unsupported, text);
+        Err(StreamingError::Unreachable(Unreachable::new(&error)))
     }
 
     async fn transfer_leader(
         &mut self,
         request: TransferLeaderRequest<TypeConfig>,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.0.transfer_leader(request).await.map_err(|error| unreachable(&error))
+        let answer = self.ask(wire::encode_transfer(&request), &option).await?;
+        wire::decode_transferred(answer).map_err(|error| unreachable(&error))
     }
 }

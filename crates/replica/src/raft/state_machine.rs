@@ -17,12 +17,10 @@ use super::types::{
 };
 use crate::core::Core;
 
-/// A durable checkpoint that another member can install: its chain, oldest link first.
-#[derive(Debug, Clone, Default)]
-pub struct CheckpointImage {
-    /// The chunks of the base and of every delta behind it.
-    pub links: Vec<Vec<bytes::Bytes>>,
-}
+/// A durable checkpoint, by name only: a member that lacks the log before it fetches it, and all
+/// that it refers to, before it takes part.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct CheckpointImage;
 
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, CheckpointImage>;
 
@@ -48,7 +46,7 @@ impl Checkpoints {
     fn last(&self) -> Option<Snapshot> {
         let (last_log_id, last_membership) = self.core.durable_checkpoint()?;
         let meta = SnapshotMeta { last_log_id: Some(last_log_id), last_membership };
-        Some(Snapshot { meta, snapshot: CheckpointImage::default() })
+        Some(Snapshot { meta, snapshot: CheckpointImage })
     }
 }
 

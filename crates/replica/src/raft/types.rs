@@ -24,7 +24,7 @@ pub(crate) type Runtime = openraft::rt::deterministic_rng::DeterministicRng<open
 
 /// The instantiation of openraft: one leader per term, log ids of term and index, payloads of ours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TypeConfig;
+pub(crate) struct TypeConfig;
 
 impl RaftTypeConfig for TypeConfig {
     type D = Commands;
@@ -56,14 +56,14 @@ pub(crate) type StoredMembership = openraft::StoredMembership<CommittedLeaderId,
 
 /// The commands of one entry, encoded: a head that `apply` reads, then the bodies.
 #[derive(Clone)]
-pub struct Commands(pub Payload);
+pub(crate) struct Commands(pub(crate) Payload);
 
 /// What `apply` answers to the commands of one entry, in their order.
-pub struct Answers(pub Vec<shard::Outcome>);
+pub(crate) struct Answers(pub(crate) Vec<shard::Outcome>);
 
 /// What an entry of the log holds.
 #[derive(Clone)]
-pub enum EntryPayload {
+pub(crate) enum EntryPayload {
     /// A new leader's first entry.
     Blank,
     /// Commands for the state machine.
@@ -74,13 +74,13 @@ pub enum EntryPayload {
 
 /// One entry of a group's log.
 #[derive(Clone)]
-pub struct Entry {
+pub(crate) struct Entry {
     pub(crate) log_id: ConsensusLogId,
     pub(crate) payload: EntryPayload,
 }
 
 /// Hands the result of one entry to the one who proposed it, without a channel between.
-pub struct Callback<T>(Box<dyn FnOnce(T) + Send>);
+pub(crate) struct Callback<T>(Box<dyn FnOnce(T) + Send>);
 
 impl<T> Callback<T> {
     pub(crate) fn new(done: impl FnOnce(T) + Send + 'static) -> Self {

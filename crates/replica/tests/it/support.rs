@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base::Env;
 use bytes::Bytes;
 use record::{BatchBuilder, BatchSummary, Compression, NodeId, ShardId, StreamId, StreamOffset, TimestampMs, validate};
-use replica::{Alone, Config, Fetched, Parts, ProposeError, Replica, StartError};
+use replica::{Alone, Config, Fetched, Founding, Parts, ProposeError, Replica, StartError, Transport};
 use shard::commands::{CreateStreams, NewStream};
 use shard::{AppendError, Appended, Outcome};
 use smallvec::smallvec;
@@ -51,12 +51,23 @@ impl Files {
     }
 
     pub(crate) async fn start(&self, env: &Env, config: Config) -> Result<Replica, StartError> {
+        self.start_member(env, config, Arc::new(Alone), Founding::Alone).await
+    }
+
+    pub(crate) async fn start_member(
+        &self,
+        env: &Env,
+        config: Config,
+        transport: Arc<dyn Transport>,
+        founding: Founding,
+    ) -> Result<Replica, StartError> {
         let parts = Parts {
             log: self.log.shard(SHARD),
             disk_state: self.log.disk_state(),
             checkpoints: self.checkpoints.clone(),
             index: self.index.clone(),
-            transport: Arc::new(Alone),
+            transport,
+            founding,
         };
         Replica::start(env.clone(), config, parts).await
     }

@@ -115,6 +115,22 @@ impl ShardLog {
         self.wait(durable).await
     }
 
+    /// Returns when all that was appended before is durable.
+    ///
+    /// # Errors
+    /// When the log failed or is closed.
+    ///
+    /// # Panics
+    /// When no vote was ever saved: a log without one belongs to no group.
+    pub async fn barrier(&self) -> io::Result<()> {
+        let durable = {
+            let inner = self.state.lock();
+            let vote = inner.state.vote.expect("a member of a group has voted");
+            self.control(Control::Vote(vote))
+        };
+        self.wait(durable).await
+    }
+
     /// Removes all entries behind `last`, for readers at once; returns when that is durable.
     ///
     /// # Errors

@@ -1,0 +1,268 @@
+//! The ways to other nodes: opened when something is to be asked, opened anew when they broke.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use base::Env;
+use base::task::spawn;
+use base::time::{Duration, timeout};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use futures_util::stream::BoxStream;
+use parking_lot::{Mutex, RwLock};
+use record::{NodeId, ShardId};
+use replica::{AnswerStream, Lane, Peer, Transport};
+use shard::NodeAddress;
+use storage::Payload;
+
+use super::frame::Subject;
+use super::handshake::{FEATURES, Hello, Purpose, VERSIONS, Welcome, common_version};
+use super::link::Link;
+
+/// How long connecting and the handshake may take.
+const DIAL_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Who this node is to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Me {
+    pub(crate) cluster: u128,
+    pub(crate) node: NodeId,
+    /// Another one for every start of the process.
+    pub(crate) life: u64,
+}
+
+/// The ways to other nodes. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Peers {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    env: Env,
+    me: RwLock<Me>,
+    addresses: RwLock<BTreeMap<NodeId, NodeAddress>>,
+    links: Mutex<Links>,
+}
+
+#[derive(Default)]
+struct Links {
+    ways: BTreeMap<(NodeId, Lane), Way>,
+    /// Counts what was dialed.
+    dialed: u64,
+    closed: bool,
+}
+
+type Dialing = Shared<BoxFuture<'static, Result<Link, Arc<io::Error>>>>;
+
+enum Way {
+    /// With its number: one that was given up meanwhile changes nothing.
+    Dialing(u64, Dialing),
+    Open(Link),
+}
+
+impl Peers {
+    pub(crate) fn new(env: Env, me: Me) -> Self {
+        let inner = Inner { env, me: RwLock::new(me), addresses: RwLock::default(), links: Mutex::default() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn me(&self) -> Me {
+        *self.inner.me.read()
+    }
+
+    /// The cluster is known from now on.
+    pub(crate) fn set_cluster(&self, cluster: u128) {
+        self.inner.me.write().cluster = cluster;
+    }
+
+    /// Where other nodes are reached from now on. Connections to those that moved or went are closed.
+    pub(crate) fn set_addresses(&self, addresses: BTreeMap<NodeId, NodeAddress>) {
+        let before = std::mem::replace(&mut *self.inner.addresses.write(), addresses.clone());
+        let moved = before.iter().filter(|(node, address)| addresses.get(node) != Some(address));
+        let mut links = self.inner.links.lock();
+        for (node, _) in moved {
+            for lane in [Lane::Control, Lane::Bulk] {
+                if let Some(Way::Open(link)) = links.ways.remove(&(*node, lane)) {
+                    link.close("the node has another address");
+                }
+            }
+        }
+    }
+
+    /// An open connection to `node`. When one has to be opened, everybody who asks meanwhile waits
+    /// for the same.
+    pub(crate) async fn link(&self, node: NodeId, lane: Lane) -> io::Result<Link> {
+        let dialing = {
+            let mut links = self.inner.links.lock();
+            match links.ways.get(&(node, lane)) {
+                _ if links.closed => return Err(io::Error::new(io::ErrorKind::NotConnected, "this node stops")),
+                Some(Way::Open(link)) if !link.is_closed() => return Ok(link.clone()),
+                Some(Way::Dialing(_, dialing)) => dialing.clone(),
+                Some(Way::Open(_)) | None => {
+                    links.dialed += 1;
+                    let number = links.dialed;
+                    let dialing = self.dial_in_background(node, lane, number);
+                    links.ways.insert((node, lane), Way::Dialing(number, dialing.clone()));
+                    dialing
+                }
+            }
+        };
+        dialing.await.map_err(|error| io::Error::new(error.kind(), error.to_string()))
+    }
+
+    /// An open connection, if there is one: for what must be sent at once or not at all.
+    pub(crate) fn open_link(&self, node: NodeId, lane: Lane) -> Option<Link> {
+        match self.inner.links.lock().ways.get(&(node, lane)) {
+            Some(Way::Open(link)) if !link.is_closed() => Some(link.clone()),
+            _ => None,
+        }
+    }
+
+    /// Dials whether somebody waits to the end or not: callers have deadlines of their own.
+    fn dial_in_background(&self, node: NodeId, lane: Lane, number: u64) -> Dialing {
+        let peers = self.clone();
+        let dial = spawn("dial a node", async move {
+            let dialed = peers.dial(node, lane).await;
+            let mut links = peers.inner.links.lock();
+            let wanted = matches!(links.ways.get(&(node, lane)), Some(Way::Dialing(known, _)) if *known == number);
+            match dialed {
+                Ok(link) if wanted => {
+                    links.ways.insert((node, lane), Way::Open(link.clone()));
+                    Ok(link)
+                }
+                Ok(link) => {
+                    drop(links);
+                    link.close("the node has another address, or this one stops");
+                    Err(Arc::new(io::Error::from(io::ErrorKind::ConnectionAborted)))
+                }
+                Err(error) => {
+                    if wanted {
+                        links.ways.remove(&(node, lane));
+                    }
+                    Err(Arc::new(error))
+                }
+            }
+        });
+        let ended = |_| Arc::new(io::Error::other("dialing was ended"));
+        async move { dial.await.map_err(ended).and_then(|dialed| dialed) }.boxed().shared()
+    }
+
+    async fn dial(&self, node: NodeId, lane: Lane) -> io::Result<Link> {
+        let address = self.inner.addresses.read().get(&node).cloned();
+        let Some(NodeAddress { host, port, .. }) = address else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, format!("node {} has no known address", node.0)));
+        };
+        let (link, _) = dial(&self.inner.env, self.me(), (&host, port), node, lane, Purpose::Member).await?;
+        Ok(link)
+    }
+
+    /// Opens a connection to whoever listens at an address, to ask what a guest may.
+    #[cfg(test)]
+    pub(crate) async fn dial_as_guest(&self, host: &str, port: u16) -> io::Result<(Link, Welcome)> {
+        dial(&self.inner.env, self.me(), (host, port), NodeId(0), Lane::Control, Purpose::Guest).await
+    }
+
+    /// Closes every connection, and opens no other.
+    pub(crate) fn close(&self) {
+        let ways = {
+            let mut links = self.inner.links.lock();
+            links.closed = true;
+            std::mem::take(&mut links.ways)
+        };
+        for way in ways.into_values() {
+            if let Way::Open(link) = way {
+                link.close("this node stops");
+            }
+        }
+    }
+}
+
+async fn dial(
+    env: &Env,
+    me: Me,
+    (host, port): (&str, u16),
+    wanted: NodeId,
+    lane: Lane,
+    purpose: Purpose,
+) -> io::Result<(Link, Welcome)> {
+    let dialing = async {
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        let addresses = env.network.resolve(host, port).await?;
+        // One that swallows everything leaves the others their time.
+        let share = DIAL_TIME_MAX / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+        for address in addresses {
+            let connected = timeout(share, env.network.connect(address)).await;
+            match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                Ok(stream) => {
+                    let (mut read, mut write) = stream.into_split();
+                    let Me { cluster, node, life } = me;
+                    let hello =
+                        Hello { versions: VERSIONS, lane, purpose, features: FEATURES, cluster, node, life, wanted };
+                    hello.send(&mut write).await?;
+                    let welcome = Welcome::receive(&mut read).await?;
+                    if let Some((refusal, text)) = &welcome.refusal {
+                        tracing::warn!(host, port, ?refusal, "another node refuses this one: {text}");
+                        let text = format!("{host}:{port} refuses this node: {text}");
+                        return Err(io::Error::new(io::ErrorKind::ConnectionRefused, text));
+                    }
+                    let known = purpose == Purpose::Guest || (welcome.cluster == cluster && welcome.node == wanted);
+                    if !known || common_version(VERSIONS, (welcome.version, welcome.version)).is_none() {
+                        let text = format!("{host}:{port} answers as another node than the one that was called");
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                    }
+                    return Ok((Link::start(read, write), welcome));
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    };
+    match timeout(DIAL_TIME_MAX, dialing).await {
+        Ok(dialed) => dialed,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("{host}:{port} does not answer"))),
+    }
+}
+
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peers").field("me", &self.me()).finish_non_exhaustive()
+    }
+}
+
+impl Transport for Peers {
+    fn peer(&self, shard: ShardId, target: NodeId, lane: Lane) -> Box<dyn Peer> {
+        Box::new(Member { peers: self.clone(), shard, target, lane })
+    }
+}
+
+/// A member of a group on another node.
+struct Member {
+    peers: Peers,
+    shard: ShardId,
+    target: NodeId,
+    lane: Lane,
+}
+
+impl Peer for Member {
+    fn stream(&mut self, requests: BoxStream<'static, Payload>) -> BoxFuture<'_, io::Result<AnswerStream<'_>>> {
+        async move {
+            let link = self.peers.link(self.target, self.lane).await?;
+            link.stream(Subject::Group, self.shard, requests)
+        }
+        .boxed()
+    }
+
+    fn call(&mut self, request: Payload, wait_max: Duration) -> BoxFuture<'_, io::Result<Bytes>> {
+        async move {
+            let answer = async {
+                let link = self.peers.link(self.target, self.lane).await?;
+                link.call(Subject::Group, self.shard, request)?.await
+            };
+            timeout(wait_max, answer).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,40 @@
+//! Connections between nodes.
+//!
+//! What holds here:
+//! - a node opens two connections to each node that it has something to ask, for all shards
+//!   together: one for votes, heartbeats and control, one for entries and forwarded commands, so that
+//!   these never delay a heartbeat;
+//! - before anything else both sides say which cluster, node and versions they are of; who is
+//!   refused is told why, and nothing of it has changed any state;
+//! - what waits to be sent, and what was sent and has no answer, is bounded in bytes.
+//!
+//! Absent: what requests mean.
+
+mod accept;
+mod dial;
+mod forward;
+mod frame;
+mod handshake;
+mod link;
+mod listener;
+mod window;
+
+pub(crate) use accept::Service;
+pub(crate) use dial::{Me, Peers};
+pub(crate) use frame::Subject;
+pub(crate) use listener::{Gate, Listener};
+
+/// Reads whatever bytes as what another node may send, from the handshake to a proposal.
+#[cfg(feature = "fuzzing")]
+pub fn fuzz_peer_messages(input: &[u8]) {
+    handshake::fuzz_handshakes(input);
+    frame::fuzz_frames(input);
+    let bytes = bytes::Bytes::copy_from_slice(input);
+    let _ = crate::proposal::decode(bytes.clone());
+    let _ = crate::proposal::decode_answer(bytes);
+}
+
+#[cfg(test)]
+mod group_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,253 @@
+//! Two nodes on real sockets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use base::Env;
+use base::task::JoinHandle;
+use base::time::{Duration, now, timeout};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt};
+use parking_lot::Mutex;
+use record::{NodeId, ShardId};
+use replica::{Lane, Transport};
+use shard::NodeAddress;
+use storage::Payload;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::frame::Subject;
+use super::*;
+
+const WAIT_MAX: Duration = Duration::from_secs(20);
+const SHARD: ShardId = ShardId(7);
+
+/// Answers with what came, and remembers it.
+#[derive(Default)]
+struct Echo {
+    calls: Mutex<Vec<Bytes>>,
+    streamed: AtomicU64,
+}
+
+impl Service for Echo {
+    fn call(
+        &self,
+        _: Option<NodeId>,
+        _: Subject,
+        shard: ShardId,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Payload, String>> {
+        self.calls.lock().push(body.clone());
+        let answer = match &body[..] {
+            b"refuse" => Err("no".to_owned()),
+            _ => Ok(Payload::from_iter([Bytes::from(shard.to_string()), body])),
+        };
+        std::future::ready(answer).boxed()
+    }
+
+    fn stream(
+        &self,
+        _: Option<NodeId>,
+        _: Subject,
+        _: ShardId,
+        requests: BoxStream<'static, Bytes>,
+    ) -> BoxFuture<'static, Result<BoxStream<'static, Result<Bytes, String>>, String>> {
+        self.streamed.fetch_add(1, Ordering::Relaxed);
+        let answers = requests.map(|body| match &body[..] {
+            b"refuse" => Err("no more".to_owned()),
+            body => Ok(Bytes::from(body.len().to_string())),
+        });
+        std::future::ready(Ok(answers.boxed())).boxed()
+    }
+}
+
+struct Open(Me);
+
+impl Gate for Open {
+    fn me(&self) -> Me {
+        self.0
+    }
+
+    fn knows(&self, node: NodeId) -> bool {
+        node.0 < 100
+    }
+}
+
+fn me(cluster: u128, node: u64) -> Me {
+    Me { cluster, node: NodeId(node), life: node }
+}
+
+/// A node that serves.
+struct Node {
+    port: u16,
+    echo: Arc<Echo>,
+    serving: JoinHandle<()>,
+}
+
+impl Node {
+    async fn start(me: Me) -> Self {
+        let listener = Listener::bind(&Env::real(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let port = listener.local_address().unwrap().port();
+        let echo = Arc::new(Echo::default());
+        let serving = listener.serve(Arc::new(Open(me)), Arc::clone(&echo) as Arc<dyn Service>);
+        Self { port, echo, serving }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+fn peers(me: Me, others: &[(u64, u16)]) -> Peers {
+    let peers = Peers::new(Env::real(), me);
+    let address = |(node, port): &(u64, u16)| {
+        let address = NodeAddress { listener: "internal".to_owned(), host: "127.0.0.1".to_owned(), port: *port };
+        (NodeId(*node), address)
+    };
+    peers.set_addresses(others.iter().map(address).collect::<BTreeMap<_, _>>());
+    peers
+}
+
+fn text(text: impl Into<String>) -> Payload {
+    Payload::from(Bytes::from(text.into()))
+}
+
+#[tokio::test]
+async fn calls_arrive_in_the_order_in_which_they_were_made() {
+    let node = Node::start(me(1, 2)).await;
+    let link = peers(me(1, 1), &[(2, node.port)]).link(NodeId(2), Lane::Bulk).await.unwrap();
+    let calls: Vec<_> =
+        (0..500).map(|number| link.call(Subject::Group, SHARD, text(format!("{number}"))).unwrap()).collect();
+    for (number, answer) in calls.into_iter().enumerate() {
+        assert_eq!(answer.await.unwrap(), format!("7{number}"));
+    }
+    let came: Vec<Bytes> = (0..500).map(|number| Bytes::from(number.to_string())).collect();
+    assert_eq!(*node.echo.calls.lock(), came);
+    let refused = link.call(Subject::Group, SHARD, text("refuse")).unwrap().await.unwrap_err();
+    assert_eq!(refused.to_string(), "no");
+}
+
+#[tokio::test]
+async fn a_stream_of_more_than_its_window_is_answered_in_order() {
+    let node = Node::start(me(1, 2)).await;
+    let peers = peers(me(1, 1), &[(2, node.port)]);
+    let mut member = peers.peer(SHARD, NodeId(2), Lane::Bulk);
+    // Larger than window and queue together, in frames as large as they may be and in small ones.
+    let sizes: Vec<usize> = (0..400_usize).map(|n| if n % 20 == 0 { 4 << 20 } else { 1 + n * 7 }).collect();
+    let body = Bytes::from(vec![1; 4 << 20]);
+    let requests: Vec<Payload> = sizes.iter().map(|size| Payload::from(body.slice(..*size))).collect();
+    let answers = member.stream(stream::iter(requests).boxed()).await.unwrap();
+    let answers: Vec<Bytes> = timeout(WAIT_MAX, answers.map(Result::unwrap).collect()).await.unwrap();
+    let expected: Vec<Bytes> = sizes.iter().map(|size| Bytes::from(size.to_string())).collect();
+    assert_eq!(answers, expected);
+}
+
+#[tokio::test]
+async fn a_stream_ends_at_a_refusal_and_the_connection_goes_on() {
+    let node = Node::start(me(1, 2)).await;
+    let peers = peers(me(1, 1), &[(2, node.port)]);
+    // More than a connection has streams: none is left behind.
+    for round in 0..2_000 {
+        let mut member = peers.peer(SHARD, NodeId(2), Lane::Bulk);
+        let requests = stream::iter(["a", "refuse", "b"].map(text)).chain(stream::pending());
+        let mut answers = member.stream(requests.boxed()).await.unwrap();
+        assert_eq!(answers.next().await.unwrap().unwrap(), "1");
+        assert_eq!(answers.next().await.unwrap().unwrap_err().to_string(), "no more");
+        drop(answers);
+        let again = member.call(text(format!("{round}")), WAIT_MAX).await.unwrap();
+        assert_eq!(again, format!("7{round}"));
+    }
+    assert_eq!(node.echo.streamed.load(Ordering::Relaxed), 2_000);
+}
+
+#[tokio::test]
+async fn a_node_is_told_why_it_is_refused() {
+    let node = Node::start(me(1, 2)).await;
+    for (from, wanted, told) in [
+        (me(9, 1), 2, "another cluster's data directory"),
+        (me(1, 2), 2, "copies of one data directory"),
+        (me(1, 1), 3, "here is node 2, not node 3"),
+        (me(1, 100), 2, "it was removed, or never joined"),
+    ] {
+        let error = peers(from, &[(wanted, node.port)]).link(NodeId(wanted), Lane::Control).await.unwrap_err();
+        assert!(error.to_string().contains(told), "{error}");
+    }
+    assert!(node.echo.calls.lock().is_empty());
+    let nobody = peers(me(1, 0), &[(2, node.port)]).link(NodeId(2), Lane::Control).await.unwrap_err();
+    assert!(nobody.to_string().contains("no node has the id 0"), "{nobody}");
+    // A guest needs no cluster, only the node's answer.
+    let (_, welcome) = peers(me(0, 0), &[]).dial_as_guest("127.0.0.1", node.port).await.unwrap();
+    assert_eq!((welcome.cluster, welcome.node), (1, NodeId(2)));
+}
+
+#[tokio::test]
+async fn whatever_comes_that_is_no_node_is_closed() {
+    let node = Node::start(me(1, 2)).await;
+    let hello_and_garbage = {
+        let (left, right) = base::net::Stream::pair(1 << 16);
+        let ((_r, mut write), (mut read, _w)) = (left.into_split(), right.into_split());
+        let Me { cluster, node, life } = me(1, 1);
+        let hello = handshake::Hello {
+            versions: (1, 1),
+            lane: Lane::Bulk,
+            purpose: handshake::Purpose::Member,
+            features: 1,
+            cluster,
+            node,
+            life,
+            wanted: NodeId(2),
+        };
+        hello.send(&mut write).await.unwrap();
+        write.write_all(&[0xff; 64]).await.unwrap();
+        drop((write, _r));
+        let mut bytes = Vec::new();
+        read.read_to_end(&mut bytes).await.unwrap();
+        bytes
+    };
+    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 200], &hello_and_garbage] {
+        let stream = Env::real().network.connect(([127, 0, 0, 1], node.port).into()).await.unwrap();
+        let (mut read, mut write) = stream.into_split();
+        write.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        // Closed, with the welcome before it where the hello was one.
+        let closed = timeout(WAIT_MAX, read.read_to_end(&mut answer)).await;
+        assert!(closed.is_ok(), "still open");
+    }
+    // Others are served as before.
+    let link = peers(me(1, 1), &[(2, node.port)]).link(NodeId(2), Lane::Bulk).await.unwrap();
+    assert!(link.call(Subject::Group, SHARD, text("x")).unwrap().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_node_that_falls_silent_is_given_up_and_reached_again() {
+    let listener = Env::real().network.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let port = listener.local_address().unwrap().port();
+    let silent = base::task::spawn("silent node", async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (mut read, mut write) = stream.into_split();
+        handshake::Hello::receive(&mut read).await.unwrap();
+        let Me { cluster, node, life } = me(1, 2);
+        let welcome = handshake::Welcome { refusal: None, version: 1, features: 1, cluster, node, life };
+        welcome.send(&mut write).await.unwrap();
+        // It is there, reads nothing and says nothing.
+        let _held = (read, write);
+        std::future::pending::<()>().await;
+    });
+    let peers = peers(me(1, 1), &[(2, port)]);
+    let link = peers.link(NodeId(2), Lane::Bulk).await.unwrap();
+    let began = now();
+    let answer = link.call(Subject::Group, SHARD, text("x")).unwrap();
+    let error = timeout(WAIT_MAX, answer).await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("silent"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(link.is_closed());
+    silent.abort();
+    let node = Node::start(me(1, 2)).await;
+    let address = NodeAddress { listener: "internal".to_owned(), host: "127.0.0.1".to_owned(), port: node.port };
+    peers.set_addresses(BTreeMap::from([(NodeId(2), address)]));
+    assert!(peers.link(NodeId(2), Lane::Bulk).await.is_ok());
+}

@@ -1,0 +1,205 @@
+//! Several members of one group: what one acknowledged all have, at the same offsets, whoever leads;
+//! a member that was away is served from the log; one that was deposed gives up what nobody else has.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use base::Env;
+use base::time::{Duration, now, sleep, timeout};
+use record::{LogIndex, NodeId};
+use replica::{Config, Founding, ProposeError, Replica};
+use shard::commands::{CreateStreams, NewStream};
+
+use crate::support::{AppendFailure, Files, Node, SHARD, append, batch, options, text};
+use crate::switchboard::Switchboard;
+
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Members of one group, each with files of its own.
+struct Group {
+    env: Env,
+    dir: tempfile::TempDir,
+    board: Switchboard,
+    nodes: Vec<Option<Node>>,
+}
+
+fn id(place: usize) -> NodeId {
+    NodeId(place as u64 + 1)
+}
+
+impl Group {
+    /// A group of `count` voters, founded by the first.
+    async fn found(count: usize) -> Self {
+        let mut group = Self {
+            env: Env::real(),
+            dir: tempfile::tempdir().expect("a directory"),
+            board: Switchboard::default(),
+            nodes: Vec::new(),
+        };
+        for place in 0..count {
+            group.nodes.push(None);
+            group.start(place).await;
+        }
+        let first = group.replica(0);
+        for place in 1..count {
+            first.add_learner(id(place)).await.expect("a learner");
+        }
+        first.change_voters(&(0..count).map(id).collect()).await.expect("voters");
+        let members = first.members();
+        assert_eq!(members.voters, [(0..count).map(id).collect::<BTreeSet<_>>()]);
+        assert!(members.learners.is_empty());
+        group
+    }
+
+    fn path(&self, place: usize) -> PathBuf {
+        self.dir.path().join(place.to_string())
+    }
+
+    async fn start(&mut self, place: usize) {
+        let files = Files::open(&self.env, &self.path(place), options()).await.expect("files");
+        let config = Config::new(id(place), SHARD);
+        let founding = if place == 0 { Founding::Alone } else { Founding::Invited };
+        let replica = files.start_member(&self.env, config, self.board.of(id(place)), founding).await.expect("started");
+        self.board.plug(id(place), replica.clone());
+        self.nodes[place] = Some(Node { log: files.log, replica });
+    }
+
+    async fn stop(&mut self, place: usize) {
+        self.board.unplug(id(place));
+        self.nodes[place].take().expect("a running node").stop().await;
+    }
+
+    fn replica(&self, place: usize) -> Replica {
+        self.nodes[place].as_ref().expect("a running node").replica.clone()
+    }
+
+    fn running(&self) -> impl Iterator<Item = (usize, &Node)> {
+        self.nodes.iter().enumerate().filter_map(|(place, node)| Some((place, node.as_ref()?)))
+    }
+
+    /// The place of the one that leads, among `places`.
+    async fn leader_of(&self, places: &[usize]) -> usize {
+        let started = now();
+        loop {
+            for (place, node) in self.running() {
+                if places.contains(&place) && node.replica.is_leader() {
+                    return place;
+                }
+            }
+            assert!(started.elapsed() < WAIT_MAX, "nobody leads");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn create_stream(&self, leader: usize) {
+        let stream = NewStream {
+            id: record::StreamId(1),
+            epoch_start: record::LeaderEpoch(0),
+            first_offset: record::StreamOffset(0),
+        };
+        self.replica(leader).propose(CreateStreams { streams: vec![stream] }.into()).await.expect("proposed");
+    }
+
+    /// All running members get to the furthest one's entry, with equal records.
+    async fn assert_equal(&self, texts: &[String]) {
+        let furthest = self.running().map(|(_, node)| node.replica.applied()).max().expect("a member");
+        for (place, node) in self.running() {
+            reach(&node.replica, furthest).await;
+            let read: Vec<String> = node.read_all(1, 1 << 20).await.iter().map(|(_, bytes)| text(bytes)).collect();
+            assert_eq!(read, texts, "member {}", place + 1);
+        }
+    }
+}
+
+async fn reach(replica: &Replica, index: LogIndex) {
+    let reached = async {
+        while replica.applied() < index {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(WAIT_MAX, reached).await.expect("the member catches up");
+}
+
+async fn append_texts(replica: &Replica, texts: &mut Vec<String>, count: usize, bytes: usize) {
+    for _ in 0..count {
+        let text = format!("t{}", texts.len());
+        let appended = append(replica, 1, &batch(&text, 1, bytes, 0)).await.expect("appended");
+        assert_eq!(usize::try_from(appended.base_offset.0).expect("an offset"), texts.len());
+        texts.push(text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_acknowledged_is_on_every_member() {
+    let group = Group::found(3).await;
+    group.create_stream(0).await;
+    let mut texts = Vec::new();
+    append_texts(&group.replica(0), &mut texts, 200, 1_000).await;
+    // One that travels in parts.
+    append_texts(&group.replica(0), &mut texts, 1, 3 << 20).await;
+    group.assert_equal(&texts).await;
+    for place in [1, 2] {
+        let refused = append(&group.replica(place), 1, &batch("x", 1, 10, 0)).await;
+        assert_eq!(refused, Err(AppendFailure::Propose(ProposeError::NotLeader { leader: Some(id(0)) })));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_leads_when_the_leader_is_gone_and_it_comes_back_as_a_follower() {
+    let mut group = Group::found(3).await;
+    group.create_stream(0).await;
+    let mut texts = Vec::new();
+    append_texts(&group.replica(0), &mut texts, 50, 1_000).await;
+    for _ in 0..3 {
+        let leader = group.leader_of(&[0, 1, 2]).await;
+        let epoch = group.replica(leader).leadership().borrow().term;
+        group.stop(leader).await;
+        let rest: Vec<usize> = (0..3).filter(|place| *place != leader).collect();
+        let next = group.leader_of(&rest).await;
+        assert!(group.replica(next).leadership().borrow().term > epoch);
+        append_texts(&group.replica(next), &mut texts, 50, 1_000).await;
+        group.start(leader).await;
+    }
+    group.assert_equal(&texts).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_was_away_is_served_from_the_files() {
+    let mut group = Group::found(3).await;
+    group.create_stream(0).await;
+    let mut texts = Vec::new();
+    group.stop(2).await;
+    // More than memory holds of the log, and several requests.
+    append_texts(&group.replica(0), &mut texts, 60, 200_000).await;
+    group.start(2).await;
+    group.assert_equal(&texts).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_cut_off_gives_up_what_nobody_else_has() {
+    let group = Group::found(3).await;
+    group.create_stream(0).await;
+    let mut texts = Vec::new();
+    append_texts(&group.replica(0), &mut texts, 10, 1_000).await;
+    group.board.isolate(id(0), &[id(1), id(2)]);
+    let cut_off = group.replica(0);
+    let lost = base::task::spawn("writer", async move { append(&cut_off, 1, &batch("lost", 1, 1_000, 0)).await });
+    let next = group.leader_of(&[1, 2]).await;
+    append_texts(&group.replica(next), &mut texts, 10, 1_000).await;
+    group.board.heal();
+    let lost = timeout(WAIT_MAX, lost).await.expect("an answer").expect("no panic");
+    assert!(matches!(lost, Err(AppendFailure::Propose(_))), "{lost:?}");
+    group.assert_equal(&texts).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leadership_is_handed_over_on_request() {
+    let group = Group::found(3).await;
+    group.create_stream(0).await;
+    let mut texts = Vec::new();
+    append_texts(&group.replica(0), &mut texts, 10, 1_000).await;
+    group.replica(0).transfer_leader(id(2)).await.expect("asked");
+    assert_eq!(group.leader_of(&[1, 2]).await, 2);
+    append_texts(&group.replica(2), &mut texts, 10, 1_000).await;
+    group.assert_equal(&texts).await;
+}

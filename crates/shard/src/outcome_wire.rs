@@ -1,0 +1,247 @@
+//! Outcomes as bytes, for the node that a command was forwarded from. They are never stored: the
+//! nodes of one cluster agree on a version before they exchange any.
+
+use record::{FileNumber, ProducerEpoch, ProducerId, Sequence, StreamOffset, TimestampMs, TopicId};
+use smallvec::SmallVec;
+
+use crate::codec::{DecodeError, Reader, Wire, decode, wire_struct};
+use crate::model::GroupVersion;
+use crate::outcome::{
+    AddPartitionsError, AlterConfigError, AppendError, Appended, AssignSlotsError, CommitOffsetsError,
+    CreateStreamError, CreateTopicError, DeleteGroupError, Outcome, ProducerIdBlock, ProducerIdsExhausted,
+    PutGroupError, RegisterNodeError, StageError, UnknownTopic,
+};
+
+impl Wire for () {
+    const BYTES_MIN: usize = 0;
+    fn put(&self, _: &mut Vec<u8>) {}
+    fn take(_: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(())
+    }
+}
+
+impl<T: Wire, E: Wire> Wire for Result<T, E> {
+    const BYTES_MIN: usize = 1;
+    fn put(&self, out: &mut Vec<u8>) {
+        self.is_ok().put(out);
+        match self {
+            Ok(value) => value.put(out),
+            Err(error) => error.put(out),
+        }
+    }
+    fn take(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(if bool::take(input)? { Ok(T::take(input)?) } else { Err(E::take(input)?) })
+    }
+}
+
+/// A number for each variant, then its fields.
+macro_rules! wire_enum {
+    ($name:ident, $what:literal: $(
+        $number:literal $variant:ident
+        $(($inner:ident: $kind:ty))?
+        $({ $($field:ident: $field_kind:ty),* })?
+    ),* $(,)?) => {
+        impl Wire for $name {
+            const BYTES_MIN: usize = 1;
+            fn put(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$variant $(($inner))? $({ $($field),* })? => {
+                        out.push($number);
+                        $($inner.put(out);)?
+                        $($($field.put(out);)*)?
+                    })*
+                }
+            }
+            fn take(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                Ok(match u8::take(input)? {
+                    $($number => Self::$variant $((<$kind as Wire>::take(input)?))? $({ $($field: <$field_kind as Wire>::take(input)?),* })?,)*
+                    value => return Err(DecodeError::Value { what: $what, value: u64::from(value) }),
+                })
+            }
+        }
+    };
+}
+
+wire_enum!(Outcome, "an outcome":
+    1 CreateStreams(results: Vec<Result<(), CreateStreamError>>),
+    2 DeleteStreams { deleted: u32 },
+    3 Append(results: SmallVec<[Result<Appended, AppendError>; 1]>),
+    4 StagePart(result: Result<(), StageError>),
+    5 AbandonParts { abandoned: u32 },
+    6 Seal { sealed: Option<FileNumber> },
+    7 LeaderChange { changes: u32 },
+    8 ExpireProducers { expired: u32 },
+    9 Tick,
+    10 Configure,
+    32 PutGroup(result: Result<GroupVersion, PutGroupError>),
+    33 DeleteGroup(result: Result<(), DeleteGroupError>),
+    34 CommitOffsets(result: Result<(), CommitOffsetsError>),
+    35 DeleteOffsets { deleted: u32 },
+    64 CreateTopics(results: Vec<Result<TopicId, CreateTopicError>>),
+    65 CompleteTopics { completed: u32 },
+    66 DeleteTopics(results: Vec<Result<(), UnknownTopic>>),
+    67 CompleteDeletion { completed: u32 },
+    68 AddPartitions(result: Result<(), AddPartitionsError>),
+    69 CompletePartitions(result: Result<(), UnknownTopic>),
+    70 AlterConfigs(results: Vec<Result<u64, AlterConfigError>>),
+    71 AllocateProducerIds(result: Result<ProducerIdBlock, ProducerIdsExhausted>),
+    72 RegisterNode(result: Result<(), RegisterNodeError>),
+    73 PutShards,
+    74 AssignSlots(result: Result<(), AssignSlotsError>),
+    75 CreateCluster { cluster_id: u128 },
+);
+
+wire_enum!(AppendError, "a refusal of an append":
+    1 UnknownStream,
+    2 OutOfOrderSequence { producer: ProducerId, expected: Sequence, actual: Sequence },
+    3 InvalidProducerEpoch { producer: ProducerId, current: ProducerEpoch, actual: ProducerEpoch },
+    4 TooManyProducers { producers_max: u32 },
+    5 InvalidBatch,
+    6 Transactional,
+    7 MissingParts,
+    8 OffsetsExhausted,
+    9 IndexFull { unsealed_batches_max: u32 },
+);
+
+wire_enum!(CreateStreamError, "a refusal of a stream":
+    1 TooManyStreams { streams_max: u32 },
+    2 OutOfRange,
+);
+
+wire_enum!(StageError, "a refusal of a part":
+    1 OutOfOrder { expected: u32, actual: u32 },
+    2 TooManyUploads { uploads_max: u32 },
+    3 TooLarge { bytes_max: u64 },
+);
+
+wire_enum!(PutGroupError, "a refusal of a group":
+    1 Conflict { expected: GroupVersion, actual: GroupVersion },
+);
+
+wire_enum!(DeleteGroupError, "a refusal to delete a group":
+    1 NotFound,
+    2 NotEmpty,
+);
+
+wire_enum!(CommitOffsetsError, "a refusal of offsets":
+    1 UnknownGroup,
+    2 UnknownMember,
+    3 FencedInstance,
+    4 IllegalGeneration { current: i32 },
+    5 RebalanceInProgress,
+);
+
+wire_enum!(CreateTopicError, "a refusal of a topic":
+    1 Exists,
+    2 IdTaken,
+    3 NoPartitions,
+    4 StreamsExhausted,
+);
+
+wire_enum!(AddPartitionsError, "a refusal of partitions":
+    1 UnknownTopic,
+    2 CountChanged { current: u32 },
+    3 InProgress,
+    4 StreamsExhausted,
+);
+
+wire_enum!(AlterConfigError, "a refusal of a configuration":
+    1 UnknownTopic,
+    2 Conflict { current: u64 },
+);
+
+wire_enum!(RegisterNodeError, "a refusal of a node":
+    1 Stale { current: u64 },
+);
+
+wire_enum!(AssignSlotsError, "a refusal of slots":
+    1 OutOfRange,
+    2 UnknownShard,
+);
+
+wire_struct!(Appended {
+    base_offset: StreamOffset,
+    duplicate: bool,
+    log_append_time: Option<TimestampMs>,
+    log_start_offset: StreamOffset,
+});
+wire_struct!(ProducerIdBlock { first: ProducerId, count: u32 });
+wire_struct!(UnknownTopic {});
+wire_struct!(ProducerIdsExhausted {});
+
+impl Outcome {
+    /// Appends the outcome in its form between nodes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        self.put(out);
+    }
+
+    /// The outcome that `bytes` are, and nothing else.
+    ///
+    /// # Errors
+    /// When they are none of this version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        decode(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use smallvec::smallvec;
+
+    use super::*;
+
+    fn samples() -> Vec<Outcome> {
+        let appended = Appended {
+            base_offset: StreamOffset(7),
+            duplicate: true,
+            log_append_time: Some(TimestampMs(8)),
+            log_start_offset: StreamOffset(0),
+        };
+        let sequence =
+            AppendError::OutOfOrderSequence { producer: ProducerId(1), expected: Sequence(2), actual: Sequence(3) };
+        let conflict = PutGroupError::Conflict { expected: GroupVersion(1), actual: GroupVersion(2) };
+        vec![
+            Outcome::CreateStreams(vec![Ok(()), Err(CreateStreamError::TooManyStreams { streams_max: 1 })]),
+            Outcome::DeleteStreams { deleted: 3 },
+            Outcome::Append(smallvec![Ok(appended), Err(sequence), Err(AppendError::UnknownStream)]),
+            Outcome::StagePart(Err(StageError::OutOfOrder { expected: 1, actual: 2 })),
+            Outcome::AbandonParts { abandoned: 1 },
+            Outcome::Seal { sealed: Some(FileNumber(4)) },
+            Outcome::LeaderChange { changes: 5 },
+            Outcome::ExpireProducers { expired: 6 },
+            Outcome::Tick,
+            Outcome::Configure,
+            Outcome::PutGroup(Err(conflict)),
+            Outcome::DeleteGroup(Err(DeleteGroupError::NotEmpty)),
+            Outcome::CommitOffsets(Err(CommitOffsetsError::IllegalGeneration { current: 9 })),
+            Outcome::DeleteOffsets { deleted: 1 },
+            Outcome::CreateTopics(vec![Ok(TopicId(1)), Err(CreateTopicError::Exists)]),
+            Outcome::CompleteTopics { completed: 1 },
+            Outcome::DeleteTopics(vec![Err(UnknownTopic)]),
+            Outcome::CompleteDeletion { completed: 1 },
+            Outcome::AddPartitions(Err(AddPartitionsError::CountChanged { current: 3 })),
+            Outcome::CompletePartitions(Ok(())),
+            Outcome::AlterConfigs(vec![Ok(1), Err(AlterConfigError::Conflict { current: 2 })]),
+            Outcome::AllocateProducerIds(Ok(ProducerIdBlock { first: ProducerId(1), count: 2 })),
+            Outcome::AllocateProducerIds(Err(ProducerIdsExhausted)),
+            Outcome::RegisterNode(Err(RegisterNodeError::Stale { current: 3 })),
+            Outcome::PutShards,
+            Outcome::AssignSlots(Err(AssignSlotsError::UnknownShard)),
+            Outcome::CreateCluster { cluster_id: 9 },
+        ]
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded_and_nothing_shorter_or_longer() {
+        for outcome in samples() {
+            let mut bytes = Vec::new();
+            outcome.encode(&mut bytes);
+            assert_eq!(Outcome::decode(&bytes).as_ref(), Ok(&outcome));
+            for length in 0..bytes.len() {
+                assert!(Outcome::decode(&bytes[..length]).is_err(), "{outcome:?} in {length} bytes");
+            }
+            bytes.push(0);
+            assert_eq!(Outcome::decode(&bytes), Err(DecodeError::TrailingBytes { bytes: 1 }));
+        }
+    }
+}
