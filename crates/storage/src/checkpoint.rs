@@ -24,33 +24,46 @@ use file::{FileHeader, Kind, Reader, Writer};
 /// The largest chunk of a checkpoint.
 pub const CHUNK_BYTES_MAX: usize = 16 << 20;
 
+/// A checkpoint in a folder, by its name.
+struct Found {
+    path: PathBuf,
+    bytes: u64,
+    file: Arc<dyn File>,
+    /// None when it is damaged.
+    header: Option<FileHeader>,
+}
+
+/// The checkpoints in `dir`; none when it is not there. Nothing is changed.
+async fn find(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<Found>> {
+    let entries = match disk.read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let Some((number, kind)) = file::parse_name(&entry.name) else { continue };
+        let path = dir.join(&entry.name);
+        let file = match disk.open(&path, OpenOptions::read()) {
+            Ok(file) => file,
+            // Beside a running broker a newer base may have replaced it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let header = file::read_header(&*file, number, kind).await?;
+        found.push(Found { path, bytes: entry.len, file, header });
+    }
+    Ok(found)
+}
+
 /// The furthest entry that a checkpoint in `dir` covers by its header, and that checkpoint. Nothing is
 /// changed.
 ///
 /// # Errors
 /// When a file cannot be read.
 pub async fn furthest(disk: &dyn Disk, dir: &Path) -> io::Result<Option<(LogId, PathBuf)>> {
-    let mut furthest = None;
-    let entries = match disk.read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
-        let Some((number, kind)) = file::parse_name(&entry.name) else { continue };
-        let path = dir.join(&entry.name);
-        let opened = match disk.open(&path, OpenOptions::read()) {
-            Ok(opened) => opened,
-            // Beside a running broker a newer base may have replaced it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        let Some(header) = file::read_header(&*opened, number, kind).await? else { continue };
-        if furthest.as_ref().is_none_or(|(at, _)| *at < header.at) {
-            furthest = Some((header.at, path));
-        }
-    }
-    Ok(furthest)
+    let found = find(disk, dir).await?.into_iter();
+    Ok(found.filter_map(|Found { path, header, .. }| Some((header?.at, path))).max())
 }
 
 /// The checkpoints in `dir` that are not what was written, with their lengths. Nothing is changed.
@@ -59,26 +72,13 @@ pub async fn furthest(disk: &dyn Disk, dir: &Path) -> io::Result<Option<(LogId, 
 /// When a file cannot be read.
 pub(crate) async fn damaged(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
     let mut damaged = Vec::new();
-    let entries = match disk.read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(damaged),
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
-        let Some((number, kind)) = file::parse_name(&entry.name) else { continue };
-        let path = dir.join(&entry.name);
-        let opened = match disk.open(&path, OpenOptions::read()) {
-            Ok(opened) => opened,
-            // Beside a running broker a newer base may have replaced it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        let whole = match file::read_header(&*opened, number, kind).await? {
-            Some(header) => file::is_whole(&opened, &header).await?,
+    for Found { path, bytes, file, header } in find(disk, dir).await? {
+        let whole = match header {
+            Some(header) => file::is_whole(&file, &header).await?,
             None => false,
         };
         if !whole {
-            damaged.push((path, entry.len));
+            damaged.push((path, bytes));
         }
     }
     Ok(damaged)
