@@ -1,7 +1,7 @@
 //! A command on its way to its shard's leader on another node, and the answer.
 //!
 //! ```text
-//! proposal: command's bytes u32 | command | body
+//! proposal: a command without a body
 //! answer:   0 u8 | outcome
 //!           1 u8 | node u64 that leads, 0 if unknown
 //!           2 u8 .. 5 u8: queue full, disk full, fate unknown, out of service
@@ -9,11 +9,10 @@
 //! ```
 //! All integers are little-endian.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 use record::NodeId;
 use replica::{ProposeError, ProposeResult};
 use shard::{Command, Outcome, Reader};
-use storage::Payload;
 use thiserror::Error;
 
 /// Why bytes are no proposal or no answer to one.
@@ -29,8 +28,8 @@ pub(crate) enum DecodeError {
     Command(shard::DecodeError),
     #[error("not an outcome of this version: {0}")]
     Outcome(shard::DecodeError),
-    #[error("the body has {actual} bytes and the command says {expected}")]
-    Body { expected: u32, actual: usize },
+    #[error("the command {0} has a body, which does not travel so")]
+    Body(&'static str),
 }
 
 impl From<bytes::TryGetError> for DecodeError {
@@ -39,28 +38,17 @@ impl From<bytes::TryGetError> for DecodeError {
     }
 }
 
-pub(crate) fn encode(command: &Command, body: Option<Bytes>) -> Payload {
+pub(crate) fn encode(command: &Command) -> Bytes {
     let mut encoded = Vec::new();
     command.encode(&mut encoded);
-    let mut head = BytesMut::with_capacity(4 + encoded.len());
-    head.put_u32_le(u32::try_from(encoded.len()).expect("a command stays far below 4 GiB"));
-    head.put_slice(&encoded);
-    [head.freeze()].into_iter().chain(body).collect()
+    encoded.into()
 }
 
-pub(crate) fn decode(mut bytes: Bytes) -> Result<(Command, Bytes), DecodeError> {
-    let length = bytes.try_get_u32_le()? as usize;
-    if length > bytes.len() {
-        return Err(DecodeError::Short);
-    }
-    let encoded = bytes.split_to(length);
-    let mut reader = Reader::new(&encoded);
+pub(crate) fn decode(bytes: &[u8]) -> Result<Command, DecodeError> {
+    let mut reader = Reader::new(bytes);
     let command = Command::decode(&mut reader).map_err(DecodeError::Command)?;
     reader.finish().map_err(DecodeError::Command)?;
-    if command.body_bytes() as usize != bytes.len() {
-        return Err(DecodeError::Body { expected: command.body_bytes(), actual: bytes.len() });
-    }
-    Ok((command, bytes))
+    if command.body_bytes() > 0 { Err(DecodeError::Body(command.name())) } else { Ok(command) }
 }
 
 pub(crate) fn encode_answer(result: &ProposeResult) -> Bytes {
@@ -116,12 +104,13 @@ mod tests {
     #[test]
     fn proposals_are_read_as_they_were_written() {
         let command = Command::from(AllocateProducerIds { count: 3 });
-        assert_eq!(decode(encode(&command, None).to_bytes()), Ok((command, Bytes::new())));
-        let body = Bytes::from_static(b"part");
+        let bytes = encode(&command);
+        assert_eq!(decode(&bytes), Ok(command));
+        for length in 0..bytes.len() {
+            assert!(decode(&bytes[..length]).is_err());
+        }
         let part = Command::from(StagePart { upload: UploadId(1), part: 0, body_bytes: 4 });
-        assert_eq!(decode(encode(&part, Some(body.clone())).to_bytes()), Ok((part.clone(), body)));
-        let short = encode(&part, Some(Bytes::from_static(b"par"))).to_bytes();
-        assert_eq!(decode(short), Err(DecodeError::Body { expected: 4, actual: 3 }));
+        assert_eq!(decode(&encode(&part)), Err(DecodeError::Body("StagePart")));
     }
 
     #[test]

@@ -49,10 +49,9 @@ impl Serving {
     }
 
     fn propose(&self, shard: ShardId, body: Bytes) -> BoxFuture<'static, Result<Payload, String>> {
-        let proposed = proposal::decode(body).map_err(|error| error.to_string()).and_then(|(command, body)| {
-            let replica = self.replica(shard)?;
-            if body.is_empty() { Ok(replica.propose(command)) } else { Err("a proposal with a body".to_owned()) }
-        });
+        let proposed = proposal::decode(&body)
+            .map_err(|error| error.to_string())
+            .and_then(|command| self.replica(shard).map(|replica| replica.propose(command)));
         // It has its place in the order; what becomes of it may take its time.
         async move { Ok(Payload::from(proposal::encode_answer(&proposed?.await))) }.boxed()
     }
@@ -119,3 +118,6 @@ impl Service for Serving {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests;

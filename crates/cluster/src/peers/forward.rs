@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use record::{NodeId, ShardId};
 use replica::{Lane, ProposeError, ProposeResult};
 use shard::Command;
+use storage::Payload;
 
 use super::dial::Peers;
 use super::frame::{BODY_BYTES_MAX, Subject};
@@ -28,7 +29,7 @@ fn unsent(error: &io::Error, bytes: usize) -> ProposeError {
 }
 
 fn send(link: &Link, shard: ShardId, command: &Command) -> Result<CallAnswer, ProposeError> {
-    let body = proposal::encode(command, None);
+    let body = Payload::from(proposal::encode(command));
     let bytes = body.len();
     link.call(Subject::Proposal, shard, body).map_err(|error| unsent(&error, bytes))
 }

@@ -39,8 +39,9 @@ pub(crate) enum Role {
     Answer = 4,
     /// Why there is no answer, as text; a stream ends with it.
     Refusal = 5,
-    /// Asks for a pong.
+    /// The one that calls lives.
     Ping = 6,
+    /// The one that is called lives.
     Pong = 7,
     /// A stream of requests begins.
     Open = 8,

@@ -30,7 +30,7 @@ pub fn fuzz_peer_messages(input: &[u8]) {
     handshake::fuzz_handshakes(input);
     frame::fuzz_frames(input);
     let bytes = bytes::Bytes::copy_from_slice(input);
-    let _ = crate::proposal::decode(bytes.clone());
+    let _ = crate::proposal::decode(&bytes);
     let _ = crate::proposal::decode_answer(bytes);
 }
 
