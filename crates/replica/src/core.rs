@@ -202,6 +202,12 @@ impl Core {
         self.alone.store(false, Ordering::Release);
     }
 
+    /// Nobody else became a member.
+    pub(crate) fn recount_members(&self) {
+        let state = self.state.read();
+        self.note_members(&state.membership);
+    }
+
     pub(crate) fn next_upload(&self) -> UploadId {
         UploadId(self.uploads.fetch_add(1, Ordering::Relaxed))
     }

@@ -50,7 +50,12 @@ impl Replica {
     pub async fn add_learner(&self, node: NodeId) -> Result<(), MembersError> {
         // What a lone member may do without asking anybody ends before anybody is there.
         self.inner.core.expect_members();
-        self.inner.group.add_learner(node).await
+        let added = self.inner.group.add_learner(node).await;
+        if added.is_err() {
+            // A learner that comes to be nevertheless is noted when that is applied.
+            self.inner.core.recount_members();
+        }
+        added
     }
 
     /// Lets go of a node that has no vote.
