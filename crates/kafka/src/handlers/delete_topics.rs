@@ -68,15 +68,18 @@ pub(super) async fn handle(context: &mut Context, request: DeleteTopicsRequest, 
                 | DeleteTopicError::TopicDeletionDisabled(_)
                 | DeleteTopicError::Unavailable(_) => error.to_string(),
             };
-            let code = match error {
-                // Versions before the third have no word for it, as in Kafka.
-                DeleteTopicError::TopicDeletionDisabled(_) if version < DISABLED_SINCE => INVALID_REQUEST,
-                _ => error.code(),
-            };
-            refused(topic, code, &message, version)
+            refused(topic, code(&error, version), &message, version)
         }
     }));
     DeleteTopicsResponse::default().with_responses(results)
+}
+
+/// Versions before the third have no word for deletion that is disabled, as in Kafka.
+fn code(error: &DeleteTopicError, version: i16) -> i16 {
+    match error {
+        DeleteTopicError::TopicDeletionDisabled(_) if version < DISABLED_SINCE => INVALID_REQUEST,
+        _ => error.code(),
+    }
 }
 
 type Key = (Option<kafka_protocol::messages::TopicName>, u128);
@@ -89,4 +92,19 @@ fn refused(topic: DeleteTopicState, code: i16, message: &str, version: i16) -> D
     let result = DeletableTopicResult::default().with_name(topic.name).with_error_code(code);
     let result = if version >= STRUCTURED { result.with_topic_id(topic.topic_id) } else { result };
     if version >= MESSAGES_SINCE { result.with_error_message(Some(text(message))) } else { result }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errors::TOPIC_DELETION_DISABLED;
+
+    #[test]
+    fn that_deletion_is_disabled_is_said_in_the_words_of_the_version() {
+        let error = DeleteTopicError::TopicDeletionDisabled(String::new());
+        assert_eq!(
+            [1, 2, 3, 6].map(|version| code(&error, version)),
+            [INVALID_REQUEST, INVALID_REQUEST, TOPIC_DELETION_DISABLED, TOPIC_DELETION_DISABLED]
+        );
+    }
 }

@@ -103,6 +103,7 @@ fn listeners_are_texts_or_tables() {
 
 #[test]
 fn an_error_names_key_value_source_and_what_is_allowed() {
+    check_error("segment_bytes = '5MB'", &["segment_bytes (r.toml)", "\"5MB\"", "a multiple of 4KiB"]);
     check_error("segment_bytes = '1KiB'", &["segment_bytes (r.toml)", "\"1KiB\"", "from 4MiB to 1GiB"]);
     check_error("shards = 0", &["shards (r.toml)", "\"0\"", "from 1 to 64"]);
     check_error("shards = true", &["shards", "true", "whole number"]);
