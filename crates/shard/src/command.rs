@@ -8,10 +8,10 @@
 
 use crate::codec::{DecodeError, Reader, Wire};
 use crate::commands::{
-    AbandonParts, AddPartitions, AllocateProducerIds, AlterConfigs, Append, AssignSlots, CommitOffsets,
-    CompleteDeletion, CompletePartitions, CompleteTopics, Configure, CreateCluster, CreateStreams, CreateTopics,
-    DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics, ExpireProducers, LeaderChange, PutGroup, PutShards,
-    RegisterNode, Seal, StagePart, Tick,
+    AbandonParts, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append, AssignSlots,
+    CommitOffsets, CompleteDeletion, CompletePartitions, CompleteTopics, Configure, CreateCluster, CreateStreams,
+    CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics, ExpireProducers, LeaderChange, PutGroup,
+    PutShards, RegisterNode, Seal, SetStanding, StagePart, Tick,
 };
 
 /// The only version that commands have so far.
@@ -106,6 +106,9 @@ commands! {
     73 PutShards(PutShards),
     74 AssignSlots(AssignSlots),
     75 CreateCluster(CreateCluster),
+    76 AdmitNode(AdmitNode),
+    77 AnnounceNode(AnnounceNode),
+    78 SetStanding(SetStanding),
 }
 
 impl Command {

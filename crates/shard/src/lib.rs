@@ -55,12 +55,12 @@ pub use file_set::FileSet;
 pub use fuzz::{fuzz_apply, fuzz_entry, fuzz_restore};
 pub use model::{
     CommittedOffset, ConfigResource, GroupRecord, GroupState, GroupVersion, Member, NodeAddress, NodeRecord, OffsetKey,
-    Placement, Settings, ShardRecord, StreamHome, Topic, TopicMode, TopicState,
+    Placement, Settings, ShardRecord, Standing, StreamHome, Topic, TopicMode, TopicState,
 };
 pub use outcome::{
-    AddPartitionsError, AlterConfigError, AppendError, Appended, AssignSlotsError, CommitOffsetsError,
-    CreateStreamError, CreateTopicError, DeleteGroupError, EpochEnd, Outcome, ProducerIdBlock, ProducerIdsExhausted,
-    PutGroupError, RegisterNodeError, StageError, UnknownTopic,
+    AddPartitionsError, AdmitNodeError, AlterConfigError, AnnounceNodeError, AppendError, Appended, AssignSlotsError,
+    CommitOffsetsError, CreateStreamError, CreateTopicError, DeleteGroupError, EpochEnd, Outcome, ProducerIdBlock,
+    ProducerIdsExhausted, PutGroupError, RegisterNodeError, SetStandingError, StageError, UnknownTopic,
 };
 pub use query::{GroupView, Intention};
 pub use restore::{Restore, RestoreError};

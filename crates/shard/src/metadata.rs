@@ -6,7 +6,7 @@ use std::sync::Arc;
 use record::{NodeId, ShardId, TopicId};
 
 use crate::codec::{DecodeError, Reader, Wire, wire_struct};
-use crate::model::{ConfigResource, NodeRecord, ShardRecord, Topic, TopicState};
+use crate::model::{ConfigResource, NodeRecord, NodeStanding, ShardRecord, Topic, TopicState};
 use crate::table::{Record, Table};
 
 #[derive(Debug)]
@@ -46,6 +46,14 @@ impl Record for ShardRecord {
     }
 }
 
+impl Record for NodeStanding {
+    type Key = NodeId;
+    const TABLE: u8 = 11;
+    fn key(&self) -> NodeId {
+        self.id
+    }
+}
+
 /// The keys that were set on something that is no topic.
 #[derive(Debug)]
 pub(crate) struct ConfigEntry {
@@ -70,6 +78,7 @@ pub(crate) struct Metadata {
     pub(crate) nodes: Table<NodeRecord>,
     pub(crate) shards: Table<ShardRecord>,
     pub(crate) configs: Table<ConfigEntry>,
+    pub(crate) standings: Table<NodeStanding>,
     /// Derived: the topics that are not being deleted.
     pub(crate) names: BTreeMap<Arc<str>, TopicId>,
     /// Derived: the topics on which work on other shards is to be done.
@@ -79,6 +88,12 @@ pub(crate) struct Metadata {
 impl Metadata {
     pub(crate) fn topic(&self, id: TopicId) -> Option<&Arc<Topic>> {
         self.topics.get(&id).map(|entry| &entry.0)
+    }
+
+    /// The largest id that a node ever had.
+    pub(crate) fn last_node(&self) -> NodeId {
+        let nodes = self.nodes.iter().map(|(_, node)| node.id);
+        nodes.chain(self.standings.iter().map(|(_, standing)| standing.id)).max().unwrap_or(NodeId(0))
     }
 
     pub(crate) fn insert_topic(&mut self, topic: Topic) {

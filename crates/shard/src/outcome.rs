@@ -1,7 +1,7 @@
 //! What a command led to, for whoever proposed it: one variant per command, with an enum of exactly the errors that
 //! the command can meet. An error is an answer like any other: it is the same on every replica.
 
-use record::{LeaderEpoch, ProducerEpoch, ProducerId, Sequence, StreamOffset, TimestampMs, TopicId};
+use record::{LeaderEpoch, NodeId, ProducerEpoch, ProducerId, Sequence, StreamOffset, TimestampMs, TopicId};
 use smallvec::SmallVec;
 
 use crate::model::GroupVersion;
@@ -60,6 +60,10 @@ pub enum Outcome {
     CreateCluster {
         cluster_id: u128,
     },
+    /// The node's id.
+    AdmitNode(Result<NodeId, AdmitNodeError>),
+    AnnounceNode(Result<(), AnnounceNodeError>),
+    SetStanding(Result<(), SetStandingError>),
 }
 
 /// A batch is in the stream.
@@ -194,6 +198,30 @@ pub struct ProducerIdsExhausted;
 pub enum RegisterNodeError {
     #[error("the node has started again since, with start number {current}")]
     Stale { current: u64 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdmitNodeError {
+    #[error("the node was removed from the cluster: an emptied data directory makes a new node of it")]
+    Removed,
+    #[error("the cluster has had as many nodes as it can have")]
+    TooManyNodes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnnounceNodeError {
+    #[error("the cluster has no such node: it was removed, or never joined")]
+    Unknown,
+    #[error("the node has started again since, with start number {current}")]
+    Stale { current: u64 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SetStandingError {
+    #[error("the cluster has no such node")]
+    UnknownNode,
+    #[error("shards have replicas on the node")]
+    HasReplicas,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,15 +1,15 @@
 //! Outcomes as bytes, for the node that a command was forwarded from. They are never stored: the
 //! nodes of one cluster agree on a version before they exchange any.
 
-use record::{FileNumber, ProducerEpoch, ProducerId, Sequence, StreamOffset, TimestampMs, TopicId};
+use record::{FileNumber, NodeId, ProducerEpoch, ProducerId, Sequence, StreamOffset, TimestampMs, TopicId};
 use smallvec::SmallVec;
 
 use crate::codec::{DecodeError, Reader, Wire, decode, wire_struct};
 use crate::model::GroupVersion;
 use crate::outcome::{
-    AddPartitionsError, AlterConfigError, AppendError, Appended, AssignSlotsError, CommitOffsetsError,
-    CreateStreamError, CreateTopicError, DeleteGroupError, Outcome, ProducerIdBlock, ProducerIdsExhausted,
-    PutGroupError, RegisterNodeError, StageError, UnknownTopic,
+    AddPartitionsError, AdmitNodeError, AlterConfigError, AnnounceNodeError, AppendError, Appended, AssignSlotsError,
+    CommitOffsetsError, CreateStreamError, CreateTopicError, DeleteGroupError, Outcome, ProducerIdBlock,
+    ProducerIdsExhausted, PutGroupError, RegisterNodeError, SetStandingError, StageError, UnknownTopic,
 };
 
 impl Wire for () {
@@ -89,6 +89,9 @@ wire_enum!(Outcome, "an outcome":
     73 PutShards,
     74 AssignSlots(result: Result<(), AssignSlotsError>),
     75 CreateCluster { cluster_id: u128 },
+    76 AdmitNode(result: Result<NodeId, AdmitNodeError>),
+    77 AnnounceNode(result: Result<(), AnnounceNodeError>),
+    78 SetStanding(result: Result<(), SetStandingError>),
 );
 
 wire_enum!(AppendError, "a refusal of an append":
@@ -152,6 +155,21 @@ wire_enum!(AlterConfigError, "a refusal of a configuration":
 
 wire_enum!(RegisterNodeError, "a refusal of a node":
     1 Stale { current: u64 },
+);
+
+wire_enum!(AdmitNodeError, "a refusal of a new node":
+    1 Removed,
+    2 TooManyNodes,
+);
+
+wire_enum!(AnnounceNodeError, "a refusal of a node's addresses":
+    1 Unknown,
+    2 Stale { current: u64 },
+);
+
+wire_enum!(SetStandingError, "a refusal of a node's standing":
+    1 UnknownNode,
+    2 HasReplicas,
 );
 
 wire_enum!(AssignSlotsError, "a refusal of slots":
@@ -228,6 +246,9 @@ mod tests {
             Outcome::PutShards,
             Outcome::AssignSlots(Err(AssignSlotsError::UnknownShard)),
             Outcome::CreateCluster { cluster_id: 9 },
+            Outcome::AdmitNode(Ok(NodeId(4))),
+            Outcome::AnnounceNode(Err(AnnounceNodeError::Unknown)),
+            Outcome::SetStanding(Err(SetStandingError::HasReplicas)),
         ]
     }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use record::{FileNumber, LogIndex, NodeId, Partition, ProducerId, ShardId, StreamId, Term, TimestampMs, TopicId};
 
 use crate::model::{
-    CommittedOffset, ConfigResource, GroupRecord, GroupVersion, NodeRecord, OffsetKey, Settings, ShardRecord, Topic,
-    TopicState,
+    CommittedOffset, ConfigResource, GroupRecord, GroupVersion, NodeRecord, OffsetKey, Settings, ShardRecord, Standing,
+    Topic, TopicState,
 };
 use crate::shard::Shard;
 
@@ -291,10 +291,23 @@ impl Shard {
         self.metadata.nodes.sorted()
     }
 
+    /// How a node stands; `None` for one that never was.
+    #[must_use]
+    pub fn standing(&self, id: NodeId) -> Option<Standing> {
+        let known = self.metadata.nodes.get(&id).map(|_| Standing::Member);
+        self.metadata.standings.get(&id).map(|standing| standing.standing).or(known)
+    }
+
     /// All shards, in the order of their ids.
     #[must_use]
     pub fn shard_records(&self) -> Vec<&ShardRecord> {
         self.metadata.shards.sorted()
+    }
+
+    /// A shard, if there is one of that id.
+    #[must_use]
+    pub fn shard_record(&self, id: ShardId) -> Option<&ShardRecord> {
+        self.metadata.shards.get(&id)
     }
 
     /// The shard of a slot.

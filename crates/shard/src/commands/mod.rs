@@ -5,8 +5,10 @@
 
 mod abandon_parts;
 mod add_partitions;
+mod admit_node;
 mod allocate_producer_ids;
 mod alter_configs;
+mod announce_node;
 mod append;
 mod assign_slots;
 mod commit_offsets;
@@ -27,13 +29,16 @@ mod put_group;
 mod put_shards;
 mod register_node;
 mod seal;
+mod set_standing;
 mod stage_part;
 mod tick;
 
 pub use abandon_parts::AbandonParts;
 pub use add_partitions::AddPartitions;
+pub use admit_node::AdmitNode;
 pub use allocate_producer_ids::AllocateProducerIds;
 pub use alter_configs::{AlterConfigs, ConfigAlteration};
+pub use announce_node::AnnounceNode;
 pub use append::Append;
 pub use assign_slots::{AssignSlots, SlotRange};
 pub use commit_offsets::{CommitCheck, CommitOffsets};
@@ -54,5 +59,6 @@ pub use put_group::PutGroup;
 pub use put_shards::PutShards;
 pub use register_node::RegisterNode;
 pub use seal::Seal;
+pub use set_standing::SetStanding;
 pub use stage_part::{StagePart, UploadId};
 pub use tick::Tick;

@@ -9,6 +9,7 @@ mod topic;
 
 pub use config::ConfigResource;
 pub use group::{CommittedOffset, GroupRecord, GroupState, GroupVersion, Member, OffsetKey};
-pub use node::{NodeAddress, NodeRecord, ShardRecord};
+pub(crate) use node::NodeStanding;
+pub use node::{NodeAddress, NodeRecord, ShardRecord, Standing};
 pub use settings::Settings;
 pub use topic::{Placement, StreamHome, Topic, TopicMode, TopicState};

@@ -2,7 +2,7 @@
 
 use record::{NodeId, ShardId};
 
-use crate::codec::wire_struct;
+use crate::codec::{DecodeError, Reader, Wire, wire_struct};
 
 /// A node and where clients reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,45 @@ pub struct NodeAddress {
 }
 
 wire_struct!(NodeAddress { listener: String, host: String, port: u16 });
+
+/// How a node stands in its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Standing {
+    /// It takes part.
+    Member = 0,
+    /// It is to be emptied: nothing new comes to it.
+    Draining = 1,
+    /// It is gone for good.
+    Removed = 2,
+}
+
+impl Wire for Standing {
+    const BYTES_MIN: usize = 1;
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(*self as u8);
+    }
+    fn take(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match u8::take(input)? {
+            0 => Ok(Self::Member),
+            1 => Ok(Self::Draining),
+            2 => Ok(Self::Removed),
+            value => Err(DecodeError::Value { what: "a node's standing", value: value.into() }),
+        }
+    }
+}
+
+/// Which node got an id, and how it stands since. The node that founded the cluster has none before its standing
+/// changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NodeStanding {
+    pub id: NodeId,
+    /// What the node chose before it asked; 0 for the one that founded the cluster.
+    pub birth: u128,
+    pub standing: Standing,
+}
+
+wire_struct!(NodeStanding { id: NodeId, birth: u128, standing: Standing });
 
 /// A Raft group and the nodes that vote in it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -47,6 +47,9 @@ fn numbers_of_commands_never_change() {
         (73, "PutShards"),
         (74, "AssignSlots"),
         (75, "CreateCluster"),
+        (76, "AdmitNode"),
+        (77, "AnnounceNode"),
+        (78, "SetStanding"),
     ];
     assert_eq!(Command::ALL, expected);
 }

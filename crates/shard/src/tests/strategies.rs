@@ -12,14 +12,15 @@ use record::{
 };
 
 use crate::commands::{
-    AbandonParts, AddPartitions, AllocateProducerIds, AlterConfigs, Append, AssignSlots, CommitCheck, CommitOffsets,
-    CompleteDeletion, CompletePartitions, CompleteTopics, ConfigAlteration, Configure, CreateCluster, CreateStreams,
-    CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics, ExpireProducers, LeaderChange, NewStream,
-    NewTopic, PutGroup, PutShards, RegisterNode, Seal, SlotRange, StagePart, Tick, UploadId,
+    AbandonParts, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append, AssignSlots,
+    CommitCheck, CommitOffsets, CompleteDeletion, CompletePartitions, CompleteTopics, ConfigAlteration, Configure,
+    CreateCluster, CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics,
+    ExpireProducers, LeaderChange, NewStream, NewTopic, PutGroup, PutShards, RegisterNode, Seal, SetStanding,
+    SlotRange, StagePart, Tick, UploadId,
 };
 use crate::{
     Command, CommittedOffset, ConfigResource, GroupRecord, GroupState, GroupVersion, Member, NodeAddress, NodeRecord,
-    OffsetKey, Settings, ShardRecord,
+    OffsetKey, Settings, ShardRecord, Standing,
 };
 
 fn stream() -> impl Strategy<Value = StreamId> {
@@ -236,6 +237,12 @@ fn metadata_command() -> impl Strategy<Value = Command> {
             let range = |(first, last, shard)| SlotRange { first, last, shard: ShardId(shard) };
             AssignSlots { ranges: ranges.into_iter().map(range).collect() }.into()
         }),
+        1 => (0_u128..4).prop_map(|birth| AdmitNode { birth, rack: None, addresses: Vec::new() }.into()),
+        1 => (0_u64..4, 0_u64..3, option::of(name())).prop_map(|(id, start_number, rack)| {
+            AnnounceNode { node: NodeRecord { id: NodeId(id), start_number, rack, addresses: Vec::new() } }.into()
+        }),
+        1 => (0_u64..4, prop_oneof![Just(Standing::Member), Just(Standing::Draining), Just(Standing::Removed)])
+            .prop_map(|(node, standing)| SetStanding { node: NodeId(node), standing }.into()),
         1 => any::<u128>().prop_map(|cluster_id| CreateCluster { cluster_id }.into()),
     ]
 }

@@ -1,0 +1,63 @@
+//! The nodes of a cluster: their ids, and how they stand.
+
+use record::{NodeId, ShardId};
+
+use super::harness::Node;
+use crate::commands::{AdmitNode, AnnounceNode, PutShards, RegisterNode, SetStanding};
+use crate::{AdmitNodeError, AnnounceNodeError, NodeRecord, Outcome, SetStandingError, ShardRecord, Standing};
+
+fn admit(node: &mut Node, birth: u128) -> Result<NodeId, AdmitNodeError> {
+    match node.one(AdmitNode { birth, rack: None, addresses: Vec::new() }) {
+        Outcome::AdmitNode(result) => result,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn stand(node: &mut Node, id: u64, standing: Standing) -> Result<(), SetStandingError> {
+    match node.one(SetStanding { node: NodeId(id), standing }) {
+        Outcome::SetStanding(result) => result,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_birth_gets_one_id_that_is_never_given_again() {
+    let mut node = Node::default();
+    let founder = NodeRecord { id: NodeId(1), start_number: 1, rack: None, addresses: Vec::new() };
+    node.one(RegisterNode { node: founder.clone() });
+    assert_eq!(admit(&mut node, 7), Ok(NodeId(2)));
+    assert_eq!(admit(&mut node, 8), Ok(NodeId(3)));
+    assert_eq!(admit(&mut node, 7), Ok(NodeId(2)), "asked again after a crash");
+    assert_eq!(stand(&mut node, 3, Standing::Draining), Ok(()));
+    assert_eq!(admit(&mut node, 8), Ok(NodeId(3)));
+    assert_eq!(stand(&mut node, 3, Standing::Removed), Ok(()));
+    assert_eq!(stand(&mut node, 3, Standing::Member), Err(SetStandingError::UnknownNode), "nothing brings it back");
+    assert_eq!(admit(&mut node, 8), Err(AdmitNodeError::Removed));
+    assert_eq!(admit(&mut node, 9), Ok(NodeId(4)), "the id of a removed node is not given again");
+    assert_eq!(stand(&mut node, 1, Standing::Removed), Ok(()));
+    assert_eq!(admit(&mut node, 0), Ok(NodeId(5)), "the founder has no birth");
+    let announce = |node: &mut Node, id: u64, start_number: u64| {
+        let record = NodeRecord { id: NodeId(id), start_number, ..founder.clone() };
+        match node.one(AnnounceNode { node: record }) {
+            Outcome::AnnounceNode(result) => result,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(announce(&mut node, 3, 1), Err(AnnounceNodeError::Unknown));
+    assert_eq!(announce(&mut node, 2, 2), Ok(()));
+    assert_eq!(announce(&mut node, 2, 1), Err(AnnounceNodeError::Stale { current: 2 }));
+}
+
+#[test]
+fn a_node_with_replicas_is_not_removed() {
+    let mut node = Node::default();
+    assert_eq!(admit(&mut node, 1), Ok(NodeId(1)));
+    let voters = |voters: &[u64]| PutShards {
+        shards: vec![ShardRecord { id: ShardId(0), voters: voters.iter().copied().map(NodeId).collect() }],
+    };
+    node.one(voters(&[1, 2]));
+    assert_eq!(stand(&mut node, 1, Standing::Removed), Err(SetStandingError::HasReplicas));
+    node.one(voters(&[2]));
+    assert_eq!(stand(&mut node, 1, Standing::Removed), Ok(()));
+    assert_eq!(stand(&mut node, 1, Standing::Removed), Ok(()), "again");
+}
