@@ -71,7 +71,7 @@ impl<'a> Reader<'a> {
 }
 
 /// A value with a stable form in bytes.
-pub(crate) trait Wire: Sized {
+pub trait Wire: Sized {
     /// The fewest bytes that a value takes; bounds what a count may claim.
     const BYTES_MIN: usize;
     fn put(&self, out: &mut Vec<u8>);
@@ -262,6 +262,7 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
 }
 
 /// The fields of a struct, one after the other in the order given.
+#[macro_export]
 macro_rules! wire_struct {
     ($name:ident { $($field:ident : $kind:ty),* $(,)? }) => {
         impl $crate::codec::Wire for $name {
@@ -278,10 +279,13 @@ macro_rules! wire_struct {
         }
     };
 }
-pub(crate) use wire_struct;
+pub use wire_struct;
 
 /// A whole value from bytes that hold nothing else.
-pub(crate) fn decode<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
+///
+/// # Errors
+/// When they are no such value, or hold more.
+pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
     let mut input = Reader::new(bytes);
     let value = T::take(&mut input)?;
     input.finish()?;

@@ -13,7 +13,7 @@
 //! The log, the files of sealed indexes and Raft are not known here.
 
 mod assertion;
-mod codec;
+pub mod codec;
 mod command;
 pub mod commands;
 mod effects;

@@ -1,61 +1,47 @@
 //! The data directory of a node: who may use it, which format it has, whose it is.
 //!
-//! One process at a time, by a lock on `LOCK`. `IDENTITY` names format and node; it is written once,
-//! at the first start, before anything else is.
+//! One process at a time, by a lock on `LOCK`. `IDENTITY` names format and node; node and uuid are
+//! written once, at the first start, before anything else is. The cluster is added when it is known.
 //!
 //! ```text
 //! LOCK                      held while a process uses the directory
-//! IDENTITY                  format version, node id and the node's uuid, as text
+//! IDENTITY                  format version, node id, the node's uuid and its cluster, as text
+//! JOINING                   while the node becomes one of an existing cluster's
 //! log/                      the commit log
 //! shards/N/checkpoints/     checkpoints of shard N
 //! shards/N/index/           sealed indexes of shard N
 //! ```
 
-use std::fmt::Write as _;
-use std::io::{self, IoSlice};
+mod claim;
+mod identity;
+mod joining;
+
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base::Env;
-use base::disk::{DirEntry, Disk, OpenOptions, read_exact_at};
-use record::{NodeId, ShardId};
+use base::disk::{DirEntry, Disk};
+use record::ShardId;
 
 use crate::checkpoint;
 use crate::commit_log::{Covered, Damage};
+pub use claim::Claim;
+pub use identity::{Identity, read_identity};
+pub use joining::{Contact, Joining};
+
+use identity::write_identity;
 
 /// The layout of everything under the directory.
 pub const FORMAT_VERSION: u32 = 1;
-
-/// An identity file is a few lines; more is not one.
-const IDENTITY_BYTES_MAX: u64 = 4096;
-
-const IDENTITY_TITLE: &str = "RosettaMQ data directory";
-
-/// A node that starts alone is the first of its cluster.
-const FIRST_NODE: NodeId = NodeId(1);
 
 /// An open data directory. Dropping it gives the lock back.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
     identity: Identity,
+    disk: Arc<dyn Disk>,
     _lock: Box<dyn base::disk::DirLock>,
-}
-
-/// Whose data it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    pub node_id: NodeId,
-    /// Made at the first start; tells two nodes apart that were given the same id.
-    pub uuid: u128,
-}
-
-impl Identity {
-    /// What the commit log puts into its checksums: see its options. Clients never learn it.
-    #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "any half of a random number is random")]
-    pub const fn salt(self) -> u64 {
-        self.uuid as u64
-    }
 }
 
 /// Why a data directory cannot be used.
@@ -69,6 +55,13 @@ pub enum DataDirError {
     Format { path: PathBuf, found: u32 },
     #[error("{path} is not the identity of a data directory; restore it from a backup or use an empty directory")]
     Identity { path: PathBuf },
+    #[error(
+        "the data directory {path} is of the cluster {known:032x}, its metadata of {found:032x}: parts of two directories \
+         were put together; bring back what belongs here"
+    )]
+    Cluster { path: PathBuf, known: u128, found: u128 },
+    #[error("{path} does not say which cluster the node joins; remove it to begin anew")]
+    Joining { path: PathBuf },
     #[error("the directory {path} holds {entry:?} and no IDENTITY: it is not a data directory; use an empty one")]
     Foreign { path: PathBuf, entry: String },
     #[error("cannot {operation} {path}: {source}")]
@@ -81,29 +74,46 @@ pub enum DataDirError {
 }
 
 impl DataDir {
-    /// Opens `path`, made when absent, and takes its lock. Blocks for a few operations on names.
+    /// Opens `path`, made when absent, as the directory of its node or of the first one of a cluster.
+    /// Blocks for a few operations on names.
     ///
     /// # Errors
     /// When another process uses it or it is not this version's.
     pub async fn open(env: &Env, path: &Path) -> Result<Self, DataDirError> {
-        let disk = &*env.disk;
-        let io_error = |operation, path: &Path| {
-            let path = path.to_owned();
-            move |source| DataDirError::Io { operation, path, source }
-        };
-        disk.create_dir_all(path).map_err(io_error("make", path))?;
-        // Before anything is left in it.
-        refuse_foreign(disk, path)?;
-        let lock_path = path.join("LOCK");
-        let lock = disk.lock(&lock_path).map_err(|source| match source.kind() {
-            io::ErrorKind::WouldBlock => DataDirError::InUse { path: path.to_owned() },
-            _ => DataDirError::Io { operation: "lock", path: lock_path.clone(), source },
-        })?;
-        let identity = match read_identity(disk, path).await? {
-            Some(identity) => identity,
-            None => make_identity(env, path).await?,
-        };
-        Ok(Self { path: path.to_owned(), identity, _lock: lock })
+        Claim::take(env, path).await?.founded(env).await
+    }
+
+    /// Writes down which cluster the node belongs to, once.
+    ///
+    /// # Errors
+    /// When it cannot be written, or another one stands there.
+    pub async fn set_cluster(&mut self, cluster: u128) -> Result<(), DataDirError> {
+        match self.identity.cluster {
+            Some(known) if known == cluster => Ok(()),
+            Some(known) => Err(DataDirError::Cluster { path: self.path.clone(), known, found: cluster }),
+            None => {
+                let identity = Identity { cluster: Some(cluster), ..self.identity };
+                write_identity(&self.disk, &self.path, identity).await?;
+                self.identity = identity;
+                Ok(())
+            }
+        }
+    }
+
+    /// What `JOINING` says, while it is there.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn joining(&self) -> Result<Option<Joining>, DataDirError> {
+        joining::read(&*self.disk, &self.path).await
+    }
+
+    /// The node's copy of the metadata is here: nothing else is to be remembered.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn end_joining(&self) -> Result<(), DataDirError> {
+        joining::remove(&*self.disk, &self.path)
     }
 
     #[must_use]
@@ -189,78 +199,13 @@ pub fn log_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("log")
 }
 
-/// The identity of a data directory, which is neither locked nor changed; none when it was never
-/// started in.
-///
-/// # Errors
-/// When the file is there and is not this version's.
-pub async fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Option<Identity>, DataDirError> {
-    let file_path = path.join("IDENTITY");
-    let io_error = |source| DataDirError::Io { operation: "read", path: file_path.clone(), source };
-    let file = match disk.open(&file_path, OpenOptions::read()) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io_error(error)),
-    };
-    let damaged = || DataDirError::Identity { path: file_path.clone() };
-    let len = file.len().map_err(io_error)?;
-    let len = usize::try_from(len.min(IDENTITY_BYTES_MAX)).expect("at most 4096");
-    let bytes = read_exact_at(&*file, 0, len).await.map_err(io_error)?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| damaged())?;
-    let mut lines = text.lines();
-    if lines.next() != Some(IDENTITY_TITLE) {
-        return Err(damaged());
-    }
-    let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix(' ').map(str::to_owned);
-    let format: u32 = value("format").and_then(|text| text.parse().ok()).ok_or_else(damaged)?;
-    if format != FORMAT_VERSION {
-        return Err(DataDirError::Format { path: path.to_owned(), found: format });
-    }
-    let node_id = value("node").and_then(|text| text.parse().ok()).ok_or_else(damaged)?;
-    let uuid = value("uuid").and_then(|text| u128::from_str_radix(&text, 16).ok()).ok_or_else(damaged)?;
-    Ok(Some(Identity { node_id: NodeId(node_id), uuid }))
-}
-
-/// A file of someone else, and none of ours, means a wrong path more often than anything else.
-fn refuse_foreign(disk: &dyn Disk, path: &Path) -> Result<(), DataDirError> {
-    let io_error = |source| DataDirError::Io { operation: "read", path: path.to_owned(), source };
-    let entries = disk.read_dir(path).map_err(io_error)?;
-    if entries.iter().any(|entry| entry.name == "IDENTITY") {
-        return Ok(());
-    }
-    let ours = ["LOCK", "IDENTITY.new", "lost+found"];
-    match entries.into_iter().find(|entry| !ours.contains(&entry.name.as_str())) {
-        Some(entry) => Err(DataDirError::Foreign { path: path.to_owned(), entry: entry.name }),
-        None => Ok(()),
-    }
-}
-
-async fn make_identity(env: &Env, path: &Path) -> Result<Identity, DataDirError> {
-    let disk = &env.disk;
-    let final_path = path.join("IDENTITY");
-    let new_path = path.join("IDENTITY.new");
-    let io_error = |source| DataDirError::Io { operation: "write", path: final_path.clone(), source };
-    let identity = Identity { node_id: FIRST_NODE, uuid: env.random.uuid() };
-    let mut text = String::new();
-    writeln!(text, "{IDENTITY_TITLE}\nformat {FORMAT_VERSION}\nnode {}\nuuid {:032x}", identity.node_id, identity.uuid)
-        .expect("writing to a string succeeds");
-    let file = disk.open(&new_path, OpenOptions::replace()).map_err(io_error)?;
-    base::task::offload(async move {
-        file.write_at(0, &[IoSlice::new(text.as_bytes())]).await?;
-        file.sync_data().await
-    })
-    .await
-    .map_err(io_error)?;
-    disk.rename(&new_path, &final_path).map_err(io_error)?;
-    disk.sync_dir(path).map_err(io_error)?;
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        disk.sync_dir(parent).map_err(io_error)?;
-    }
-    Ok(identity)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::IoSlice;
+
+    use base::disk::OpenOptions;
+    use record::NodeId;
+
     use super::*;
 
     #[tokio::test]
@@ -272,6 +217,42 @@ mod tests {
         let identity = first.identity();
         drop(first);
         assert_eq!(DataDir::open(&env, &path).await.unwrap().identity(), identity);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_joins_is_the_same_however_often_it_asks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        let env = Env::real();
+        let birth = Claim::take(&env, &path).await.unwrap().birth(&env).await.unwrap();
+        let mut claim = Claim::take(&env, &path).await.unwrap();
+        assert_eq!(claim.birth(&env).await.unwrap(), birth);
+        let members = vec![Contact { node: NodeId(1), host: "::1".to_owned(), port: 9190 }];
+        let data_dir = claim.joined(&env, NodeId(4), 99, members.clone()).await.unwrap();
+        let identity = data_dir.identity();
+        assert_eq!((identity.node_id, identity.cluster), (NodeId(4), Some(99)));
+        drop(data_dir);
+        let mut data_dir = DataDir::open(&env, &path).await.unwrap();
+        assert_eq!(data_dir.identity(), identity);
+        assert_eq!(data_dir.joining().await.unwrap(), Some(Joining { birth, members }));
+        data_dir.end_joining().unwrap();
+        data_dir.end_joining().unwrap();
+        assert_eq!(data_dir.joining().await.unwrap(), None);
+        data_dir.set_cluster(99).await.unwrap();
+        assert!(matches!(data_dir.set_cluster(98).await, Err(DataDirError::Cluster { known: 99, found: 98, .. })));
+    }
+
+    #[tokio::test]
+    async fn the_cluster_is_added_to_an_identity_without_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::real();
+        let mut first = DataDir::open(&env, dir.path()).await.unwrap();
+        let identity = first.identity();
+        assert_eq!(identity.cluster, None);
+        first.set_cluster(5).await.unwrap();
+        drop(first);
+        let again = DataDir::open(&env, dir.path()).await.unwrap().identity();
+        assert_eq!(again, Identity { cluster: Some(5), ..identity });
     }
 
     #[tokio::test]
@@ -290,7 +271,7 @@ mod tests {
         let env = Env::real();
         drop(DataDir::open(&env, dir.path()).await.unwrap());
         let file = env.disk.open(&dir.path().join("IDENTITY"), OpenOptions::read_write()).unwrap();
-        let text = format!("{IDENTITY_TITLE}\nformat 2\n");
+        let text = "RosettaMQ data directory\nformat 2\n";
         file.write_at(0, &[IoSlice::new(text.as_bytes())]).await.unwrap();
         let error = DataDir::open(&env, dir.path()).await.unwrap_err();
         assert!(matches!(error, DataDirError::Format { found: 2, .. }), "{error}");
