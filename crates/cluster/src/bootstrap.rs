@@ -4,7 +4,6 @@
 //! A first start that was interrupted is gone on with: each step is taken when its result is not
 //! there yet.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -27,6 +26,7 @@ use crate::config::{self, Config};
 use crate::errors::StartError;
 use crate::peers::{Listener, Me, Peers};
 use crate::serving::Serving;
+use crate::shards::Shards;
 use crate::work::Work;
 
 /// What one shard can have queued at the commit log at most: its entries in flight, each as large
@@ -115,9 +115,8 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Started, StartErro
     for replica in replicas.iter().filter(|replica| replica.failure().borrow().is_none()) {
         configure(replica, &config).await?;
     }
-    let replicas: BTreeMap<ShardId, Replica> =
-        replicas.into_iter().map(|replica| (replica.shard_id(), replica)).collect();
-    assert_eq!(replicas.len(), shards.len(), "each shard of this node has one replica");
+    let shards = Arc::<Shards>::default();
+    replicas.into_iter().chain([metadata.clone()]).for_each(|replica| shards.put(replica));
     peers.set_cluster(cluster_id);
     let serving = Arc::new(Serving::new(peers.clone()));
     let inner = Inner {
@@ -125,7 +124,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Started, StartErro
         data_dir,
         log,
         metadata,
-        replicas,
+        shards,
         forward: Arc::new(peers.clone()),
         peers,
         listening: Mutex::default(),

@@ -1,6 +1,5 @@
 //! The handle of a node's part of the cluster, its start and its end.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +23,7 @@ use crate::errors::StartError;
 use crate::forward::Forward;
 use crate::peers::{Gate, Peers};
 use crate::serving::Serving;
+use crate::shards::{ShardHandle, Shards};
 use crate::topics::unexpected;
 use crate::work::Work;
 
@@ -49,8 +49,8 @@ pub(crate) struct Inner {
     pub(crate) data_dir: DataDir,
     pub(crate) log: CommitLog,
     pub(crate) metadata: Replica,
-    /// The data shards that this node is a member of.
-    pub(crate) replicas: BTreeMap<ShardId, Replica>,
+    /// All shards, with this node's replicas.
+    pub(crate) shards: Arc<Shards>,
     pub(crate) forward: Arc<dyn Forward>,
     pub(crate) peers: Peers,
     /// Where other nodes connect.
@@ -63,8 +63,14 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    pub(crate) fn replica(&self, shard: ShardId) -> Option<&Replica> {
-        if shard == METADATA { Some(&self.metadata) } else { self.replicas.get(&shard) }
+    pub(crate) fn replica(&self, shard: ShardId) -> Option<Replica> {
+        if shard == METADATA { Some(self.metadata.clone()) } else { self.shards.replica(shard) }
+    }
+
+    /// This node's replicas of data shards, in the order of the shards.
+    pub(crate) fn replicas(&self) -> Vec<Replica> {
+        let replicas = self.shards.replicas();
+        replicas.into_iter().filter(|replica| replica.shard_id() != METADATA).collect()
     }
 }
 
@@ -126,15 +132,47 @@ impl Cluster {
         *self.inner.listening.lock()
     }
 
-    /// The replica of a shard, where this node has one.
+    /// The replica of a shard, where this node has one now.
     #[must_use]
-    pub fn replica(&self, shard: ShardId) -> Option<&Replica> {
+    pub fn replica(&self, shard: ShardId) -> Option<Replica> {
         self.inner.replica(shard)
     }
 
-    /// The data shards that this node has replicas of.
-    pub fn replicas(&self) -> impl Iterator<Item = &Replica> {
-        self.inner.replicas.values()
+    /// The replicas of data shards that this node has now, in the order of the shards.
+    #[must_use]
+    pub fn replicas(&self) -> Vec<Replica> {
+        self.inner.replicas()
+    }
+
+    /// Changes when replicas of this node come or go.
+    #[must_use]
+    pub fn replicas_changed(&self) -> watch::Receiver<u64> {
+        self.inner.shards.changed()
+    }
+
+    /// A shard that the metadata names, to be kept by who asks for it often.
+    #[must_use]
+    pub fn shard(&self, shard: ShardId) -> Arc<ShardHandle> {
+        self.inner.shards.handle(shard)
+    }
+
+    /// Who leads a shard, as far as this node knows.
+    #[must_use]
+    pub fn leader(&self, shard: ShardId) -> Option<NodeId> {
+        self.inner.shards.known(shard)?.leader()
+    }
+
+    /// The nodes whose copies of a shard decide, as the metadata wants them, in the order of
+    /// preference for its leader.
+    #[must_use]
+    pub fn voters(&self, shard: ShardId) -> Vec<NodeId> {
+        self.metadata().shard_record(shard).map(|record| record.voters.clone()).unwrap_or_default()
+    }
+
+    /// Whether a node was heard of just now; this one is.
+    #[must_use]
+    pub fn is_live(&self, node: NodeId) -> bool {
+        node == self.node_id()
     }
 
     /// The metadata as of the last entry applied here. The guard is a lock: see [`StateGuard`].
@@ -162,12 +200,7 @@ impl Cluster {
         if let Some(replica) = self.replica(shard) {
             return replica.propose(command);
         }
-        let voter = {
-            let metadata = self.metadata();
-            let record = metadata.shard_records().into_iter().find(|record| record.id == shard);
-            record.and_then(|record| record.voters.first().copied())
-        };
-        match voter {
+        match self.leader(shard) {
             Some(node) => Pending::forwarded(self.inner.forward.propose(node, shard, command)),
             None => Pending::refused(replica::ProposeError::NotLeader { leader: None }),
         }
@@ -235,8 +268,8 @@ impl Cluster {
         self.inner.peers.close();
         // A stop on a full disk must not wait for somebody who makes room.
         self.inner.log.stop_waiting_for_space();
-        let replicas = self.inner.replicas.values().chain([&self.inner.metadata]);
-        futures_util::future::join_all(replicas.map(Replica::shutdown)).await;
+        let replicas = self.inner.shards.replicas();
+        futures_util::future::join_all(replicas.iter().map(Replica::shutdown)).await;
         self.inner.log.close().await;
         let storage::Stats { bytes_written, payload_bytes, syncs, .. } = self.log_stats();
         tracing::info!(bytes_written, payload_bytes, syncs, "the commit log is closed");
@@ -253,13 +286,13 @@ impl Cluster {
     /// The order in which new partitions go to shards: the emptiest first, then around, so that
     /// topics of one partition spread as well as one topic of many.
     pub(crate) fn placement(&self) -> PlacementOrder {
-        let replicas = || self.inner.replicas.values();
+        let replicas = self.inner.replicas();
         let serves = |replica: &&Replica| replica.failure().borrow().is_none();
         let place = |replica: &Replica| (replica.state().streams(), replica.shard_id());
-        let mut shards: Vec<(usize, ShardId)> = replicas().filter(serves).map(place).collect();
+        let mut shards: Vec<(usize, ShardId)> = replicas.iter().filter(serves).map(place).collect();
         if shards.is_empty() {
             // None serves: whatever is placed waits for the shard.
-            shards = replicas().map(place).collect();
+            shards = replicas.iter().map(place).collect();
         }
         assert!(!shards.is_empty(), "a node has at least one data shard");
         shards.sort_unstable();
@@ -348,6 +381,6 @@ impl Cluster {
 
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cluster").field("node", &self.node_id()).field("shards", &self.inner.replicas.len()).finish()
+        f.debug_struct("Cluster").field("node", &self.node_id()).field("shards", &self.inner.shards).finish()
     }
 }

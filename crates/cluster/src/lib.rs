@@ -19,6 +19,7 @@ mod forward;
 mod peers;
 mod proposal;
 mod serving;
+mod shards;
 mod topics;
 mod work;
 
@@ -27,4 +28,5 @@ pub use config::{Config, SHARDS_MAX};
 pub use errors::{AddPartitionsError, CreateTopicError, DeleteTopicError, StartError};
 #[cfg(feature = "fuzzing")]
 pub use peers::fuzz_peer_messages;
+pub use shards::ShardHandle;
 pub use topics::NewTopic;

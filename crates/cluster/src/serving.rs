@@ -45,7 +45,7 @@ impl Serving {
 
     fn replica(&self, shard: ShardId) -> Result<Replica, String> {
         let node = self.node().ok_or("the node is starting")?;
-        node.replica(shard).cloned().ok_or_else(|| format!("the node has no replica of shard {}", shard.0))
+        node.replica(shard).ok_or_else(|| format!("the node has no replica of shard {}", shard.0))
     }
 
     fn propose(&self, shard: ShardId, body: Bytes) -> BoxFuture<'static, Result<Payload, String>> {

@@ -255,6 +255,7 @@ impl Cluster {
         });
         let offsets = self
             .replicas()
+            .into_iter()
             .map(|replica| replica.propose_step(Command::from(DeleteOffsets::Topics { topics: topics.to_vec() })));
         for result in join_all(steps.chain(offsets)).await {
             result?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cluster::Cluster;
+use cluster::{Cluster, ShardHandle};
 use record::{NodeId, ShardId, StreamId, TopicId};
 use replica::Replica;
 
@@ -31,9 +31,7 @@ pub(crate) struct Revision {
 #[derive(Debug)]
 pub struct Partition {
     pub(crate) stream: StreamId,
-    shard: ShardId,
-    /// `None` if this node has no copy of the shard.
-    replica: Option<Replica>,
+    shard: Arc<ShardHandle>,
 }
 
 /// Who serves a partition.
@@ -49,7 +47,7 @@ impl Topic {
     pub(crate) fn new(topic: &shard::Topic, settings: TopicSettings, revision: Revision, cluster: &Cluster) -> Self {
         let partitions = topic.live().iter().map(|placement| {
             let shard = placement.shard().expect("a placement names the shard where its stream grows");
-            Partition { stream: placement.stream, shard, replica: cluster.replica(shard).cloned() }
+            Partition { stream: placement.stream, shard: cluster.shard(shard) }
         });
         Self {
             id: topic.id,
@@ -69,19 +67,19 @@ impl Topic {
 impl Partition {
     /// Who serves the partition now.
     pub fn leader(&self) -> PartitionLeader {
-        let Some(replica) = &self.replica else { return PartitionLeader { node: None, epoch: -1 } };
-        let node = replica.leadership().borrow().leader;
-        let epoch = replica.state().stream(self.stream).map_or(-1, |stream| stream.epoch().0);
-        PartitionLeader { node, epoch }
+        let node = self.shard.leader();
+        let epoch = self.shard.replica().and_then(|replica| Some(replica.state().stream(self.stream)?.epoch().0));
+        PartitionLeader { node, epoch: epoch.unwrap_or(-1) }
     }
 
     /// The shard that the partition's stream is on.
     pub fn shard(&self) -> ShardId {
-        self.shard
+        self.shard.id()
     }
 
-    pub(crate) fn replica(&self) -> Option<&Replica> {
-        self.replica.as_ref()
+    /// `None` while this node has no copy of the shard.
+    pub(crate) fn replica(&self) -> Option<Replica> {
+        self.shard.replica()
     }
 }
 

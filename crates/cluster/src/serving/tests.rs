@@ -64,7 +64,7 @@ async fn a_proposal_of_another_node_is_proposed_here() {
 async fn a_node_of_another_cluster_and_a_guest_change_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let node = start(dir.path()).await;
-    let applied = |node: &Cluster| node.replica(METADATA).map(Replica::applied);
+    let applied = |node: &Cluster| node.replica(METADATA).map(|replica| replica.applied());
     let before: Option<LogIndex> = applied(&node);
     let stranger = other(&node, node.cluster_id() ^ 1);
     let refused = stranger.propose(node.node_id(), METADATA, ids()).await;

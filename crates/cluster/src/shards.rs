@@ -1,0 +1,158 @@
+//! The shards as this node knows them: its own replicas, which come and go while it runs, and who
+//! leads those that it has no replica of.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use record::{NodeId, ShardId, Term};
+use replica::Replica;
+use tokio::sync::watch;
+
+/// One shard as this node knows it. Whoever asks for it often keeps it: it stays true.
+#[derive(Debug)]
+pub struct ShardHandle {
+    id: ShardId,
+    replica: RwLock<Option<Replica>>,
+    /// The leader of the highest term that another node claimed to lead in.
+    told: RwLock<Option<(Term, NodeId)>>,
+}
+
+impl ShardHandle {
+    fn new(id: ShardId) -> Self {
+        Self { id, replica: RwLock::default(), told: RwLock::default() }
+    }
+
+    /// Which shard it is.
+    #[must_use]
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// This node's replica, while it has one that runs.
+    #[must_use]
+    pub fn replica(&self) -> Option<Replica> {
+        self.replica.read().clone()
+    }
+
+    /// Who leads it, as far as this node knows: as a member, or else by what the leader tells everybody.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        match &*self.replica.read() {
+            Some(replica) => {
+                let leadership = *replica.leadership().borrow();
+                leadership.leader.or_else(|| self.told_since(leadership.term))
+            }
+            None => self.told_since(Term(0)),
+        }
+    }
+
+    /// What was told of a term later than `term`.
+    fn told_since(&self, term: Term) -> Option<NodeId> {
+        self.told.read().filter(|(told, _)| *told > term).map(|(_, node)| node)
+    }
+
+    /// Another node says that it leads in `term`.
+    pub(crate) fn tell_leader(&self, term: Term, node: NodeId) {
+        let mut told = self.told.write();
+        if told.is_none_or(|(known, _)| known <= term) {
+            *told = Some((term, node));
+        }
+    }
+
+    /// A node is not there any more, so it leads nothing.
+    fn forget_leader(&self, node: NodeId) {
+        let mut told = self.told.write();
+        if told.is_some_and(|(_, known)| known == node) {
+            *told = None;
+        }
+    }
+}
+
+/// All shards that this node has heard of.
+#[derive(Default)]
+pub(crate) struct Shards {
+    handles: RwLock<BTreeMap<ShardId, Arc<ShardHandle>>>,
+    /// Counts replicas that came or went.
+    changes: watch::Sender<u64>,
+}
+
+impl Shards {
+    /// The shard, heard of now if not before. Callers name shards that the metadata has.
+    pub(crate) fn handle(&self, shard: ShardId) -> Arc<ShardHandle> {
+        if let Some(handle) = self.handles.read().get(&shard) {
+            return Arc::clone(handle);
+        }
+        let mut handles = self.handles.write();
+        Arc::clone(handles.entry(shard).or_insert_with(|| Arc::new(ShardHandle::new(shard))))
+    }
+
+    /// As [`Self::handle`], of a shard that is known already.
+    pub(crate) fn known(&self, shard: ShardId) -> Option<Arc<ShardHandle>> {
+        self.handles.read().get(&shard).cloned()
+    }
+
+    pub(crate) fn replica(&self, shard: ShardId) -> Option<Replica> {
+        self.handles.read().get(&shard)?.replica()
+    }
+
+    /// This node's replicas, in the order of their shards.
+    pub(crate) fn replicas(&self) -> Vec<Replica> {
+        self.handles.read().values().filter_map(|handle| handle.replica()).collect()
+    }
+
+    /// A replica runs from now on.
+    pub(crate) fn put(&self, replica: Replica) {
+        let before = self.handle(replica.shard_id()).replica.write().replace(replica);
+        assert!(before.is_none(), "a node has one replica of a shard");
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// A replica is to be stopped: nobody finds it any more.
+    pub(crate) fn take(&self, shard: ShardId) -> Option<Replica> {
+        let taken = self.handles.read().get(&shard)?.replica.write().take();
+        if taken.is_some() {
+            self.changes.send_modify(|count| *count += 1);
+        }
+        taken
+    }
+
+    /// Changes when replicas come or go.
+    pub(crate) fn changed(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// A node is not heard of any more.
+    pub(crate) fn node_is_gone(&self, node: NodeId) {
+        self.handles.read().values().for_each(|handle| handle.forget_leader(node));
+    }
+}
+
+impl fmt::Debug for Shards {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shards").field("replicas", &self.replicas()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARD: ShardId = ShardId(3);
+
+    #[test]
+    fn the_leader_of_the_latest_term_is_known() {
+        let shards = Shards::default();
+        let handle = shards.handle(SHARD);
+        assert_eq!(handle.leader(), None);
+        handle.tell_leader(Term(4), NodeId(2));
+        handle.tell_leader(Term(3), NodeId(1));
+        assert_eq!(handle.leader(), Some(NodeId(2)));
+        handle.tell_leader(Term(5), NodeId(1));
+        shards.node_is_gone(NodeId(2));
+        assert_eq!(handle.leader(), Some(NodeId(1)));
+        shards.node_is_gone(NodeId(1));
+        assert_eq!(shards.known(SHARD).unwrap().leader(), None);
+    }
+}
