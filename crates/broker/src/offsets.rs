@@ -4,8 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use base::task;
-use record::{LeaderEpoch, NodeId, TimestampMs};
-use replica::{ProposeError, Replica, TimedOffset};
+use record::{LeaderEpoch, TimestampMs};
+use replica::{ProposeError, TimedOffset};
 
 use crate::Broker;
 use crate::fetch::{EpochEnd, EpochMismatch, Isolation, check_epoch};
@@ -45,7 +45,7 @@ pub enum ListOffsetsError {
     #[error("the topic or partition does not exist")]
     UnknownTopicOrPartition,
     #[error("this node does not lead the partition")]
-    NotLeader { leader: Option<NodeId> },
+    NotLeader,
     #[error("the reader's leader epoch is older than the current one")]
     FencedLeaderEpoch,
     #[error("the reader's leader epoch is newer than the current one")]
@@ -63,7 +63,7 @@ pub enum EpochError {
     #[error("the topic or partition does not exist")]
     UnknownTopicOrPartition,
     #[error("this node does not lead the partition")]
-    NotLeader { leader: Option<NodeId> },
+    NotLeader,
     #[error("the reader's leader epoch is older than the current one")]
     FencedLeaderEpoch,
     #[error("the reader's leader epoch is newer than the current one")]
@@ -82,7 +82,7 @@ impl Broker {
         current_leader_epoch: i32,
     ) -> Result<ListedOffset, ListOffsetsError> {
         let stream = partition.partition().stream;
-        let replica = partition.partition().replica().ok_or(ListOffsetsError::NotLeader { leader: None })?;
+        let replica = partition.partition().replica().ok_or(ListOffsetsError::NotLeader)?;
         // Another node may lead by now: the latest offset would be an old one.
         replica.read_barrier().await?;
         let (first, next, epoch, first_epoch) = {
@@ -103,11 +103,9 @@ impl Broker {
             }
             OffsetSpec::LatestTiered | OffsetSpec::EarliestPendingUpload => Ok(NONE),
             OffsetSpec::MaxTimestamp => {
-                let replica = replica.clone();
                 Ok(listed(self.look_up(async move { replica.max_timestamp(stream).await }).await?))
             }
             OffsetSpec::Timestamp(time) => {
-                let replica = replica.clone();
                 Ok(listed(self.look_up(async move { replica.offset_for_time(stream, time).await }).await?))
             }
         }
@@ -127,16 +125,15 @@ impl Broker {
     }
 
     /// The largest epoch not above `leader_epoch` and where it ends (KIP-320); (-1, -1) when there is none.
-    pub fn offset_for_leader_epoch(
+    pub async fn offset_for_leader_epoch(
         &self,
         partition: &PartitionRef,
         leader_epoch: i32,
         current_leader_epoch: i32,
     ) -> Result<EpochEnd, EpochError> {
-        let replica = partition.partition().replica().ok_or(EpochError::NotLeader { leader: None })?;
-        if !replica.is_leader() {
-            return Err(EpochError::NotLeader { leader: leader(replica) });
-        }
+        let replica = partition.partition().replica().ok_or(EpochError::NotLeader)?;
+        // Of epochs that it lacks, a former leader would say that they were never there.
+        replica.read_barrier().await.map_err(|_| EpochError::NotLeader)?;
         let state = replica.state();
         let view = state.stream(partition.partition().stream).ok_or(EpochError::UnknownTopicOrPartition)?;
         check_epoch(current_leader_epoch, view.epoch().0)?;
@@ -162,10 +159,6 @@ fn epoch_of_first(first: i64, next: i64, current: i32, epoch_end: impl Fn(Leader
     high
 }
 
-fn leader(replica: &Replica) -> Option<NodeId> {
-    replica.leadership().borrow().leader
-}
-
 fn listed(found: Option<TimedOffset>) -> ListedOffset {
     found.map_or(NONE, |found| ListedOffset {
         offset: found.offset.0,
@@ -177,12 +170,13 @@ fn listed(found: Option<TimedOffset>) -> ListedOffset {
 impl From<ProposeError> for ListOffsetsError {
     fn from(error: ProposeError) -> Self {
         match error {
-            ProposeError::NotLeader { leader } => Self::NotLeader { leader },
             ProposeError::Stopped => Self::Stopped,
             // A barrier proposes nothing, but whoever cannot know that it leads must not answer.
-            ProposeError::Busy | ProposeError::DiskFull | ProposeError::Unknown | ProposeError::TooLarge { .. } => {
-                Self::NotLeader { leader: None }
-            }
+            ProposeError::NotLeader { .. }
+            | ProposeError::Busy
+            | ProposeError::DiskFull
+            | ProposeError::Unknown
+            | ProposeError::TooLarge { .. } => Self::NotLeader,
         }
     }
 }

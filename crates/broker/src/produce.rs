@@ -9,8 +9,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use record::{BatchError, BatchSummary, NodeId, Patched, ProducerId, TimestampMs, TimestampType};
-use replica::{Pending, ProposeError};
+use record::{BatchError, BatchSummary, Patched, ProducerId, TimestampMs, TimestampType};
+use replica::{Pending, ProposeError, Replica};
 use shard::{AppendError, Outcome};
 use smallvec::smallvec;
 use storage::Payload;
@@ -37,7 +37,7 @@ pub enum ProduceError {
     #[error("the topic or partition does not exist")]
     UnknownTopicOrPartition,
     #[error("this node does not lead the partition")]
-    NotLeader { leader: Option<NodeId> },
+    NotLeader,
     #[error("the batch of {bytes} bytes exceeds the limit of {limit}")]
     MessageTooLarge { bytes: usize, limit: usize },
     /// The bytes are no valid batch: `BatchError` says whether they are corrupt or break a rule.
@@ -93,6 +93,8 @@ enum State {
 /// A batch that may be appended: its form and its timestamps were checked.
 #[derive(Debug)]
 pub struct CheckedBatch {
+    /// This node's copy of the partition it is for, which led when it was checked.
+    replica: Replica,
     summary: BatchSummary,
     batch: Bytes,
     is_shared: bool,
@@ -126,9 +128,9 @@ impl Broker {
     /// Decides whether, and with which header, a batch is stored. `batch` is the records field of a produce request:
     /// exactly one batch of format 2. Takes time for its bytes, and unpacks nothing.
     pub fn check(&self, partition: &PartitionRef, batch: Bytes) -> Result<CheckedBatch, ProduceError> {
-        if partition.partition().replica().is_none() {
-            return Err(ProduceError::NotLeader { leader: None });
-        }
+        let Some(replica) = partition.partition().replica().filter(Replica::is_leader) else {
+            return Err(ProduceError::NotLeader);
+        };
         let settings = &partition.topic().settings;
         let limit = settings.message_bytes_max.min(self.config().batch_bytes_max);
         if batch.len() > limit {
@@ -139,14 +141,14 @@ impl Broker {
             return Err(ProduceError::TransactionsUnsupported);
         }
         match settings.timestamp_type {
-            TimestampType::LogAppendTime => Ok(CheckedBatch { summary, batch, is_shared: true }),
+            TimestampType::LogAppendTime => Ok(CheckedBatch { replica, summary, batch, is_shared: true }),
             TimestampType::CreateTime => {
                 let now = TimestampMs(self.environment().wall_clock.now_ms());
                 let came_at = batch.as_ptr();
                 let (summary, batch) = timestamps::with_create_time(summary, batch)?;
                 timestamps::check(&summary, &batch, settings, now)?;
                 let is_shared = batch.as_ptr() == came_at;
-                Ok(CheckedBatch { summary, batch, is_shared })
+                Ok(CheckedBatch { replica, summary, batch, is_shared })
             }
         }
     }
@@ -155,11 +157,8 @@ impl Broker {
     /// Of a buffer that it came in, the batches for one shard MUST be at least a quarter, and be appended together: the
     /// log counts their bytes only (see [`CheckedBatch::detach`]).
     pub fn append(&self, partition: &PartitionRef, batch: CheckedBatch) -> PendingProduce {
-        let Some(replica) = partition.partition().replica() else {
-            return PendingProduce::refused(ProduceError::NotLeader { leader: None });
-        };
         match self.stamp(partition, batch) {
-            Ok(Stamped { summary, batch, log_append_time }) => {
+            Ok(Stamped { replica, summary, batch, log_append_time }) => {
                 let bytes = summary.bytes as usize;
                 assert_eq!(bytes, batch.len(), "the summary is that of the batch");
                 let pending = replica.append(smallvec![partition.partition().stream], summary, batch);
@@ -186,7 +185,7 @@ impl Broker {
 
     /// The batch as it is stored: with the time of now where the topic wants that.
     fn stamp(&self, partition: &PartitionRef, checked: CheckedBatch) -> Result<Stamped, ProduceError> {
-        let CheckedBatch { summary, batch, is_shared: _ } = checked;
+        let CheckedBatch { replica, summary, batch, is_shared: _ } = checked;
         match partition.topic().settings.timestamp_type {
             TimestampType::LogAppendTime => {
                 let now = TimestampMs(self.environment().wall_clock.now_ms());
@@ -197,10 +196,11 @@ impl Broker {
                     max_timestamp_correction: None,
                     ..summary
                 };
-                Ok(Stamped { summary, batch: Payload::from_iter([header, records]), log_append_time: Some(now) })
+                let batch = Payload::from_iter([header, records]);
+                Ok(Stamped { replica, summary, batch, log_append_time: Some(now) })
             }
             TimestampType::CreateTime => {
-                Ok(Stamped { summary, batch: Payload::from_iter([batch]), log_append_time: None })
+                Ok(Stamped { replica, summary, batch: Payload::from_iter([batch]), log_append_time: None })
             }
         }
     }
@@ -208,6 +208,7 @@ impl Broker {
 
 /// A batch as it is proposed.
 struct Stamped {
+    replica: Replica,
     summary: BatchSummary,
     batch: Payload,
     log_append_time: Option<TimestampMs>,
@@ -261,7 +262,7 @@ fn produced(
 
 fn not_proposed(error: ProposeError, bytes: usize) -> ProduceError {
     match error {
-        ProposeError::NotLeader { leader } => ProduceError::NotLeader { leader },
+        ProposeError::NotLeader { .. } => ProduceError::NotLeader,
         ProposeError::Busy => ProduceError::Busy,
         ProposeError::DiskFull => ProduceError::DiskFull,
         ProposeError::Unknown => ProduceError::UnknownFate,

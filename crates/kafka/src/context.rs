@@ -77,6 +77,12 @@ pub(crate) fn node_id(node: NodeId) -> i32 {
     i32::try_from(node.0).expect("node ids are given out from 1 and stay below 2^31")
 }
 
+/// Who leads a partition, and in which epoch, for a client that asked another node (KIP-951). Clients believe it only
+/// if the epoch is later than the one they know.
+pub(crate) fn leader_hint(leader: PartitionLeader) -> Option<(i32, i32)> {
+    leader.node.map(|node| (node_id(node), leader.epoch))
+}
+
 /// 128 bits the way Kafka writes them: base64 with the URL alphabet, without padding.
 fn cluster_id_text(id: u128) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

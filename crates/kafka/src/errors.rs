@@ -103,7 +103,7 @@ impl Code for ProduceError {
     fn code(&self) -> i16 {
         match self {
             Self::UnknownTopicOrPartition => UNKNOWN_TOPIC_OR_PARTITION,
-            Self::NotLeader { .. } | Self::Stopped => NOT_LEADER_OR_FOLLOWER,
+            Self::NotLeader | Self::Stopped => NOT_LEADER_OR_FOLLOWER,
             Self::MessageTooLarge { .. } => MESSAGE_TOO_LARGE,
             Self::InvalidBatch(error) => error.code(),
             Self::TransactionsUnsupported => TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
@@ -124,7 +124,7 @@ impl Code for FetchError {
         match self {
             Self::OffsetOutOfRange => OFFSET_OUT_OF_RANGE,
             Self::UnknownTopicOrPartition => UNKNOWN_TOPIC_OR_PARTITION,
-            Self::NotLeader { .. } | Self::Stopped => NOT_LEADER_OR_FOLLOWER,
+            Self::NotLeader | Self::Stopped => NOT_LEADER_OR_FOLLOWER,
             Self::FencedLeaderEpoch => FENCED_LEADER_EPOCH,
             Self::UnknownLeaderEpoch => UNKNOWN_LEADER_EPOCH,
             // The one code at which every client asks again after a pause, and tells nobody.
@@ -139,7 +139,7 @@ impl Code for ListOffsetsError {
     fn code(&self) -> i16 {
         match self {
             Self::UnknownTopicOrPartition => UNKNOWN_TOPIC_OR_PARTITION,
-            Self::NotLeader { .. } | Self::Stopped => NOT_LEADER_OR_FOLLOWER,
+            Self::NotLeader | Self::Stopped => NOT_LEADER_OR_FOLLOWER,
             Self::FencedLeaderEpoch => FENCED_LEADER_EPOCH,
             Self::UnknownLeaderEpoch => UNKNOWN_LEADER_EPOCH,
             Self::Corrupt(_) => CORRUPT_MESSAGE,
@@ -152,7 +152,7 @@ impl Code for EpochError {
     fn code(&self) -> i16 {
         match self {
             Self::UnknownTopicOrPartition => UNKNOWN_TOPIC_OR_PARTITION,
-            Self::NotLeader { .. } => NOT_LEADER_OR_FOLLOWER,
+            Self::NotLeader => NOT_LEADER_OR_FOLLOWER,
             Self::FencedLeaderEpoch => FENCED_LEADER_EPOCH,
             Self::UnknownLeaderEpoch => UNKNOWN_LEADER_EPOCH,
         }

@@ -13,8 +13,8 @@ use futures_util::future::{Either, select};
 use replica::AnswerMemory;
 use storage::Reading;
 
-use super::read::{self, Look};
-use super::{Chunk, FetchError, FetchRequest, Fetched, FetchedPartition};
+use super::read::{self, Look, Places};
+use super::{Chunk, FetchError, Fetched, FetchedPartition};
 use crate::Broker;
 
 /// The most of an answer that has its memory out of the share for small ones.
@@ -25,7 +25,7 @@ impl Broker {
     /// turn must be waited for, what is to be read is found anew. The wait for memory ends at `deadline`.
     pub(super) async fn answer<'a>(
         &self,
-        request: &'a FetchRequest,
+        places: &'a Places<'_>,
         mut look: Look<'a>,
         bytes_max: i32,
         deadline: Instant,
@@ -41,12 +41,12 @@ impl Broker {
                     let next = cold.reading();
                     drop(look);
                     turn = Some(next.await);
-                    look = read::look(&request.partitions, bytes_max, &[]).await;
+                    look = read::look(places, bytes_max, &[]).await;
                     continue;
                 }
             }
             if let Some(memory) = memory.take_if(|memory| memory.covers(least)) {
-                return self.read(request, look, turn, memory, bytes_max).await;
+                return self.read(places, look, turn, memory, bytes_max).await;
             }
             // The first batch may have become a larger one than was waited for.
             drop(memory.take());
@@ -56,10 +56,10 @@ impl Broker {
                 drop((look, turn.take()));
                 memory = time::timeout_at(deadline, self.memory_later(wanted)).await.ok();
                 if memory.is_none() {
-                    let refused = request.partitions.iter().map(|_| FetchedPartition::failed(FetchError::NoMemory));
+                    let refused = places.iter().map(|_| FetchedPartition::failed(FetchError::NoMemory));
                     return Fetched { partitions: refused.collect(), memory: Permit::empty() };
                 }
-                look = read::look(&request.partitions, bytes_max, &[]).await;
+                look = read::look(places, bytes_max, &[]).await;
             }
         }
         Fetched { partitions: look.into_found(), memory: Permit::empty() }
@@ -88,7 +88,7 @@ impl Broker {
     /// Reads what there is memory for, and gives back what turns out to leave by way of files.
     async fn read<'a>(
         &self,
-        request: &'a FetchRequest,
+        places: &'a Places<'_>,
         mut look: Look<'a>,
         mut turn: Option<Reading<'a>>,
         mut memory: AnswerMemory<'_>,
@@ -102,7 +102,7 @@ impl Broker {
                 return Fetched { partitions, memory };
             }
             // What stands behind partitions that cannot be read has its turn without them: they may stay so.
-            look = read::look(&request.partitions, bytes_max, &failures).await;
+            look = read::look(places, bytes_max, &failures).await;
             if look.first_memory_bytes().is_none_or(|least| !memory.try_cover(least)) {
                 return Fetched { partitions, memory: Permit::empty() };
             }

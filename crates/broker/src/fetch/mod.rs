@@ -11,7 +11,6 @@
 
 use base::memory::Permit;
 use base::time::Duration;
-use record::NodeId;
 
 use crate::topics::PartitionRef;
 
@@ -101,7 +100,7 @@ pub enum FetchError {
     #[error("the topic or partition does not exist")]
     UnknownTopicOrPartition,
     #[error("this node does not lead the partition")]
-    NotLeader { leader: Option<NodeId> },
+    NotLeader,
     #[error("the reader's leader epoch is older than the current one")]
     FencedLeaderEpoch,
     #[error("the reader's leader epoch is newer than the current one")]

@@ -1,17 +1,38 @@
 //! One look at all partitions of a fetch: which batches it would read, and then their bytes.
 
+use std::collections::BTreeSet;
+
 use futures_util::stream::{FuturesOrdered, StreamExt};
-use record::{LeaderEpoch, StreamOffset};
+use record::{LeaderEpoch, ShardId, StreamOffset};
 use replica::{AnswerMemory, LookUp, Plan, Planned, Replica, StoredBatch, Wish, read_within};
 use storage::Reading;
 
 use super::rules::{self, Allowance};
 use super::{EpochEnd, FetchError, FetchPartition, FetchedPartition};
+use crate::topics::Partition;
 
 /// Partitions whose index is looked up in files at a time.
 const LOOK_UPS_MAX: usize = 4;
 /// Batches that memory is had for before the first is read, beside their bytes.
 const BATCHES_TO_BEGIN: usize = 100;
+
+/// The partitions of a fetch, each with this node's copy of it as it was when the fetch came.
+pub(super) struct Places<'a> {
+    partitions: &'a [FetchPartition],
+    replicas: Vec<Option<Replica>>,
+}
+
+impl<'a> Places<'a> {
+    pub(super) fn new(partitions: &'a [FetchPartition]) -> Self {
+        let replicas = partitions.iter().map(|request| request.partition.partition().replica()).collect();
+        Self { partitions, replicas }
+    }
+
+    /// In the order of the request; no copy where this node has none.
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (&'a FetchPartition, Option<&Replica>)> {
+        self.partitions.iter().zip(self.replicas.iter().map(Option::as_ref))
+    }
+}
 
 /// What a fetch would read. Holds no bytes of it.
 pub(super) struct Look<'a> {
@@ -97,14 +118,11 @@ impl<'a> Look<'a> {
 /// not known then, so each is looked up with all that may be left for it, and cut when its turn has come.
 ///
 /// `failures` are those of partitions that could not be read, which are not read again.
-pub(super) async fn look<'a>(
-    partitions: &'a [FetchPartition],
-    bytes_max: i32,
-    failures: &[Option<FetchError>],
-) -> Look<'a> {
-    let mut turns = Turns::new(bytes_max, partitions.len());
+pub(super) async fn look<'a>(places: &'a Places<'_>, bytes_max: i32, failures: &[Option<FetchError>]) -> Look<'a> {
+    let mut turns = Turns::new(bytes_max, places.iter().len());
     let mut ahead = FuturesOrdered::new();
-    for (number, partition) in partitions.iter().enumerate() {
+    let mut sure = BTreeSet::new();
+    for (number, (partition, replica)) in places.iter().enumerate() {
         if ahead.len() == LOOK_UPS_MAX
             && let Some((partition, start)) = ahead.next().await
         {
@@ -114,7 +132,14 @@ pub(super) async fn look<'a>(
         let (limit, at_least_one) = turns.allowance.of_partition(partition.bytes_max);
         let started = match failures.get(number) {
             Some(Some(failure)) => Err(failure.clone()),
-            _ => start(partition, limit, at_least_one),
+            _ => start(partition, replica, limit, at_least_one),
+        };
+        let started = match replica {
+            Some(replica) if is_told_only_when_sure(&started) => match make_sure(replica, &mut sure).await {
+                Ok(()) => start(partition, Some(replica), limit, at_least_one),
+                Err(error) => Err(error),
+            },
+            _ => started,
         };
         match started {
             Ok(Start::InFiles(look_up)) => ahead.push_back(find(partition, Ok(Start::InFiles(look_up)))),
@@ -197,10 +222,31 @@ impl<'a> Turns<'a> {
     }
 }
 
-fn start(request: &FetchPartition, bytes_max: usize, at_least_one: bool) -> Started<'_> {
+/// What makes a reader throw away its position. Who led before, and does not know yet that another does, would say it
+/// of records that it lacks.
+fn is_told_only_when_sure(started: &Started<'_>) -> bool {
+    matches!(started, Ok(Start::Diverges(_)) | Err(FetchError::OffsetOutOfRange))
+}
+
+/// Returns when this node is known to lead the shard and to have all that is committed; once a look for each shard.
+async fn make_sure(replica: &Replica, sure: &mut BTreeSet<ShardId>) -> Result<(), FetchError> {
+    let shard = replica.shard_id();
+    if !sure.contains(&shard) {
+        replica.read_barrier().await.map_err(|_| FetchError::NotLeader)?;
+        sure.insert(shard);
+    }
+    Ok(())
+}
+
+fn start<'a>(
+    request: &'a FetchPartition,
+    replica: Option<&'a Replica>,
+    bytes_max: usize,
+    at_least_one: bool,
+) -> Started<'a> {
     let partition = request.partition.partition();
-    let replica = partition.replica().ok_or(FetchError::NotLeader { leader: None })?;
-    check_leader(replica)?;
+    let replica = replica.ok_or(FetchError::NotLeader)?;
+    check_leader(partition, replica)?;
     let stream = partition.stream;
     let diverging = {
         let state = replica.state();
@@ -231,13 +277,14 @@ fn start(request: &FetchPartition, bytes_max: usize, at_least_one: bool) -> Star
     })
 }
 
-/// Another leader's readers are sent there; while nobody leads, what was committed is still given out.
-fn check_leader(replica: &Replica) -> Result<(), FetchError> {
+/// Another leader's readers are sent there; while nobody leads, what was committed is still given out by who has it.
+fn check_leader(partition: &Partition, replica: &Replica) -> Result<(), FetchError> {
     let leadership = *replica.leadership().borrow();
-    if leadership.is_self || leadership.leader.is_none() {
+    // A copy that was taken away since the request came hears of no leader any more.
+    if leadership.is_self || (leadership.leader.is_none() && partition.replica().is_some()) {
         return Ok(());
     }
-    Err(FetchError::NotLeader { leader: leadership.leader })
+    Err(FetchError::NotLeader)
 }
 
 /// Where the reader's log left this one, if it did (KIP-595).

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use base::time;
 use replica::{Replica, Seat, Waiter};
 
-use super::{FetchPartition, FetchRequest, Fetched, read, rules};
+use super::read::Places;
+use super::{FetchRequest, Fetched, read, rules};
 use crate::Broker;
 
 impl Broker {
@@ -17,28 +18,29 @@ impl Broker {
         let (bytes_min, bytes_max) = rules::limits(&request, self.config().fetch_bytes_max.min(share));
         let deadline = time::now() + request.wait_max;
         let last = deadline + self.config().answer_memory_wait_max;
-        let look = read::look(&request.partitions, bytes_max, &[]).await;
+        let places = Places::new(&request.partitions);
+        let look = read::look(&places, bytes_max, &[]).await;
         let mut missing = rules::missing(&request, bytes_min, look.found());
         if missing == 0 {
-            return self.answer(&request, look, bytes_max, last).await;
+            return self.answer(&places, look, bytes_max, last).await;
         }
         drop(look);
-        let subscription = Subscription::new(&request.partitions, missing);
+        let subscription = Subscription::new(&places, missing);
         loop {
             // What grows from here on counts; what grew before is found by the look.
             subscription.waiter.want(missing);
-            let look = read::look(&request.partitions, bytes_max, &[]).await;
+            let look = read::look(&places, bytes_max, &[]).await;
             let wanted = std::mem::replace(&mut missing, rules::missing(&request, bytes_min, look.found()));
             if missing == 0 {
                 drop(subscription);
-                return self.answer(&request, look, bytes_max, last).await;
+                return self.answer(&places, look, bytes_max, last).await;
             }
             drop(look);
             subscription.waiter.found(wanted.saturating_sub(missing));
             if time::timeout_at(deadline, subscription.waiter.woken()).await.is_err() {
                 drop(subscription);
-                let look = read::look(&request.partitions, bytes_max, &[]).await;
-                return self.answer(&request, look, bytes_max, last).await;
+                let look = read::look(&places, bytes_max, &[]).await;
+                return self.answer(&places, look, bytes_max, last).await;
             }
         }
     }
@@ -51,12 +53,12 @@ struct Subscription<'a> {
 }
 
 impl<'a> Subscription<'a> {
-    fn new(partitions: &'a [FetchPartition], missing: u64) -> Self {
+    fn new(places: &'a Places<'_>, missing: u64) -> Self {
         let waiter = Waiter::new(missing);
-        let mut seats = Vec::with_capacity(partitions.len());
-        for partition in partitions.iter().map(|request| request.partition.partition()) {
-            if let Some(replica) = partition.replica() {
-                seats.push((replica, replica.subscribe(partition.stream, &waiter)));
+        let mut seats = Vec::with_capacity(places.iter().len());
+        for (request, replica) in places.iter() {
+            if let Some(replica) = replica {
+                seats.push((replica, replica.subscribe(request.partition.partition().stream, &waiter)));
             }
         }
         Self { waiter, seats }

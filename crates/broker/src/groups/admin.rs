@@ -25,7 +25,7 @@ impl Groups {
     /// All groups that this node coordinates, by id.
     pub fn list(&self) -> Vec<ListedGroup> {
         let mut listed = BTreeMap::new();
-        for replica in self.inner.cluster.replicas().filter(|replica| replica.is_leader()) {
+        for replica in self.inner.cluster.replicas().iter().filter(|replica| replica.is_leader()) {
             let state = replica.state();
             for view in state.groups() {
                 listed.insert(view.id.to_string(), stored(view));

@@ -38,7 +38,7 @@ const UNJOINED_MAX: usize = 10_000;
 #[derive(Debug)]
 pub struct Groups {
     pub(super) inner: Arc<Inner>,
-    watching: Vec<AbortHandle>,
+    watching: AbortHandle,
 }
 
 #[derive(Debug)]
@@ -154,7 +154,7 @@ impl Groups {
 
     /// Who waits is sent away; nobody is let in any more.
     pub(crate) async fn shutdown(&self) {
-        self.watching.iter().for_each(AbortHandle::abort);
+        self.watching.abort();
         let groups: Vec<Arc<Group>> = {
             let mut open = self.inner.open.lock();
             open.stopped = true;
@@ -170,7 +170,7 @@ impl Inner {
     /// The shard of the group, if this node can have it.
     pub(super) fn replica(&self, group_id: &str) -> Result<Replica, CoordinatorError> {
         let shard = self.cluster.slot_shard(group_id);
-        self.cluster.replica(shard).cloned().ok_or(CoordinatorError::NotCoordinator { leader: None })
+        self.cluster.replica(shard).ok_or(CoordinatorError::NotCoordinator { leader: None })
     }
 
     /// The shard of the group, which this node leads, with everything applied that was committed before the call.

@@ -67,9 +67,9 @@ impl Topic {
 impl Partition {
     /// Who serves the partition now.
     pub fn leader(&self) -> PartitionLeader {
-        let node = self.shard.leader();
+        // First the epoch: an earlier leader with a later epoch would be believed.
         let epoch = self.shard.replica().and_then(|replica| Some(replica.state().stream(self.stream)?.epoch().0));
-        PartitionLeader { node, epoch: epoch.unwrap_or(-1) }
+        PartitionLeader { node: self.shard.leader(), epoch: epoch.unwrap_or(-1) }
     }
 
     /// The shard that the partition's stream is on.

@@ -194,8 +194,8 @@ async fn who_waits_for_a_turn_at_the_files_holds_no_memory_and_who_waits_for_mem
     node.produce(&partition, &[&[7; 90_000]]).await.expect("it is appended");
     let answers = node.broker.memory().answers();
     let wish = |stream| Wish { stream: StreamId(stream), from: StreamOffset(0), bytes_max: 1, at_least_one: true };
-    let planned =
-        |stream| node.broker.cluster().replicas().find_map(move |replica| replica.plan_fetch(wish(stream)).ok());
+    let replicas = node.broker.cluster().replicas();
+    let planned = |stream| replicas.iter().find_map(move |replica| replica.plan_fetch(wish(stream)).ok());
     let plan = (0..100).find_map(|stream| match planned(stream) {
         Some(Planned::Here(plan)) if plan.is_cold() => Some(plan),
         _ => None,

@@ -83,13 +83,13 @@ async fn epochs_end_where_the_next_begins_and_are_checked() {
     node.produce(&partition, &[b"3"]).await.expect("it is appended");
     let second = partition.partition().leader().epoch;
     assert!(second > first);
-    let end = |epoch| {
-        let end = node.broker.offset_for_leader_epoch(&partition, epoch, -1).expect("it is answered");
+    let end = async |epoch| {
+        let end = node.broker.offset_for_leader_epoch(&partition, epoch, -1).await.expect("it is answered");
         (end.epoch, end.end_offset)
     };
-    assert_eq!(end(first), (first, 2));
-    assert_eq!(end(second), (second, 3));
-    assert_eq!(end(second + 1), (-1, -1), "nobody knows that epoch");
+    assert_eq!(end(first).await, (first, 2));
+    assert_eq!(end(second).await, (second, 3));
+    assert_eq!(end(second + 1).await, (-1, -1), "nobody knows that epoch");
     let stale = node.broker.list_offset(&partition, OffsetSpec::Latest, Isolation::ReadUncommitted, first).await;
     assert_eq!(stale, Err(ListOffsetsError::FencedLeaderEpoch));
     let newer = node.broker.list_offset(&partition, OffsetSpec::Latest, Isolation::ReadUncommitted, second + 1).await;

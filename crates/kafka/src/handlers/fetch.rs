@@ -11,7 +11,7 @@ use broker::fetch::{self as reading, FetchError, FetchedPartition, Isolation};
 use broker::topics::PartitionRef;
 use bytes::Bytes;
 
-use crate::context::{Context, node_id};
+use crate::context::{Context, leader_hint};
 use crate::damages::Damages;
 use crate::errors::{
     Code, FETCH_SESSION_ID_NOT_FOUND, FETCH_SESSION_TOPIC_ID_ERROR, INVALID_FETCH_SESSION_EPOCH, INVALID_REQUEST, NONE,
@@ -306,15 +306,15 @@ fn answer(
     };
     let mut answer = refused_answer(read.wish.index, code, Aborted::Null);
     match error {
-        FetchError::NotLeader { leader: Some(leader) } => answer.head.current_leader = Some((node_id(leader), -1)),
+        FetchError::NotLeader | FetchError::FencedLeaderEpoch => {
+            answer.head.current_leader = leader_hint(partition.partition().leader());
+        }
         FetchError::Damaged(cause) if !damages.are_new(&cause) => {}
         FetchError::Damaged(cause) | FetchError::Storage(cause) => {
             tracing::error!(topic = %partition.topic().name, partition = partition.index(), %cause, "records cannot be read");
         }
-        FetchError::NotLeader { leader: None }
-        | FetchError::OffsetOutOfRange
+        FetchError::OffsetOutOfRange
         | FetchError::UnknownTopicOrPartition
-        | FetchError::FencedLeaderEpoch
         | FetchError::UnknownLeaderEpoch
         | FetchError::NoMemory
         | FetchError::Stopped => {}

@@ -12,14 +12,18 @@ pub(super) async fn handle(
     request: OffsetForLeaderEpochRequest,
     _: i16,
 ) -> OffsetForLeaderEpochResponse {
-    let topics = request.topics.into_iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|asked| end(context, &topic.topic, asked)).collect();
-        OffsetForLeaderTopicResult::default().with_topic(topic.topic).with_partitions(partitions)
-    });
-    OffsetForLeaderEpochResponse::default().with_topics(topics.collect())
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for asked in &topic.partitions {
+            partitions.push(end(context, &topic.topic, asked).await);
+        }
+        topics.push(OffsetForLeaderTopicResult::default().with_topic(topic.topic).with_partitions(partitions));
+    }
+    OffsetForLeaderEpochResponse::default().with_topics(topics)
 }
 
-fn end(context: &Context, topic: &str, asked: &OffsetForLeaderPartition) -> EpochEndOffset {
+async fn end(context: &Context, topic: &str, asked: &OffsetForLeaderPartition) -> EpochEndOffset {
     let answer = |code, epoch, end_offset| {
         EpochEndOffset::default()
             .with_error_code(code)
@@ -30,7 +34,7 @@ fn end(context: &Context, topic: &str, asked: &OffsetForLeaderPartition) -> Epoc
     let Some(partition) = context.broker().topics().partition(topic, asked.partition) else {
         return answer(UNKNOWN_TOPIC_OR_PARTITION, -1, -1);
     };
-    match context.broker().offset_for_leader_epoch(&partition, asked.leader_epoch, asked.current_leader_epoch) {
+    match context.broker().offset_for_leader_epoch(&partition, asked.leader_epoch, asked.current_leader_epoch).await {
         Ok(end) => answer(NONE, end.epoch, end.end_offset),
         Err(error) => answer(error.code(), -1, -1),
     }

@@ -21,9 +21,8 @@ use base::time::{Duration, Instant};
 use broker::produce::{CheckedBatch, PendingProduce, ProduceError, Produced};
 use broker::topics::{PartitionRef, Topic};
 use bytes::Bytes;
-use record::NodeId;
 
-use crate::context::{Context, Shared, node_id};
+use crate::context::{Context, Shared, leader_hint};
 use crate::errors::{
     Code, INVALID_RECORD, INVALID_REQUIRED_ACKS, NONE, REQUEST_TIMED_OUT, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION,
     UNSUPPORTED_COMPRESSION_TYPE,
@@ -298,9 +297,10 @@ fn answer(result: Result<Produced, ProduceError>, partition: &PartitionRef) -> P
 fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
     let mut answer = PartitionAnswer::refused(error.code());
     let detail = match error {
-        ProduceError::NotLeader { leader: Some(leader) } => {
-            AnswerDetail { current_leader: Some(leader_hint(leader)), ..AnswerDetail::default() }
-        }
+        ProduceError::NotLeader => match leader_hint(partition.partition().leader()) {
+            Some(leader) => AnswerDetail { current_leader: Some(leader), ..AnswerDetail::default() },
+            None => return answer,
+        },
         ProduceError::InvalidTimestamp { records, message } => AnswerDetail {
             record_errors: records.into_iter().map(|record| (record.index, record.message)).collect(),
             message: Some(message),
@@ -315,8 +315,7 @@ fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
             tracing::debug!(topic = %partition.topic().name, partition = partition.index(), %error, "batch refused");
             AnswerDetail { message: Some(error.to_string()), ..AnswerDetail::default() }
         }
-        ProduceError::NotLeader { leader: None }
-        | ProduceError::UnknownTopicOrPartition
+        ProduceError::UnknownTopicOrPartition
         | ProduceError::OutOfOrderSequence { .. }
         | ProduceError::InvalidProducerEpoch { .. }
         | ProduceError::Busy
@@ -325,9 +324,4 @@ fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
     };
     answer.detail = Some(Box::new(detail));
     answer
-}
-
-/// The leader with an epoch that no client takes for newer than what it knows.
-fn leader_hint(leader: NodeId) -> (i32, i32) {
-    (node_id(leader), -1)
 }
