@@ -1,60 +1,52 @@
-//! The start of a node: the commit log, the metadata group, what a first start writes into it,
-//! then the data shards.
+//! The start of a node: whose directory it is, the commit log, the metadata group, what a first start
+//! writes into it, then the data shards.
 //!
-//! A first start that was interrupted is gone on with: each step is taken when its result is not
-//! there yet.
+//! A first start that was interrupted is gone on with: each step is taken when its result is not there
+//! yet. A node of several answers the others from the moment when its log is open, because none of them
+//! can start without the others.
 
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use base::Env;
+use base::task::{JoinHandle, spawn};
+use base::time::{Duration, sleep, timeout};
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use record::{NodeId, ShardId};
-use replica::{Founding, Parts, Replica};
+use replica::{Founding, Replica};
 use shard::commands::{AssignSlots, Configure, CreateCluster, PutShards, RegisterNode, SlotRange};
-use shard::{Command, NodeRecord, Outcome, SLOTS, Settings, ShardRecord};
-use storage::checkpoint::CheckpointStore;
-use storage::data_dir::{DataDir, covered};
-use storage::index_file::IndexStore;
+use shard::{Command, NodeAddress, NodeRecord, Outcome, SLOTS, Settings, ShardRecord, Standing};
+use storage::data_dir::{Claim, Contact, DataDir, covered};
 use storage::{CommitLog, Options};
 use tokio::sync::watch;
 
-use crate::cluster::{Inner, METADATA};
+use crate::announce;
+use crate::cluster::{INTERNAL_LISTENER, Inner, METADATA};
 use crate::config::{self, Config};
 use crate::errors::StartError;
-use crate::peers::{Listener, Me, Peers};
+use crate::host::{Host, keep_hosting};
+use crate::join::{self, Settled};
+use crate::members::keep_members;
+use crate::messages::Join;
+use crate::node::Node;
+use crate::peers::{Gate, Listener, Me, Peers, Service};
+use crate::placement::keep_placing;
 use crate::serving::Serving;
-use crate::shards::Shards;
+use crate::statuses::{exchange, tell_leaders};
 use crate::work::Work;
 
 /// What one shard can have queued at the commit log at most: its entries in flight, each as large
 /// as an entry may be. The log's own bound is never met, so that no append is refused there.
 const QUEUED_BYTES_PER_SHARD: usize = 8 * (5 << 20);
-/// What one shard's index cache may hold.
-const INDEX_CACHE_BYTES: usize = 4 << 20;
+/// Pause between two looks whether the metadata is here.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+/// Waiting for it is reported so often.
+const WAIT_REPORT: Duration = Duration::from_secs(10);
 
-/// What every replica of a node is started with.
-struct Starter<'a> {
-    env: &'a Env,
-    config: &'a Config,
-    data_dir: &'a DataDir,
-    log: &'a CommitLog,
-    shards: usize,
-    payload_bytes_max: usize,
-    peers: &'a Peers,
-}
-
-/// A node's part of the cluster, and the listener that is to serve with it.
-pub(crate) struct Started {
-    pub(crate) inner: Inner,
-    pub(crate) serving: Arc<Serving>,
-    pub(crate) listener: Option<Listener>,
-}
-
-pub(crate) async fn start(env: Env, config: Config) -> Result<Started, StartError> {
-    let data_dir = DataDir::open(&env, &config.data_dir).await?;
+pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError> {
+    let claim = Claim::take(&env, &config.data_dir).await?;
     // Before anything is recovered: an address in use is told at once.
     let listener = match config.listen {
         Some(address) => {
@@ -63,8 +55,127 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Started, StartErro
         }
         None => None,
     };
-    let me = Me { cluster: 0, node: data_dir.identity().node_id, life: env.random.next_u64() };
+    let listening = listener.as_ref().and_then(|listener| listener.local_address().ok());
+    let identity = claim.identity();
+    let me = Me {
+        cluster: identity.and_then(|identity| identity.cluster).unwrap_or(0),
+        node: identity.map_or(NodeId(0), |identity| identity.node_id),
+        life: env.random.next_u64(),
+    };
     let peers = Peers::new(env.clone(), me);
+    let node = Arc::new(Node::new(env.clone(), peers.clone()));
+    // Dropped, and so ended, when the start fails.
+    let mut tasks = Tasks::default();
+    if let Some(listener) = listener {
+        tracing::info!(address = ?listening, "listening for other nodes");
+        let serving = Arc::new(Serving::new(Arc::clone(&node)));
+        let gate: Arc<dyn Gate> = Arc::<Serving>::clone(&serving);
+        let service: Arc<dyn Service> = serving;
+        tasks.0.push(listener.serve(gate, service));
+    }
+    let addresses = addresses(&config, listening);
+    let data_dir = claim_identity(&env, claim, &config, &peers, &addresses).await?;
+    let identity = data_dir.identity();
+    peers.set_me(identity.cluster.unwrap_or(0), identity.node_id);
+    let (log, payload_bytes_max) = open_log(&env, &config, &data_dir).await?;
+    let host = Arc::new(Host {
+        node: Arc::clone(&node),
+        config,
+        data_dir: Arc::clone(&data_dir),
+        log: Arc::clone(&log),
+        payload_bytes_max,
+    });
+    let (metadata, cluster_id) = metadata(&host, &mut tasks, &addresses).await?;
+    data_dir.set_cluster(cluster_id).await?;
+    data_dir.end_joining()?;
+    peers.set_me(cluster_id, identity.node_id);
+    let wanted = host.wanted();
+    let alone = is_alone(&metadata, identity.node_id);
+    // A shard that this node founded with its cluster is founded by nobody else.
+    let founding = if alone { Founding::Alone } else { Founding::Invited };
+    let replicas = try_join_all(wanted.iter().map(|shard| host.start(*shard, founding))).await?;
+    let failure = watch::Sender::new(None);
+    if alone {
+        // One that is out of service was reported; the others serve.
+        for replica in replicas.iter().filter(|replica| replica.failure().borrow().is_none()) {
+            configure(replica, &host.config).await?;
+        }
+    }
+    tasks.0.extend([
+        tell_leaders(&node),
+        keep_members(&node),
+        keep_placing(&node),
+        keep_hosting(&host),
+        announce::keep_announcing(&node, host.config.rack.clone(), addresses, alone, failure.clone()),
+        keep_configuring(&host),
+    ]);
+    Ok(Inner {
+        node,
+        data_dir,
+        log,
+        metadata,
+        listening,
+        cluster_id,
+        work: Work::default(),
+        placed: AtomicUsize::new(0),
+        failure,
+        tasks: Mutex::new(std::mem::take(&mut tasks.0)),
+    })
+}
+
+/// Tasks of a start, which end with it when it fails.
+#[derive(Default)]
+struct Tasks(Vec<JoinHandle<()>>);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Where this node is reached, by clients and by other nodes.
+fn addresses(config: &Config, listening: Option<std::net::SocketAddr>) -> Vec<NodeAddress> {
+    let mut addresses = config.addresses.clone();
+    if let Some(bound) = listening {
+        let (host, port) = config.advertised.clone().unwrap_or_else(|| (bound.ip().to_string(), bound.port()));
+        let port = if port == 0 { bound.port() } else { port };
+        addresses.push(NodeAddress { listener: INTERNAL_LISTENER.to_owned(), host, port });
+    }
+    addresses.sort_by(|left, right| left.listener.cmp(&right.listener));
+    addresses
+}
+
+/// Whose the directory is: the node's that was here before, the first one's of a new cluster, or that of
+/// one more node of a cluster that is found.
+async fn claim_identity(
+    env: &Env,
+    mut claim: Claim,
+    config: &Config,
+    peers: &Peers,
+    addresses: &[NodeAddress],
+) -> Result<Arc<DataDir>, StartError> {
+    if claim.identity().is_some() || config.join.is_empty() {
+        return Ok(Arc::new(claim.founded(env).await?));
+    }
+    if config.listen.is_none() {
+        return Err(StartError::NoListener);
+    }
+    let birth = claim.birth(env).await?;
+    let join = Join { birth, rack: config.rack.clone(), addresses: addresses.to_vec() };
+    let data_dir = match join::settle(peers, &config.join, &join).await {
+        Settled::Found => claim.founded(env).await?,
+        Settled::Joined(joined) => {
+            tracing::info!(node = joined.node.0, cluster = format!("{:032x}", joined.cluster), "joined a cluster");
+            let contact =
+                |place: crate::messages::Place| Contact { node: place.node, host: place.host, port: place.port };
+            let members = joined.members.into_iter().map(contact).collect();
+            claim.joined(env, joined.node, joined.cluster, members).await?
+        }
+    };
+    Ok(Arc::new(data_dir))
+}
+
+async fn open_log(env: &Env, config: &Config, data_dir: &DataDir) -> Result<(Arc<CommitLog>, usize), StartError> {
     let options = Options {
         segment_bytes: config.segment_bytes,
         memory_bytes: config.log_memory_bytes,
@@ -72,7 +183,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Started, StartErro
         reserve_bytes: config.reserve_bytes,
         queue_bytes: QUEUED_BYTES_PER_SHARD * (config::SHARDS_MAX + 1),
         // Known to nobody outside of the directory.
-        salt: low_half(data_dir.identity().uuid),
+        salt: data_dir.identity().salt(),
         covered: covered(&*env.disk, &config.data_dir).await.map_err(StartError::Checkpoints)?,
         ..Options::default()
     };
@@ -89,88 +200,73 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Started, StartErro
             );
         }
     }
-    let data_shards = config.data_shards();
-    let starter = Starter {
-        env: &env,
-        config: &config,
-        data_dir: &data_dir,
-        log: &log,
-        shards: data_shards + 1,
-        payload_bytes_max,
-        peers: &peers,
-    };
-    let metadata = starter.replica(METADATA).await?;
-    if let Some(failure) = &*metadata.failure().borrow() {
-        return Err(StartError::Metadata { reason: failure.to_string() });
-    }
-    let node = data_dir.identity().node_id;
-    let cluster_id = found(&env, &metadata, node, data_shards).await?;
-    let shards: Vec<ShardId> = {
-        let state = metadata.state();
-        let ours = state.shard_records().into_iter().filter(|record| record.voters.contains(&node));
-        ours.map(|record| record.id).filter(|shard| *shard != METADATA).collect()
-    };
-    let replicas = try_join_all(shards.iter().map(|shard| starter.replica(*shard))).await?;
-    // One that is out of service was reported; the others serve.
-    for replica in replicas.iter().filter(|replica| replica.failure().borrow().is_none()) {
-        configure(replica, &config).await?;
-    }
-    let shards = Arc::<Shards>::default();
-    replicas.into_iter().chain([metadata.clone()]).for_each(|replica| shards.put(replica));
-    peers.set_cluster(cluster_id);
-    let serving = Arc::new(Serving::new(peers.clone()));
-    let inner = Inner {
-        env,
-        data_dir,
-        log,
-        metadata,
-        shards,
-        forward: Arc::new(peers.clone()),
-        peers,
-        listening: Mutex::default(),
-        cluster_id,
-        work: Work::default(),
-        placed: AtomicUsize::new(0),
-        failure: watch::Sender::new(None),
-        tasks: Mutex::default(),
-    };
-    Ok(Started { inner, serving, listener })
+    Ok((Arc::new(log), payload_bytes_max))
 }
 
-impl Starter<'_> {
-    async fn replica(&self, shard: ShardId) -> Result<Replica, StartError> {
-        let files = |source| StartError::Files { shard, source };
-        let disk = &self.env.disk;
-        let checkpoints =
-            CheckpointStore::open(Arc::clone(disk), &self.data_dir.checkpoint_dir(shard)).await.map_err(files)?;
-        let index = IndexStore::open(Arc::clone(disk), &self.data_dir.index_dir(shard), INDEX_CACHE_BYTES)
-            .await
-            .map_err(files)?;
-        let mut config = replica::Config::new(self.data_dir.identity().node_id, shard)
-            .with_payload_bytes_max(self.payload_bytes_max);
-        config.queue_bytes_max = (self.config.queue_bytes_max / self.shards).max(config.entry_bytes_max);
-        // All shards together leave three quarters of the reserve alone.
-        config.full_disk_bytes_max = self.config.reserve_bytes / 4 / self.shards as u64;
-        let parts = Parts {
-            log: self.log.shard(shard),
-            disk_state: self.log.disk_state(),
-            checkpoints,
-            index,
-            transport: Arc::new(self.peers.clone()),
-            founding: Founding::Alone,
-        };
-        Ok(Replica::start(self.env.clone(), config, parts).await?)
+fn is_alone(metadata: &Replica, node: NodeId) -> bool {
+    let members = metadata.members();
+    members.learners.is_empty() && members.voters.len() == 1 && members.voters[0].iter().eq([&node])
+}
+
+/// This node's copy of the metadata, which names the node, and the cluster's id.
+async fn metadata(
+    host: &Arc<Host>,
+    tasks: &mut Tasks,
+    addresses: &[NodeAddress],
+) -> Result<(Replica, u128), StartError> {
+    let node = &host.node;
+    let joining = host.data_dir.joining().await?;
+    let identity = host.data_dir.identity();
+    // Only the first start of a cluster's first node founds the group.
+    let founding = if identity.cluster.is_none() { Founding::Alone } else { Founding::Invited };
+    let had = host.log.shard(METADATA).log_state();
+    let replica = host.start(METADATA, founding).await?;
+    if let Some(failure) = &*replica.failure().borrow() {
+        return Err(StartError::Metadata { reason: failure.to_string() });
+    }
+    if is_alone(&replica, identity.node_id) {
+        let cluster_id = found(host, &replica, addresses).await?;
+        node.peers.set_me(cluster_id, identity.node_id);
+        tasks.0.extend([announce::follow_addresses(node, &replica, Vec::new()), exchange(node)]);
+        return Ok((replica, cluster_id));
+    }
+    if had.last.is_none() && had.purged.is_none() && joining.is_none() {
+        return Err(StartError::Emptied { path: host.data_dir.path().to_owned(), node: identity.node_id });
+    }
+    let contacts = joining.map(|joining| joining.members).unwrap_or_default();
+    tasks.0.extend([announce::follow_addresses(node, &replica, contacts), exchange(node)]);
+    let copy = replica.clone();
+    let known = async move {
+        loop {
+            {
+                let state = copy.state();
+                let takes_part =
+                    matches!(state.standing(identity.node_id), Some(Standing::Member | Standing::Draining));
+                if let Some(cluster_id) = state.cluster_id().filter(|_| takes_part) {
+                    return cluster_id;
+                }
+            }
+            sleep(LOOK_PAUSE).await;
+        }
+    };
+    tokio::pin!(known);
+    loop {
+        match timeout(WAIT_REPORT, &mut known).await {
+            Ok(cluster_id) => return Ok((replica, cluster_id)),
+            Err(_) => tracing::warn!("waiting for the cluster's metadata from its members"),
+        }
     }
 }
 
 /// Writes into the metadata what a first start must, and announces this start. Gives the cluster's
 /// id.
-async fn found(env: &Env, metadata: &Replica, node: NodeId, data_shards: usize) -> Result<u128, StartError> {
+async fn found(host: &Host, metadata: &Replica, addresses: &[NodeAddress]) -> Result<u128, StartError> {
+    let node = host.data_dir.identity().node_id;
     let known = metadata.state().cluster_id();
     let cluster_id = match known {
         Some(cluster_id) => cluster_id,
         None => {
-            let command = CreateCluster { cluster_id: env.random.uuid() };
+            let command = CreateCluster { cluster_id: host.node.env.random.uuid() };
             match propose(metadata, command.into()).await? {
                 Outcome::CreateCluster { cluster_id } => cluster_id,
                 other => return Err(refused(&other)),
@@ -178,7 +274,7 @@ async fn found(env: &Env, metadata: &Replica, node: NodeId, data_shards: usize) 
         }
     };
     if metadata.state().shard_records().is_empty() {
-        let count = u32::try_from(data_shards).expect("at most 64 shards");
+        let count = u32::try_from(host.config.data_shards()).expect("at most 64 shards");
         let shards = (0..=count).map(|id| ShardRecord { id: ShardId(id), voters: vec![node] }).collect();
         propose(metadata, PutShards { shards }.into()).await?;
     }
@@ -190,12 +286,12 @@ async fn found(env: &Env, metadata: &Replica, node: NodeId, data_shards: usize) 
             other => return Err(refused(&other)),
         }
     }
-    let before = metadata.state().node(node).cloned();
+    let before = metadata.state().node(node).map(|before| before.start_number);
     let record = NodeRecord {
         id: node,
-        start_number: before.as_ref().map_or(1, |before| before.start_number + 1),
-        rack: before.as_ref().and_then(|before| before.rack.clone()),
-        addresses: before.map(|before| before.addresses).unwrap_or_default(),
+        start_number: before.map_or(1, |before| before + 1),
+        rack: host.config.rack.clone(),
+        addresses: addresses.to_vec(),
     };
     match propose(metadata, RegisterNode { node: record }.into()).await? {
         Outcome::RegisterNode(Ok(())) => Ok(cluster_id),
@@ -203,17 +299,39 @@ async fn found(env: &Env, metadata: &Replica, node: NodeId, data_shards: usize) 
     }
 }
 
-/// Tells a shard its bounds where they are not the configured ones.
-async fn configure(replica: &Replica, config: &Config) -> Result<(), StartError> {
+/// The bounds of a shard where they are not the configured ones.
+fn wanted_settings(replica: &Replica, config: &Config) -> Option<Settings> {
+    let state = replica.state();
     let settings = Settings {
         producers_max: config.producers_per_shard_max,
         producer_expiry_ms: config.producer_expiration_ms,
-        ..*replica.state().settings()
+        ..*state.settings()
     };
-    if settings != *replica.state().settings() {
+    (settings != *state.settings()).then_some(settings)
+}
+
+async fn configure(replica: &Replica, config: &Config) -> Result<(), StartError> {
+    if let Some(settings) = wanted_settings(replica, config) {
         propose(replica, Configure { settings }.into()).await?;
     }
     Ok(())
+}
+
+/// Tells the shards that this node comes to lead their bounds, until the task is aborted.
+fn keep_configuring(host: &Arc<Host>) -> JoinHandle<()> {
+    let weak = Arc::downgrade(host);
+    spawn("settings of shards", async move {
+        loop {
+            sleep(Duration::from_secs(1)).await;
+            let Some(host) = weak.upgrade() else { return };
+            let led = host.node.shards.replicas().into_iter();
+            for replica in led.filter(|replica| replica.shard_id() != METADATA && replica.is_leader()) {
+                if let Err(error) = configure(&replica, &host.config).await {
+                    tracing::debug!(shard = replica.shard_id().0, %error, "settings are told later");
+                }
+            }
+        }
+    })
 }
 
 async fn propose(replica: &Replica, command: Command) -> Result<Outcome, StartError> {
@@ -222,10 +340,6 @@ async fn propose(replica: &Replica, command: Command) -> Result<Outcome, StartEr
 
 fn refused(outcome: &impl Debug) -> StartError {
     StartError::Metadata { reason: format!("{outcome:?}") }
-}
-
-fn low_half(number: u128) -> u64 {
-    u64::try_from(number & u128::from(u64::MAX)).expect("64 bits are left")
 }
 
 /// The slots, in runs of nearly equal length, over `shards`.

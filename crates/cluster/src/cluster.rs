@@ -7,23 +7,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base::Env;
 use base::task::{JoinHandle, spawn};
-use base::time::{Duration, sleep};
+use base::time::{Duration, now, sleep};
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use record::{NodeId, ShardId, TopicId};
 use replica::{Pending, Replica, StateGuard};
-use shard::commands::{AllocateProducerIds, RegisterNode};
-use shard::{Command, NodeAddress, NodeRecord, Outcome, ProducerIdBlock, slot_of};
+use shard::commands::AllocateProducerIds;
+use shard::{Command, Outcome, ProducerIdBlock, slot_of};
 use storage::data_dir::DataDir;
 use storage::{CommitLog, DiskState};
 use tokio::sync::watch;
 
-use crate::bootstrap::{self, Started};
+use crate::bootstrap;
 use crate::config::Config;
 use crate::errors::StartError;
-use crate::forward::Forward;
-use crate::peers::{Gate, Peers};
-use crate::serving::Serving;
-use crate::shards::{ShardHandle, Shards};
+use crate::messages::Request;
+use crate::node::Node;
+use crate::operate;
+use crate::shards::ShardHandle;
 use crate::topics::unexpected;
 use crate::work::Work;
 
@@ -33,6 +34,10 @@ pub const METADATA: ShardId = ShardId(0);
 /// Under this name a node says where other nodes reach it.
 pub const INTERNAL_LISTENER: &str = "internal";
 
+/// How long a change of the metadata is waited for on other nodes.
+const SETTLE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long a change waits for somebody who leads.
+const DECIDE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Pause before work that was interrupted is gone on with; doubled while it cannot be ended.
 const RESUME_PAUSE: Duration = Duration::from_secs(1);
 /// The longest such pause.
@@ -45,16 +50,12 @@ pub struct Cluster {
 }
 
 pub(crate) struct Inner {
-    pub(crate) env: Env,
-    pub(crate) data_dir: DataDir,
-    pub(crate) log: CommitLog,
+    pub(crate) node: Arc<Node>,
+    pub(crate) data_dir: Arc<DataDir>,
+    pub(crate) log: Arc<CommitLog>,
     pub(crate) metadata: Replica,
-    /// All shards, with this node's replicas.
-    pub(crate) shards: Arc<Shards>,
-    pub(crate) forward: Arc<dyn Forward>,
-    pub(crate) peers: Peers,
     /// Where other nodes connect.
-    pub(crate) listening: Mutex<Option<SocketAddr>>,
+    pub(crate) listening: Option<SocketAddr>,
     pub(crate) cluster_id: u128,
     pub(crate) work: Work,
     pub(crate) placed: AtomicUsize,
@@ -62,15 +63,9 @@ pub(crate) struct Inner {
     pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
-impl Inner {
-    pub(crate) fn replica(&self, shard: ShardId) -> Option<Replica> {
-        if shard == METADATA { Some(self.metadata.clone()) } else { self.shards.replica(shard) }
-    }
-
-    /// This node's replicas of data shards, in the order of the shards.
-    pub(crate) fn replicas(&self) -> Vec<Replica> {
-        let replicas = self.shards.replicas();
-        replicas.into_iter().filter(|replica| replica.shard_id() != METADATA).collect()
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.tasks.lock().iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -91,24 +86,16 @@ impl PlacementOrder {
 
 impl Cluster {
     /// Opens the data directory, recovers every shard of this node and goes on with what was
-    /// interrupted. The first start in a directory makes a cluster of one. Returns when every
-    /// shard is led.
+    /// interrupted. The first start in a directory makes a cluster of one, or joins the one that the
+    /// configured addresses lead to, for which it waits. Returns when this node's copy of the metadata
+    /// names it and, on a node that is alone, every shard is led.
     ///
     /// # Errors
     /// When the directory is in use or not ours, or a file cannot be read or is damaged.
     pub async fn start(env: Env, config: Config) -> Result<Self, StartError> {
-        let Started { inner, serving, listener } = bootstrap::start(env, config).await?;
-        let cluster = Self { inner: Arc::new(inner) };
-        serving.started(&cluster.inner);
+        let inner = Arc::new(bootstrap::start(env, config).await?);
+        let cluster = Self { inner };
         cluster.watch_failures();
-        cluster.follow_addresses();
-        if let Some(listener) = listener {
-            let address = listener.local_address().ok();
-            tracing::info!(?address, "listening for other nodes");
-            *cluster.inner.listening.lock() = address;
-            let gate: Arc<dyn Gate> = Arc::<Serving>::clone(&serving);
-            cluster.inner.tasks.lock().push(listener.serve(gate, serving));
-        }
         cluster.resume_topics().await;
         cluster.keep_resuming();
         Ok(cluster)
@@ -129,37 +116,38 @@ impl Cluster {
     /// Where other nodes connect to this one, if they may.
     #[must_use]
     pub fn listening(&self) -> Option<SocketAddr> {
-        *self.inner.listening.lock()
+        self.inner.listening
     }
 
     /// The replica of a shard, where this node has one now.
     #[must_use]
     pub fn replica(&self, shard: ShardId) -> Option<Replica> {
-        self.inner.replica(shard)
+        self.inner.node.shards.replica(shard)
     }
 
     /// The replicas of data shards that this node has now, in the order of the shards.
     #[must_use]
     pub fn replicas(&self) -> Vec<Replica> {
-        self.inner.replicas()
+        let replicas = self.inner.node.shards.replicas();
+        replicas.into_iter().filter(|replica| replica.shard_id() != METADATA).collect()
     }
 
     /// Changes when replicas of this node come or go.
     #[must_use]
     pub fn replicas_changed(&self) -> watch::Receiver<u64> {
-        self.inner.shards.changed()
+        self.inner.node.shards.changed()
     }
 
     /// A shard that the metadata names, to be kept by who asks for it often.
     #[must_use]
     pub fn shard(&self, shard: ShardId) -> Arc<ShardHandle> {
-        self.inner.shards.handle(shard)
+        self.inner.node.shards.handle(shard)
     }
 
     /// Who leads a shard, as far as this node knows.
     #[must_use]
     pub fn leader(&self, shard: ShardId) -> Option<NodeId> {
-        self.inner.shards.known(shard)?.leader()
+        self.inner.node.leader(shard)
     }
 
     /// The nodes whose copies of a shard decide, as the metadata wants them, in the order of
@@ -172,7 +160,71 @@ impl Cluster {
     /// Whether a node was heard of just now; this one is.
     #[must_use]
     pub fn is_live(&self, node: NodeId) -> bool {
-        node == self.node_id()
+        node == self.node_id() || self.inner.node.statuses.is_live(node)
+    }
+
+    /// Changes when nodes come and go.
+    #[must_use]
+    pub fn nodes_changed(&self) -> watch::Receiver<u64> {
+        self.inner.node.statuses.changed()
+    }
+
+    /// Returns when every node that is here has applied what the metadata group had committed when the
+    /// call began: what was changed before shows everywhere then. Nodes that do not come so far in some
+    /// seconds are not waited for.
+    pub async fn settled(&self) {
+        let node = &self.inner.node;
+        let others = node.peers.known();
+        if others.is_empty() && self.inner.metadata.is_leader() {
+            return;
+        }
+        let deadline = now() + SETTLE_WAIT_MAX;
+        let Some(index) = node.barrier(METADATA, deadline).await else { return };
+        let request = Request::Await(index);
+        let live = others.into_iter().filter(|other| node.statuses.is_live(*other));
+        let asked = live.map(|other| node.ask(other, METADATA, &request, SETTLE_WAIT_MAX));
+        let (_, ours) = tokio::join!(join_all(asked), node.applied(METADATA, index, deadline));
+        if !ours {
+            tracing::warn!(index = index.0, "this node's copy of the metadata is behind");
+        }
+    }
+
+    /// Returns when this node's copy of the metadata has what was committed before the call.
+    pub(crate) async fn follow_metadata(&self) {
+        if self.inner.metadata.is_leader() {
+            return;
+        }
+        let deadline = now() + SETTLE_WAIT_MAX;
+        if let Some(index) = self.inner.node.barrier(METADATA, deadline).await {
+            self.inner.node.applied(METADATA, index, deadline).await;
+        }
+    }
+
+    /// Asks the first of a shard's voters to lead it.
+    ///
+    /// # Errors
+    /// When that cannot be now.
+    pub async fn prefer_leader(&self, shard: ShardId) -> Result<(), replica::MembersError> {
+        let first = self.voters(shard).first().copied();
+        let refused = |text: &str| Err(replica::MembersError::Refused(text.to_owned()));
+        let (Some(first), Some(replica)) = (first, self.replica(shard)) else {
+            return refused("another node has to be asked");
+        };
+        if !replica.is_leader() {
+            return Err(replica::MembersError::NotLeader { leader: self.leader(shard) });
+        }
+        if !self.is_live(first) {
+            return refused("the node that is to lead is silent");
+        }
+        replica.transfer_leader(first).await
+    }
+
+    /// Lets go of a node that holds nothing any more.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub async fn remove_node(&self, node: NodeId) -> Result<(), String> {
+        operate::remove(&self.inner.node, node).await.map(|_| ())
     }
 
     /// The metadata as of the last entry applied here. The guard is a lock: see [`StateGuard`].
@@ -197,13 +249,7 @@ impl Cluster {
     /// Proposes a command to the shard's leader, wherever it is. The command has its place in the
     /// order when this returns, not when the result is awaited.
     pub fn propose(&self, shard: ShardId, command: Command) -> Pending {
-        if let Some(replica) = self.replica(shard) {
-            return replica.propose(command);
-        }
-        match self.leader(shard) {
-            Some(node) => Pending::forwarded(self.inner.forward.propose(node, shard, command)),
-            None => Pending::refused(replica::ProposeError::NotLeader { leader: None }),
-        }
+        self.inner.node.propose(shard, command)
     }
 
     /// Producer ids that nobody ever had.
@@ -211,30 +257,8 @@ impl Cluster {
     /// # Errors
     /// When the metadata group cannot be reached.
     pub async fn allocate_producer_ids(&self, count: u32) -> Result<ProducerIdBlock, replica::ProposeError> {
-        match self.propose(METADATA, AllocateProducerIds { count }.into()).await? {
+        match self.decide(AllocateProducerIds { count }.into()).await? {
             Outcome::AllocateProducerIds(Ok(block)) => Ok(block),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// Tells the cluster where clients reach this node, by listener, and in which rack it stands.
-    ///
-    /// # Errors
-    /// When the metadata group cannot be reached.
-    pub async fn announce(
-        &self,
-        rack: Option<String>,
-        addresses: Vec<NodeAddress>,
-    ) -> Result<(), replica::ProposeError> {
-        let id = self.node_id();
-        let known = self.metadata().node(id).cloned();
-        let start_number = known.as_ref().map_or(1, |record| record.start_number);
-        let node = NodeRecord { id, start_number, rack, addresses };
-        if known.as_ref() == Some(&node) {
-            return Ok(());
-        }
-        match self.propose(METADATA, RegisterNode { node }.into()).await? {
-            Outcome::RegisterNode(Ok(())) => Ok(()),
             other => Err(unexpected(&other)),
         }
     }
@@ -265,14 +289,22 @@ impl Cluster {
             task.abort();
             let _ = task.await;
         }
-        self.inner.peers.close();
+        self.inner.node.peers.close();
         // A stop on a full disk must not wait for somebody who makes room.
         self.inner.log.stop_waiting_for_space();
-        let replicas = self.inner.shards.replicas();
-        futures_util::future::join_all(replicas.iter().map(Replica::shutdown)).await;
+        let replicas = self.inner.node.shards.replicas();
+        join_all(replicas.iter().map(Replica::shutdown)).await;
         self.inner.log.close().await;
         let storage::Stats { bytes_written, payload_bytes, syncs, .. } = self.log_stats();
         tracing::info!(bytes_written, payload_bytes, syncs, "the commit log is closed");
+    }
+
+    /// Proposes a change to the metadata group, for as long as nobody leads it but not for ever.
+    ///
+    /// # Errors
+    /// As a proposal.
+    pub async fn decide(&self, command: Command) -> replica::ProposeResult {
+        self.inner.node.propose_patiently(METADATA, command, DECIDE_WAIT_MAX).await
     }
 
     pub(crate) fn work(&self) -> &Work {
@@ -280,26 +312,38 @@ impl Cluster {
     }
 
     pub(crate) fn new_topic_id(&self) -> TopicId {
-        TopicId(self.inner.env.random.uuid())
+        TopicId(self.inner.node.env.random.uuid())
     }
 
     /// The order in which new partitions go to shards: the emptiest first, then around, so that
     /// topics of one partition spread as well as one topic of many.
     pub(crate) fn placement(&self) -> PlacementOrder {
-        let replicas = self.inner.replicas();
-        let serves = |replica: &&Replica| replica.failure().borrow().is_none();
-        let place = |replica: &Replica| (replica.state().streams(), replica.shard_id());
-        let mut shards: Vec<(usize, ShardId)> = replicas.iter().filter(serves).map(place).collect();
+        let all: Vec<ShardId> = {
+            let metadata = self.metadata();
+            metadata.shard_records().into_iter().map(|record| record.id).filter(|id| *id != METADATA).collect()
+        };
+        let mut shards: Vec<(u64, ShardId)> =
+            all.iter().filter_map(|shard| Some((self.streams_of(*shard)?, *shard))).collect();
         if shards.is_empty() {
             // None serves: whatever is placed waits for the shard.
-            shards = replicas.iter().map(place).collect();
+            shards = all.into_iter().map(|shard| (0, shard)).collect();
         }
-        assert!(!shards.is_empty(), "a node has at least one data shard");
+        assert!(!shards.is_empty(), "a cluster has at least one data shard");
         shards.sort_unstable();
         let shards: Vec<ShardId> = shards.into_iter().map(|(_, shard)| shard).collect();
         // Concurrent callers see the same counts, so each begins at another place.
         let next = self.inner.placed.fetch_add(1, Ordering::Relaxed) % shards.len();
         PlacementOrder { shards, next }
+    }
+
+    /// How many streams a shard holds that is served.
+    fn streams_of(&self, shard: ShardId) -> Option<u64> {
+        let node = &self.inner.node;
+        if let Some(replica) = node.shards.replica(shard) {
+            let serves = replica.failure().borrow().is_none();
+            return serves.then(|| replica.state().streams() as u64);
+        }
+        node.statuses.replica(node.leader(shard)?, shard).map(|status| status.streams)
     }
 
     fn watch_failures(&self) {
@@ -321,30 +365,6 @@ impl Cluster {
         self.inner.tasks.lock().push(spawn("commit log failure", watching));
     }
 
-    /// Tells the connections where other nodes are, now and whenever that changes.
-    fn follow_addresses(&self) {
-        let weak = Arc::downgrade(&self.inner);
-        let mut changed = self.metadata_changed();
-        changed.mark_changed();
-        let following = async move {
-            while changed.changed().await.is_ok() {
-                let Some(inner) = weak.upgrade() else { return };
-                let me = inner.data_dir.identity().node_id;
-                let addresses = {
-                    let state = inner.metadata.state();
-                    let others = state.nodes().into_iter().filter(|node| node.id != me);
-                    let address = |node: &NodeRecord| {
-                        let address = node.addresses.iter().find(|address| address.listener == INTERNAL_LISTENER);
-                        address.map(|address| (node.id, address.clone()))
-                    };
-                    others.filter_map(address).collect()
-                };
-                inner.peers.set_addresses(addresses);
-            }
-        };
-        self.inner.tasks.lock().push(spawn("addresses of nodes", following));
-    }
-
     /// Goes on with changes of topics whose caller failed or went away between two steps. Whatever
     /// is begun shows in the metadata, so nothing has to be told here.
     fn keep_resuming(&self) {
@@ -352,12 +372,24 @@ impl Cluster {
         let mut changed = self.metadata_changed();
         // What the start left is looked at in any case.
         changed.mark_changed();
+        let mut leadership = self.inner.metadata.leadership();
         let resuming = async move {
             let mut pause = RESUME_PAUSE;
-            while changed.changed().await.is_ok() {
+            loop {
+                let ended = tokio::select! {
+                    changed = changed.changed() => changed.is_err(),
+                    led = leadership.changed() => led.is_err(),
+                };
+                if ended {
+                    return;
+                }
                 loop {
                     sleep(pause).await;
                     let Some(inner) = weak.upgrade() else { return };
+                    // Whoever leads goes on with it.
+                    if !inner.metadata.is_leader() {
+                        break;
+                    }
                     if (Self { inner }).resume_topics().await == 0 {
                         pause = RESUME_PAUSE;
                         break;
@@ -369,18 +401,15 @@ impl Cluster {
         self.inner.tasks.lock().push(spawn("resume topics", resuming));
     }
 
-    /// Proposes a step of a change that was accepted: it does not wait behind a full queue. Claims
-    /// of topics bound how many there are.
-    pub(crate) fn step(&self, shard: ShardId, command: Command) -> Pending {
-        match self.replica(shard) {
-            Some(replica) => replica.propose_step(command),
-            None => self.propose(shard, command),
-        }
+    /// Proposes a step of a change that was accepted: it does not wait behind a full queue here, and not
+    /// for ever for a leader. Claims of topics bound how many there are.
+    pub(crate) async fn step(&self, shard: ShardId, command: Command) -> replica::ProposeResult {
+        self.inner.node.propose_patiently(shard, command, DECIDE_WAIT_MAX).await
     }
 }
 
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cluster").field("node", &self.node_id()).field("shards", &self.inner.shards).finish()
+        f.debug_struct("Cluster").field("node", &self.node_id()).field("shards", &self.inner.node.shards).finish()
     }
 }

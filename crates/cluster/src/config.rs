@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use shard::NodeAddress;
+
 /// The settings of this node's part of the cluster.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -10,6 +12,14 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where other nodes connect; nowhere when absent.
     pub listen: Option<SocketAddr>,
+    /// Host and port that other nodes are told; the bound address when absent.
+    pub advertised: Option<(String, u16)>,
+    /// Where a node without data looks for a cluster: hosts and ports. Empty founds one.
+    pub join: Vec<(String, u16)>,
+    /// Where the node stands: replicas of a shard spread over racks.
+    pub rack: Option<String>,
+    /// Where clients reach this node, by listener.
+    pub addresses: Vec<NodeAddress>,
     /// Data shards made at the first start; 0 takes the number of cores. Later starts keep what
     /// there is.
     pub shards: usize,
@@ -39,6 +49,10 @@ impl Config {
         Self {
             data_dir,
             listen: None,
+            advertised: None,
+            join: Vec::new(),
+            rack: None,
+            addresses: Vec::new(),
             shards: 0,
             segment_bytes: 256 << 20,
             reserve_bytes: 512 << 20,

@@ -18,6 +18,20 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// A node that is to join a cluster has to be reached by its other nodes.
+    #[error("a node that joins a cluster needs an address for the other nodes: set cluster.listen")]
+    NoListener,
+    /// The node had its cluster's metadata, and it is gone.
+    #[error(
+        "the data directory {} says that it is node {node} of a cluster, but what the node had of the cluster is gone: \
+         bring it back, or empty the directory to let a new node join in its place", path.display()
+    )]
+    Emptied {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// The node.
+        node: record::NodeId,
+    },
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),

@@ -11,15 +11,24 @@
 //!
 //! Absent: protocols, messages' contents, groups' rules.
 
+mod announce;
 mod bootstrap;
 mod cluster;
 mod config;
 mod errors;
 mod forward;
+mod host;
+mod join;
+mod members;
+mod messages;
+mod node;
+mod operate;
 mod peers;
+mod placement;
 mod proposal;
 mod serving;
 mod shards;
+mod statuses;
 mod topics;
 mod work;
 

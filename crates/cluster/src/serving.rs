@@ -1,22 +1,29 @@
-//! What this node answers other nodes: for the groups that it is a member of, and for the shards
-//! that it leads.
+//! What this node answers other nodes: for the groups that it is a member of, for the shards that it
+//! leads, and as a node of the cluster.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 
+use base::time::{Duration, now};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use record::{NodeId, ShardId};
 use replica::Replica;
+use shard::Outcome;
+use shard::commands::AdmitNode;
 use storage::Payload;
 
-use crate::cluster::Inner;
-use crate::peers::{Gate, Me, Peers, Service, Subject};
-use crate::proposal;
+use crate::cluster::{INTERNAL_LISTENER, METADATA};
+use crate::messages::{Join, Joined, Place, Request, encode};
+use crate::node::Node;
+use crate::peers::{Gate, Me, Service, Subject};
+use crate::{operate, proposal};
 
 const FOR_MEMBERS: &str = "only nodes of this cluster may ask that";
+/// How long somebody who waits for an entry is kept waiting, and a node that wants to join.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 fn refused<T: Send + 'static>(text: &'static str) -> BoxFuture<'static, Result<T, String>> {
     std::future::ready(Err(text.to_owned())).boxed()
@@ -24,28 +31,16 @@ fn refused<T: Send + 'static>(text: &'static str) -> BoxFuture<'static, Result<T
 
 /// Answers other nodes as soon as there is something to answer with.
 pub(crate) struct Serving {
-    peers: Peers,
-    node: OnceLock<Weak<Inner>>,
+    node: Arc<Node>,
 }
 
 impl Serving {
-    pub(crate) fn new(peers: Peers) -> Self {
-        Self { peers, node: OnceLock::new() }
-    }
-
-    /// The node's part of the cluster has started.
-    pub(crate) fn started(&self, inner: &Arc<Inner>) {
-        let first = self.node.set(Arc::downgrade(inner)).is_ok();
-        assert!(first, "a node starts once");
-    }
-
-    fn node(&self) -> Option<Arc<Inner>> {
-        self.node.get().and_then(Weak::upgrade)
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        Self { node }
     }
 
     fn replica(&self, shard: ShardId) -> Result<Replica, String> {
-        let node = self.node().ok_or("the node is starting")?;
-        node.replica(shard).ok_or_else(|| format!("the node has no replica of shard {}", shard.0))
+        self.node.shards.replica(shard).ok_or_else(|| format!("the node has no replica of shard {}", shard.0))
     }
 
     fn propose(&self, shard: ShardId, body: Bytes) -> BoxFuture<'static, Result<Payload, String>> {
@@ -55,24 +50,93 @@ impl Serving {
         // It has its place in the order; what becomes of it may take its time.
         async move { Ok(Payload::from(proposal::encode_answer(&proposed?.await))) }.boxed()
     }
+
+    fn node_call(
+        &self,
+        from: Option<NodeId>,
+        shard: ShardId,
+        body: &Bytes,
+    ) -> BoxFuture<'static, Result<Payload, String>> {
+        let request = match Request::decode(body) {
+            Ok(request) => request,
+            Err(error) => return std::future::ready(Err(error.to_string())).boxed(),
+        };
+        let node = Arc::clone(&self.node);
+        match (request, from) {
+            (Request::Join(join), None) => async move { join_cluster(&node, join).await }.boxed(),
+            (Request::Operate(words), None) => {
+                async move { operate::run(&node, &words).await.map(|text| Payload::from(Bytes::from(text))) }.boxed()
+            }
+            (Request::Join(_) | Request::Operate(_), Some(_)) => refused("only guests ask that"),
+            (Request::Status(_) | Request::Barrier | Request::Await(_), None) => refused(FOR_MEMBERS),
+            (Request::Status(status), Some(from)) => {
+                let ours = node.status();
+                node.statuses.hear(&node, from, status);
+                std::future::ready(Ok(Payload::from(encode(&ours)))).boxed()
+            }
+            (Request::Barrier, Some(_)) => {
+                let replica = self.replica(shard);
+                async move {
+                    let replica = replica?;
+                    replica.read_barrier().await.map_err(|error| error.to_string())?;
+                    Ok(Payload::from(encode(&replica.applied())))
+                }
+                .boxed()
+            }
+            (Request::Await(index), Some(_)) => async move {
+                match node.applied(shard, index, now() + WAIT_MAX).await {
+                    true => Ok(Payload::default()),
+                    false => Err("the replica does not come so far".to_owned()),
+                }
+            }
+            .boxed(),
+        }
+    }
+}
+
+/// Takes a node in. Asked again, it gets the same id.
+async fn join_cluster(node: &Node, join: Join) -> Result<Payload, String> {
+    let Join { birth, rack, addresses } = join;
+    if birth == 0 || !addresses.iter().any(|address| address.listener == INTERNAL_LISTENER) {
+        return Err("a node needs a birth and an address for other nodes".to_owned());
+    }
+    let admit = AdmitNode { birth, rack, addresses };
+    let admitted = node.propose_patiently(METADATA, admit.into(), WAIT_MAX).await;
+    let id = match admitted.map_err(|error| error.to_string())? {
+        Outcome::AdmitNode(Ok(id)) => id,
+        Outcome::AdmitNode(Err(error)) => return Err(error.to_string()),
+        other => return Err(format!("{other:?}")),
+    };
+    let members = {
+        let metadata = node.metadata().ok_or("the node is starting")?;
+        let state = metadata.state();
+        let others = state.nodes().into_iter().filter(|record| record.id != id);
+        let place = |record: &shard::NodeRecord| {
+            let address = record.addresses.iter().find(|address| address.listener == INTERNAL_LISTENER)?;
+            Some(Place { node: record.id, host: address.host.clone(), port: address.port })
+        };
+        others.filter_map(place).collect()
+    };
+    tracing::info!(node = id.0, "a node joins the cluster");
+    Ok(Payload::from(encode(&Joined { node: id, cluster: node.peers.me().cluster, members })))
 }
 
 impl fmt::Debug for Serving {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Serving").field("peers", &self.peers).finish_non_exhaustive()
+        f.debug_struct("Serving").field("node", &self.node).finish_non_exhaustive()
     }
 }
 
 impl Gate for Serving {
     fn me(&self) -> Me {
-        self.peers.me()
+        self.node.peers.me()
     }
 
     fn knows(&self, node: NodeId) -> bool {
-        let Some(inner) = self.node() else { return true };
-        let state = inner.metadata.state();
+        let Some(metadata) = self.node.metadata() else { return true };
+        let state = metadata.state();
         // A node that has not caught up yet cannot know.
-        state.cluster_id().is_none() || state.node(node).is_some()
+        state.cluster_id().is_none() || state.node(node).is_some() || state.node(self.node.id()).is_none()
     }
 }
 
@@ -95,7 +159,8 @@ impl Service for Serving {
                 .boxed()
             }
             (Subject::Proposal, Some(_)) => self.propose(shard, body),
-            (Subject::Connection | Subject::Node, _) => refused("nobody answers this here"),
+            (Subject::Node, from) => self.node_call(from, shard, &body),
+            (Subject::Connection, _) => refused("nobody answers this here"),
         }
     }
 

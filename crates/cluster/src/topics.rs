@@ -76,13 +76,14 @@ impl Cluster {
             .collect();
         let count = begun.len();
         let claim = self.work().claim(begun.iter().map(|topic| topic.id).collect()).await;
-        let outcome = self.propose(METADATA, Command::from(CreateTopics { topics: begun })).await;
+        let outcome = self.decide(Command::from(CreateTopics { topics: begun })).await;
         let created = match outcome {
             Ok(Outcome::CreateTopics(created)) => created,
             Ok(other) => return vec![Err(unexpected(&other).into()); count],
             Err(error) => return vec![Err(error.into()); count],
         };
         assert_eq!(created.len(), count, "one outcome for each topic");
+        self.follow_metadata().await;
         let accepted: Vec<TopicId> = created.iter().filter_map(|result| result.as_ref().ok().copied()).collect();
         let finished = self.finish_creation(&accepted).await;
         drop(claim);
@@ -110,13 +111,14 @@ impl Cluster {
     async fn delete_some(&self, topics: Vec<TopicId>) -> Vec<Result<(), DeleteTopicError>> {
         let claim = self.work().claim(topics.clone()).await;
         let count = topics.len();
-        let outcome = self.propose(METADATA, Command::from(DeleteTopics { topics: topics.clone() })).await;
+        let outcome = self.decide(Command::from(DeleteTopics { topics: topics.clone() })).await;
         let deleted = match outcome {
             Ok(Outcome::DeleteTopics(deleted)) => deleted,
             Ok(other) => return vec![Err(unexpected(&other).into()); count],
             Err(error) => return vec![Err(error.into()); count],
         };
         assert_eq!(deleted.len(), count, "one outcome for each topic");
+        self.follow_metadata().await;
         let accepted: Vec<TopicId> =
             topics.iter().zip(&deleted).filter(|(_, result)| result.is_ok()).map(|(topic, _)| *topic).collect();
         if let Err(error) = self.finish_deletion(&accepted).await {
@@ -142,10 +144,11 @@ impl Cluster {
         }
         let mut shards = self.placement();
         let added: Vec<ShardId> = (current..total).map(|_| shards.next()).collect();
-        match self.propose(METADATA, Command::from(AddPartitions { topic, current, added })).await? {
+        match self.decide(Command::from(AddPartitions { topic, current, added })).await? {
             Outcome::AddPartitions(result) => result?,
             other => return Err(unexpected(&other).into()),
         }
+        self.follow_metadata().await;
         let result = match self.finish_partitions(topic).await {
             Ok(()) => Ok(()),
             Err(StepError::Stream(error)) => Err(error.into()),
@@ -253,11 +256,12 @@ impl Cluster {
                 .chunks(STREAMS_PER_COMMAND)
                 .map(|chunk| self.step(*shard, Command::from(DeleteStreams { streams: chunk.to_vec() })))
         });
-        let offsets = self
-            .replicas()
-            .into_iter()
-            .map(|replica| replica.propose_step(Command::from(DeleteOffsets::Topics { topics: topics.to_vec() })));
-        for result in join_all(steps.chain(offsets)).await {
+        let shards: Vec<ShardId> = self.metadata().shard_records().into_iter().map(|record| record.id).collect();
+        let shards = shards.into_iter().filter(|shard| *shard != METADATA);
+        let offsets =
+            shards.map(|shard| self.step(shard, Command::from(DeleteOffsets::Topics { topics: topics.to_vec() })));
+        let (deleted, forgotten) = tokio::join!(join_all(steps), join_all(offsets));
+        for result in deleted.into_iter().chain(forgotten) {
             result?;
         }
         if !topics.is_empty() {

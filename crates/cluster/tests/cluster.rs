@@ -48,7 +48,7 @@ fn check_streams(cluster: &Cluster) {
             expected += 1;
         }
     }
-    let existing: usize = cluster.replicas().map(|replica| replica.state().streams()).sum();
+    let existing: usize = cluster.replicas().iter().map(|replica| replica.state().streams()).sum();
     assert_eq!(existing, expected);
     assert!(cluster.metadata().intentions(10).is_empty());
 }
@@ -59,7 +59,7 @@ async fn a_node_that_starts_alone_is_a_cluster_of_one_for_ever() {
     let cluster = start(dir.path()).await;
     let id = cluster.cluster_id();
     assert_ne!(id, 0);
-    assert_eq!(cluster.replicas().count(), 3);
+    assert_eq!(cluster.replicas().len(), 3);
     let homes: Vec<ShardId> = (0..100).map(|number| cluster.slot_shard(&format!("group {number}"))).collect();
     assert!((1..=3).all(|shard| homes.contains(&ShardId(shard))), "{homes:?}");
     let first = cluster.allocate_producer_ids(1_000).await.unwrap();
@@ -69,7 +69,7 @@ async fn a_node_that_starts_alone_is_a_cluster_of_one_for_ever() {
     let other_shards = Config { shards: 7, ..config(dir.path()) };
     let cluster = Cluster::start(Env::real(), other_shards).await.unwrap();
     assert_eq!(cluster.cluster_id(), id);
-    assert_eq!(cluster.replicas().count(), 3, "shards are made at the first start");
+    assert_eq!(cluster.replicas().len(), 3, "shards are made at the first start");
     let again: Vec<ShardId> = (0..100).map(|number| cluster.slot_shard(&format!("group {number}"))).collect();
     assert_eq!(again, homes);
     let second = cluster.allocate_producer_ids(1_000).await.unwrap();
@@ -166,7 +166,7 @@ async fn a_shard_that_is_out_of_service_at_the_start_leaves_the_others_serving()
     for _ in 0..2 {
         let cluster = start(dir.path()).await;
         let serving: Vec<ShardId> =
-            cluster.replicas().filter(|replica| replica.is_leader()).map(replica::Replica::shard_id).collect();
+            cluster.replicas().iter().filter(|replica| replica.is_leader()).map(replica::Replica::shard_id).collect();
         assert_eq!(serving, [ShardId(1), ShardId(3)]);
         assert!(cluster.replica(broken).unwrap().failure().borrow().is_some());
         let name = format!("after {}", cluster.metadata().topic_count());
@@ -189,7 +189,7 @@ async fn many_topics_at_once_and_in_parallel() {
     }));
     single.await;
     check_streams(&cluster);
-    let spread: Vec<usize> = cluster.replicas().map(|replica| replica.state().streams()).collect();
+    let spread: Vec<usize> = cluster.replicas().iter().map(|replica| replica.state().streams()).collect();
     assert!(spread.iter().max().unwrap() - spread.iter().min().unwrap() < 300, "{spread:?}");
     cluster.shutdown().await;
     drop(cluster);

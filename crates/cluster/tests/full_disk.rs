@@ -9,7 +9,8 @@ use base::disk::{Disk, SimDisk, SimDiskOptions};
 use base::random::SeededRandom;
 use cluster::{Cluster, Config, CreateTopicError, NewTopic};
 use replica::ProposeError;
-use shard::TopicState;
+use shard::commands::AnnounceNode;
+use shard::{NodeRecord, TopicState};
 
 const DIR: &str = "/node";
 const RESERVE_BYTES: u64 = 64 << 20;
@@ -51,7 +52,9 @@ async fn a_node_starts_below_the_reserve_and_deletes_topics() {
         let cluster = Cluster::start(env(&disk), config).await.expect("started on a full disk");
         assert!(cluster.is_disk_full());
         assert_eq!(cluster.metadata().node(cluster.node_id()).unwrap().start_number, starts + 1);
-        cluster.announce(Some("rack".to_owned()), Vec::new()).await.expect("announced");
+        let node = cluster.metadata().node(cluster.node_id()).cloned().unwrap();
+        let node = NodeRecord { rack: Some("rack".to_owned()), ..node };
+        cluster.decide(AnnounceNode { node }.into()).await.expect("announced");
         let refused = create(&cluster, "new").await;
         assert_eq!(refused, Err(CreateTopicError::Propose(ProposeError::DiskFull)));
         assert_eq!(cluster.delete_topics(vec![topic]).await, [Ok(())], "with {free} bytes free");

@@ -89,6 +89,9 @@ fn need(command: &Command) -> Need {
         | Command::PutShards(_)
         | Command::AssignSlots(_)
         | Command::RegisterNode(_)
+        | Command::AdmitNode(_)
+        | Command::AnnounceNode(_)
+        | Command::SetStanding(_)
         | Command::Configure(_) => Need::Nothing,
         Command::PutGroup(_) | Command::CommitOffsets(_) => Need::Little,
         _ => Need::Room,

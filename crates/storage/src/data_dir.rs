@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use base::Env;
 use base::disk::{DirEntry, Disk};
+use parking_lot::Mutex;
 use record::ShardId;
 
 use crate::checkpoint;
@@ -39,7 +40,7 @@ pub const FORMAT_VERSION: u32 = 1;
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    identity: Identity,
+    identity: Mutex<Identity>,
     disk: Arc<dyn Disk>,
     _lock: Box<dyn base::disk::DirLock>,
 }
@@ -87,14 +88,15 @@ impl DataDir {
     ///
     /// # Errors
     /// When it cannot be written, or another one stands there.
-    pub async fn set_cluster(&mut self, cluster: u128) -> Result<(), DataDirError> {
-        match self.identity.cluster {
+    pub async fn set_cluster(&self, cluster: u128) -> Result<(), DataDirError> {
+        let before = self.identity();
+        match before.cluster {
             Some(known) if known == cluster => Ok(()),
             Some(known) => Err(DataDirError::Cluster { path: self.path.clone(), known, found: cluster }),
             None => {
-                let identity = Identity { cluster: Some(cluster), ..self.identity };
+                let identity = Identity { cluster: Some(cluster), ..before };
                 write_identity(&self.disk, &self.path, identity).await?;
-                self.identity = identity;
+                *self.identity.lock() = identity;
                 Ok(())
             }
         }
@@ -123,7 +125,7 @@ impl DataDir {
 
     #[must_use]
     pub fn identity(&self) -> Identity {
-        self.identity
+        *self.identity.lock()
     }
 
     #[must_use]
@@ -232,7 +234,7 @@ mod tests {
         let identity = data_dir.identity();
         assert_eq!((identity.node_id, identity.cluster), (NodeId(4), Some(99)));
         drop(data_dir);
-        let mut data_dir = DataDir::open(&env, &path).await.unwrap();
+        let data_dir = DataDir::open(&env, &path).await.unwrap();
         assert_eq!(data_dir.identity(), identity);
         assert_eq!(data_dir.joining().await.unwrap(), Some(Joining { birth, members }));
         data_dir.end_joining().unwrap();
@@ -246,7 +248,7 @@ mod tests {
     async fn the_cluster_is_added_to_an_identity_without_one() {
         let dir = tempfile::tempdir().unwrap();
         let env = Env::real();
-        let mut first = DataDir::open(&env, dir.path()).await.unwrap();
+        let first = DataDir::open(&env, dir.path()).await.unwrap();
         let identity = first.identity();
         assert_eq!(identity.cluster, None);
         first.set_cluster(5).await.unwrap();

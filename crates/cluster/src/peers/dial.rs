@@ -73,9 +73,15 @@ impl Peers {
         *self.inner.me.read()
     }
 
-    /// The cluster is known from now on.
-    pub(crate) fn set_cluster(&self, cluster: u128) {
-        self.inner.me.write().cluster = cluster;
+    /// The node is one of a cluster's from now on.
+    pub(crate) fn set_me(&self, cluster: u128, node: NodeId) {
+        let mut me = self.inner.me.write();
+        (me.cluster, me.node) = (cluster, node);
+    }
+
+    /// The other nodes whose addresses are known.
+    pub(crate) fn known(&self) -> Vec<NodeId> {
+        self.inner.addresses.read().keys().copied().collect()
     }
 
     /// Where other nodes are reached from now on. Connections to those that moved or went are closed.
@@ -160,7 +166,6 @@ impl Peers {
     }
 
     /// Opens a connection to whoever listens at an address, to ask what a guest may.
-    #[cfg(test)]
     pub(crate) async fn dial_as_guest(&self, host: &str, port: u16) -> io::Result<(Link, Welcome)> {
         dial(&self.inner.env, self.me(), (host, port), NodeId(0), Lane::Control, Purpose::Guest).await
     }

@@ -12,6 +12,7 @@ use shard::{Command, NodeAddress, NodeRecord, Outcome};
 
 use super::*;
 use crate::forward::Forward;
+use crate::peers::Peers;
 use crate::{Cluster, Config, INTERNAL_LISTENER, METADATA};
 
 const OTHER: NodeId = NodeId(2);

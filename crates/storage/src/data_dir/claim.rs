@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use base::Env;
 use base::disk::Disk;
+use parking_lot::Mutex;
 use record::NodeId;
 
 use super::identity::{read_identity, write_identity};
@@ -116,7 +117,7 @@ impl Claim {
 
     fn of(self, identity: Identity) -> DataDir {
         let Self { path, disk, lock, .. } = self;
-        DataDir { path, identity, disk, _lock: lock }
+        DataDir { path, identity: Mutex::new(identity), disk, _lock: lock }
     }
 }
 

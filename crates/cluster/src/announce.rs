@@ -1,0 +1,87 @@
+//! Where the nodes are: this one tells the cluster, and learns of the others from the metadata.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base::task::{JoinHandle, spawn};
+use base::time::{Duration, sleep};
+use record::NodeId;
+use replica::Replica;
+use shard::commands::AnnounceNode;
+use shard::{AnnounceNodeError, NodeAddress, NodeRecord, Outcome};
+use storage::data_dir::Contact;
+use tokio::sync::watch;
+
+use crate::cluster::{INTERNAL_LISTENER, METADATA};
+use crate::node::Node;
+
+/// Pause before a node tells again where it is.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How long one try may take.
+const TRY_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Tells the connections where other nodes are, now and whenever that changes; `contacts` are asked
+/// until the metadata knows more. Ends when it is aborted.
+pub(crate) fn follow_addresses(node: &Arc<Node>, metadata: &Replica, contacts: Vec<Contact>) -> JoinHandle<()> {
+    let (node, metadata) = (Arc::clone(node), metadata.clone());
+    let mut changed = metadata.changed();
+    changed.mark_changed();
+    spawn("addresses of nodes", async move {
+        while changed.changed().await.is_ok() {
+            let me = node.id();
+            let mut addresses: BTreeMap<NodeId, NodeAddress> = {
+                let state = metadata.state();
+                let others = state.nodes().into_iter().filter(|record| record.id != me);
+                let address = |record: &NodeRecord| {
+                    let address = record.addresses.iter().find(|address| address.listener == INTERNAL_LISTENER);
+                    address.map(|address| (record.id, address.clone()))
+                };
+                others.filter_map(address).collect()
+            };
+            if metadata.state().node(me).is_none() {
+                for Contact { node, host, port } in &contacts {
+                    let address =
+                        NodeAddress { listener: INTERNAL_LISTENER.to_owned(), host: host.clone(), port: *port };
+                    addresses.entry(*node).or_insert(address);
+                }
+            }
+            node.peers.set_addresses(addresses);
+        }
+    })
+}
+
+/// Tells the cluster that this node has started, unless that was `announced`, and where it is. A cluster that does not have the node any
+/// more stops it.
+pub(crate) fn keep_announcing(
+    node: &Arc<Node>,
+    rack: Option<String>,
+    addresses: Vec<NodeAddress>,
+    mut announced: bool,
+    failure: watch::Sender<Option<String>>,
+) -> JoinHandle<()> {
+    let node = Arc::clone(node);
+    spawn("announce the node", async move {
+        loop {
+            let Some(metadata) = node.metadata() else { return };
+            let id = node.id();
+            let known = metadata.state().node(id).cloned();
+            let settled = known.as_ref().is_some_and(|known| known.rack == rack && known.addresses == addresses);
+            if !(announced && settled) {
+                let start_number = known.map_or(1, |known| known.start_number + u64::from(!announced));
+                let record = NodeRecord { id, start_number, rack: rack.clone(), addresses: addresses.clone() };
+                let command = AnnounceNode { node: record };
+                match node.propose_patiently(METADATA, command.into(), TRY_WAIT_MAX).await {
+                    Ok(Outcome::AnnounceNode(Ok(()))) => announced = true,
+                    Ok(Outcome::AnnounceNode(Err(error @ AnnounceNodeError::Unknown))) => {
+                        let text = format!("node {id}: {error}; empty its data directory to let it join as a new node");
+                        failure.send_modify(|failure| *failure = Some(text));
+                        return;
+                    }
+                    Ok(other) => tracing::warn!(?other, "this node's addresses are told again"),
+                    Err(error) => tracing::debug!(%error, "this node's addresses are told later"),
+                }
+            }
+            sleep(RETRY_PAUSE).await;
+        }
+    })
+}

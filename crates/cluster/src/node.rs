@@ -1,0 +1,178 @@
+//! What every part of a node's cluster work needs: the ways to others, the shards, what others say of
+//! themselves, and how a command reaches its shard's leader.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use base::Env;
+use base::time::{Duration, Instant, now, sleep, timeout};
+use bytes::Bytes;
+use record::{LogIndex, NodeId, ShardId};
+use replica::{Lane, Pending, ProposeError, ProposeResult, Replica};
+use shard::Command;
+use shard::codec::{Wire, decode};
+use storage::Payload;
+
+use crate::cluster::METADATA;
+use crate::forward::Forward;
+use crate::messages::Request;
+use crate::peers::{Peers, Subject};
+use crate::shards::Shards;
+use crate::statuses::Statuses;
+
+/// Pause before a command is proposed again that nobody could take.
+const PROPOSE_PAUSE: Duration = Duration::from_millis(50);
+
+/// The running node, as far as it concerns the cluster.
+pub(crate) struct Node {
+    pub(crate) env: Env,
+    pub(crate) peers: Peers,
+    pub(crate) shards: Shards,
+    pub(crate) statuses: Statuses,
+    pub(crate) forward: Arc<dyn Forward>,
+}
+
+impl Node {
+    pub(crate) fn new(env: Env, peers: Peers) -> Self {
+        let forward = Arc::new(peers.clone());
+        Self { env, peers, shards: Shards::default(), statuses: Statuses::default(), forward }
+    }
+
+    pub(crate) fn id(&self) -> NodeId {
+        self.peers.me().node
+    }
+
+    /// This node's copy of the metadata, once it has one.
+    pub(crate) fn metadata(&self) -> Option<Replica> {
+        self.shards.replica(METADATA)
+    }
+
+    /// Who leads a shard, as far as this node knows.
+    pub(crate) fn leader(&self, shard: ShardId) -> Option<NodeId> {
+        self.shards.known(shard)?.leader()
+    }
+
+    /// Proposes a command to the shard's leader, wherever it is. The command has its place in the order
+    /// when this returns, not when the result is awaited.
+    pub(crate) fn propose(&self, shard: ShardId, command: Command) -> Pending {
+        match self.elsewhere(shard) {
+            Some(leader) => Pending::forwarded(self.forward.propose(leader, shard, command)),
+            // It takes it, or says why it can't.
+            None => self.shards.replica(shard).map_or_else(nobody, |replica| replica.propose(command)),
+        }
+    }
+
+    /// As [`Self::propose`], past the bound of a queue here: for a step of work that was accepted already.
+    fn step(&self, shard: ShardId, command: Command) -> Pending {
+        match self.elsewhere(shard) {
+            Some(leader) => Pending::forwarded(self.forward.propose(leader, shard, command)),
+            None => self.shards.replica(shard).map_or_else(nobody, |replica| replica.propose_step(command)),
+        }
+    }
+
+    /// Which other node leads the shard, if one does.
+    fn elsewhere(&self, shard: ShardId) -> Option<NodeId> {
+        self.leader(shard).filter(|leader| *leader != self.id())
+    }
+
+    /// Proposes a command until somebody takes it, for as long as `wait_max`: what was refused was not
+    /// applied. One whose fate is unknown is not proposed again.
+    pub(crate) async fn propose_patiently(
+        &self,
+        shard: ShardId,
+        command: Command,
+        wait_max: Duration,
+    ) -> ProposeResult {
+        let deadline = now() + wait_max;
+        loop {
+            let result = self.step(shard, command.clone()).await;
+            match result {
+                Err(ProposeError::NotLeader { .. } | ProposeError::Busy) if now() < deadline => {
+                    sleep(PROPOSE_PAUSE).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Asks another node something that has a short answer.
+    pub(crate) async fn ask(
+        &self,
+        node: NodeId,
+        shard: ShardId,
+        request: &Request,
+        wait_max: Duration,
+    ) -> io::Result<Bytes> {
+        let body = Payload::from(request.encode());
+        let answer = async {
+            let link = self.peers.link(node, Lane::Control).await?;
+            link.call(Subject::Node, shard, body)?.await
+        };
+        timeout(wait_max, answer).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    }
+
+    async fn ask_for<T: Wire>(
+        &self,
+        node: NodeId,
+        shard: ShardId,
+        request: &Request,
+        wait_max: Duration,
+    ) -> io::Result<T> {
+        let answer = self.ask(node, shard, request, wait_max).await?;
+        decode(&answer).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// Up to which entry the shard is applied on its leader, as of now. None when nobody is known to lead
+    /// before `deadline`.
+    pub(crate) async fn barrier(&self, shard: ShardId, deadline: Instant) -> Option<LogIndex> {
+        loop {
+            let left = deadline.saturating_duration_since(now());
+            if left.is_zero() {
+                return None;
+            }
+            match self.leader(shard) {
+                Some(leader) if leader == self.id() => {
+                    if let Some(replica) = self.shards.replica(shard)
+                        && replica.read_barrier().await.is_ok()
+                    {
+                        return Some(replica.applied());
+                    }
+                }
+                Some(leader) => {
+                    if let Ok(index) = self.ask_for(leader, shard, &Request::Barrier, left).await {
+                        return Some(index);
+                    }
+                }
+                None => {}
+            }
+            sleep(PROPOSE_PAUSE.min(left)).await;
+        }
+    }
+
+    /// Returns when this node's replica has applied that entry; `false` when it has none or `deadline`
+    /// comes first.
+    pub(crate) async fn applied(&self, shard: ShardId, index: LogIndex, deadline: Instant) -> bool {
+        let Some(replica) = self.shards.replica(shard) else { return false };
+        let mut pause = Duration::from_micros(100);
+        while replica.applied() < index {
+            if now() >= deadline || replica.failure().borrow().is_some() {
+                return false;
+            }
+            sleep(pause).await;
+            pause = (2 * pause).min(Duration::from_millis(10));
+        }
+        true
+    }
+}
+
+/// Nobody is known to lead.
+fn nobody() -> Pending {
+    Pending::refused(ProposeError::NotLeader { leader: None })
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("peers", &self.peers).field("shards", &self.shards).finish_non_exhaustive()
+    }
+}

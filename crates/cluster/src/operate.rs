@@ -1,0 +1,196 @@
+//! What operators ask of a cluster, at any of its nodes: a look at it, and changes of its nodes and of
+//! where shards are. Answers are text, for people and scripts.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use base::time::Duration;
+use record::{NodeId, ShardId};
+use shard::commands::{PutShards, SetStanding};
+use shard::{Outcome, ShardRecord, Standing};
+
+use crate::cluster::{INTERNAL_LISTENER, METADATA};
+use crate::node::Node;
+use crate::placement::{Home, Placed, look};
+
+/// How long a change may wait for the metadata group.
+const CHANGE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// What an operator's words may be in all.
+const WORDS_MAX: usize = 64;
+
+const USAGE: &str = "status | drain NODE | resume NODE | remove NODE | move SHARD NODE,NODE,..";
+
+/// Does what `words` say; the answer ends with a line feed.
+pub(crate) async fn run(node: &Arc<Node>, words: &[String]) -> Result<String, String> {
+    if words.len() > WORDS_MAX {
+        return Err(format!("{} words, at most {WORDS_MAX} are taken", words.len()));
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["status"] => status(node),
+        ["drain", id] => {
+            let id = node_id(id)?;
+            enough_without(node, id)?;
+            set_standing(node, id, Standing::Draining).await?;
+            Ok(format!("node {id} is being emptied: `cluster status` shows when nothing is left on it\n"))
+        }
+        ["resume", id] => {
+            let id = node_id(id)?;
+            set_standing(node, id, Standing::Member).await?;
+            Ok(format!("node {id} takes part again\n"))
+        }
+        ["remove", id] => remove(node, node_id(id)?).await,
+        ["move", shard, voters] => move_shard(node, shard, voters).await,
+        _ => Err(format!("unknown; possible are: {USAGE}")),
+    }
+}
+
+fn node_id(text: &str) -> Result<NodeId, String> {
+    text.parse().map(NodeId).map_err(|_| format!("{text:?} is not a node's id, which is a number"))
+}
+
+fn view(node: &Node) -> Result<(Vec<Home>, Vec<Placed>), String> {
+    look(node).ok_or_else(|| "the node is starting".to_owned())
+}
+
+/// Refuses what would leave too few nodes for what is stored.
+fn enough_without(node: &Node, id: NodeId) -> Result<(), String> {
+    let (homes, _) = view(node)?;
+    let left = homes.iter().filter(|home| !home.draining && home.id != id).count();
+    if left == 0 { Err(format!("no node would be left that could take what is on node {id}")) } else { Ok(()) }
+}
+
+pub(crate) async fn set_standing(node: &Node, id: NodeId, standing: Standing) -> Result<(), String> {
+    let command = SetStanding { node: id, standing };
+    match node.propose_patiently(METADATA, command.into(), CHANGE_WAIT_MAX).await {
+        Ok(Outcome::SetStanding(Ok(()))) => Ok(()),
+        Ok(Outcome::SetStanding(Err(error))) => Err(format!("node {id}: {error}")),
+        Ok(other) => Err(format!("{other:?}")),
+        Err(error) => Err(format!("the metadata group did not take it: {error}")),
+    }
+}
+
+/// Lets go of a node that holds nothing any more.
+pub(crate) async fn remove(node: &Node, id: NodeId) -> Result<String, String> {
+    let (_, shards) = view(node)?;
+    let holds = |placed: &&Placed| {
+        placed.voters.contains(&id) || placed.actual.as_ref().is_some_and(|actual| actual.voters.contains(&id))
+    };
+    let held: Vec<String> = shards.iter().filter(holds).map(|placed| placed.id.to_string()).collect();
+    if !held.is_empty() {
+        return Err(format!(
+            "node {id} still holds the shards {}: `cluster drain {id}` empties it, then it can be removed",
+            held.join(", ")
+        ));
+    }
+    set_standing(node, id, Standing::Removed).await?;
+    Ok(format!("node {id} is removed; its id is never given again\n"))
+}
+
+async fn move_shard(node: &Node, shard: &str, voters: &str) -> Result<String, String> {
+    let id = shard.parse().map(ShardId).map_err(|_| format!("{shard:?} is not a shard's number"))?;
+    let voters = voters.split(',').map(node_id).collect::<Result<Vec<_>, _>>()?;
+    let (homes, shards) = view(node)?;
+    if !shards.iter().any(|placed| placed.id == id) {
+        return Err(format!("there is no shard {id}"));
+    }
+    for (place, voter) in voters.iter().enumerate() {
+        if voters[..place].contains(voter) {
+            return Err(format!("node {voter} is named twice"));
+        }
+        match homes.iter().find(|home| home.id == *voter) {
+            None => return Err(format!("there is no node {voter}")),
+            Some(home) if home.draining => return Err(format!("node {voter} is being emptied")),
+            Some(home) if !home.live => return Err(format!("node {voter} is silent")),
+            Some(_) => {}
+        }
+    }
+    if voters.len().is_multiple_of(2) {
+        return Err(format!("{} nodes: an odd number is needed, with an even one no more may fail", voters.len()));
+    }
+    let put = PutShards { shards: vec![ShardRecord { id, voters }] };
+    match node.propose_patiently(METADATA, put.into(), CHANGE_WAIT_MAX).await {
+        Ok(Outcome::PutShards) => Ok(format!("shard {id} moves: `cluster status` shows how far it is\n")),
+        Ok(other) => Err(format!("{other:?}")),
+        Err(error) => Err(format!("the metadata group did not take it: {error}")),
+    }
+}
+
+fn status(node: &Node) -> Result<String, String> {
+    let (homes, shards) = view(node)?;
+    let metadata = node.metadata().ok_or("the node is starting")?;
+    let mut out = format!("cluster {:032x}\n\n", node.peers.me().cluster);
+    let addresses = |id: NodeId| {
+        let state = metadata.state();
+        let record = state.node(id).cloned();
+        record.and_then(|record| {
+            let address = record.addresses.into_iter().find(|address| address.listener == INTERNAL_LISTENER)?;
+            Some(format!("{}:{}", address.host, address.port))
+        })
+    };
+    let _ =
+        writeln!(out, "{:<6} {:<9} {:<12} {:<24} {:>8} {:>7}", "NODE", "STATE", "RACK", "ADDRESS", "REPLICAS", "LEADS");
+    for home in &homes {
+        let state = match (home.draining, home.live) {
+            (true, true) => "draining",
+            (true, false) => "drn,silent",
+            (false, true) => "live",
+            (false, false) => "silent",
+        };
+        let holds = shards.iter().filter(|placed| {
+            placed.actual.as_ref().map_or_else(|| placed.voters.contains(&home.id), |led| led.voters.contains(&home.id))
+        });
+        let leads = shards.iter().filter(|placed| node.leader(placed.id) == Some(home.id)).count();
+        let rack = home.rack.as_deref().unwrap_or("-");
+        let address = addresses(home.id).unwrap_or_else(|| "-".to_owned());
+        let _ = writeln!(out, "{:<6} {state:<9} {rack:<12} {address:<24} {:>8} {leads:>7}", home.id.0, holds.count());
+    }
+    let _ = writeln!(out, "\n{:<6} {:<7} {:<16} {:<16} {}", "SHARD", "LEADER", "VOTERS", "WANTED", "STATE");
+    for placed in &shards {
+        let list = |ids: &[NodeId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let leader = node.leader(placed.id).map_or_else(|| "-".to_owned(), |leader| leader.to_string());
+        let voters = placed.actual.as_ref().map_or_else(|| "?".to_owned(), |led| list(&led.voters));
+        let state = match &placed.actual {
+            None => "no leader is known".to_owned(),
+            Some(_) if placed.is_settled() => "settled".to_owned(),
+            Some(led) if led.changing => "votes are changing".to_owned(),
+            Some(led) => progress(node, placed, &led.learners),
+        };
+        let id = if placed.id == METADATA { "meta".to_owned() } else { placed.id.to_string() };
+        let _ = writeln!(out, "{id:<6} {leader:<7} {voters:<16} {:<16} {state}", list(&placed.voters));
+    }
+    Ok(out)
+}
+
+/// How far those are who are to get the vote.
+fn progress(node: &Node, placed: &Placed, learners: &[NodeId]) -> String {
+    let leader = node.leader(placed.id).and_then(|leader| {
+        if leader == node.id() {
+            Some(node.shards.replica(placed.id)?.applied().0)
+        } else {
+            Some(node.statuses.replica(leader, placed.id)?.applied.0)
+        }
+    });
+    let mut parts = Vec::new();
+    for id in placed.voters.iter().filter(|id| !placed.actual.as_ref().is_some_and(|led| led.voters.contains(id))) {
+        let known = if *id == node.id() {
+            node.status().replicas.into_iter().find(|replica| replica.shard == placed.id)
+        } else {
+            node.statuses.replica(*id, placed.id)
+        };
+        let part = match (known, leader) {
+            (None, _) => format!("node {id} has no replica yet"),
+            (Some(replica), _) if replica.phase == crate::messages::Phase::Installing => {
+                format!("node {id} pulls what it lacks")
+            }
+            (Some(replica), Some(leader)) => {
+                let behind = leader.saturating_sub(replica.applied.0);
+                let role = if learners.contains(id) { "follows" } else { "waits" };
+                format!("node {id} {role}, {behind} entries behind")
+            }
+            (Some(_), None) => format!("node {id} waits for a leader"),
+        };
+        parts.push(part);
+    }
+    if parts.is_empty() { "old copies are let go".to_owned() } else { parts.join("; ") }
+}

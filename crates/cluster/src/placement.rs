@@ -1,0 +1,230 @@
+//! Where the shards' replicas should be: decided by whoever leads the metadata group, one shard at a
+//! time, and written into the metadata; the shards' leaders then bring it about.
+//!
+//! What is decided depends on what is given alone, so it can be tested as such. A node that is silent
+//! keeps what it has: it may come back. One that is to be emptied gets nothing and loses what it has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use base::task::{JoinHandle, spawn};
+use base::time::{Duration, sleep};
+use record::{NodeId, ShardId};
+use replica::Replica;
+use shard::commands::PutShards;
+use shard::{ShardRecord, Standing};
+
+use crate::cluster::METADATA;
+use crate::messages::Led;
+use crate::node::Node;
+
+/// Pause between two looks.
+const ROUND_PAUSE: Duration = Duration::from_millis(500);
+/// How many copies of a data shard decide, where there are as many nodes.
+pub(crate) const DATA_VOTERS: usize = 3;
+/// The same of the metadata.
+const METADATA_VOTERS: usize = 5;
+
+/// A node as a place for replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Home {
+    pub(crate) id: NodeId,
+    pub(crate) rack: Option<String>,
+    pub(crate) live: bool,
+    pub(crate) draining: bool,
+}
+
+/// A shard, where it should be and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub(crate) id: ShardId,
+    /// The first is to lead.
+    pub(crate) voters: Vec<NodeId>,
+    /// As its leader says, if one does.
+    pub(crate) actual: Option<Led>,
+}
+
+impl Placed {
+    /// Whether it is where it should be.
+    pub(crate) fn is_settled(&self) -> bool {
+        let wanted: BTreeSet<NodeId> = self.voters.iter().copied().collect();
+        self.actual.as_ref().is_some_and(|actual| {
+            !actual.changing
+                && actual.voters.iter().copied().collect::<BTreeSet<_>>() == wanted
+                && (self.id == METADATA || actual.learners.is_empty())
+        })
+    }
+
+    fn votes(&self, node: NodeId) -> bool {
+        self.actual.as_ref().is_some_and(|actual| actual.voters.contains(&node))
+    }
+}
+
+/// The largest odd number that is not above `count`: with an even one no more nodes may fail.
+pub(crate) fn odd(count: usize) -> usize {
+    count.saturating_sub(1) / 2 * 2 + usize::from(count > 0)
+}
+
+/// What changes next, if anything does.
+pub(crate) fn plan(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
+    let unsettled = shards.iter().find(|placed| !placed.is_settled());
+    if let Some(placed) = unsettled {
+        // One that was chosen and went silent before it got its vote is given up for another.
+        let lost = |home: &Home| !home.live && !placed.votes(home.id);
+        let homes: Vec<Home> = homes.iter().filter(|home| !lost(home)).cloned().collect();
+        return fill(&homes, shards, placed);
+    }
+    let filled = shards.iter().find_map(|placed| fill(homes, shards, placed));
+    filled.or_else(|| spread(homes, shards)).or_else(|| spread_leaders(homes, shards))
+}
+
+/// How many replicas of data shards each node has.
+fn loads(homes: &[Home], shards: &[Placed]) -> BTreeMap<NodeId, usize> {
+    let mut loads: BTreeMap<NodeId, usize> = homes.iter().map(|home| (home.id, 0)).collect();
+    for node in shards.iter().filter(|placed| placed.id != METADATA).flat_map(|placed| &placed.voters) {
+        if let Some(load) = loads.get_mut(node) {
+            *load += 1;
+        }
+    }
+    loads
+}
+
+/// The shard on as many nodes as it should be on, if that is another set of them.
+fn fill(homes: &[Home], shards: &[Placed], placed: &Placed) -> Option<ShardRecord> {
+    let may_hold: Vec<&Home> = homes.iter().filter(|home| !home.draining).collect();
+    let most = if placed.id == METADATA { METADATA_VOTERS } else { DATA_VOTERS };
+    let count = odd(most.min(may_hold.len()));
+    let loads = loads(homes, shards);
+    let load = |id: NodeId| loads.get(&id).copied().unwrap_or(0);
+    let rack = |id: NodeId| homes.iter().find(|home| home.id == id).and_then(|home| home.rack.as_ref());
+    // How many of `chosen` stand in the rack of a node; one without a rack stands alone.
+    let crowd = |id: NodeId, chosen: &[NodeId]| match rack(id) {
+        None => 0,
+        Some(own) => chosen.iter().filter(|other| **other != id && rack(**other) == Some(own)).count(),
+    };
+    let mut voters: Vec<NodeId> =
+        placed.voters.iter().copied().filter(|voter| may_hold.iter().any(|home| home.id == *voter)).collect();
+    while voters.len() > count {
+        // The first goes last: it leads.
+        let place = (0..voters.len())
+            .rev()
+            .max_by_key(|place| (crowd(voters[*place], &voters), load(voters[*place]), *place != 0))?;
+        voters.remove(place);
+    }
+    while voters.len() < count {
+        let candidates = may_hold.iter().filter(|home| home.live && !voters.contains(&home.id));
+        let best = candidates.min_by_key(|home| (crowd(home.id, &voters), load(home.id), home.id));
+        let Some(best) = best else { break };
+        voters.push(best.id);
+    }
+    // Fewer than now, for want of nodes that live, is no gain.
+    let gain = voters.len() == count || voters.len() >= odd(placed.voters.len());
+    (gain && !voters.is_empty() && voters != placed.voters).then_some(ShardRecord { id: placed.id, voters })
+}
+
+/// A replica moved from the fullest node to the emptiest.
+fn spread(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
+    let loads = loads(homes, shards);
+    let may_hold: Vec<&Home> = homes.iter().filter(|home| !home.draining && home.live).collect();
+    // Single copies are not moved about before the nodes come that make them three.
+    if may_hold.len() < DATA_VOTERS {
+        return None;
+    }
+    let emptiest = may_hold.iter().min_by_key(|home| (loads[&home.id], home.id))?;
+    let mut fullest: Vec<&&Home> = may_hold.iter().filter(|home| loads[&home.id] > loads[&emptiest.id] + 1).collect();
+    fullest.sort_by_key(|home| (std::cmp::Reverse(loads[&home.id]), home.id));
+    let racks = |voters: &[NodeId]| {
+        let racks =
+            voters.iter().map(|id| homes.iter().find(|home| home.id == *id).and_then(|home| home.rack.as_ref()));
+        let named: BTreeSet<_> = racks.clone().flatten().collect();
+        named.len() + racks.filter(Option::is_none).count()
+    };
+    for from in fullest {
+        for placed in shards.iter().filter(|placed| placed.id != METADATA) {
+            if placed.voters.contains(&emptiest.id) {
+                continue;
+            }
+            let Some(place) = placed.voters.iter().position(|voter| *voter == from.id) else { continue };
+            let mut voters = placed.voters.clone();
+            voters[place] = emptiest.id;
+            // Never at the price of racks.
+            if racks(&voters) >= racks(&placed.voters) {
+                return Some(ShardRecord { id: placed.id, voters });
+            }
+        }
+    }
+    None
+}
+
+/// A shard whose leadership goes from the node that leads most to one that leads few.
+fn spread_leaders(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
+    let mut leads: BTreeMap<NodeId, usize> =
+        homes.iter().filter(|home| !home.draining && home.live).map(|home| (home.id, 0)).collect();
+    let data = || shards.iter().filter(|placed| placed.id != METADATA);
+    for first in data().filter_map(|placed| placed.voters.first()) {
+        if let Some(count) = leads.get_mut(first) {
+            *count += 1;
+        }
+    }
+    let mut best: Option<(usize, &Placed, usize)> = None;
+    for placed in data() {
+        let Some(from) = placed.voters.first().and_then(|first| leads.get(first)) else { continue };
+        for (place, voter) in placed.voters.iter().enumerate().skip(1) {
+            let Some(to) = leads.get(voter) else { continue };
+            let gain = from.saturating_sub(*to);
+            if gain > 1 && best.is_none_or(|(known, _, _)| gain > known) {
+                best = Some((gain, placed, place));
+            }
+        }
+    }
+    let (_, placed, place) = best?;
+    let mut voters = placed.voters.clone();
+    voters.swap(0, place);
+    Some(ShardRecord { id: placed.id, voters })
+}
+
+/// The nodes and shards as this node knows them.
+pub(crate) fn look(node: &Node) -> Option<(Vec<Home>, Vec<Placed>)> {
+    let metadata = node.metadata()?;
+    let state = metadata.state();
+    let home = |record: &shard::NodeRecord| Home {
+        id: record.id,
+        rack: record.rack.clone(),
+        live: record.id == node.id() || node.statuses.is_live(record.id),
+        draining: state.standing(record.id) != Some(Standing::Member),
+    };
+    let homes: Vec<Home> = state.nodes().into_iter().map(home).collect();
+    let records: Vec<ShardRecord> = state.shard_records().into_iter().cloned().collect();
+    drop(state);
+    let ours = node.status();
+    let led = |shard: ShardId| {
+        let leader = node.leader(shard)?;
+        if leader == node.id() {
+            ours.replicas.iter().find(|replica| replica.shard == shard)?.leads.clone()
+        } else {
+            node.statuses.replica(leader, shard)?.leads
+        }
+    };
+    let placed = |record: ShardRecord| Placed { actual: led(record.id), id: record.id, voters: record.voters };
+    Some((homes, records.into_iter().map(placed).collect()))
+}
+
+/// Decides while this node leads the metadata group, until the task is aborted.
+pub(crate) fn keep_placing(node: &Arc<Node>) -> JoinHandle<()> {
+    let node = Arc::clone(node);
+    spawn("placement", async move {
+        loop {
+            sleep(ROUND_PAUSE).await;
+            let Some(metadata) = node.metadata().filter(Replica::is_leader) else { continue };
+            let Some(record) = look(&node).and_then(|(homes, shards)| plan(&homes, &shards)) else { continue };
+            tracing::info!(shard = record.id.0, voters = ?record.voters, "a shard is to be elsewhere");
+            let put = PutShards { shards: vec![record] };
+            if let Err(error) = metadata.propose_step(put.into()).await {
+                tracing::warn!(%error, "the placement of a shard could not be changed, trying on");
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! Plans over made-up clusters, carried out step by step until nothing is left to do.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn home(id: u64, rack: Option<&str>) -> Home {
+    Home { id: NodeId(id), rack: rack.map(str::to_owned), live: true, draining: false }
+}
+
+fn homes(count: u64) -> Vec<Home> {
+    (1..=count).map(|id| home(id, None)).collect()
+}
+
+/// A shard that is where it should be.
+fn placed(id: u32, voters: &[u64]) -> Placed {
+    let voters: Vec<NodeId> = voters.iter().copied().map(NodeId).collect();
+    let actual = Led { voters: voters.clone(), learners: vec![], changing: false };
+    Placed { id: ShardId(id), voters, actual: Some(actual) }
+}
+
+/// Does what is planned until nothing is; gives the steps.
+fn settle(homes: &[Home], shards: &mut [Placed]) -> usize {
+    for step in 0..1_000 {
+        let Some(record) = plan(homes, shards) else { return step };
+        let changed = shards.iter_mut().find(|placed| placed.id == record.id).expect("one of them");
+        assert_ne!(changed.voters, record.voters, "a plan changes something");
+        *changed = placed(record.id.0, &record.voters.iter().map(|node| node.0).collect::<Vec<_>>());
+    }
+    panic!("no end of plans: {shards:?}");
+}
+
+fn load(shards: &[Placed], node: u64) -> usize {
+    shards.iter().filter(|placed| placed.id != METADATA && placed.voters.contains(&NodeId(node))).count()
+}
+
+fn leads(shards: &[Placed], node: u64) -> usize {
+    shards.iter().filter(|placed| placed.id != METADATA && placed.voters.first() == Some(&NodeId(node))).count()
+}
+
+#[test]
+fn odd_numbers_of_voters() {
+    assert_eq!([0, 1, 2, 3, 4, 5, 6].map(odd), [0, 1, 1, 3, 3, 5, 5]);
+}
+
+#[test]
+fn one_node_that_grows_to_three_is_on_all_of_them() {
+    let mut shards = vec![placed(0, &[1]), placed(1, &[1]), placed(2, &[1])];
+    assert_eq!(settle(&homes(1), &mut shards), 0);
+    assert_eq!(settle(&homes(2), &mut shards), 0, "a second vote would only be one more that can fail");
+    assert!(settle(&homes(3), &mut shards) > 0);
+    for placed in &shards {
+        assert_eq!(placed.voters.len(), 3, "{placed:?}");
+    }
+    assert!((1..=3).all(|node| leads(&shards, node) <= 1), "leaders are spread: {shards:?}");
+}
+
+#[test]
+fn the_metadata_gets_five_voters() {
+    let mut shards = vec![placed(0, &[1]), placed(1, &[1])];
+    settle(&homes(6), &mut shards);
+    assert_eq!(shards[0].voters.len(), 5);
+    assert_eq!(shards[1].voters.len(), 3);
+}
+
+#[test]
+fn a_node_that_is_emptied_ends_empty_and_the_others_stay_even() {
+    let mut shards: Vec<Placed> = (0..5).map(|id| placed(id, &[1])).collect();
+    settle(&homes(4), &mut shards);
+    let mut nodes = homes(4);
+    nodes[0].draining = true;
+    settle(&nodes, &mut shards);
+    assert!(shards.iter().all(|placed| !placed.voters.contains(&NodeId(1))), "{shards:?}");
+    assert!(shards.iter().all(|placed| placed.voters.len() == 3));
+}
+
+#[test]
+fn one_shard_at_a_time_and_a_silent_voter_keeps_its_place() {
+    let mut shards = vec![placed(0, &[1, 2, 3]), placed(1, &[1]), placed(2, &[1])];
+    let first = plan(&homes(3), &shards).expect("a plan");
+    assert_eq!(first.id, ShardId(1));
+    // Written down, not brought about.
+    shards[1].voters = first.voters;
+    assert_eq!(plan(&homes(3), &shards), None, "the first is not done");
+    let mut nodes = homes(3);
+    nodes[2].live = false;
+    let mut whole = vec![placed(0, &[1, 2, 3]), placed(1, &[1, 2, 3])];
+    assert_eq!(settle(&nodes, &mut whole), 0);
+    // One that never got its vote is given up for one that lives.
+    nodes.push(home(4, None));
+    shards[1].voters = vec![NodeId(1), NodeId(2), NodeId(3)];
+    let again = plan(&nodes, &shards).expect("a plan");
+    assert_eq!(again, ShardRecord { id: ShardId(1), voters: vec![NodeId(1), NodeId(2), NodeId(4)] });
+}
+
+#[test]
+fn replicas_spread_over_racks() {
+    let nodes: Vec<Home> =
+        [(1, "a"), (2, "a"), (3, "a"), (4, "b"), (5, "c")].map(|(id, rack)| home(id, Some(rack))).to_vec();
+    let mut shards: Vec<Placed> = (0..7).map(|id| placed(id, &[1])).collect();
+    settle(&nodes, &mut shards);
+    for placed in shards.iter().filter(|placed| placed.id != METADATA) {
+        let racks: BTreeSet<_> =
+            placed.voters.iter().map(|id| nodes.iter().find(|home| home.id == *id).unwrap().rack.clone()).collect();
+        assert_eq!(racks.len(), 3, "{placed:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn plans_end_and_what_they_end_with_is_even(
+        count in 1_u64..8,
+        shard_count in 1_u32..12,
+        draining in proptest::collection::vec(any::<bool>(), 8),
+        racks in proptest::collection::vec(proptest::option::of(0_u8..3), 8),
+    ) {
+        let mut nodes: Vec<Home> = (1..=count)
+            .map(|id| Home {
+                rack: racks[usize::try_from(id).unwrap()].map(|rack| rack.to_string()),
+                draining: draining[usize::try_from(id).unwrap()],
+                ..home(id, None)
+            })
+            .collect();
+        nodes[0].draining = false;
+        let mut shards: Vec<Placed> = (0..=shard_count).map(|id| placed(id, &[1])).collect();
+        settle(&nodes, &mut shards);
+        let usable = nodes.iter().filter(|home| !home.draining).count();
+        for placed in &shards {
+            let most = if placed.id == METADATA { METADATA_VOTERS } else { DATA_VOTERS };
+            prop_assert_eq!(placed.voters.len(), odd(most.min(usable)));
+            let set: BTreeSet<_> = placed.voters.iter().collect();
+            prop_assert_eq!(set.len(), placed.voters.len());
+            prop_assert!(placed.voters.iter().all(|id| nodes.iter().any(|home| home.id == *id && !home.draining)));
+        }
+        if racks.iter().all(Option::is_none) && usable >= 3 {
+            let of = nodes.iter().filter(|home| !home.draining).map(|home| load(&shards, home.id.0));
+            let (least, most) = (of.clone().min().unwrap(), of.max().unwrap());
+            prop_assert!(most - least <= 1, "{:?}", shards);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What the nodes tell each other of themselves: which replicas they have, which shards they lead, and
+//! what their clocks say.
+//!
+//! Every node asks every other one every [`TELL_PAUSE`], and at once when its replicas or what they lead
+//! have changed. Who was not heard of for [`LIVE_TIME`] counts as gone: nobody is sent there. Nothing
+//! that must be true depends on it; consensus has its own signs of life.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use base::task::{JoinHandle, JoinSet, spawn};
+use base::time::{Duration, Instant, now, sleep, timeout};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use parking_lot::Mutex;
+use record::{LogIndex, NodeId, ShardId};
+use replica::Replica;
+use shard::codec::decode;
+use tokio::sync::{Notify, watch};
+
+use crate::messages::{Led, Phase, ReplicaStatus, Request, Status};
+use crate::node::Node;
+
+/// Pause between two rounds.
+const TELL_PAUSE: Duration = Duration::from_millis(500);
+/// How long an answer is waited for.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Who is silent for so long is gone.
+const LIVE_TIME: Duration = Duration::from_secs(2);
+/// Changes that come close together are told together.
+const CHANGES_PAUSE: Duration = Duration::from_millis(2);
+
+/// What others said last.
+#[derive(Debug, Default)]
+pub(crate) struct Statuses {
+    heard: Mutex<BTreeMap<NodeId, Heard>>,
+    /// Replicas that are not in service yet.
+    installing: Mutex<BTreeSet<ShardId>>,
+    /// Rises when a node comes or goes.
+    changes: watch::Sender<u64>,
+    /// Something is to be told now.
+    tell: Notify,
+}
+
+#[derive(Debug)]
+struct Heard {
+    status: Arc<Status>,
+    at: Instant,
+    live: bool,
+}
+
+impl Statuses {
+    /// Changes when nodes come and go.
+    pub(crate) fn changed(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    pub(crate) fn is_live(&self, node: NodeId) -> bool {
+        self.heard.lock().get(&node).is_some_and(|heard| heard.live)
+    }
+
+    /// What a node that is live said of its replica.
+    pub(crate) fn replica(&self, node: NodeId, shard: ShardId) -> Option<ReplicaStatus> {
+        let status = self.of(node)?;
+        status.replicas.iter().find(|replica| replica.shard == shard).cloned()
+    }
+
+    /// What a node that is live said last.
+    pub(crate) fn of(&self, node: NodeId) -> Option<Arc<Status>> {
+        self.heard.lock().get(&node).filter(|heard| heard.live).map(|heard| Arc::clone(&heard.status))
+    }
+
+    /// Tells all others soon.
+    pub(crate) fn tell(&self) {
+        self.tell.notify_one();
+    }
+
+    /// A replica is being brought here.
+    pub(crate) fn set_installing(&self, shard: ShardId, installing: bool) {
+        let mut shards = self.installing.lock();
+        if if installing { shards.insert(shard) } else { shards.remove(&shard) } {
+            self.tell();
+        }
+    }
+
+    /// Another node says how it is.
+    pub(crate) fn hear(&self, node: &Node, from: NodeId, status: Status) {
+        for replica in status.replicas.iter().filter(|replica| replica.leads.is_some()) {
+            node.shards.handle(replica.shard).tell_leader(replica.term, from);
+        }
+        let heard = Heard { status: Arc::new(status), at: now(), live: true };
+        let before = self.heard.lock().insert(from, heard);
+        if !before.is_some_and(|before| before.live) {
+            tracing::info!(node = from.0, "another node is here");
+            self.changes.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Takes those out who were silent for too long.
+    fn expire(&self, node: &Node) {
+        let mut gone = Vec::new();
+        for (id, heard) in self.heard.lock().iter_mut() {
+            if heard.live && heard.at.elapsed() >= LIVE_TIME {
+                heard.live = false;
+                gone.push(*id);
+            }
+        }
+        for id in &gone {
+            tracing::warn!(node = id.0, "another node is silent");
+            node.shards.node_is_gone(*id);
+        }
+        if !gone.is_empty() {
+            self.changes.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+impl Node {
+    /// What this node says of itself.
+    pub(crate) fn status(&self) -> Status {
+        let mut replicas: Vec<ReplicaStatus> = self.shards.replicas().iter().map(replica_status).collect();
+        let installing = self.statuses.installing.lock();
+        let begins = |shard: &ShardId| ReplicaStatus {
+            shard: *shard,
+            phase: Phase::Installing,
+            term: record::Term(0),
+            last: LogIndex(0),
+            applied: LogIndex(0),
+            purged: LogIndex(0),
+            streams: 0,
+            leads: None,
+        };
+        replicas.extend(installing.iter().map(begins));
+        Status { wall_clock_ms: self.env.wall_clock.now_ms(), replicas }
+    }
+}
+
+fn replica_status(replica: &Replica) -> ReplicaStatus {
+    let leadership = *replica.leadership().borrow();
+    let failed = replica.failure().borrow().is_some();
+    let leads = leadership.is_self.then(|| {
+        let members = replica.members();
+        let voters: BTreeSet<NodeId> = members.voters.iter().flatten().copied().collect();
+        Led {
+            voters: voters.into_iter().collect(),
+            learners: members.learners.iter().copied().collect(),
+            changing: members.is_changing(),
+        }
+    });
+    ReplicaStatus {
+        shard: replica.shard_id(),
+        phase: if failed { Phase::Failed } else { Phase::Running },
+        term: leadership.term,
+        last: replica.applied(),
+        applied: replica.applied(),
+        purged: LogIndex(0),
+        streams: replica.state().streams() as u64,
+        leads,
+    }
+}
+
+/// Tells the others now and then, until the task is aborted.
+pub(crate) fn exchange(node: &Arc<Node>) -> JoinHandle<()> {
+    let node = Arc::clone(node);
+    spawn("statuses", async move {
+        let mut asking = JoinSet::new();
+        let busy = Arc::<Mutex<BTreeSet<NodeId>>>::default();
+        loop {
+            for other in node.peers.known() {
+                // Who does not answer is asked again when the time for it has passed.
+                if !busy.lock().insert(other) {
+                    continue;
+                }
+                let (node, busy) = (Arc::clone(&node), Arc::clone(&busy));
+                asking.spawn(async move {
+                    let request = Request::Status(node.status());
+                    let answer = node.ask(other, crate::cluster::METADATA, &request, ANSWER_WAIT_MAX).await;
+                    match answer.map(|answer| decode::<Status>(&answer)) {
+                        Ok(Ok(status)) => node.statuses.hear(&node, other, status),
+                        Ok(Err(error)) => tracing::warn!(node = other.0, %error, "a status that cannot be read"),
+                        Err(error) => tracing::debug!(node = other.0, %error, "a node does not answer"),
+                    }
+                    busy.lock().remove(&other);
+                });
+            }
+            while asking.try_join_next().is_some() {}
+            if timeout(TELL_PAUSE, node.statuses.tell.notified()).await.is_ok() {
+                sleep(CHANGES_PAUSE).await;
+            }
+            node.statuses.expire(&node);
+        }
+    })
+}
+
+/// Tells the others at once when this node begins or ceases to lead a shard.
+pub(crate) fn tell_leaders(node: &Arc<Node>) -> JoinHandle<()> {
+    let node = Arc::clone(node);
+    spawn("leaders", async move {
+        let mut changed = node.shards.changed();
+        loop {
+            changed.mark_unchanged();
+            let mut leaderships: Vec<_> = node.shards.replicas().iter().map(Replica::leadership).collect();
+            node.statuses.tell();
+            // A replica that stops is soon taken away.
+            let mut changes: FuturesUnordered<_> =
+                leaderships.iter_mut().map(|leadership| leadership.changed()).collect();
+            tokio::select! {
+                Some(Ok(())) = changes.next() => {}
+                replicas = changed.changed() => if replicas.is_err() { return },
+            }
+        }
+    })
+}
