@@ -82,7 +82,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         node: Arc::clone(&node),
         config,
         data_dir: Arc::clone(&data_dir),
-        log: Arc::clone(&log),
+        log,
         payload_bytes_max,
     });
     let (metadata, cluster_id) = metadata(&host, &mut tasks, &addresses).await?;
@@ -111,8 +111,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
     ]);
     Ok(Inner {
         node,
-        data_dir,
-        log,
+        host,
         metadata,
         listening,
         cluster_id,

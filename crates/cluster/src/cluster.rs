@@ -14,13 +14,13 @@ use record::{NodeId, ShardId, TopicId};
 use replica::{Pending, Replica, StateGuard};
 use shard::commands::AllocateProducerIds;
 use shard::{Command, Outcome, ProducerIdBlock, slot_of};
-use storage::data_dir::DataDir;
-use storage::{CommitLog, DiskState};
+use storage::DiskState;
 use tokio::sync::watch;
 
 use crate::bootstrap;
 use crate::config::Config;
 use crate::errors::StartError;
+use crate::host::Host;
 use crate::messages::Request;
 use crate::node::Node;
 use crate::operate;
@@ -51,8 +51,7 @@ pub struct Cluster {
 
 pub(crate) struct Inner {
     pub(crate) node: Arc<Node>,
-    pub(crate) data_dir: Arc<DataDir>,
-    pub(crate) log: Arc<CommitLog>,
+    pub(crate) host: Arc<Host>,
     pub(crate) metadata: Replica,
     /// Where other nodes connect.
     pub(crate) listening: Option<SocketAddr>,
@@ -104,7 +103,7 @@ impl Cluster {
     /// This node.
     #[must_use]
     pub fn node_id(&self) -> NodeId {
-        self.inner.data_dir.identity().node_id
+        self.inner.host.data_dir.identity().node_id
     }
 
     /// The cluster's id, made at its first start.
@@ -219,6 +218,14 @@ impl Cluster {
         replica.transfer_leader(first).await
     }
 
+    /// Does what an operator says in words, as at the listener for nodes: see `docs/operating.md`.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub async fn operate(&self, words: &[String]) -> Result<String, String> {
+        operate::run(&self.inner.node, words).await
+    }
+
     /// Lets go of a node that holds nothing any more.
     ///
     /// # Errors
@@ -266,13 +273,13 @@ impl Cluster {
     /// Whether appends are refused for want of room.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
-        *self.inner.log.disk_state().borrow() == DiskState::Full
+        *self.inner.host.log.disk_state().borrow() == DiskState::Full
     }
 
     /// What the commit log has done since the start.
     #[must_use]
     pub fn log_stats(&self) -> storage::Stats {
-        self.inner.log.stats()
+        self.inner.host.log.stats()
     }
 
     /// Why the node must stop, once it must.
@@ -291,10 +298,10 @@ impl Cluster {
         }
         self.inner.node.peers.close();
         // A stop on a full disk must not wait for somebody who makes room.
-        self.inner.log.stop_waiting_for_space();
+        self.inner.host.log.stop_waiting_for_space();
         let replicas = self.inner.node.shards.replicas();
         join_all(replicas.iter().map(Replica::shutdown)).await;
-        self.inner.log.close().await;
+        self.inner.host.log.close().await;
         let storage::Stats { bytes_written, payload_bytes, syncs, .. } = self.log_stats();
         tracing::info!(bytes_written, payload_bytes, syncs, "the commit log is closed");
     }
@@ -347,7 +354,7 @@ impl Cluster {
     }
 
     fn watch_failures(&self) {
-        let mut failure = self.inner.log.failure();
+        let mut failure = self.inner.host.log.failure();
         let failed = self.inner.failure.clone();
         let watching = async move {
             if let Ok(failure) = failure.wait_for(Option::is_some).await

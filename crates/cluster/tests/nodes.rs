@@ -71,7 +71,12 @@ async fn three_nodes_that_name_each_other_become_one_cluster() {
     let ids: BTreeSet<NodeId> = nodes.iter().map(Cluster::node_id).collect();
     assert_eq!(ids, [1, 2, 3].map(NodeId).into());
     assert!(nodes.iter().all(|node| node.cluster_id() == nodes[0].cluster_id()));
-    until("three voters of every shard", || is_settled(&nodes, 3)).await;
+    if timeout(Duration::from_secs(20), until("three voters of every shard", || is_settled(&nodes, 3))).await.is_err() {
+        for node in &nodes {
+            println!("{}", node.operate(&["status".to_owned()]).await.unwrap());
+        }
+        panic!();
+    }
     for (place, node) in nodes.iter().enumerate() {
         let name = format!("made on {place}");
         topic(node, &name).await;
