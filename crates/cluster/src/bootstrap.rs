@@ -78,13 +78,8 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
     let identity = data_dir.identity();
     peers.set_me(identity.cluster.unwrap_or(0), identity.node_id);
     let (log, payload_bytes_max) = open_log(&env, &config, &data_dir).await?;
-    let host = Arc::new(Host {
-        node: Arc::clone(&node),
-        config,
-        data_dir: Arc::clone(&data_dir),
-        log,
-        payload_bytes_max,
-    });
+    let host =
+        Arc::new(Host { node: Arc::clone(&node), config, data_dir: Arc::clone(&data_dir), log, payload_bytes_max });
     let (metadata, cluster_id) = metadata(&host, &mut tasks, &addresses).await?;
     data_dir.set_cluster(cluster_id).await?;
     data_dir.end_joining()?;

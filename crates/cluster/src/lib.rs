@@ -13,6 +13,7 @@
 
 mod announce;
 mod bootstrap;
+mod client;
 mod cluster;
 mod config;
 mod errors;
@@ -32,10 +33,12 @@ mod statuses;
 mod topics;
 mod work;
 
+pub use client::operate;
 pub use cluster::{Cluster, INTERNAL_LISTENER, METADATA};
 pub use config::{Config, SHARDS_MAX};
 pub use errors::{AddPartitionsError, CreateTopicError, DeleteTopicError, StartError};
 #[cfg(feature = "fuzzing")]
 pub use peers::fuzz_peer_messages;
+pub use shard::NodeAddress;
 pub use shards::ShardHandle;
 pub use topics::NewTopic;

@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Produce(ProduceArgs),
     /// Print the records of topics
     Consume(ConsumeArgs),
+    /// Look at a cluster, and change its nodes and where shards are
+    Cluster(ClusterArgs),
     /// Look at the files of a data directory, also while a broker runs on it
     Log(LogArgs),
     /// Print a completion script for a shell
@@ -236,6 +238,64 @@ impl std::str::FromStr for StartAt {
             },
         };
         parsed.ok_or_else(|| "allowed are beginning, end, an offset, or @MILLISECONDS".to_owned())
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+pub(crate) struct ClusterArgs {
+    #[command(subcommand)]
+    pub(crate) command: ClusterCommand,
+    /// A node to ask: HOST:PORT of its cluster.listen
+    #[arg(long, global = true, value_name = "ADDRESS", env = "ROSETTAMQ_NODE", default_value = "127.0.0.1:9190")]
+    pub(crate) node: String,
+    /// How long to wait for the answer
+    #[arg(long, global = true, value_name = "TIME", default_value = "30s")]
+    pub(crate) timeout: base::units::HumanDuration,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Print the nodes, the shards, and how far moves are
+    Status,
+    /// Move everything away from a node, so that it can be removed
+    Drain {
+        #[arg(value_name = "NODE")]
+        id: u64,
+    },
+    /// Let a node take part again that was being emptied
+    Resume {
+        #[arg(value_name = "NODE")]
+        id: u64,
+    },
+    /// Let go of an emptied node for good
+    Remove {
+        #[arg(value_name = "NODE")]
+        id: u64,
+    },
+    /// Put a shard onto these nodes; the first one leads
+    Move {
+        #[arg(value_name = "SHARD")]
+        shard: u32,
+        #[arg(value_name = "NODES", required = true, value_delimiter = ',')]
+        voters: Vec<u64>,
+    },
+}
+
+impl ClusterCommand {
+    /// The command as a node takes it.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let one = |word: &str, id: &u64| vec![word.to_owned(), id.to_string()];
+        match self {
+            Self::Status => vec!["status".to_owned()],
+            Self::Drain { id } => one("drain", id),
+            Self::Resume { id } => one("resume", id),
+            Self::Remove { id } => one("remove", id),
+            Self::Move { shard, voters } => {
+                let voters = voters.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+                vec!["move".to_owned(), shard.to_string(), voters]
+            }
+        }
     }
 }
 

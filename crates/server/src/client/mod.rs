@@ -10,6 +10,7 @@ mod groups;
 mod interrupt;
 mod lines;
 mod membership;
+mod nodes;
 mod output;
 mod partitioner;
 mod produce;
@@ -34,6 +35,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Produce(args) => produce::run(args).await,
         Command::Consume(args) => consume::run(args).await,
+        Command::Cluster(args) => nodes::run(args).await,
         Command::Log(_) | Command::Completion { .. } | Command::Reference => {
             unreachable!("commands that need no broker are handled before")
         }

@@ -31,6 +31,7 @@ pub(crate) struct Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Section {
     Node,
+    Cluster,
     Storage,
     Logging,
     KafkaConnections,
@@ -39,12 +40,20 @@ pub(crate) enum Section {
 }
 
 impl Section {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Node, Self::Storage, Self::Logging, Self::KafkaConnections, Self::KafkaTopics, Self::KafkaGroups];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Node,
+        Self::Cluster,
+        Self::Storage,
+        Self::Logging,
+        Self::KafkaConnections,
+        Self::KafkaTopics,
+        Self::KafkaGroups,
+    ];
 
     pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::Node => "Node",
+            Self::Cluster => "Cluster",
             Self::Storage => "Storage",
             Self::Logging => "Logging",
             Self::KafkaConnections => "Kafka: listeners and connections",
@@ -160,6 +169,14 @@ keys! {
             "Threads that serve connections and shards. The commit log has two threads of its own beside them.";
         shutdown_timeout: Duration = "shutdown_timeout", Kind::Duration { min_ms: 0, max_ms: 600_000 }, Preset::Fixed("10s"), AtStart,
             "How long SIGTERM and SIGINT wait for requests in flight before connections are closed. A second signal does not wait.";
+    }
+    Cluster {
+        cluster_listen: Vec<ListenerSpec> = "cluster.listen", Kind::Listener, Preset::Fixed("none"), AtStart,
+            "Where the other nodes of the cluster and `rosettamq cluster` connect: HOST:PORT[@ADVERTISED_HOST[:ADVERTISED_PORT]], or none for a node that stays alone. The other nodes are told the advertised address; a wildcard address needs one. Whoever reaches it can operate the cluster: it belongs into a network that only nodes and operators reach.";
+        cluster_join: Vec<(String, u16)> = "cluster.join", Kind::Addresses, Preset::Fixed("none"), AtStart,
+            "Where a node without data looks for its cluster: HOST:PORT of other nodes' cluster.listen, separated by commas. All nodes may have the same list, their own address in it, and start in any order: the first of the list makes the cluster when none of the others has one. A node that has data does not look at it.";
+        cluster_rack: String = "cluster.rack", Kind::Text, Preset::Fixed("none"), AtStart,
+            "The rack, room or zone in which the node stands, or none. The copies of a shard are spread over racks, and clients are told the rack.";
     }
     Storage {
         segment_bytes: u64 = "segment_bytes", Kind::Pages { min: 4 * MIB, max: GIB }, Preset::Fixed("256MiB"), AtStart,

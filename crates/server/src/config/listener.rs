@@ -83,15 +83,36 @@ impl ListenerSpec {
     }
 }
 
-impl fmt::Display for ListenerSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.name, self.address())?;
+impl ListenerSpec {
+    /// The form of one that needs no name.
+    pub(crate) fn unnamed(&self) -> String {
         match &self.advertised {
-            None => Ok(()),
-            Some(Advertised { host, port: None }) => write!(f, "@{}", bracketed(host)),
-            Some(Advertised { host, port: Some(port) }) => write!(f, "@{}", join(host, *port)),
+            None => self.address(),
+            Some(Advertised { host, port: None }) => format!("{}@{}", self.address(), bracketed(host)),
+            Some(Advertised { host, port: Some(port) }) => format!("{}@{}", self.address(), join(host, *port)),
         }
     }
+}
+
+impl fmt::Display for ListenerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name, self.unnamed())
+    }
+}
+
+/// Parses `HOST:PORT,..`: where others are reached.
+pub(crate) fn parse_addresses(text: &str) -> Result<Vec<(String, u16)>, ListenerError> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let address = |part: &str| {
+        let (host, port) = split(part)?;
+        match port {
+            None => Err(ListenerError::NoPort(part.to_owned())),
+            Some(0) => Err(ListenerError::Port(part.to_owned())),
+            Some(port) => Ok((host, port)),
+        }
+    };
+    let addresses = parts.map(address).collect::<Result<Vec<_>, _>>()?;
+    if addresses.is_empty() { Err(ListenerError::None) } else { Ok(addresses) }
 }
 
 /// The name of a listener that was given none.

@@ -169,6 +169,10 @@ fn from_toml(kind: Kind, value: &toml::Value) -> Result<Value, Problem> {
     let wrong_type = || Problem::Type { value: value.to_string(), allowed: kind.allowed() };
     match (kind, value) {
         (Kind::Listeners, toml::Value::Array(items)) => listeners_from_toml(items),
+        (Kind::Addresses, toml::Value::Array(items)) => {
+            let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
+            kind.parse(&texts.ok_or_else(wrong_type)?.join(","))
+        }
         (_, toml::Value::String(text)) => kind.parse(text),
         (Kind::Boolean, toml::Value::Boolean(boolean)) => kind.parse(&boolean.to_string()),
         (

@@ -44,7 +44,14 @@ pub(crate) enum Kind {
     },
     Choice(&'static [&'static str]),
     Listeners,
+    /// One listener, or `none`.
+    Listener,
+    /// Addresses of other nodes, or `none`.
+    Addresses,
 }
+
+/// What a key holds that may hold nothing.
+const NONE: &str = "none";
 
 /// A value that passed its key's check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +63,7 @@ pub(crate) enum Value {
     Bytes(u64),
     Duration(Duration),
     Listeners(Vec<ListenerSpec>),
+    Addresses(Vec<(String, u16)>),
 }
 
 impl Kind {
@@ -106,8 +114,21 @@ impl Kind {
                     Err(refused())
                 }
             }
-            Self::Listeners => listener::parse_list(text)
-                .map(Value::Listeners)
+            Self::Listener | Self::Addresses if text.trim() == NONE => Ok(match self {
+                Self::Listener => Value::Listeners(Vec::new()),
+                _ => Value::Addresses(Vec::new()),
+            }),
+            Self::Listeners | Self::Listener => {
+                let refused_listener = |source| Problem::Listener { value: text.to_owned(), source };
+                let listeners = listener::parse_list(text).map_err(refused_listener)?;
+                if matches!(self, Self::Listener) && listeners.len() > 1 {
+                    Err(refused())
+                } else {
+                    Ok(Value::Listeners(listeners))
+                }
+            }
+            Self::Addresses => listener::parse_addresses(text)
+                .map(Value::Addresses)
                 .map_err(|source| Problem::Listener { value: text.to_owned(), source }),
         }
     }
@@ -135,6 +156,10 @@ impl Kind {
             Self::Listeners => "listeners such as 127.0.0.1:9092 or name=0.0.0.0:9092@broker.example:9092, \
                  separated by commas"
                 .to_owned(),
+            Self::Listener => {
+                "none, or a listener such as 10.0.0.1:9190 or 0.0.0.0:9190@broker-1.example:9190".to_owned()
+            }
+            Self::Addresses => "none, or addresses such as broker-1.example:9190, separated by commas".to_owned(),
         }
     }
 
@@ -149,6 +174,8 @@ impl Kind {
             Self::Duration { .. } => "duration",
             Self::Milliseconds { .. } => "milliseconds",
             Self::Listeners => "listeners",
+            Self::Listener => "listener",
+            Self::Addresses => "addresses",
         }
     }
 
@@ -162,6 +189,12 @@ impl Kind {
             (_, Value::Bytes(bytes)) => ByteSize(*bytes).to_string(),
             (Self::Milliseconds { .. }, Value::Duration(duration)) => duration.as_millis().to_string(),
             (_, Value::Duration(duration)) => HumanDuration(*duration).to_string(),
+            (Self::Listener, Value::Listeners(listeners)) if listeners.is_empty() => NONE.to_owned(),
+            (Self::Listener, Value::Listeners(listeners)) => listeners.iter().map(ListenerSpec::unnamed).collect(),
+            (_, Value::Addresses(addresses)) if addresses.is_empty() => NONE.to_owned(),
+            (_, Value::Addresses(addresses)) => {
+                addresses.iter().map(|(host, port)| listener::join(host, *port)).collect::<Vec<_>>().join(",")
+            }
             (_, Value::Listeners(listeners)) => listeners.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
         }
     }
@@ -213,4 +246,5 @@ from_value! {
     u64: Value::Number(number) => *number, Value::Bytes(bytes) => *bytes;
     Duration: Value::Duration(duration) => *duration;
     Vec<ListenerSpec>: Value::Listeners(listeners) => listeners.clone();
+    Vec<(String, u16)>: Value::Addresses(addresses) => addresses.clone();
 }

@@ -1,8 +1,10 @@
 //! Settings as the crates below want them: their types, units and parts of the memory.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use cluster::NodeAddress;
 use kafka::{Limits, Listener};
 use tracing::warn;
 
@@ -10,8 +12,29 @@ use super::memory::Division;
 use crate::config::keys::Settings;
 use crate::config::listener::join;
 
-pub(super) fn cluster_config(settings: &Settings, division: &Division) -> anyhow::Result<cluster::Config> {
+pub(super) fn cluster_config(
+    settings: &Settings,
+    division: &Division,
+    listen: Option<SocketAddr>,
+    bound: &[Listener],
+) -> anyhow::Result<cluster::Config> {
     let mut config = cluster::Config::new(settings.data_dir.clone());
+    config.listen = listen;
+    config.advertised = settings.cluster_listen.first().map(|spec| match &spec.advertised {
+        Some(advertised) => (advertised.host.clone(), advertised.port.unwrap_or(0)),
+        None => (spec.host.clone(), 0),
+    });
+    config.join.clone_from(&settings.cluster_join);
+    config.rack = (settings.cluster_rack != "none").then(|| settings.cluster_rack.clone());
+    for listener in bound {
+        let advertised = listener.advertised();
+        let address =
+            NodeAddress { listener: listener.name().to_owned(), host: advertised.host.clone(), port: advertised.port };
+        // A host with several addresses has several sockets of one name, and one advertised address.
+        if !config.addresses.iter().any(|known| known.listener == address.listener) {
+            config.addresses.push(address);
+        }
+    }
     config.shards = usize::try_from(settings.shards)?;
     config.segment_bytes = settings.segment_bytes;
     config.reserve_bytes = settings.reserve_bytes;

@@ -1,5 +1,7 @@
 //! Binding listeners: all addresses of a host name, or an error that says what to change.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context as _, bail};
 use base::Env;
 use kafka::{Advertised, Listener, ListenerConfig};
@@ -14,6 +16,14 @@ pub(super) async fn bind(env: &Env, specs: &[ListenerSpec]) -> anyhow::Result<Ve
         bind_one(env, spec, &mut bound).await?;
     }
     Ok(bound)
+}
+
+/// The address of the listener for nodes, of which there is at most one: the first of its host's.
+pub(super) async fn resolve_cluster(env: &Env, specs: &[ListenerSpec]) -> anyhow::Result<Option<SocketAddr>> {
+    let Some(spec) = specs.first() else { return Ok(None) };
+    let resolved = env.network.resolve(&spec.host, spec.port).await;
+    let addresses = resolved.with_context(|| format!("cluster.listen: the host {} cannot be resolved", spec.host))?;
+    Ok(addresses.into_iter().next())
 }
 
 /// `localhost` may be 127.0.0.1 and ::1: clients that try either must get through.

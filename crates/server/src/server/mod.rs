@@ -121,7 +121,8 @@ impl Node {
         let division = Division::of(settings.memory_bytes_max);
         // A bad address must not cost a recovery first, and clients that connect early wait in the backlog.
         let bound = listeners::bind(&env, &settings.kafka_listeners).await?;
-        let cluster = Cluster::start(env.clone(), cluster_config(&settings, &division)?)
+        let listen = listeners::resolve_cluster(&env, &settings.cluster_listen).await?;
+        let cluster = Cluster::start(env.clone(), cluster_config(&settings, &division, listen, &bound)?)
             .await
             .with_context(|| format!("the data in {} cannot be opened", settings.data_dir.display()))?;
         let config = broker_config(&settings, &division, &bound)?;
