@@ -95,6 +95,8 @@ struct Shared {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     state: Mutex<State>,
+    /// Held while one gets its name, also when nobody waits for that any more.
+    finishing: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -150,7 +152,7 @@ impl CheckpointStore {
             }
             let chain = newest_chain(found);
             let state = State { chain, next_number, writing: false };
-            Ok(Self { shared: Arc::new(Shared { disk, dir, state: Mutex::new(state) }) })
+            Ok(Self { shared: Arc::new(Shared { disk, dir, state: Mutex::new(state), finishing: Arc::default() }) })
         })
         .await
     }
@@ -197,6 +199,7 @@ impl CheckpointStore {
     }
 
     async fn begin(&self, at: LogId, kind: Kind) -> io::Result<CheckpointWriter> {
+        let before = self.shared.finishing.lock().await;
         let header = {
             let mut state = self.shared.state.lock();
             let newest = state.chain.last().map(|newest| newest.header);
@@ -210,6 +213,7 @@ impl CheckpointStore {
             state.next_number += 1;
             FileHeader { number: state.next_number - 1, kind, parent, at }
         };
+        drop(before);
         let temporary = self.shared.dir.join(file::temporary_name(header.number));
         let mut writing = CheckpointWriter { shared: Arc::clone(&self.shared), header, temporary, writer: None };
         let (disk, path) = (Arc::clone(&self.shared.disk), writing.temporary.clone());
@@ -252,10 +256,36 @@ impl CheckpointStore {
         let Some((newest, _)) = files.last() else { return Ok(None) };
         let at = newest.header.at;
         let used = files.len();
+        let bytes = files.iter().map(|(stored, _)| stored.bytes).sum();
         let readers = files.into_iter().map(|(stored, file)| Reader::new(file, stored.header)).collect();
         // The next delta goes on what could be read.
         self.shared.state.lock().chain.truncate(used);
-        Ok(Some(Loaded { at, damaged, readers }))
+        Ok(Some(Loaded { at, bytes, damaged, readers }))
+    }
+
+    /// The newest chain, to be read beside its writer: what replaces it does not disturb that. A checksum is looked at
+    /// when its chunk is read. None when there is no chain, or it was replaced while it was opened.
+    ///
+    /// # Errors
+    /// When a file cannot be opened.
+    pub async fn open_chain(&self) -> io::Result<Option<Loaded>> {
+        let chain = self.shared.state.lock().chain.clone();
+        let Some(at) = chain.last().map(|newest| newest.header.at) else { return Ok(None) };
+        let disk = Arc::clone(&self.shared.disk);
+        let open = move || {
+            let mut readers = Vec::with_capacity(chain.len());
+            let mut bytes = 0;
+            for stored in chain {
+                match disk.open(&stored.path, OpenOptions::read()) {
+                    Ok(file) => readers.push(Reader::new(file, stored.header)),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                    Err(error) => return Err(error),
+                }
+                bytes += stored.bytes;
+            }
+            Ok(Some(Loaded { at, bytes, damaged: Vec::new(), readers }))
+        };
+        base::task::blocking(open).await
     }
 }
 
@@ -319,7 +349,9 @@ impl CheckpointWriter {
         let shared = Arc::clone(&self.shared);
         let (header, temporary) = (self.header, self.temporary.clone());
         let path = shared.dir.join(file::name(header.number, header.kind));
+        let finishing = Arc::clone(&shared.finishing).lock_owned().await;
         offload(async move {
+            let _finishing = finishing;
             let bytes = writer.finish().await?;
             shared.disk.rename(&temporary, &path)?;
             shared.disk.sync_dir(&shared.dir).map_err(failed_write)?;
@@ -368,6 +400,8 @@ impl Drop for CheckpointWriter {
 pub struct Loaded {
     /// Up to which entry it goes.
     pub at: LogId,
+    /// Bytes of the files.
+    pub bytes: u64,
     /// Files that were damaged and passed over.
     pub damaged: Vec<PathBuf>,
     readers: Vec<Reader>,

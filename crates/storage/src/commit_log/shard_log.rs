@@ -181,6 +181,19 @@ impl ShardLog {
         self.liveness_changed();
     }
 
+    /// The first index from `from` on at which the log holds an entry, purged or not.
+    #[must_use]
+    pub fn first_held(&self, from: LogIndex) -> Option<LogIndex> {
+        self.state.lock().first_held(from.0).map(LogIndex)
+    }
+
+    /// From where on the entries up to `through` lie in segments of together at most `bytes`, by the segments' sizes:
+    /// what is kept of a log keeps the segments that it lies in. `None` when `through` alone is more.
+    #[must_use]
+    pub fn kept_within(&self, through: LogIndex, bytes: u64) -> Option<LogIndex> {
+        self.state.lock().runs.kept_within(through.0, bytes).map(LogIndex)
+    }
+
     /// What of `wanted` is neither in the log nor given up, as damage of the file that is to blame.
     #[must_use]
     pub fn lacking(&self, wanted: RangeInclusive<LogIndex>) -> Vec<Damage> {
