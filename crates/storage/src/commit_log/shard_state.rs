@@ -198,6 +198,11 @@ impl Inner {
         self.damage.iter().find(took).cloned()
     }
 
+    pub(crate) fn has_damage_in(&self, range: &RangeInclusive<LogIndex>) -> bool {
+        let overlaps = |hit: &RangeInclusive<LogIndex>| hit.start() <= range.end() && range.start() <= hit.end();
+        self.damage.iter().filter_map(|damage| damage.indexes.as_ref()).any(overlaps)
+    }
+
     pub(crate) fn recent_entry(&self, index: LogIndex) -> Option<&Entry> {
         let front = self.recent.front()?.id.index.0;
         let entry = self.recent.get(usize::try_from(index.0.checked_sub(front)?).ok()?)?;
