@@ -20,15 +20,14 @@ use storage::checkpoint::{CheckpointStore, CheckpointWriter};
 use storage::{LogId, ShardLog};
 
 use crate::config::Config;
-use crate::core::{Applied, Core};
-use crate::errors::{OutOfService, StartError};
+use crate::core::{Applied, Core, DurableCheckpoint};
+use crate::errors::StartError;
 use crate::losses;
-use crate::raft::state_machine::CheckpointImage;
 use crate::raft::types::{StoredMembership, consensus_log_id, stored_log_id};
 use crate::raft::{decode_membership, encode_membership};
 
-const POSITION: u8 = 0;
-const STATE: u8 = 1;
+pub(crate) const POSITION: u8 = 0;
+pub(crate) const STATE: u8 = 1;
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 2 + 32;
 const NO_LOG_ID: LogId = LogId { term: Term(u64::MAX), index: LogIndex(u64::MAX) };
@@ -89,9 +88,10 @@ pub(crate) enum Written {
 
 impl Core {
     /// Writes a checkpoint of the state as of now. `base` asks for a whole one.
-    pub(crate) async fn write_checkpoint(&self, checkpoints: &CheckpointStore, base: bool) -> io::Result<Written> {
+    pub(crate) async fn write_checkpoint(&self, base: bool) -> io::Result<Written> {
+        let checkpoints = &self.checkpoints;
         let base = base || self.is_base_due(checkpoints);
-        let (last, membership, base) = {
+        let (last, membership, files, base) = {
             let mut state = self.state.write();
             let Some(last) = state.last else { return Ok(Written::Nothing) };
             // The failed entry counts as applied: a start from such a state would pass over it.
@@ -104,7 +104,8 @@ impl Core {
             let start = state.shard.begin_capture(base).map_err(io::Error::other)?;
             assert_eq!(start.applied, Some((last.index, last.term)), "the state knows where it stands");
             self.progress.checkpoint_begins();
-            (last, state.membership.clone(), start.base)
+            let files = state.shard.live_files().into();
+            (last, state.membership.clone(), files, start.base)
         };
         let result = self.write_captured(checkpoints, base, last, &membership).await;
         if result.is_err() {
@@ -112,7 +113,7 @@ impl Core {
         }
         let bytes = result?;
         tracing::debug!(shard = self.config.shard.0, index = last.index.0, bytes, base, "wrote a checkpoint");
-        self.set_durable_checkpoint(last, membership);
+        self.set_durable_checkpoint(DurableCheckpoint { id: last, membership, files });
         Ok(Written::Durable)
     }
 
@@ -161,20 +162,6 @@ impl Core {
                 || (chain.delta_bytes > DELTA_BYTES_MIN && chain.delta_bytes > chain.base_bytes)
         })
     }
-
-    /// Replaces the state by another member's checkpoint. Not before everything that it refers to
-    /// is durable here, which a group of one never needs.
-    pub(crate) async fn install(
-        &self,
-        id: LogId,
-        _membership: StoredMembership,
-        _image: CheckpointImage,
-    ) -> io::Result<()> {
-        let reason =
-            format!("a checkpoint at {} came from another member, which this version cannot install", id.index);
-        let failed = OutOfService::Consensus { shard: self.config.shard, reason };
-        Err(io::Error::new(io::ErrorKind::Unsupported, self.fail(failed)))
-    }
 }
 
 fn encode_position(last: LogId, membership: &StoredMembership) -> Bytes {
@@ -188,7 +175,7 @@ fn encode_position(last: LogId, membership: &StoredMembership) -> Bytes {
     chunk.freeze()
 }
 
-fn decode_position(chunk: &[u8]) -> Result<(LogId, StoredMembership), String> {
+pub(crate) fn decode_position(chunk: &[u8]) -> Result<(LogId, StoredMembership), String> {
     let (header, members) = chunk.split_at_checked(HEADER_BYTES).ok_or("its first chunk is short")?;
     if header[1] != VERSION {
         return Err(format!("version {} is not known", header[1]));

@@ -63,6 +63,9 @@ pub struct Config {
     pub capture_step_records: usize,
     /// A new base is written when the chain of deltas has this many links.
     pub checkpoint_deltas_max: usize,
+    /// Of several members each keeps so many bytes of the log behind its checkpoint at most, for members that were
+    /// away: counted in whole segments, which the node's shards share.
+    pub log_keep_bytes: u64,
     /// How long a stop waits for what is under way, as on a disk that takes nothing any more.
     pub shutdown_wait_max: Duration,
     /// Pause between two rounds of housekeeping: expiries and the shard's time.
@@ -97,6 +100,7 @@ impl Config {
             seal_age_max: Duration::from_secs(60 * 60),
             capture_step_records: 512,
             checkpoint_deltas_max: 32,
+            log_keep_bytes: 1 << 30,
             shutdown_wait_max: Duration::from_secs(10),
             housekeeping: Duration::from_secs(30),
         }

@@ -12,10 +12,12 @@ use parking_lot::{Mutex, RwLock};
 use record::{FileNumber, LogIndex};
 use shard::commands::UploadId;
 use shard::{SealedIndex, Shard};
+use storage::checkpoint::CheckpointStore;
 use storage::index_file::IndexStore;
 use storage::{LogId, ShardLog};
 use tokio::sync::{Notify, watch};
 
+use crate::catch_up::Pins;
 use crate::config::Config;
 use crate::errors::OutOfService;
 use crate::full_disk::FullDisk;
@@ -106,6 +108,15 @@ pub(crate) struct Chores {
     pub(crate) dead: Vec<FileNumber>,
 }
 
+/// A checkpoint that is durable, and all that it refers to.
+#[derive(Debug, Clone)]
+pub(crate) struct DurableCheckpoint {
+    pub(crate) id: LogId,
+    pub(crate) membership: StoredMembership,
+    /// The index files that its state names.
+    pub(crate) files: Arc<[FileNumber]>,
+}
+
 /// One replica, without the tasks that run it.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -128,14 +139,31 @@ pub(crate) struct Core {
     pub(crate) full_disk: FullDisk,
     alone: AtomicBool,
     uploads: AtomicU64,
+    pub(crate) checkpoints: CheckpointStore,
+    /// What is held for others that catch up, and how far the log was purged.
+    pub(crate) pins: Pins,
     /// The last durable checkpoint: what the log may let go.
-    checkpoint: Mutex<Option<(ConsensusLogId, StoredMembership)>>,
+    checkpoint: Mutex<Option<DurableCheckpoint>>,
+    /// Consensus has started, and asks for a snapshot only for a member that lacks the log.
+    started: AtomicBool,
 }
 
 impl Core {
-    pub(crate) fn new(config: Config, env: Env, log: ShardLog, index: IndexStore, applied: Applied) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        env: Env,
+        log: ShardLog,
+        checkpoints: CheckpointStore,
+        index: IndexStore,
+        applied: Applied,
+    ) -> Self {
         let proposals = Arc::new(proposer::Shared::new(config.queue_bytes_max, config.queue_items_max));
-        let checkpoint = applied.last.map(|id| (consensus_log_id(id), applied.membership.clone()));
+        let checkpoint = applied.last.map(|id| DurableCheckpoint {
+            id,
+            membership: applied.membership.clone(),
+            files: applied.shard.live_files().into(),
+        });
+        let pins = Pins::new(log.log_state().purged);
         let alone = raft::is_alone(&applied.membership, config.node);
         Self {
             log,
@@ -154,7 +182,10 @@ impl Core {
             alone: AtomicBool::new(alone),
             // Unlike any that another leader may have begun.
             uploads: AtomicU64::new(env.random.next_u64()),
+            checkpoints,
+            pins,
             checkpoint: Mutex::new(checkpoint),
+            started: AtomicBool::new(false),
             config,
             env,
         }
@@ -271,7 +302,7 @@ impl Core {
     /// Tells the commit log which of its entries are needed.
     pub(crate) fn keep_live(&self) {
         self.progress.liveness_changed.store(false, Ordering::Release);
-        let live = {
+        let mut live = {
             let state = self.state.read();
             // A state that broke in the middle of a command says nothing of what lives.
             if state.shard.is_failed() || self.is_failed() {
@@ -283,17 +314,29 @@ impl Core {
             live.push(state.last.map_or(LogIndex(0), |last| last.index.next())..=LogIndex(u64::MAX));
             live
         };
+        live.extend(self.pins.ranges());
         self.log.keep(live);
     }
 
-    pub(crate) fn durable_checkpoint(&self) -> Option<(ConsensusLogId, StoredMembership)> {
+    pub(crate) fn durable_checkpoint(&self) -> Option<DurableCheckpoint> {
         self.checkpoint.lock().clone()
     }
 
-    pub(crate) fn set_durable_checkpoint(&self, id: LogId, membership: StoredMembership) {
-        let id = consensus_log_id(id);
+    pub(crate) fn set_durable_checkpoint(&self, durable: DurableCheckpoint) {
         let mut checkpoint = self.checkpoint.lock();
-        assert!(checkpoint.as_ref().is_none_or(|(before, _)| *before <= id), "checkpoints only move forward");
-        *checkpoint = Some((id, membership));
+        assert!(checkpoint.as_ref().is_none_or(|before| before.id <= durable.id), "checkpoints only move forward");
+        *checkpoint = Some(durable);
+    }
+
+    pub(crate) fn set_started(&self) {
+        self.started.store(true, Ordering::Release);
+    }
+
+    /// What consensus calls its snapshot. At the start it is the state that is there. Later it is asked for only for a
+    /// member that lacks entries up to the purge mark: who has them, by whatever way, can be given the rest.
+    pub(crate) fn snapshot(&self) -> Option<(ConsensusLogId, StoredMembership)> {
+        let DurableCheckpoint { id, membership, .. } = self.durable_checkpoint()?;
+        let purged = self.pins.purged().filter(|_| self.started.load(Ordering::Acquire));
+        Some((consensus_log_id(purged.unwrap_or(id)), membership))
     }
 }

@@ -8,11 +8,14 @@
 //! - only applied, hence committed, data is read;
 //! - a checkpoint covers nothing whose index files are not durable, and the log lets go of nothing
 //!   that the last durable checkpoint does not cover;
+//! - a replica that lacks the log before a member's purge mark is started on a state and on live data
+//!   that were brought here from another member, all of them durable;
 //! - a failed assertion takes this shard out of service on this node, and no other.
 //!
 //! Absent: any protocol, topics and their names, and every knowledge of other shards.
 
 mod apply;
+mod catch_up;
 mod checkpoint;
 mod config;
 mod core;
@@ -28,11 +31,14 @@ mod members;
 mod parts;
 mod pending;
 mod proposer;
+mod purging;
 mod raft;
 mod replica;
+mod replication;
 mod times;
 mod waiters;
 
+pub use catch_up::{Donor, InstallError, InstallParts, InstallPhase, InstallProgress, Later, install};
 pub use config::{COMMAND_BYTES_MAX, Config};
 pub use errors::{AnswerError, FetchError, MembersError, OutOfService, ProposeError, StartError};
 pub use fetch::{AnswerMemory, Fetched, LookUp, Plan, Planned, StoredBatch, Wish, read_plans, read_within};
@@ -44,5 +50,6 @@ pub use pending::{Pending, ProposeResult};
 pub use raft::fuzz_messages;
 pub use raft::network::{Alone, AnswerStream, Lane, Peer, Transport};
 pub use replica::{Replica, StateGuard};
+pub use replication::MemberProgress;
 pub use times::{EpochEnd, TimedOffset};
 pub use waiters::{Seat, Waiter};

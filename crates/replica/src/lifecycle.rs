@@ -65,10 +65,10 @@ impl Replica {
         config.check().map_err(|reason| StartError::Config { shard, reason })?;
         let Parts { log, disk_state, checkpoints, index, transport, founding } = parts;
         let applied = checkpoint::restore(&config, &checkpoints, &log).await?;
-        let core = Arc::new(Core::new(config, env, log, index, applied));
+        let core = Arc::new(Core::new(config, env, log, checkpoints, index, applied));
         core.keep_live();
         // It runs before the group does: a long replay is held up by what it leaves to be written.
-        let maintenance = maintenance::start(Arc::clone(&core), checkpoints);
+        let maintenance = maintenance::start(Arc::clone(&core));
         let group = match Group::start(&core, transport).await {
             Ok(group) => group,
             Err(error) => {
@@ -77,6 +77,7 @@ impl Replica {
                 return Err(error);
             }
         };
+        core.set_started();
         let replica = Self::run(core, group, maintenance, disk_state);
         let started = match replica.join(founding).await {
             Ok(true) => settle(&replica.inner.core).await,

@@ -12,7 +12,6 @@ use parking_lot::Mutex;
 use record::{FileNumber, LogIndex};
 use shard::commands::{AbandonParts, ExpireProducers, Seal};
 use shard::{Command, SealedIndex};
-use storage::checkpoint::CheckpointStore;
 use storage::index_file::SealedStream;
 use storage::is_lasting;
 use tokio::sync::oneshot;
@@ -23,6 +22,7 @@ use crate::errors::{OutOfService, ProposeError};
 use crate::guard::guarded;
 use crate::pending::{Answer, Pending};
 use crate::proposer::{Gate, Item};
+use crate::purging::Purging;
 use crate::raft::Group;
 
 /// Pause after a file could not be written or removed.
@@ -52,15 +52,15 @@ struct Stop {
     checkpoint: bool,
 }
 
-pub(crate) fn start(core: Arc<Core>, checkpoints: CheckpointStore) -> Handle {
+pub(crate) fn start(core: Arc<Core>) -> Handle {
     let requests = Arc::<Mutex<Requests>>::default();
     let housekeeping_at = now() + core.config.housekeeping;
     let task = Task {
         core: Arc::clone(&core),
-        checkpoints,
         requests: Arc::clone(&requests),
         seal: None,
         base_needed: false,
+        purging: Purging::new(),
         checkpoint_after: now(),
         aged_at: now() + core.config.checkpoint_age_max,
         seal_at: now() + core.config.seal_age_max,
@@ -100,12 +100,12 @@ impl Handle {
 
 struct Task {
     core: Arc<Core>,
-    checkpoints: CheckpointStore,
     requests: Arc<Mutex<Requests>>,
     /// The seal under way: no second one is proposed before its end.
     seal: Option<Pending>,
     /// A capture was not written to its end, so what it covered is in no delta.
     base_needed: bool,
+    purging: Purging,
     checkpoint_after: Instant,
     /// When what was applied by then must be in a checkpoint.
     aged_at: Instant,
@@ -165,6 +165,7 @@ impl Task {
             self.checkpoint().await?;
         }
         drop(asked);
+        self.purge(false).await;
         Ok(())
     }
 
@@ -187,22 +188,23 @@ impl Task {
     }
 
     async fn checkpoint(&mut self) -> Result<(), Failure> {
-        let written = self.core.write_checkpoint(&self.checkpoints, self.base_needed).await;
+        let written = self.core.write_checkpoint(self.base_needed).await;
         self.base_needed |= written.is_err();
         self.checkpoint_after = now() + self.core.config.checkpoint_pause_min;
         if written.map_err(|error| self.checkpoint_failure(error))? == Written::Durable {
             self.base_needed = false;
             self.aged_at = now() + self.core.config.checkpoint_age_max;
-            let group = self.requests.lock().group.clone();
-            // Several members keep their logs: nothing else can bring one that was away what it lacks.
-            if let Some(group) = group.filter(|_| self.core.is_alone())
-                && let Err(error) = group.checkpoint_durable().await
-            {
-                tracing::debug!(shard = self.core.config.shard.0, error, "the group takes no checkpoint any more");
-            }
+            self.purge(true).await;
             self.core.keep_live();
         }
         Ok(())
+    }
+
+    async fn purge(&mut self, at_once: bool) {
+        let group = self.requests.lock().group.clone();
+        if let Some(group) = group {
+            self.purging.look(&self.core, &group, at_once).await;
+        }
     }
 
     /// Lets go of index files and of parts of the log in which nothing lives.
@@ -216,9 +218,10 @@ impl Task {
         loop {
             let next = {
                 let chores = self.core.chores.lock();
-                // One that still waits to be written is removed after it was.
+                // One that still waits to be written is removed after it was, one that is pulled when it is not.
                 let waits = |file: &FileNumber| chores.sealed.iter().any(|sealed| sealed.file == *file);
-                chores.dead.iter().rev().find(|file| !waits(file)).copied()
+                let stays = |file: &FileNumber| waits(file) || self.core.pins.holds_file(*file);
+                chores.dead.iter().rev().find(|file| !stays(file)).copied()
             };
             let Some(file) = next else { return Ok(()) };
             self.core.index.remove(file).await.map_err(|error| self.index_failure(error))?;
@@ -274,6 +277,7 @@ impl Task {
         } else {
             self.housekeeping_at
         };
+        let deadline = self.purging.next_look(&self.core).map_or(deadline, |look_at| deadline.min(look_at));
         let seal = &mut self.seal;
         let sealed = async {
             match seal {
@@ -290,7 +294,7 @@ impl Task {
 
     async fn last_checkpoint(&mut self) {
         let core = &self.core;
-        if let Err(error) = core.write_checkpoint(&self.checkpoints, self.base_needed).await {
+        if let Err(error) = core.write_checkpoint(self.base_needed).await {
             tracing::warn!(shard = core.config.shard.0, %error, "no checkpoint at the stop: the next start replays more");
             if is_lasting(&error) && !has_failed(core) {
                 self.checkpoint_failure(error).stop_node(core);
@@ -303,7 +307,7 @@ impl Task {
     }
 
     fn checkpoint_failure(&self, error: io::Error) -> Failure {
-        Failure { operation: "write a checkpoint in", dir: self.checkpoints.dir().to_owned(), error }
+        Failure { operation: "write a checkpoint in", dir: self.core.checkpoints.dir().to_owned(), error }
     }
 }
 

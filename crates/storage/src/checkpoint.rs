@@ -5,6 +5,7 @@
 //! `docs/formats/checkpoint.md`.
 
 mod file;
+mod load;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,8 @@ use parking_lot::Mutex;
 
 use crate::passing::{failed_write, remove_file};
 use crate::types::LogId;
-use file::{FileHeader, Kind, Reader, Writer};
+use file::{FileHeader, Kind, Writer};
+pub use load::Loaded;
 
 /// The largest chunk of a checkpoint.
 pub const CHUNK_BYTES_MAX: usize = 16 << 20;
@@ -95,6 +97,8 @@ struct Shared {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     state: Mutex<State>,
+    /// Held while one gets its name, also when nobody waits for that any more.
+    finishing: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -150,7 +154,7 @@ impl CheckpointStore {
             }
             let chain = newest_chain(found);
             let state = State { chain, next_number, writing: false };
-            Ok(Self { shared: Arc::new(Shared { disk, dir, state: Mutex::new(state) }) })
+            Ok(Self { shared: Arc::new(Shared { disk, dir, state: Mutex::new(state), finishing: Arc::default() }) })
         })
         .await
     }
@@ -197,6 +201,7 @@ impl CheckpointStore {
     }
 
     async fn begin(&self, at: LogId, kind: Kind) -> io::Result<CheckpointWriter> {
+        let before = self.shared.finishing.lock().await;
         let header = {
             let mut state = self.shared.state.lock();
             let newest = state.chain.last().map(|newest| newest.header);
@@ -210,6 +215,7 @@ impl CheckpointStore {
             state.next_number += 1;
             FileHeader { number: state.next_number - 1, kind, parent, at }
         };
+        drop(before);
         let temporary = self.shared.dir.join(file::temporary_name(header.number));
         let mut writing = CheckpointWriter { shared: Arc::clone(&self.shared), header, temporary, writer: None };
         let (disk, path) = (Arc::clone(&self.shared.disk), writing.temporary.clone());
@@ -220,47 +226,6 @@ impl CheckpointStore {
         writing.writer = Some(writer.await?);
         Ok(writing)
     }
-
-    /// The newest chain that is whole, base first. Every checksum is looked at before this returns.
-    ///
-    /// # Errors
-    /// `InvalidData` when there are checkpoints and no base among them is whole.
-    pub async fn load(&self) -> io::Result<Option<Loaded>> {
-        let chain = self.shared.state.lock().chain.clone();
-        let disk = Arc::clone(&self.shared.disk);
-        let dir = self.shared.dir.clone();
-        let loaded = offload(async move {
-            let mut files: Vec<(Stored, Arc<dyn File>)> = Vec::new();
-            let mut damaged = Vec::new();
-            for stored in chain {
-                let file = disk.open(&stored.path, OpenOptions::read())?;
-                if !file::is_whole(&file, &stored.header).await? {
-                    tracing::error!(path = %stored.path.display(), "a damaged checkpoint is passed over");
-                    damaged.push(stored.path.clone());
-                    break;
-                }
-                files.push((stored, file));
-            }
-            if files.is_empty() && !(damaged.is_empty() && no_checkpoint(&*disk, &dir)?) {
-                let text = format!("no base checkpoint in {} is whole", dir.display());
-                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-            }
-            Ok((files, damaged))
-        })
-        .await?;
-        let (files, damaged) = loaded;
-        let Some((newest, _)) = files.last() else { return Ok(None) };
-        let at = newest.header.at;
-        let used = files.len();
-        let readers = files.into_iter().map(|(stored, file)| Reader::new(file, stored.header)).collect();
-        // The next delta goes on what could be read.
-        self.shared.state.lock().chain.truncate(used);
-        Ok(Some(Loaded { at, damaged, readers }))
-    }
-}
-
-fn no_checkpoint(disk: &dyn Disk, dir: &Path) -> io::Result<bool> {
-    Ok(disk.read_dir(dir)?.iter().all(|entry| file::parse_name(&entry.name).is_none()))
 }
 
 /// The chain that ends with the newest file from which parents lead to a base.
@@ -319,7 +284,9 @@ impl CheckpointWriter {
         let shared = Arc::clone(&self.shared);
         let (header, temporary) = (self.header, self.temporary.clone());
         let path = shared.dir.join(file::name(header.number, header.kind));
+        let finishing = Arc::clone(&shared.finishing).lock_owned().await;
         offload(async move {
+            let _finishing = finishing;
             let bytes = writer.finish().await?;
             shared.disk.rename(&temporary, &path)?;
             shared.disk.sync_dir(&shared.dir).map_err(failed_write)?;
@@ -360,31 +327,5 @@ impl Drop for CheckpointWriter {
         self.shared.state.lock().writing = false;
         // A file without its final name is removed at the next start as well.
         let _ = self.shared.disk.remove(&self.temporary);
-    }
-}
-
-/// The chain of checkpoints to restore from.
-#[derive(Debug)]
-pub struct Loaded {
-    /// Up to which entry it goes.
-    pub at: LogId,
-    /// Files that were damaged and passed over.
-    pub damaged: Vec<PathBuf>,
-    readers: Vec<Reader>,
-}
-
-impl Loaded {
-    /// The next chunk, of the base first and then of each delta in order.
-    ///
-    /// # Errors
-    /// `InvalidData` when the file changed since it was checked.
-    pub async fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
-        while let Some(reader) = self.readers.first_mut() {
-            if let Some(chunk) = reader.next().await? {
-                return Ok(Some(chunk));
-            }
-            self.readers.remove(0);
-        }
-        Ok(None)
     }
 }

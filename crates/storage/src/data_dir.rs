@@ -10,6 +10,7 @@
 //! log/                      the commit log
 //! shards/N/checkpoints/     checkpoints of shard N
 //! shards/N/index/           sealed indexes of shard N
+//! shards/N/INSTALLING       there while shard N is brought here from another node
 //! ```
 
 mod claim;
@@ -141,6 +142,12 @@ impl DataDir {
     #[must_use]
     pub fn index_dir(&self, shard: ShardId) -> PathBuf {
         self.shard_dir(shard).join("index")
+    }
+
+    /// Says, while it is there, that the shard is being brought here: see [`crate::InstallMarker`].
+    #[must_use]
+    pub fn installing_file(&self, shard: ShardId) -> PathBuf {
+        self.shard_dir(shard).join("INSTALLING")
     }
 
     fn shard_dir(&self, shard: ShardId) -> PathBuf {

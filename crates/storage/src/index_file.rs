@@ -9,9 +9,11 @@
 mod build;
 mod find;
 mod format;
+mod import;
 mod open;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
@@ -26,6 +28,7 @@ use record::{BatchEntry, FileNumber, LogIndex, StreamId};
 
 use crate::block_cache::BlockCache;
 use crate::passing::{failed_write, remove_file};
+pub use import::IndexImport;
 use open::OpenFiles;
 
 /// Files kept open for reading.

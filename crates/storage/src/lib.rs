@@ -9,6 +9,7 @@ pub mod commit_log;
 pub mod data_dir;
 pub mod index_file;
 pub mod inspect;
+mod install_marker;
 mod passing;
 mod types;
 mod wire;
@@ -21,5 +22,6 @@ pub use commit_log::{
 };
 #[doc(hidden)]
 pub use index_file::fuzz_index_file;
+pub use install_marker::{InstallMarker, InstallStage, Installing};
 pub use passing::{is_full, is_lasting};
 pub use types::{Buffers, Entry, EntryKind, EntryMeta, LogId, Payload, Vote};

@@ -19,10 +19,11 @@ use futures_util::{FutureExt, StreamExt};
 use openraft::async_runtime::WatchReceiver;
 use openraft::async_runtime::watch::Watch;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError};
-use openraft::metrics::RaftServerMetrics;
+use openraft::metrics::{Metric, RaftServerMetrics};
 use openraft::raft::ClientWriteResult;
-use openraft::{ChangeMembers, EmptyNode, Raft, ReadPolicy, ServerState, SnapshotPolicy};
-use record::{NodeId, Term};
+use openraft::{ChangeMembers, EmptyNode, Instant, Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use record::{LogIndex, NodeId, Term};
+use storage::LogId;
 use tokio::sync::oneshot;
 
 #[cfg(feature = "fuzzing")]
@@ -35,15 +36,20 @@ use crate::core::Core;
 use crate::errors::{AnswerError, MembersError, ProposeError, StartError};
 use crate::leadership::Leadership;
 use crate::proposer::{Consensus, EntryEnd, Flight, Refusal};
+use crate::replication::MemberProgress;
 use log_store::LogStore;
 use network::{PeerFactory, Transport};
 use parking_lot::Mutex;
 use state_machine::StateMachine;
-use types::{Callback, Commands, CommittedLeaderId, Runtime, StoredMembership, TypeConfig};
+use types::{
+    Callback, Commands, CommittedLeaderId, ConsensusLogId, Runtime, StoredMembership, TypeConfig, consensus_log_id,
+};
 use wire::Request;
 
 /// Messages that the library's core may have waiting; ours are few, entries being large.
 const API_QUEUE_LENGTH: u64 = 1_024;
+/// How long is waited until the library knows of a checkpoint; it is told of the next one as well.
+const CHECKPOINT_TOLD_MAX: Duration = Duration::from_secs(1);
 
 /// One group's consensus on this node.
 #[derive(Clone)]
@@ -51,6 +57,13 @@ pub(crate) struct Group {
     raft: Raft<TypeConfig, StateMachine>,
     node: NodeId,
     random: Arc<dyn Random>,
+}
+
+/// What is committed and, on a leader, how far all members are.
+#[derive(Debug, Clone)]
+pub(crate) struct Replication {
+    pub(crate) committed: Option<LogIndex>,
+    pub(crate) members: Option<BTreeMap<NodeId, MemberProgress>>,
 }
 
 /// What the library says of the group.
@@ -71,7 +84,7 @@ impl Group {
         let failed = |reason: String| StartError::Consensus { shard, reason };
         let settings = settings(config).map_err(|reason| StartError::Config { shard, reason })?;
         let log = LogStore::new(core.log.clone());
-        let network = PeerFactory { shard, transport };
+        let network = PeerFactory::new(shard, transport);
         let machine = StateMachine::new(Arc::clone(core));
         let started = Raft::new(config.node.0, Arc::new(settings), network, log, machine);
         let raft =
@@ -179,9 +192,39 @@ impl Group {
         self.raft.trigger().transfer_leader(node.0).await.map_err(|_| MembersError::Stopped)
     }
 
-    /// Tells the library that a newer checkpoint is durable, so that the log before it goes.
-    pub(crate) async fn checkpoint_durable(&self) -> Result<(), String> {
-        self.raft.trigger().snapshot().await.map_err(|error| error.to_string())
+    /// Tells the library that the checkpoint at `id` is durable. Whether it knows of it then.
+    pub(crate) async fn checkpoint_durable(&self, id: LogId) -> bool {
+        let known = Metric::Snapshot(Some(consensus_log_id(id)));
+        if self.raft.trigger().snapshot().await.is_err() {
+            return false;
+        }
+        let metrics = self.raft.wait(Some(CHECKPOINT_TOLD_MAX));
+        metrics.ge(known, "a durable checkpoint").await.is_ok()
+    }
+
+    /// Lets the log go up to `through`, which a checkpoint that the library knows of covers.
+    pub(crate) async fn purge(&self, through: LogIndex) {
+        // An error means that the library has stopped.
+        let _ = self.raft.trigger().purge_log(through.0).await;
+    }
+
+    /// What the library says of the log and, on a leader, of the other members.
+    pub(crate) fn replication(&self) -> Replication {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let committed = metrics.local_committed.map(|id| LogIndex(id.index));
+        let members = metrics.replication.as_ref().filter(|_| metrics.state == ServerState::Leader).map(|members| {
+            let heard = metrics.heartbeat.as_ref();
+            let progress = |(id, matched): (&u64, &Option<ConsensusLogId>)| {
+                let at = heard.and_then(|heard| heard.get(id)).and_then(Option::as_deref);
+                (
+                    NodeId(*id),
+                    MemberProgress { matched: matched.map(|id| LogIndex(id.index)), silence: at.map(Instant::elapsed) },
+                )
+            };
+            members.iter().map(progress).collect()
+        });
+        Replication { committed, members }
     }
 
     /// Returns when this node is known to lead and has applied all that was committed before.
@@ -367,8 +410,8 @@ fn settings(config: &Config) -> Result<openraft::Config, String> {
         election_timeout_min: millis(config.election_timeout.0),
         election_timeout_max: millis(config.election_timeout.1),
         snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: 0,
-        purge_batch_size: 1,
+        // What is purged we decide.
+        max_in_snapshot_log_to_keep: u64::MAX,
         api_channel_size: Some(API_QUEUE_LENGTH),
         enable_pre_vote: Some(true),
         // Entries reach others before they are durable here: a leader that starts again may have

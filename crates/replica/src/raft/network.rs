@@ -5,12 +5,13 @@
 //! [`crate::Replica::answer_appends`] over there. A node that is alone has no peers: [`Alone`]
 //! answers that nobody can be reached, and no group of one voter ever asks.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
-use base::time::Duration;
+use base::time::{Duration, Instant, now, sleep};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -22,6 +23,7 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{EmptyNode, OptionalSend};
+use parking_lot::Mutex;
 use record::{NodeId, ShardId};
 use storage::Payload;
 
@@ -95,8 +97,10 @@ impl Peer for Absent {
 
 /// Makes the clients of one group.
 pub(crate) struct PeerFactory {
-    pub(crate) shard: ShardId,
-    pub(crate) transport: Arc<dyn Transport>,
+    shard: ShardId,
+    transport: Arc<dyn Transport>,
+    /// When it was last told that a member lacks the log.
+    told: Arc<Mutex<BTreeMap<NodeId, Instant>>>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for PeerFactory {
@@ -112,12 +116,16 @@ impl RaftNetworkFactory<TypeConfig> for PeerFactory {
 }
 
 impl PeerFactory {
+    pub(crate) fn new(shard: ShardId, transport: Arc<dyn Transport>) -> Self {
+        Self { shard, transport, told: Arc::default() }
+    }
+
     fn client(&self, target: u64, lane: Lane) -> PeerClient {
         let target = NodeId(target);
         let peer = self.transport.peer(self.shard, target, lane);
         // The library asks for votes through the client that it replicates with.
         let votes = self.transport.peer(self.shard, target, Lane::Control);
-        PeerClient { peer, votes, lane }
+        PeerClient { target, shard: self.shard, peer, votes, lane, told: Arc::clone(&self.told) }
     }
 }
 
@@ -126,6 +134,9 @@ pub(crate) struct PeerClient {
     peer: Box<dyn Peer>,
     votes: Box<dyn Peer>,
     lane: Lane,
+    target: NodeId,
+    shard: ShardId,
+    told: Arc<Mutex<BTreeMap<NodeId, Instant>>>,
 }
 
 fn unreachable(error: &(impl std::error::Error + 'static)) -> RPCError<TypeConfig> {
@@ -136,6 +147,31 @@ impl PeerClient {
     async fn ask(&mut self, request: Bytes, option: &RPCOption) -> Result<Bytes, RPCError<TypeConfig>> {
         let answer = self.votes.call(Payload::from(request), option.soft_ttl()).await;
         answer.map_err(|error| unreachable(&error))
+    }
+}
+
+/// How long the answer of a member is waited for that is asked whether it has pulled what it lacks.
+const PROBE_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Pause between two such questions.
+const PROBE_PAUSE: Duration = Duration::from_millis(200);
+/// One line in so long says that a member lacks entries.
+const TELL_PAUSE: Duration = Duration::from_secs(60);
+
+impl PeerClient {
+    fn tell_behind(&self, purged: u64) {
+        let mut told = self.told.lock();
+        let now = now();
+        if told.get(&self.target).is_some_and(|before| now < *before + TELL_PAUSE) {
+            return;
+        }
+        told.insert(self.target, now);
+        let (shard, node) = (self.shard.0, self.target.0);
+        tracing::warn!(
+            shard,
+            node,
+            purged,
+            "a member lacks entries that are purged: it takes part again when it has pulled them"
+        );
     }
 }
 
@@ -203,18 +239,35 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
         wire::decode_voted(answer).map_err(|error| unreachable(&error))
     }
 
+    /// A member that lacks the log before the purge mark pulls what it lacks before it takes part: this only asks
+    /// whether it has. `snapshot` names the purge mark, and who has that entry can be given those behind it.
     async fn full_snapshot(
         &mut self,
-        _vote: ConsensusVote,
+        vote: ConsensusVote,
         snapshot: SnapshotImage,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
-        _option: RPCOption,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let at = snapshot.meta.last_log_id.map_or(0, |id| id.index);
-        let text = format!("a member lacks what lies before the checkpoint at {at}, which this version cannot send");
-        tracing::error!("{text}");
-        let error = io::Error::new(io::ErrorKind::Unsupported, text);
-        Err(StreamingError::Unreachable(Unreachable::new(&error)))
+        let purged = snapshot.meta.last_log_id;
+        let probe = AppendEntriesRequest { vote, prev_log_id: purged, entries: Vec::new(), leader_commit: None };
+        let wait = option.soft_ttl().min(PROBE_WAIT_MAX);
+        let answer = self.votes.call(wire::encode_append(probe), wait).await;
+        let answer = answer.and_then(|answer| wire::decode_appended(answer).map_err(io::Error::other));
+        // However it answers, it is not asked in a tight loop.
+        tokio::select! {
+            closed = cancel => return Err(closed.into()),
+            () = sleep(PROBE_PAUSE) => {}
+        }
+        match answer {
+            Ok(Ok(_)) => Ok(SnapshotResponse::new(vote)),
+            Ok(Err(StreamAppendError::HigherVote(higher))) => Ok(SnapshotResponse::new(higher)),
+            Ok(Err(StreamAppendError::Conflict(_))) => {
+                self.tell_behind(purged.map_or(0, |id| id.index));
+                let text = format!("node {} lacks entries that are purged, and has to pull them", self.target.0);
+                Err(StreamingError::Unreachable(Unreachable::new(&io::Error::other(text))))
+            }
+            Err(error) => Err(StreamingError::Unreachable(Unreachable::new(&error))),
+        }
     }
 
     async fn transfer_leader(

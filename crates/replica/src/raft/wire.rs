@@ -305,6 +305,7 @@ pub(crate) fn decode_transferred(mut bytes: Bytes) -> Result<TransferLeaderRespo
 /// Decodes whatever a member may send.
 #[cfg(feature = "fuzzing")]
 pub fn fuzz_messages(input: &[u8]) {
+    crate::catch_up::wire::fuzz(input);
     let bytes = Bytes::copy_from_slice(input);
     if let Ok(Request::Append(request)) = decode_request(bytes.clone()) {
         let again = encode_append(request).to_bytes();

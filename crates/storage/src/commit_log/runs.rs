@@ -115,6 +115,20 @@ impl Runs {
         self.runs.range(from..).map(|(first, run)| (*first, run.count))
     }
 
+    /// The first index of the runs up to `through` whose segments together have at most `bytes`.
+    pub(crate) fn kept_within(&self, through: u64, bytes: u64) -> Option<u64> {
+        let (mut left, mut counted, mut from) = (bytes, None, None);
+        for (first, run) in self.runs.range(..=through).rev() {
+            if counted != Some(run.segment.sequence) {
+                let Some(rest) = left.checked_sub(u64::from(run.segment.capacity)) else { break };
+                left = rest;
+                counted = Some(run.segment.sequence);
+            }
+            from = Some(*first);
+        }
+        from
+    }
+
     /// The segments of the runs next to `index` on both sides.
     pub(crate) fn around(&self, index: u64) -> (Option<&Arc<Segment>>, Option<&Arc<Segment>>) {
         let before = self.runs.range(..index).next_back().map(|(_, run)| &run.segment);
@@ -182,6 +196,21 @@ mod tests {
         assert_eq!(known(&runs), [(3, 1), (4, 1), (5, 2)]);
         runs.truncate_from(0);
         assert_eq!(known(&runs), []);
+    }
+
+    #[test]
+    fn what_is_kept_is_counted_in_whole_segments() {
+        let mut runs = Runs::default();
+        for (sequence, indexes) in [(1, 0..4), (2, 4..6), (3, 6..9)] {
+            let segment = segment(sequence);
+            indexes.for_each(|index| push(&mut runs, &segment, index));
+        }
+        let capacity = 1 << 20;
+        assert_eq!(runs.kept_within(8, capacity - 1), None);
+        assert_eq!(runs.kept_within(8, capacity), Some(6));
+        assert_eq!(runs.kept_within(8, 2 * capacity + 5), Some(4));
+        assert_eq!(runs.kept_within(5, 2 * capacity), Some(0));
+        assert_eq!(runs.kept_within(8, u64::MAX), Some(0));
     }
 
     #[test]

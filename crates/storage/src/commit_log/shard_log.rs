@@ -1,5 +1,6 @@
 //! The log of one shard: appending, voting, truncating, purging.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -179,6 +180,54 @@ impl ShardLog {
         let live = live.into_iter().map(|range| range.start().0..=range.end().0).collect();
         self.state.lock().set_live(live);
         self.liveness_changed();
+    }
+
+    /// The first index from `from` on at which the log holds an entry, purged or not.
+    #[must_use]
+    pub fn first_held(&self, from: LogIndex) -> Option<LogIndex> {
+        self.state.lock().first_held(from.0).map(LogIndex)
+    }
+
+    /// From where on the entries up to `through` lie in segments of together at most `bytes`, by the segments' sizes:
+    /// what is kept of a log keeps the segments that it lies in. `None` when `through` alone is more.
+    #[must_use]
+    pub fn kept_within(&self, through: LogIndex, bytes: u64) -> Option<LogIndex> {
+        self.state.lock().runs.kept_within(through.0, bytes).map(LogIndex)
+    }
+
+    /// About how many bytes the entries of `ranges`, which are sorted, take in the files: a segment's bytes are shared
+    /// out by the number of entries.
+    #[must_use]
+    pub fn bytes_within(&self, ranges: &[RangeInclusive<LogIndex>]) -> u64 {
+        let mut segments: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+        let mut ours: BTreeMap<u32, u64> = BTreeMap::new();
+        for shard in self.shared.all_shards() {
+            for (first, run) in shard.lock().runs.iter() {
+                let entry =
+                    segments.entry(run.segment.sequence).or_insert_with(|| (u64::from(run.segment.data_bytes()), 0));
+                entry.1 += u64::from(run.count);
+                if shard.id == self.state.id {
+                    let behind = first + u64::from(run.count);
+                    let from = ranges.partition_point(|range| range.end().0 < first);
+                    let within = ranges[from..].iter().take_while(|range| range.start().0 < behind);
+                    let count: u64 = within
+                        .map(|range| range.end().0.saturating_add(1).min(behind) - range.start().0.max(first))
+                        .sum();
+                    *ours.entry(run.segment.sequence).or_default() += count;
+                }
+            }
+        }
+        let share = |(sequence, count): (u32, u64)| {
+            let (bytes, all) = segments.get(&sequence).copied().unwrap_or_default();
+            u64::try_from(u128::from(bytes) * u128::from(count) / u128::from(all.max(1))).unwrap_or(u64::MAX)
+        };
+        ours.into_iter().map(share).sum()
+    }
+
+    /// Whether something of `range` is known to be damaged, given up, or was taken away with its file.
+    #[must_use]
+    pub fn is_damaged(&self, range: &RangeInclusive<LogIndex>) -> bool {
+        self.state.lock().has_damage_in(range) || !self.taken_away(range.clone()).is_empty()
     }
 
     /// What of `wanted` is neither in the log nor given up, as damage of the file that is to blame.

@@ -183,10 +183,24 @@ impl Inner {
         lacking.into_iter().flat_map(|range| lost::without(range, &self.lost)).collect()
     }
 
+    /// The first index from `from` on that is in a file or in memory.
+    pub(crate) fn first_held(&self, from: u64) -> Option<u64> {
+        let last = self.state.last?.index.0;
+        let run = self.runs.counts_from(from).find(|(first, count)| first + u64::from(*count) > from);
+        let recent = self.recent.front().map(|entry| entry.id.index.0.max(from));
+        let held = run.map(|(first, _)| first.max(from)).into_iter().chain(recent).min()?;
+        (held <= last).then_some(held)
+    }
+
     /// The damage that took the entry `index`, as far as is known.
     pub(crate) fn damage_of(&self, index: LogIndex) -> Option<Damage> {
         let took = |damage: &&Damage| damage.indexes.as_ref().is_some_and(|indexes| indexes.contains(&index));
         self.damage.iter().find(took).cloned()
+    }
+
+    pub(crate) fn has_damage_in(&self, range: &RangeInclusive<LogIndex>) -> bool {
+        let overlaps = |hit: &RangeInclusive<LogIndex>| hit.start() <= range.end() && range.start() <= hit.end();
+        self.damage.iter().filter_map(|damage| damage.indexes.as_ref()).any(overlaps)
     }
 
     pub(crate) fn recent_entry(&self, index: LogIndex) -> Option<&Entry> {

@@ -2,6 +2,7 @@
 
 use base::disk::RealDisk;
 use base::random::{Random, SeededRandom};
+use bytes::Bytes;
 use proptest::prelude::*;
 use record::{Extent, LeaderEpoch, StreamOffset, TimestampMs};
 
@@ -328,4 +329,39 @@ proptest! {
 fn an_empty_list_of_earlier_extents_is_no_batch() {
     fuzz_index_file(&[0x08, 0x01, 0, 0, 0x01, 0, 0x01, 0]);
     assert_eq!(format::decode_chunk(&[0x08, 0x01, 0, 0, 0x01, 0, 0x01, 0], 1), None);
+}
+
+#[tokio::test]
+async fn a_file_from_elsewhere_is_taken_in_only_whole() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(dir.path()).await;
+    let all = history(&store, 12, 3).await;
+    let taken = open(other.path()).await;
+    for file in store.files() {
+        let bytes = store.size(file).unwrap();
+        let import = async |whole: Vec<u8>| {
+            let mut import = taken.import(file, whole.len() as u64).await?;
+            for part in whole.chunks(1_000) {
+                import.part(Bytes::copy_from_slice(part)).await?;
+            }
+            import.finish().await
+        };
+        let whole = store.raw(file, 0, usize::try_from(bytes).unwrap()).await.unwrap().unwrap().to_vec();
+        for place in (0..whole.len()).step_by(1 + whole.len() / 200) {
+            let mut flipped = whole.clone();
+            flipped[place] ^= 0x10;
+            assert_eq!(import(flipped).await.unwrap_err().kind(), io::ErrorKind::InvalidData, "byte {place}");
+        }
+        for length in [0, 50, whole.len() / 2, whole.len() - 1] {
+            assert_eq!(import(whole[..length].to_vec()).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        }
+        assert!(!taken.contains(file));
+        import(whole).await.unwrap();
+    }
+    let newest = newest(&taken).await;
+    for store in [taken, open(other.path()).await] {
+        assert_eq!(store.files().len(), 12);
+        assert_eq!(store.batches(newest, STREAM, StreamOffset(0), usize::MAX, u64::MAX).await.unwrap(), all);
+    }
+    assert_eq!(RealDisk.read_dir(other.path()).unwrap().len(), 12, "nothing else is left");
 }

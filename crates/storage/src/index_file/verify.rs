@@ -1,0 +1,72 @@
+//! Whether an index file is, in every part, what was written.
+
+use record::{FileNumber, crc32c};
+
+use super::format::{
+    self, BLOCK_BYTES, CHUNK_BYTES_MAX, CHUNK_ENTRY_BYTES, ENTRIES_PER_BLOCK, ENTRY_BYTES, HEADER_BYTES, Header,
+    StreamEntry,
+};
+
+/// Whether `bytes` are the whole file of that number: every checksum is right and every batch can be read.
+pub(super) fn is_whole(bytes: &[u8], number: FileNumber) -> bool {
+    check(bytes, number).is_some()
+}
+
+fn check(bytes: &[u8], number: FileNumber) -> Option<()> {
+    let header = Header::decode(bytes).filter(|header| header.file == number.0)?;
+    let (summary_at, summary_bytes) = header.summary()?;
+    let summary_at = usize::try_from(summary_at).ok()?;
+    if summary_at.checked_add(summary_bytes)? != bytes.len() {
+        return None;
+    }
+    let summary = &bytes[summary_at..];
+    holds(crc32c(summary) == header.summary_crc)?;
+    let directory_at = usize::try_from(header.directory_at).ok()?;
+    let directory = bytes.get(directory_at..summary_at)?;
+    // Runs lie one behind the other, so that no byte before the directory is in none of them.
+    let mut run_at = HEADER_BYTES;
+    let (mut left, mut batches) = (header.streams, 0_u64);
+    let mut before = None;
+    for (block, first) in directory.chunks_exact(BLOCK_BYTES).zip(summary.chunks_exact(8)) {
+        holds(format::block_is_whole(block))?;
+        let count = usize::try_from(left.min(ENTRIES_PER_BLOCK as u64)).ok()?;
+        for place in 0..count {
+            let entry = StreamEntry::decode(&block[place * ENTRY_BYTES..])?;
+            holds(place > 0 || entry.stream.0.to_le_bytes() == first)?;
+            holds(before.is_none_or(|before| before < entry.stream))?;
+            before = Some(entry.stream);
+            holds(entry.run_at == run_at as u64)?;
+            let run = bytes.get(run_at..run_at.checked_add(entry.run_bytes as usize)?)?;
+            check_run(run, &entry)?;
+            run_at += run.len();
+            batches += u64::from(entry.batches);
+        }
+        left -= count as u64;
+    }
+    let padding = bytes.get(run_at..directory_at)?;
+    holds(padding.len() < 8 && padding.iter().all(|byte| *byte == 0))?;
+    holds(left == 0 && batches == header.batches)
+}
+
+fn check_run(run: &[u8], entry: &StreamEntry) -> Option<()> {
+    if entry.chunks == 1 {
+        holds(crc32c(run) == entry.run_crc)?;
+        return format::decode_chunk(run, entry.batches).map(drop);
+    }
+    let table = run.get(..entry.chunks as usize * CHUNK_ENTRY_BYTES)?;
+    holds(crc32c(table) == entry.run_crc)?;
+    let (mut at, mut batches) = (table.len(), 0_u64);
+    for chunk in format::decode_table(table)? {
+        holds(chunk.at as usize == at && chunk.bytes <= CHUNK_BYTES_MAX)?;
+        let bytes = run.get(at..at + chunk.bytes as usize)?;
+        holds(crc32c(bytes) == chunk.crc)?;
+        let decoded = format::decode_chunk(bytes, chunk.batches)?;
+        holds(decoded.first()?.base_offset == chunk.first_offset)?;
+        (at, batches) = (at + bytes.len(), batches + u64::from(chunk.batches));
+    }
+    holds(at == run.len() && batches == u64::from(entry.batches))
+}
+
+fn holds(condition: bool) -> Option<()> {
+    condition.then_some(())
+}
