@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::bootstrap::{self, Started};
 use crate::config::Config;
-use crate::errors::StartError;
+use crate::errors::{PreferLeaderError, RemoveNodeError, StartError};
 use crate::forward::Forward;
 use crate::peers::{Gate, Peers};
 use crate::serving::Serving;
@@ -173,6 +173,36 @@ impl Cluster {
     #[must_use]
     pub fn is_live(&self, node: NodeId) -> bool {
         node == self.node_id()
+    }
+
+    /// Changes when a node becomes live or ceases to be.
+    #[must_use]
+    pub fn nodes_changed(&self) -> watch::Receiver<u64> {
+        self.metadata_changed()
+    }
+
+    /// Returns when every live node, at least this one, has applied what was committed in the metadata group before the
+    /// call, or after a few seconds.
+    pub async fn settled(&self) {}
+
+    /// Makes the first voter of a shard its leader.
+    ///
+    /// # Errors
+    /// When it cannot lead now.
+    pub async fn prefer_leader(&self, shard: ShardId) -> Result<(), PreferLeaderError> {
+        let _ = shard;
+        Err(PreferLeaderError::Unavailable)
+    }
+
+    /// Lets go of a node that is away, for good: nobody counts on it any more.
+    ///
+    /// # Errors
+    /// When there is no such node, or it cannot be let go of now.
+    pub async fn remove_node(&self, node: NodeId) -> Result<(), RemoveNodeError> {
+        match self.metadata().node(node) {
+            None => Err(RemoveNodeError::UnknownNode),
+            Some(_) => Err(RemoveNodeError::Refused("nodes cannot be removed".to_owned())),
+        }
     }
 
     /// The metadata as of the last entry applied here. The guard is a lock: see [`StateGuard`].
