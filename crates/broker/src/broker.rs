@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use base::Env;
-use cluster::Cluster;
+use cluster::{Cluster, METADATA};
+use record::NodeId;
 use tokio::sync::Semaphore;
 
 use crate::Config;
@@ -11,6 +12,7 @@ use crate::configs::Configs;
 use crate::connections::Connections;
 use crate::groups::Groups;
 use crate::memory::Memory;
+use crate::nodes::{ClusterView, Nodes};
 use crate::producer_ids::ProducerIds;
 use crate::topics::{Cache, Topics};
 
@@ -31,6 +33,7 @@ struct Inner {
     producer_ids: ProducerIds,
     connections: Arc<Connections>,
     memory: Memory,
+    nodes: Arc<Nodes>,
     /// Lookups that unpack batches at the same time.
     lookups: Arc<Semaphore>,
 }
@@ -43,14 +46,16 @@ impl Broker {
     pub fn start(environment: Env, cluster: Cluster, config: Config) -> Self {
         let config = Arc::new(config);
         let cache = Arc::new(Cache::new(cluster.clone(), config.fixed_keys(cluster.node_id())));
-        let topics = Topics::new(cluster.clone(), Arc::clone(&config), Arc::clone(&cache));
+        let nodes = Arc::new(Nodes::new(cluster.clone()));
+        let topics = Topics::new(cluster.clone(), Arc::clone(&config), Arc::clone(&cache), Arc::clone(&nodes));
         let inner = Inner {
             topics,
-            configs: Configs::new(cluster.clone(), Arc::clone(&cache), config.limits()),
+            configs: Configs::new(cluster.clone(), Arc::clone(&cache), Arc::clone(&nodes), config.limits()),
             groups: Groups::new(environment.clone(), cluster.clone(), Arc::clone(&config), cache),
             producer_ids: ProducerIds::new(cluster.clone()),
             connections: Connections::new(config.connections_max),
             memory: Memory::new(config.memory_bytes_max),
+            nodes,
             lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             environment,
             cluster,
@@ -82,6 +87,16 @@ impl Broker {
     /// Identity, nodes and controller are the cluster's to know.
     pub fn cluster(&self) -> &Cluster {
         &self.inner.cluster
+    }
+
+    /// The nodes and where the copies of shards are, as of now.
+    pub fn nodes(&self) -> Arc<ClusterView> {
+        self.inner.nodes.view()
+    }
+
+    /// Who leads the metadata, as far as this node knows.
+    pub fn controller(&self) -> Option<NodeId> {
+        self.inner.cluster.leader(METADATA)
     }
 
     pub fn config(&self) -> &Config {

@@ -7,6 +7,7 @@
 //!
 //! Absent: any protocol, any file, any socket, any consensus.
 
+mod barriers;
 mod broker;
 pub mod config;
 pub mod configs;
@@ -14,10 +15,12 @@ pub mod connections;
 pub mod fetch;
 pub mod groups;
 pub mod memory;
+pub mod nodes;
 pub mod offsets;
 pub mod produce;
 pub mod producer_ids;
 pub mod topics;
 
+pub use barriers::Barriers;
 pub use broker::Broker;
 pub use config::Config;

@@ -7,9 +7,9 @@ use base::task;
 use record::{LeaderEpoch, TimestampMs};
 use replica::{ProposeError, TimedOffset};
 
-use crate::Broker;
 use crate::fetch::{EpochEnd, EpochMismatch, Isolation, check_epoch};
 use crate::topics::PartitionRef;
+use crate::{Barriers, Broker};
 
 /// What is looked for. The protocol's special timestamps are the first six.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +76,7 @@ impl Broker {
     /// `current_leader_epoch` -1: not checked. As no transactions exist, both isolation levels see the same.
     pub async fn list_offset(
         &self,
+        barriers: &mut Barriers,
         partition: &PartitionRef,
         spec: OffsetSpec,
         _isolation: Isolation,
@@ -84,7 +85,7 @@ impl Broker {
         let stream = partition.partition().stream;
         let replica = partition.partition().replica().ok_or(ListOffsetsError::NotLeader)?;
         // Another node may lead by now: the latest offset would be an old one.
-        replica.read_barrier().await?;
+        barriers.pass(&replica).await?;
         let (first, next, epoch, first_epoch) = {
             let state = replica.state();
             let view = state.stream(stream).ok_or(ListOffsetsError::UnknownTopicOrPartition)?;
@@ -127,13 +128,14 @@ impl Broker {
     /// The largest epoch not above `leader_epoch` and where it ends (KIP-320); (-1, -1) when there is none.
     pub async fn offset_for_leader_epoch(
         &self,
+        barriers: &mut Barriers,
         partition: &PartitionRef,
         leader_epoch: i32,
         current_leader_epoch: i32,
     ) -> Result<EpochEnd, EpochError> {
         let replica = partition.partition().replica().ok_or(EpochError::NotLeader)?;
         // Of epochs that it lacks, a former leader would say that they were never there.
-        replica.read_barrier().await.map_err(|_| EpochError::NotLeader)?;
+        barriers.pass(&replica).await.map_err(|_| EpochError::NotLeader)?;
         let state = replica.state();
         let view = state.stream(partition.partition().stream).ok_or(EpochError::UnknownTopicOrPartition)?;
         check_epoch(current_leader_epoch, view.epoch().0)?;

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::bootstrap;
 use crate::config::Config;
-use crate::errors::StartError;
+use crate::errors::{PreferLeaderError, RemoveNodeError, StartError};
 use crate::host::Host;
 use crate::messages::Request;
 use crate::node::Node;
@@ -36,6 +36,8 @@ pub const INTERNAL_LISTENER: &str = "internal";
 
 /// How long a change of the metadata is waited for on other nodes.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Pause between two looks at who leads.
+const LEADER_PAUSE: Duration = Duration::from_millis(10);
 /// How long a change waits for somebody who leads.
 const DECIDE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Pause before work that was interrupted is gone on with; doubled while it cannot be ended.
@@ -199,23 +201,36 @@ impl Cluster {
         }
     }
 
-    /// Asks the first of a shard's voters to lead it.
+    /// Makes the first voter of a shard its leader.
     ///
     /// # Errors
-    /// When that cannot be now.
-    pub async fn prefer_leader(&self, shard: ShardId) -> Result<(), replica::MembersError> {
-        let first = self.voters(shard).first().copied();
-        let refused = |text: &str| Err(replica::MembersError::Refused(text.to_owned()));
-        let (Some(first), Some(replica)) = (first, self.replica(shard)) else {
-            return refused("another node has to be asked");
-        };
-        if !replica.is_leader() {
-            return Err(replica::MembersError::NotLeader { leader: self.leader(shard) });
+    /// When it cannot lead now.
+    pub async fn prefer_leader(&self, shard: ShardId) -> Result<(), PreferLeaderError> {
+        let first = self.voters(shard).first().copied().ok_or(PreferLeaderError::Unavailable)?;
+        let leader = self.leader(shard).ok_or(PreferLeaderError::Unavailable)?;
+        if leader == first {
+            return Err(PreferLeaderError::LeadsAlready);
         }
         if !self.is_live(first) {
-            return refused("the node that is to lead is silent");
+            return Err(PreferLeaderError::NotAvailable);
         }
-        replica.transfer_leader(first).await
+        let node = &self.inner.node;
+        let deadline = now() + SETTLE_WAIT_MAX;
+        let asked = if leader == self.node_id() {
+            let replica = self.replica(shard).ok_or(PreferLeaderError::Unavailable)?;
+            replica.transfer_leader(first).await.map_err(|_| PreferLeaderError::Unavailable)
+        } else {
+            let asked = node.ask(leader, shard, &Request::HandOver(first), SETTLE_WAIT_MAX).await;
+            asked.map(|_| ()).map_err(|_| PreferLeaderError::Unavailable)
+        };
+        asked?;
+        while self.leader(shard) != Some(first) {
+            if now() >= deadline {
+                return Err(PreferLeaderError::Unavailable);
+            }
+            sleep(LEADER_PAUSE).await;
+        }
+        Ok(())
     }
 
     /// Does what an operator says in words, as at the listener for nodes: see `docs/operating.md`.
@@ -226,12 +241,12 @@ impl Cluster {
         operate::run(&self.inner.node, words).await
     }
 
-    /// Lets go of a node that holds nothing any more.
+    /// Lets go of a node that holds nothing any more, for good.
     ///
     /// # Errors
-    /// Why not, in words.
-    pub async fn remove_node(&self, node: NodeId) -> Result<(), String> {
-        operate::remove(&self.inner.node, node).await.map(|_| ())
+    /// When there is no such node, it still holds something, or the metadata group cannot be reached.
+    pub async fn remove_node(&self, node: NodeId) -> Result<(), RemoveNodeError> {
+        operate::remove(&self.inner.node, node).await
     }
 
     /// The metadata as of the last entry applied here. The guard is a lock: see [`StateGuard`].

@@ -105,3 +105,31 @@ pub enum AddPartitionsError {
     #[error(transparent)]
     Propose(#[from] ProposeError),
 }
+
+/// Why a shard's preferred leader does not lead.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PreferLeaderError {
+    /// The first voter leads already.
+    #[error("the preferred leader leads already")]
+    LeadsAlready,
+    /// The first voter is not live or not caught up.
+    #[error("the preferred leader is not available")]
+    NotAvailable,
+    /// Nobody could be asked, or it did not come to be in time.
+    #[error("the leader cannot be changed now")]
+    Unavailable,
+}
+
+/// Why a node was not removed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RemoveNodeError {
+    /// The metadata knows no such node.
+    #[error("there is no such node")]
+    UnknownNode,
+    /// It is live, or still has something that others lack.
+    #[error("{0}")]
+    Refused(String),
+    /// The metadata group cannot be reached.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+}

@@ -36,7 +36,9 @@ mod work;
 pub use client::operate;
 pub use cluster::{Cluster, INTERNAL_LISTENER, METADATA};
 pub use config::{Config, SHARDS_MAX};
-pub use errors::{AddPartitionsError, CreateTopicError, DeleteTopicError, StartError};
+pub use errors::{
+    AddPartitionsError, CreateTopicError, DeleteTopicError, PreferLeaderError, RemoveNodeError, StartError,
+};
 #[cfg(feature = "fuzzing")]
 pub use peers::fuzz_peer_messages;
 pub use shard::NodeAddress;

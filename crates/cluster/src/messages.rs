@@ -125,6 +125,8 @@ pub(crate) enum Request {
     Barrier,
     /// Answered with nothing when the node's replica of the shard has applied that entry.
     Await(LogIndex),
+    /// The leader of the shard is to let that node lead; answered with nothing when that was begun.
+    HandOver(NodeId),
     /// An operator's wish, as text; answered with text.
     Operate(Vec<String>),
 }
@@ -146,6 +148,10 @@ impl Request {
                 out.push(4);
                 index.put(&mut out);
             }
+            Self::HandOver(node) => {
+                out.push(6);
+                node.put(&mut out);
+            }
             Self::Operate(words) => {
                 out.push(5);
                 words.put(&mut out);
@@ -162,6 +168,7 @@ impl Request {
             3 => Reader::new(fields).finish().map(|()| Self::Barrier),
             4 => decode(fields).map(Self::Await),
             5 => decode(fields).map(Self::Operate),
+            6 => decode(fields).map(Self::HandOver),
             kind => Err(DecodeError::Value { what: "a request to a node", value: u64::from(*kind) }),
         }
     }
@@ -197,6 +204,7 @@ mod tests {
             Request::Status(Status { wall_clock_ms: -1, replicas: vec![replica(None), replica(Some(led))] }),
             Request::Barrier,
             Request::Await(LogIndex(3)),
+            Request::HandOver(NodeId(2)),
             Request::Operate(vec!["drain".to_owned(), "2".to_owned()]),
         ]
     }

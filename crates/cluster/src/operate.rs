@@ -7,11 +7,13 @@ use std::sync::Arc;
 use base::time::Duration;
 use record::{NodeId, ShardId};
 use shard::commands::{PutShards, SetStanding};
-use shard::{Outcome, ShardRecord, Standing};
+use shard::{Outcome, SetStandingError, ShardRecord, Standing};
 
 use crate::cluster::{INTERNAL_LISTENER, METADATA};
+use crate::errors::RemoveNodeError;
 use crate::node::Node;
 use crate::placement::{Home, Placed, look};
+use crate::topics::unexpected;
 
 /// How long a change may wait for the metadata group.
 const CHANGE_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -31,15 +33,19 @@ pub(crate) async fn run(node: &Arc<Node>, words: &[String]) -> Result<String, St
         ["drain", id] => {
             let id = node_id(id)?;
             enough_without(node, id)?;
-            set_standing(node, id, Standing::Draining).await?;
+            set_standing(node, id, Standing::Draining).await.map_err(|error| of_node(id, &error))?;
             Ok(format!("node {id} is being emptied: `cluster status` shows when nothing is left on it\n"))
         }
         ["resume", id] => {
             let id = node_id(id)?;
-            set_standing(node, id, Standing::Member).await?;
+            set_standing(node, id, Standing::Member).await.map_err(|error| of_node(id, &error))?;
             Ok(format!("node {id} takes part again\n"))
         }
-        ["remove", id] => remove(node, node_id(id)?).await,
+        ["remove", id] => {
+            let id = node_id(id)?;
+            remove(node, id).await.map_err(|error| of_node(id, &error))?;
+            Ok(format!("node {id} is removed; its id is never given again\n"))
+        }
         ["move", shard, voters] => move_shard(node, shard, voters).await,
         _ => Err(format!("unknown; possible are: {USAGE}")),
     }
@@ -47,6 +53,10 @@ pub(crate) async fn run(node: &Arc<Node>, words: &[String]) -> Result<String, St
 
 fn node_id(text: &str) -> Result<NodeId, String> {
     text.parse().map(NodeId).map_err(|_| format!("{text:?} is not a node's id, which is a number"))
+}
+
+fn of_node(id: NodeId, error: &RemoveNodeError) -> String {
+    format!("node {id}: {error}")
 }
 
 fn view(node: &Node) -> Result<(Vec<Home>, Vec<Placed>), String> {
@@ -60,31 +70,30 @@ fn enough_without(node: &Node, id: NodeId) -> Result<(), String> {
     if left == 0 { Err(format!("no node would be left that could take what is on node {id}")) } else { Ok(()) }
 }
 
-pub(crate) async fn set_standing(node: &Node, id: NodeId, standing: Standing) -> Result<(), String> {
+async fn set_standing(node: &Node, id: NodeId, standing: Standing) -> Result<(), RemoveNodeError> {
     let command = SetStanding { node: id, standing };
-    match node.propose_patiently(METADATA, command.into(), CHANGE_WAIT_MAX).await {
-        Ok(Outcome::SetStanding(Ok(()))) => Ok(()),
-        Ok(Outcome::SetStanding(Err(error))) => Err(format!("node {id}: {error}")),
-        Ok(other) => Err(format!("{other:?}")),
-        Err(error) => Err(format!("the metadata group did not take it: {error}")),
+    match node.propose_patiently(METADATA, command.into(), CHANGE_WAIT_MAX).await? {
+        Outcome::SetStanding(Ok(())) => Ok(()),
+        Outcome::SetStanding(Err(SetStandingError::UnknownNode)) => Err(RemoveNodeError::UnknownNode),
+        Outcome::SetStanding(Err(error)) => Err(RemoveNodeError::Refused(error.to_string())),
+        other => Err(unexpected(&other).into()),
     }
 }
 
 /// Lets go of a node that holds nothing any more.
-pub(crate) async fn remove(node: &Node, id: NodeId) -> Result<String, String> {
-    let (_, shards) = view(node)?;
+pub(crate) async fn remove(node: &Node, id: NodeId) -> Result<(), RemoveNodeError> {
+    let (_, shards) = look(node).ok_or(RemoveNodeError::UnknownNode)?;
     let holds = |placed: &&Placed| {
         placed.voters.contains(&id) || placed.actual.as_ref().is_some_and(|actual| actual.voters.contains(&id))
     };
     let held: Vec<String> = shards.iter().filter(holds).map(|placed| placed.id.to_string()).collect();
     if !held.is_empty() {
-        return Err(format!(
-            "node {id} still holds the shards {}: `cluster drain {id}` empties it, then it can be removed",
-            held.join(", ")
-        ));
+        let shards = held.join(", ");
+        return Err(RemoveNodeError::Refused(format!(
+            "it still holds the shards {shards}; `cluster drain {id}` empties it"
+        )));
     }
-    set_standing(node, id, Standing::Removed).await?;
-    Ok(format!("node {id} is removed; its id is never given again\n"))
+    set_standing(node, id, Standing::Removed).await
 }
 
 async fn move_shard(node: &Node, shard: &str, voters: &str) -> Result<String, String> {

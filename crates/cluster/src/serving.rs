@@ -68,7 +68,9 @@ impl Serving {
                 async move { operate::run(&node, &words).await.map(|text| Payload::from(Bytes::from(text))) }.boxed()
             }
             (Request::Join(_) | Request::Operate(_), Some(_)) => refused("only guests ask that"),
-            (Request::Status(_) | Request::Barrier | Request::Await(_), None) => refused(FOR_MEMBERS),
+            (Request::Status(_) | Request::Barrier | Request::Await(_) | Request::HandOver(_), None) => {
+                refused(FOR_MEMBERS)
+            }
             (Request::Status(status), Some(from)) => {
                 let ours = node.status();
                 node.statuses.hear(&node, from, status);
@@ -80,6 +82,14 @@ impl Serving {
                     let replica = replica?;
                     replica.read_barrier().await.map_err(|error| error.to_string())?;
                     Ok(Payload::from(encode(&replica.applied())))
+                }
+                .boxed()
+            }
+            (Request::HandOver(to), Some(_)) => {
+                let replica = self.replica(shard);
+                async move {
+                    replica?.transfer_leader(to).await.map_err(|error| error.to_string())?;
+                    Ok(Payload::default())
                 }
                 .boxed()
             }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use broker::Broker;
 use broker::connections::Registration;
-use broker::topics::PartitionLeader;
 use bytes::Bytes;
 use record::NodeId;
 use tokio::sync::Semaphore;
 
 use crate::damages::Damages;
+use crate::endpoints::{Endpoints, Made};
 use crate::frame::RequestMemory;
 use crate::limits::Limits;
 use crate::session::{SessionHandle, Sessions};
@@ -26,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) listener: Arc<str>,
     /// What clients of this listener are told to dial.
     pub(crate) advertised: NodeEndpoint,
+    endpoints: Made,
     pub(crate) cluster_id: String,
     pub(crate) limits: Limits,
     pub(crate) memory: RequestMemory,
@@ -43,44 +44,38 @@ impl Shared {
         memory: RequestMemory,
         sessions: Arc<Sessions>,
     ) -> Self {
-        let advertised = NodeEndpoint { id: node_id(broker.cluster().node_id()), host, port: port.into() };
+        let advertised = NodeEndpoint { id: node_id(broker.cluster().node_id()), host, port: port.into(), rack: None };
         let cluster_id = cluster_id_text(broker.cluster().cluster_id());
         let auto_creations = Arc::new(Semaphore::new(AUTO_CREATIONS_MAX));
-        let damages = Damages::default();
-        Self { broker, listener, advertised, cluster_id, limits, memory, sessions, auto_creations, damages }
+        Self {
+            broker,
+            listener,
+            advertised,
+            endpoints: Made::default(),
+            cluster_id,
+            limits,
+            memory,
+            sessions,
+            auto_creations,
+            damages: Damages::default(),
+        }
     }
 
-    /// The nodes that clients of this listener can be sent to. Every answer that names a node takes it from here, so
-    /// that no answer names one that Metadata does not list.
-    pub(crate) fn endpoints(&self) -> &[NodeEndpoint] {
-        std::slice::from_ref(&self.advertised)
+    /// The nodes that clients of this listener can be sent to, as of now.
+    pub(crate) fn endpoints(&self) -> Arc<Endpoints> {
+        self.endpoints.of(self.broker.nodes(), &self.listener, &self.advertised)
     }
 
-    pub(crate) fn endpoint(&self, node: NodeId) -> Option<&NodeEndpoint> {
-        let id = node_id(node);
-        self.endpoints().iter().find(|endpoint| endpoint.id == id)
-    }
-
-    /// The one replica of a partition: where it is led, or where it waits for a leader.
-    pub(crate) fn replica_id(&self, leader: PartitionLeader) -> i32 {
-        leader.node.map_or(self.advertised.id, node_id)
-    }
-
-    /// Any node may act as the controller: each forwards what only a leader can do.
-    pub(crate) fn controller_id(&self) -> i32 {
-        self.advertised.id
+    /// Who leads the metadata, as far as clients can reach it; else this node: each forwards what only a leader can do.
+    pub(crate) fn controller_id(&self, endpoints: &Endpoints) -> i32 {
+        let leader = self.broker.controller().and_then(|node| endpoints.find(node));
+        leader.map_or(self.advertised.id, |endpoint| endpoint.id)
     }
 }
 
 /// A node's id as clients know it.
 pub(crate) fn node_id(node: NodeId) -> i32 {
     i32::try_from(node.0).expect("node ids are given out from 1 and stay below 2^31")
-}
-
-/// Who leads a partition, and in which epoch, for a client that asked another node (KIP-951). Clients believe it only
-/// if the epoch is later than the one they know.
-pub(crate) fn leader_hint(leader: PartitionLeader) -> Option<(i32, i32)> {
-    leader.node.map(|node| (node_id(node), leader.epoch))
 }
 
 /// 128 bits the way Kafka writes them: base64 with the URL alphabet, without padding.

@@ -12,6 +12,7 @@
 mod connection;
 mod context;
 mod damages;
+mod endpoints;
 mod errors;
 mod frame;
 mod handlers;

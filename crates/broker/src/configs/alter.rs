@@ -9,9 +9,6 @@ use super::layers::Values;
 use super::table::{Key, broker_key, is_dynamic, topic_key};
 use super::value;
 
-/// Nodes that hold a copy of a partition.
-const COPIES: i64 = 1;
-
 /// Whose keys are changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -23,6 +20,15 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) batch_bytes_max: usize,
+    /// Copies of a partition that hold whatever is acknowledged: a majority.
+    pub(crate) in_sync_max: usize,
+}
+
+impl Limits {
+    /// The same, where partitions have so many copies.
+    pub(crate) const fn with_copies(self, copies: usize) -> Self {
+        Self { in_sync_max: copies / 2 + 1, ..self }
+    }
 }
 
 /// Keys to set and keys to remove.
@@ -182,8 +188,8 @@ fn check(key: &Key, value: &str, limits: Limits) -> Result<String, String> {
             "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage."
                 .to_owned(),
         ),
-        "min.insync.replicas" if value.parse::<i64>().is_ok_and(|copies| copies > COPIES) => {
-            refused("Value must not exceed the replication factor, which is 1")
+        "min.insync.replicas" if value.parse::<usize>().is_ok_and(|copies| copies > limits.in_sync_max) => {
+            refused(&format!("Value must be no more than {}, the majority of a partition's replicas", limits.in_sync_max))
         }
         "max.message.bytes" | "message.max.bytes"
             if value.parse::<usize>().is_ok_and(|bytes| bytes > limits.batch_bytes_max) =>
@@ -224,7 +230,7 @@ fn log_kept<'a>(names: impl Iterator<Item = &'a String>) {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { batch_bytes_max: 16 << 20 };
+    const LIMITS: Limits = Limits { batch_bytes_max: 16 << 20, in_sync_max: 1 };
 
     fn values(pairs: &[(&str, &str)]) -> Values {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -288,6 +294,9 @@ mod tests {
             assert!(topic(&[], vec![operation(Set, name, value)]).is_err(), "{name}");
         }
         assert!(topic(&[], vec![operation(Set, "min.insync.replicas", "1")]).is_ok());
+        for (copies, in_sync_max) in [(1, 1), (2, 2), (3, 2)] {
+            assert_eq!(LIMITS.with_copies(copies).in_sync_max, in_sync_max);
+        }
     }
 
     #[test]

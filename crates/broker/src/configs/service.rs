@@ -10,6 +10,7 @@ use shard::{AlterConfigError, ConfigResource, Outcome};
 use super::alter::{self, Change, Kind, Limits};
 use super::api::{AlterConfigsError, Alteration, DescribeConfigsError, Entry, Resource};
 use super::layers::Values;
+use crate::nodes::Nodes;
 use crate::topics::{Cache, names};
 
 /// A change that was computed from values that changed meanwhile is computed again this often.
@@ -20,12 +21,13 @@ const ATTEMPTS_MAX: usize = 8;
 pub struct Configs {
     cluster: Cluster,
     cache: Arc<Cache>,
+    nodes: Arc<Nodes>,
     limits: Limits,
 }
 
 impl Configs {
-    pub(crate) fn new(cluster: Cluster, cache: Arc<Cache>, limits: Limits) -> Self {
-        Self { cluster, cache, limits }
+    pub(crate) fn new(cluster: Cluster, cache: Arc<Cache>, nodes: Arc<Nodes>, limits: Limits) -> Self {
+        Self { cluster, cache, nodes, limits }
     }
 
     /// All keys, or those named; unknown names are left out.
@@ -59,7 +61,8 @@ impl Configs {
     ) -> Result<(), AlterConfigsError> {
         for _ in 0..ATTEMPTS_MAX {
             let (target, kind, version, current) = self.current(resource)?;
-            let Change { set, remove } = alter::plan(kind, &current, &alteration, self.limits)?;
+            let limits = self.limits.with_copies(self.nodes.view().copies_max());
+            let Change { set, remove } = alter::plan(kind, &current, &alteration, limits)?;
             if validate_only || (set.is_empty() && remove.is_empty()) {
                 return Ok(());
             }
@@ -74,9 +77,13 @@ impl Configs {
                 }
             };
             match results.first() {
-                Some(Ok(_)) => return Ok(()),
+                Some(Ok(_)) => {
+                    self.cluster.settled().await;
+                    return Ok(());
+                }
                 Some(Err(AlterConfigError::UnknownTopic)) => return Err(unknown_topic(resource)),
-                Some(Err(AlterConfigError::Conflict { .. })) | None => {}
+                // What others changed may not have come to this node yet.
+                Some(Err(AlterConfigError::Conflict { .. })) | None => self.cluster.settled().await,
             }
         }
         Err(AlterConfigsError::Unavailable("The configuration is being changed by others.".to_owned()))

@@ -1,14 +1,13 @@
 //! One look at all partitions of a fetch: which batches it would read, and then their bytes.
 
-use std::collections::BTreeSet;
-
 use futures_util::stream::{FuturesOrdered, StreamExt};
-use record::{LeaderEpoch, ShardId, StreamOffset};
+use record::{LeaderEpoch, StreamOffset};
 use replica::{AnswerMemory, LookUp, Plan, Planned, Replica, StoredBatch, Wish, read_within};
 use storage::Reading;
 
 use super::rules::{self, Allowance};
 use super::{EpochEnd, FetchError, FetchPartition, FetchedPartition};
+use crate::Barriers;
 use crate::topics::Partition;
 
 /// Partitions whose index is looked up in files at a time.
@@ -121,7 +120,7 @@ impl<'a> Look<'a> {
 pub(super) async fn look<'a>(places: &'a Places<'_>, bytes_max: i32, failures: &[Option<FetchError>]) -> Look<'a> {
     let mut turns = Turns::new(bytes_max, places.iter().len());
     let mut ahead = FuturesOrdered::new();
-    let mut sure = BTreeSet::new();
+    let mut barriers = Barriers::default();
     for (number, (partition, replica)) in places.iter().enumerate() {
         if ahead.len() == LOOK_UPS_MAX
             && let Some((partition, start)) = ahead.next().await
@@ -135,9 +134,9 @@ pub(super) async fn look<'a>(places: &'a Places<'_>, bytes_max: i32, failures: &
             _ => start(partition, replica, limit, at_least_one),
         };
         let started = match replica {
-            Some(replica) if is_told_only_when_sure(&started) => match make_sure(replica, &mut sure).await {
+            Some(replica) if is_told_only_when_sure(&started) => match barriers.pass(replica).await {
                 Ok(()) => start(partition, Some(replica), limit, at_least_one),
-                Err(error) => Err(error),
+                Err(_) => Err(FetchError::NotLeader),
             },
             _ => started,
         };
@@ -226,16 +225,6 @@ impl<'a> Turns<'a> {
 /// of records that it lacks.
 fn is_told_only_when_sure(started: &Started<'_>) -> bool {
     matches!(started, Ok(Start::Diverges(_)) | Err(FetchError::OffsetOutOfRange))
-}
-
-/// Returns when this node is known to lead the shard and to have all that is committed; once a look for each shard.
-async fn make_sure(replica: &Replica, sure: &mut BTreeSet<ShardId>) -> Result<(), FetchError> {
-    let shard = replica.shard_id();
-    if !sure.contains(&shard) {
-        replica.read_barrier().await.map_err(|_| FetchError::NotLeader)?;
-        sure.insert(shard);
-    }
-    Ok(())
 }
 
 fn start<'a>(

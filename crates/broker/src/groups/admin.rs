@@ -1,6 +1,6 @@
 //! Groups as administrators see and delete them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shard::commands::DeleteGroup;
 use shard::{GroupView, Outcome};
@@ -12,26 +12,31 @@ use super::service::{Found, Groups};
 impl Groups {
     /// A group that only has committed offsets is empty and has no protocol type.
     pub async fn describe(&self, group_id: &str) -> Result<GroupDescription, DescribeGroupError> {
-        let (replica, _) = self.inner.coordinate(group_id).await?;
         match self.inner.find(group_id).await? {
             Found::Open(group) => Ok(group.with(|machine, _| machine.describe())?),
-            Found::Idle(machine) if machine.exists() || replica.state().group(group_id).is_some() => {
+            Found::Idle(machine, replica) if machine.exists() || replica.state().group(group_id).is_some() => {
                 Ok(machine.describe())
             }
-            Found::Idle(_) => Err(DescribeGroupError::GroupIdNotFound { group_id: group_id.to_owned() }),
+            Found::Idle(..) => Err(DescribeGroupError::GroupIdNotFound { group_id: group_id.to_owned() }),
         }
     }
 
     /// All groups that this node coordinates, by id.
-    pub fn list(&self) -> Vec<ListedGroup> {
+    pub async fn list(&self) -> Vec<ListedGroup> {
         let mut listed = BTreeMap::new();
+        let mut shards = BTreeSet::new();
         for replica in self.inner.cluster.replicas().iter().filter(|replica| replica.is_leader()) {
+            // Another node lists the groups of a shard that is led elsewhere by now.
+            if replica.read_barrier().await.is_err() {
+                continue;
+            }
+            shards.insert(replica.shard_id());
             let state = replica.state();
             for view in state.groups() {
                 listed.insert(view.id.to_string(), stored(view));
             }
         }
-        for group in self.inner.all_in_use() {
+        for group in self.inner.all_in_use().iter().filter(|group| shards.contains(&group.replica.shard_id())) {
             if let Ok(Some(group)) = group.with(|machine, _| machine.exists().then(|| machine.listed())) {
                 listed.insert(group.group_id.clone(), group);
             }
@@ -41,10 +46,9 @@ impl Groups {
 
     /// Deletes a group without members, and its offsets.
     pub async fn delete(&self, group_id: &str) -> Result<(), DeleteGroupError> {
-        let (replica, _) = self.inner.coordinate(group_id).await?;
-        let state = match self.inner.find(group_id).await? {
-            Found::Open(group) => group.with(|machine, _| machine.state())?,
-            Found::Idle(machine) => machine.state(),
+        let (state, replica) = match self.inner.find(group_id).await? {
+            Found::Open(group) => (group.with(|machine, _| machine.state())?, group.replica.clone()),
+            Found::Idle(machine, replica) => (machine.state(), replica),
         };
         if state != GroupState::Empty {
             return Err(DeleteGroupError::NonEmptyGroup);

@@ -9,6 +9,7 @@ mod admin;
 mod api;
 mod group;
 mod in_use;
+mod leads;
 mod machine;
 mod memory;
 mod offsets;

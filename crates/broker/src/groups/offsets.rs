@@ -28,7 +28,7 @@ impl Groups {
         let mut new = false;
         match self.inner.find(&group_id).await? {
             Found::Open(group) => group.with(check)??,
-            Found::Idle(mut machine) => {
+            Found::Idle(mut machine, _) => {
                 let checked = check(&mut machine, moment(self.inner.started()));
                 checked.map_err(|error| self.inner.unknown_to(&group_id, error))?;
                 new = !machine.exists();
@@ -105,7 +105,6 @@ impl Groups {
         group_id: &str,
         partitions: &[(TopicId, i32)],
     ) -> Result<Vec<Result<(), DeleteOffsetError>>, DeleteOffsetsError> {
-        let (replica, _) = self.inner.coordinate(group_id).await?;
         let topics: BTreeSet<TopicId> = partitions.iter().map(|(topic, _)| *topic).collect();
         let subscribed = |machine: &Machine| -> Result<BTreeSet<TopicId>, DeleteOffsetsError> {
             if machine.state() == GroupState::Empty {
@@ -118,9 +117,9 @@ impl Groups {
             let named = |topic: &TopicId| name(*topic).is_some_and(|name| machine.is_subscribed_to(&name));
             Ok(topics.iter().copied().filter(named).collect())
         };
-        let (subscribed, exists) = match self.inner.find(group_id).await? {
-            Found::Open(group) => group.with(|machine, _| (subscribed(machine), true))?,
-            Found::Idle(machine) => (subscribed(&machine), machine.exists()),
+        let (subscribed, exists, replica) = match self.inner.find(group_id).await? {
+            Found::Open(group) => (group.with(|machine, _| subscribed(machine))?, true, group.replica.clone()),
+            Found::Idle(machine, replica) => (subscribed(&machine), machine.exists(), replica),
         };
         let subscribed = subscribed?;
         if !exists && replica.state().group(group_id).is_none() {

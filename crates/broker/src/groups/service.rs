@@ -18,6 +18,7 @@ use super::api::{
 };
 use super::group::{Group, coordinator_error, moment};
 use super::in_use::InUse;
+use super::leads::Leads;
 use super::machine::{Event, Machine, Reply, Settings, Ticket, join_bytes};
 use super::memory::GroupMemory;
 use super::stored::Stored;
@@ -51,6 +52,7 @@ pub(super) struct Inner {
     open: Mutex<InUse>,
     memory: Arc<GroupMemory>,
     pub(super) stored: Stored,
+    leads: Leads,
     /// Offsets were refused because the node holds as many as it may.
     pub(super) offsets_refused: Arc<Notify>,
 }
@@ -59,8 +61,8 @@ pub(super) struct Inner {
 pub(super) enum Found {
     /// In use: others may be at it at the same time.
     Open(Arc<Group>),
-    /// Without members: what is durable is all there is.
-    Idle(Box<Machine>),
+    /// Without members: what is durable is all there is, in this replica.
+    Idle(Box<Machine>, Replica),
 }
 
 impl Groups {
@@ -68,8 +70,18 @@ impl Groups {
         let started = time::now();
         let open = Mutex::new(InUse::new(config.groups_max, UNJOINED_MAX.min(config.groups_max)));
         let memory = GroupMemory::new(config.group_memory_bytes_max);
-        let (stored, offsets_refused) = (Stored::default(), Arc::new(Notify::new()));
-        let inner = Inner { environment, cluster, config, topics, started, open, memory, stored, offsets_refused };
+        let inner = Inner {
+            environment,
+            cluster,
+            config,
+            topics,
+            started,
+            open,
+            memory,
+            stored: Stored::default(),
+            leads: Leads::default(),
+            offsets_refused: Arc::new(Notify::new()),
+        };
         let inner = Arc::new(inner);
         let watching = watch::start(&inner);
         Self { inner, watching }
@@ -105,7 +117,7 @@ impl Groups {
         }
         let answer = match self.inner.find(&request.group_id).await? {
             Found::Open(group) => group.request(|ticket| Event::Sync { ticket, request }).await?,
-            Found::Idle(machine) => self.inner.alone(*machine, |ticket| Event::Sync { ticket, request }),
+            Found::Idle(machine, _) => self.inner.alone(*machine, |ticket| Event::Sync { ticket, request }),
         };
         match answer {
             Reply::Sync(result) => result,
@@ -126,7 +138,7 @@ impl Groups {
                     other => unreachable!("a heartbeat is answered as such, not {other:?}"),
                 }
             }
-            Found::Idle(mut machine) => machine.heartbeat(moment(self.inner.started), &member, generation),
+            Found::Idle(mut machine, _) => machine.heartbeat(moment(self.inner.started), &member, generation),
         }
     }
 
@@ -137,7 +149,7 @@ impl Groups {
         let LeaveGroup { group_id, members } = request;
         let answer = match self.inner.find(&group_id).await? {
             Found::Open(group) => group.request(|ticket| Event::Leave { ticket, members }).await?,
-            Found::Idle(machine) => self.inner.alone(*machine, |ticket| Event::Leave { ticket, members }),
+            Found::Idle(machine, _) => self.inner.alone(*machine, |ticket| Event::Leave { ticket, members }),
         };
         match answer {
             Reply::Leave(left) => Ok(left),
@@ -147,9 +159,9 @@ impl Groups {
 
     /// The node that coordinates the group, as far as this one knows.
     pub fn coordinator(&self, group_id: &str) -> Result<NodeId, CoordinatorError> {
-        let replica = self.inner.replica(group_id)?;
-        let leadership = *replica.leadership().borrow();
-        leadership.leader.ok_or(CoordinatorError::Unavailable("the group's shard has no leader"))
+        let cluster = &self.inner.cluster;
+        let leader = cluster.leader(cluster.slot_shard(group_id));
+        leader.ok_or(CoordinatorError::Unavailable("the group's shard has no leader"))
     }
 
     /// Who waits is sent away; nobody is let in any more.
@@ -167,10 +179,11 @@ impl Groups {
 }
 
 impl Inner {
-    /// The shard of the group, if this node can have it.
+    /// The shard of the group, if this node has it.
     pub(super) fn replica(&self, group_id: &str) -> Result<Replica, CoordinatorError> {
         let shard = self.cluster.slot_shard(group_id);
-        self.cluster.replica(shard).ok_or(CoordinatorError::NotCoordinator { leader: None })
+        let elsewhere = || CoordinatorError::NotCoordinator { leader: self.cluster.leader(shard) };
+        self.cluster.replica(shard).ok_or_else(elsewhere)
     }
 
     /// The shard of the group, which this node leads, with everything applied that was committed before the call.
@@ -191,12 +204,13 @@ impl Inner {
     pub(super) async fn find(self: &Arc<Self>, group_id: &str) -> Result<Found, CoordinatorError> {
         let known = self.open.lock().find(group_id)?;
         if let Some(group) = known {
+            self.leads.confirm(&group.replica).await?;
             return Ok(Found::Open(group));
         }
         let (replica, term) = self.coordinate(group_id).await?;
         let (machine, version) = self.load(group_id, &replica);
         if machine.is_idle() {
-            return Ok(Found::Idle(Box::new(machine)));
+            return Ok(Found::Idle(Box::new(machine), replica));
         }
         self.put_in_use(group_id, replica, term, machine, version).map(Found::Open)
     }
@@ -205,6 +219,7 @@ impl Inner {
     async fn open(self: &Arc<Self>, group_id: &str) -> Result<Arc<Group>, CoordinatorError> {
         let known = self.open.lock().find(group_id)?;
         if let Some(group) = known {
+            self.leads.confirm(&group.replica).await?;
             return Ok(group);
         }
         let (replica, term) = self.coordinate(group_id).await?;

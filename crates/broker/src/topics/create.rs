@@ -7,13 +7,12 @@ use cluster::NewTopic;
 use super::api::{CreateTopic, CreateTopicError, CreatedTopic};
 use super::collisions::Collisions;
 use super::names;
+use super::replication;
 use super::service::{Topics, unavailable};
 use crate::configs;
 
 /// Partitions that one request may create, as in Kafka.
 const PARTITIONS_PER_REQUEST_MAX: i64 = 10_000;
-/// Copies of a partition on a cluster of one node.
-pub(super) const REPLICATION_FACTOR: i16 = 1;
 
 impl Topics {
     /// One answer per topic, in order, when all nodes have applied them. With `validate_only` nothing is created.
@@ -45,6 +44,9 @@ impl Topics {
         let (places, new): (Vec<usize>, Vec<NewTopic>) = accepted.into_iter().unzip();
         let results = self.cluster.create_topics(new).await;
         assert_eq!(results.len(), places.len(), "the cluster answers for every topic");
+        if results.iter().any(Result::is_ok) {
+            self.cluster.settled().await;
+        }
         for (place, result) in places.into_iter().zip(results) {
             let answer = &mut answers[place];
             match (result, answer) {
@@ -104,8 +106,8 @@ impl Topics {
         if *partitions_left < 0 || partitions > self.config.partitions_per_topic_max {
             return Err(too_many_partitions());
         }
-        let configs =
-            configs::check_new_topic(&topic.configs, self.config.limits()).map_err(CreateTopicError::InvalidConfig)?;
+        let limits = self.config.limits().with_copies(self.view().copies_max());
+        let configs = configs::check_new_topic(&topic.configs, limits).map_err(CreateTopicError::InvalidConfig)?;
         let partitions = u32::try_from(partitions).expect("the number of partitions was checked to be above zero");
         Ok(NewTopic { name: topic.name.clone(), partitions, configs })
     }
@@ -115,7 +117,8 @@ impl Topics {
         if !topic.assignments.is_empty() {
             return self.assigned_partitions(topic);
         }
-        check_replication_factor(topic.replication_factor)?;
+        replication::check_factor(topic.replication_factor, &self.view())
+            .map_err(CreateTopicError::InvalidReplicationFactor)?;
         match topic.partitions {
             -1 => Ok(self.config.num_partitions),
             partitions if partitions > 0 => Ok(partitions),
@@ -134,13 +137,14 @@ impl Topics {
             let why = "A manual partition assignment was specified, but numPartitions was not set to -1.";
             return Err(CreateTopicError::InvalidRequest(why.to_owned()));
         }
+        let view = self.view();
         let mut indexes = BTreeSet::new();
         for (index, brokers) in &topic.assignments {
             if !indexes.insert(*index) {
                 let why = format!("Found multiple manual partition assignments for partition {index}");
                 return Err(CreateTopicError::InvalidReplicaAssignment(why));
             }
-            self.check_assignment(brokers).map_err(CreateTopicError::InvalidReplicaAssignment)?;
+            replication::check_assignment(brokers, &view).map_err(CreateTopicError::InvalidReplicaAssignment)?;
         }
         let consecutive = indexes.iter().zip(0..).all(|(index, expected)| *index == expected);
         if !consecutive {
@@ -150,46 +154,15 @@ impl Topics {
         Ok(i32::try_from(indexes.len()).unwrap_or(i32::MAX))
     }
 
-    /// Whether a partition's copies can be where the client wants them.
-    pub(super) fn check_assignment(&self, brokers: &[i32]) -> Result<(), String> {
-        if brokers.is_empty() {
-            return Err("The manual partition assignment includes an empty replica list.".to_owned());
-        }
-        let mut seen = BTreeSet::new();
-        for broker in brokers {
-            if !self.is_node(*broker) {
-                return Err(format!(
-                    "The manual partition assignment includes broker {broker}, but no such broker is registered."
-                ));
-            }
-            if !seen.insert(broker) {
-                return Err(format!("The manual partition assignment includes the broker {broker} more than once."));
-            }
-        }
-        Ok(())
-    }
-
     /// The answer for a topic before it has an id.
     fn created(&self, new: &NewTopic) -> CreatedTopic {
         CreatedTopic {
             id: record::TopicId(0),
             partitions: i32::try_from(new.partitions).unwrap_or(i32::MAX),
-            replication_factor: REPLICATION_FACTOR,
+            replication_factor: replication::factor(&self.view()),
             configs: self.cache.with_layers(|layers| layers.describe_topic(&new.configs)),
         }
     }
-}
-
-fn check_replication_factor(factor: i16) -> Result<(), CreateTopicError> {
-    let why = match factor {
-        -1 | REPLICATION_FACTOR => return Ok(()),
-        factor if factor < 1 => "Replication factor must be larger than 0, or -1 to use the default value.".to_owned(),
-        factor => format!(
-            "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be \
-             reached because only 1 broker(s) are registered."
-        ),
-    };
-    Err(CreateTopicError::InvalidReplicationFactor(why))
 }
 
 fn too_many_partitions() -> CreateTopicError {

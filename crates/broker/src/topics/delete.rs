@@ -12,7 +12,7 @@ const UNKNOWN_NAME: &str = "This server does not host this topic-partition.";
 const UNKNOWN_ID: &str = "This server does not host this topic ID.";
 
 impl Topics {
-    /// One answer per topic, in order.
+    /// One answer per topic, in order, when all nodes have applied them.
     pub async fn delete(&self, topics: Vec<TopicSelector>) -> Vec<Result<DeletedTopic, DeleteTopicError>> {
         let mut seen = BTreeSet::new();
         let answers: Vec<Result<DeletedTopic, DeleteTopicError>> = topics
@@ -30,7 +30,11 @@ impl Topics {
         if ids.is_empty() {
             return answers;
         }
-        let mut results = self.cluster.delete_topics(ids).await.into_iter();
+        let results = self.cluster.delete_topics(ids).await;
+        if results.iter().any(Result::is_ok) {
+            self.cluster.settled().await;
+        }
+        let mut results = results.into_iter();
         let answers = answers
             .into_iter()
             .map(|found| {

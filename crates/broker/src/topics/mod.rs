@@ -11,6 +11,7 @@ mod create;
 mod delete;
 pub(crate) mod names;
 mod partitions;
+mod replication;
 mod service;
 mod topic;
 

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use record::TopicId;
 
 use super::api::{CreatePartitions, CreatePartitionsError};
+use super::replication;
 use super::service::{Topics, unavailable};
 
 impl Topics {
-    /// One answer per topic, in order. With `validate_only` nothing is created.
+    /// One answer per topic, in order, when all nodes have applied them. With `validate_only` nothing is created.
     pub async fn create_partitions(
         &self,
         topics: Vec<CreatePartitions>,
@@ -16,6 +17,7 @@ impl Topics {
     ) -> Vec<Result<(), CreatePartitionsError>> {
         let mut seen = BTreeSet::new();
         let mut answers = Vec::with_capacity(topics.len());
+        let mut changed = false;
         for topic in &topics {
             let checked = if seen.insert(topic.name.as_str()) {
                 self.check_partitions(topic)
@@ -24,9 +26,16 @@ impl Topics {
             };
             answers.push(match checked {
                 Ok(_) if validate_only => Ok(()),
-                Ok((id, total)) => self.cluster.add_partitions(id, total).await.map_err(|error| refused(&error)),
+                Ok((id, total)) => {
+                    let added = self.cluster.add_partitions(id, total).await;
+                    changed |= added.is_ok();
+                    added.map_err(|error| refused(&error))
+                }
                 Err(error) => Err(error),
             });
+        }
+        if changed {
+            self.cluster.settled().await;
         }
         answers
     }
@@ -60,8 +69,10 @@ impl Topics {
                     assignments.len()
                 )));
             }
+            let view = self.view();
             for brokers in assignments {
-                self.check_assignment(brokers).map_err(CreatePartitionsError::InvalidReplicaAssignment)?;
+                replication::check_assignment(brokers, &view)
+                    .map_err(CreatePartitionsError::InvalidReplicaAssignment)?;
             }
         }
         let total = u32::try_from(topic.total).expect("more partitions than now are more than none");

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use cluster::Cluster;
-use record::{NodeId, TopicId};
+use record::TopicId;
 use replica::ProposeError;
 
 use super::cache::Cache;
 use super::names;
 use super::topic::{PartitionRef, Topic};
 use crate::Config;
+use crate::nodes::{ClusterView, Nodes};
 
 /// See the module above.
 #[derive(Debug)]
@@ -17,11 +18,12 @@ pub struct Topics {
     pub(super) cluster: Cluster,
     pub(super) config: Arc<Config>,
     pub(super) cache: Arc<Cache>,
+    nodes: Arc<Nodes>,
 }
 
 impl Topics {
-    pub(crate) fn new(cluster: Cluster, config: Arc<Config>, cache: Arc<Cache>) -> Self {
-        Self { cluster, config, cache }
+    pub(crate) fn new(cluster: Cluster, config: Arc<Config>, cache: Arc<Cache>, nodes: Arc<Nodes>) -> Self {
+        Self { cluster, config, cache, nodes }
     }
 
     /// Cheap: one look-up, no copy.
@@ -54,10 +56,8 @@ impl Topics {
         names::check(name)
     }
 
-    /// The nodes that can be named in a manual assignment.
-    pub(super) fn is_node(&self, node: i32) -> bool {
-        let Ok(node) = u64::try_from(node) else { return false };
-        self.cluster.node_id() == NodeId(node) || self.cluster.metadata().node(NodeId(node)).is_some()
+    pub(super) fn view(&self) -> Arc<ClusterView> {
+        self.nodes.view()
     }
 }
 

@@ -65,11 +65,18 @@ impl Topic {
 }
 
 impl Partition {
-    /// Who serves the partition now.
+    /// Who serves the partition now; while nobody leads it, who did last, as far as this node's copy knows: there what
+    /// is committed can still be read.
     pub fn leader(&self) -> PartitionLeader {
         // First the epoch: an earlier leader with a later epoch would be believed.
-        let epoch = self.shard.replica().and_then(|replica| Some(replica.state().stream(self.stream)?.epoch().0));
-        PartitionLeader { node: self.shard.leader(), epoch: epoch.unwrap_or(-1) }
+        let (epoch, last) = match self.shard.replica() {
+            Some(replica) => {
+                let state = replica.state();
+                (state.stream(self.stream).map(|view| view.epoch().0), state.leader())
+            }
+            None => (None, None),
+        };
+        PartitionLeader { node: self.shard.leader().or(last), epoch: epoch.unwrap_or(-1) }
     }
 
     /// The shard that the partition's stream is on.

@@ -136,12 +136,12 @@ async fn members_that_never_come_back_after_a_restart_are_taken_out_though_nobod
     }
     let node = node.restart().await;
     let emptied = async {
-        while node.broker.groups().list().iter().any(|group| group.state != GroupState::Empty) {
+        while node.broker.groups().list().await.iter().any(|group| group.state != GroupState::Empty) {
             base::time::sleep(Duration::from_millis(10)).await;
         }
     };
     timeout(PATIENCE, emptied).await.expect("the sessions end");
-    assert_eq!(node.broker.groups().list().len(), 3);
+    assert_eq!(node.broker.groups().list().await.len(), 3);
 }
 
 fn commit(group: &str, topic: TopicId, offset: i64, metadata_bytes: usize) -> CommitOffsets {

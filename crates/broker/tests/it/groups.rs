@@ -90,7 +90,7 @@ async fn two_members_share_a_group_through_a_rebalance() {
     let described = node.broker.groups().describe("g").await.expect("it is described");
     assert_eq!((described.state, described.members.len()), (GroupState::Stable, 2));
     assert_eq!(described.members[0].assignment, "half");
-    assert_eq!(node.broker.groups().list().len(), 1);
+    assert_eq!(node.broker.groups().list().await.len(), 1);
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn a_consumer_without_group_management_commits_to_a_group_of_its_own() {
     assert_eq!(as_member, Err(CommitOffsetsError::UnknownMemberId), "the group exists by its offsets");
     let described = groups.describe("g").await.expect("it exists by its offsets");
     assert_eq!((described.state, described.protocol_type.as_str()), (GroupState::Empty, ""));
-    assert_eq!(groups.list()[0].group_id, "g");
+    assert_eq!(groups.list().await[0].group_id, "g");
 }
 
 #[tokio::test]
@@ -262,8 +262,8 @@ async fn many_groups_come_and_go() {
         let request = LeaveGroup { group_id, members: vec![identity(&joined.member_id)] };
         assert_eq!(groups.leave(request).await, Ok(vec![Ok(())]));
     }
-    assert_eq!(groups.list().len(), 300);
-    assert!(groups.list().iter().all(|group| group.state == GroupState::Empty));
+    assert_eq!(groups.list().await.len(), 300);
+    assert!(groups.list().await.iter().all(|group| group.state == GroupState::Empty));
 }
 
 #[tokio::test]

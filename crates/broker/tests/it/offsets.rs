@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::Poll;
 
+use broker::Barriers;
 use broker::fetch::Isolation;
 use broker::offsets::{ListOffsetsError, ListedOffset, OffsetSpec};
 use record::{BatchBuilder, Compression, TimestampMs};
@@ -17,7 +18,10 @@ async fn the_special_offsets_are_kafkas() {
     let partition = node.partition("a", 0);
     let now = now_ms();
     let list = async |spec| {
-        node.broker.list_offset(&partition, spec, Isolation::ReadUncommitted, -1).await.expect("it is answered")
+        node.broker
+            .list_offset(&mut Barriers::default(), &partition, spec, Isolation::ReadUncommitted, -1)
+            .await
+            .expect("it is answered")
     };
     let none = ListedOffset { offset: -1, timestamp: -1, leader_epoch: -1 };
     assert_eq!(list(OffsetSpec::MaxTimestamp).await, none, "an empty partition has no record");
@@ -56,7 +60,8 @@ async fn a_lookup_in_a_compressed_batch_holds_up_nobody_else() {
     }
     node.broker.produce(&partition, builder.build().expect("a batch")).await.expect("it is appended");
     for spec in [OffsetSpec::Timestamp(TimestampMs(now + 39)), OffsetSpec::MaxTimestamp] {
-        let mut lookup = pin!(node.broker.list_offset(&partition, spec, Isolation::ReadUncommitted, -1));
+        let mut barriers = Barriers::default();
+        let mut lookup = pin!(node.broker.list_offset(&mut barriers, &partition, spec, Isolation::ReadUncommitted, -1));
         // The runtime has one thread: whatever takes it lets nobody else run meanwhile.
         let mut turns = 0;
         let listed = loop {
@@ -84,16 +89,29 @@ async fn epochs_end_where_the_next_begins_and_are_checked() {
     let second = partition.partition().leader().epoch;
     assert!(second > first);
     let end = async |epoch| {
-        let end = node.broker.offset_for_leader_epoch(&partition, epoch, -1).await.expect("it is answered");
+        let end = node
+            .broker
+            .offset_for_leader_epoch(&mut Barriers::default(), &partition, epoch, -1)
+            .await
+            .expect("it is answered");
         (end.epoch, end.end_offset)
     };
     assert_eq!(end(first).await, (first, 2));
     assert_eq!(end(second).await, (second, 3));
     assert_eq!(end(second + 1).await, (-1, -1), "nobody knows that epoch");
-    let stale = node.broker.list_offset(&partition, OffsetSpec::Latest, Isolation::ReadUncommitted, first).await;
+    let stale = node
+        .broker
+        .list_offset(&mut Barriers::default(), &partition, OffsetSpec::Latest, Isolation::ReadUncommitted, first)
+        .await;
     assert_eq!(stale, Err(ListOffsetsError::FencedLeaderEpoch));
-    let newer = node.broker.list_offset(&partition, OffsetSpec::Latest, Isolation::ReadUncommitted, second + 1).await;
+    let newer = node
+        .broker
+        .list_offset(&mut Barriers::default(), &partition, OffsetSpec::Latest, Isolation::ReadUncommitted, second + 1)
+        .await;
     assert_eq!(newer, Err(ListOffsetsError::UnknownLeaderEpoch));
-    let earliest = node.broker.list_offset(&partition, OffsetSpec::Earliest, Isolation::ReadUncommitted, -1).await;
+    let earliest = node
+        .broker
+        .list_offset(&mut Barriers::default(), &partition, OffsetSpec::Earliest, Isolation::ReadUncommitted, -1)
+        .await;
     assert_eq!(earliest, Ok(ListedOffset { offset: 0, timestamp: -1, leader_epoch: first }));
 }

@@ -26,15 +26,17 @@ pub(super) async fn handle(context: &mut Context, request: DescribeClusterReques
         }
     }
     let shared = &context.shared;
-    let brokers = shared.endpoints().iter().map(|endpoint| {
+    let endpoints = shared.endpoints();
+    let brokers = endpoints.all().iter().map(|endpoint| {
         DescribeClusterBroker::default()
             .with_broker_id(endpoint.id.into())
             .with_host(text(&endpoint.host))
             .with_port(endpoint.port)
+            .with_rack(endpoint.rack.as_deref().map(text))
     });
     response
         .with_cluster_id(text(&shared.cluster_id))
-        .with_controller_id(shared.controller_id().into())
+        .with_controller_id(shared.controller_id(&endpoints).into())
         .with_cluster_authorized_operations(operations(
             request.include_cluster_authorized_operations,
             CLUSTER_OPERATIONS,

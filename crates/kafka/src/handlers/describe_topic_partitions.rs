@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use broker::nodes::Copies;
 use broker::topics::{Topic, Topics};
 use kafka_protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
 use kafka_protocol::messages::{BrokerId, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
+use record::NodeId;
 
 use super::topic_partition::{TOPIC_OPERATIONS, topic_name, uuid};
 use crate::context::{Context, node_id};
-use crate::errors::{INVALID_REQUEST, INVALID_TOPIC_EXCEPTION, LEADER_NOT_AVAILABLE, NONE, UNKNOWN_TOPIC_OR_PARTITION};
+use crate::errors::{INVALID_REQUEST, INVALID_TOPIC_EXCEPTION, NONE, UNKNOWN_TOPIC_OR_PARTITION};
 
 /// `max.request.partition.size.limit`
 const PARTITIONS_MAX: usize = 2_000;
@@ -86,17 +88,26 @@ pub(super) async fn handle(
 }
 
 fn describe(context: &Context, topic: &Arc<Topic>, first: usize, count: usize) -> DescribeTopicPartitionsResponseTopic {
+    let endpoints = context.shared.endpoints();
     let partitions = (0..).zip(&topic.partitions).skip(first).take(count).map(|(index, partition)| {
         let leader = partition.leader();
-        let replicas: Vec<BrokerId> = vec![context.shared.replica_id(leader).into()];
+        let copies = endpoints.view().copies(partition.shard());
+        let ids = |nodes: fn(&Copies) -> &[NodeId]| -> Vec<BrokerId> {
+            copies.map(nodes).unwrap_or_default().iter().map(|node| node_id(*node).into()).collect()
+        };
+        let (code, leader_id) = match endpoints.leader(leader, true) {
+            Ok(leader) => (NONE, leader),
+            Err(code) => (code, -1),
+        };
         DescribeTopicPartitionsResponsePartition::default()
-            .with_error_code(if leader.node.is_some() { NONE } else { LEADER_NOT_AVAILABLE })
+            .with_error_code(code)
             .with_partition_index(index)
-            .with_leader_id(leader.node.map_or(-1, node_id).into())
+            .with_leader_id(leader_id.into())
             .with_leader_epoch(leader.epoch)
-            .with_isr_nodes(replicas.clone())
-            .with_replica_nodes(replicas)
-            // Never null: clients take them for granted.
+            .with_isr_nodes(ids(|copies| &copies.in_sync))
+            .with_replica_nodes(ids(|copies| &copies.replicas))
+            .with_offline_replicas(ids(|copies| &copies.offline))
+            // Never null: clients take them for granted. Only those in sync can lead.
             .with_eligible_leader_replicas(Some(Vec::new()))
             .with_last_known_elr(Some(Vec::new()))
     });

@@ -11,8 +11,8 @@ use broker::fetch::{self as reading, FetchError, FetchedPartition, Isolation};
 use broker::topics::PartitionRef;
 use bytes::Bytes;
 
-use crate::context::{Context, leader_hint};
-use crate::damages::Damages;
+use crate::context::{Context, Shared};
+use crate::endpoints::Endpoints;
 use crate::errors::{
     Code, FETCH_SESSION_ID_NOT_FOUND, FETCH_SESSION_TOPIC_ID_ERROR, INVALID_FETCH_SESSION_EPOCH, INVALID_REQUEST, NONE,
     NOT_LEADER_OR_FOLLOWER, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION,
@@ -268,7 +268,7 @@ async fn read(
             Place::Refused(code) => refused_answer(read.wish.index, *code, Aborted::Empty),
             Place::Found(partition) => {
                 let fetched = fetched.next().expect("each partition that was asked for is answered");
-                answer(&context.shared.damages, read, partition, fetched, aborted)
+                answer(&context.shared, read, partition, fetched, aborted)
             }
         })
         .collect();
@@ -280,7 +280,7 @@ fn refused_answer(index: i32, code: i16, aborted: Aborted) -> Answer {
 }
 
 fn answer(
-    damages: &Damages,
+    shared: &Shared,
     read: &Read,
     partition: &PartitionRef,
     fetched: FetchedPartition,
@@ -307,9 +307,9 @@ fn answer(
     let mut answer = refused_answer(read.wish.index, code, Aborted::Null);
     match error {
         FetchError::NotLeader | FetchError::FencedLeaderEpoch => {
-            answer.head.current_leader = leader_hint(partition.partition().leader());
+            answer.head.current_leader = shared.endpoints().hint(partition.partition().leader());
         }
-        FetchError::Damaged(cause) if !damages.are_new(&cause) => {}
+        FetchError::Damaged(cause) if !shared.damages.are_new(&cause) => {}
         FetchError::Damaged(cause) | FetchError::Storage(cause) => {
             tracing::error!(topic = %partition.topic().name, partition = partition.index(), %cause, "records cannot be read");
         }
@@ -381,8 +381,8 @@ fn respond(
         }
         write::end_topic(&mut builder, flexible);
     }
-    let endpoints = if leads_elsewhere { context.shared.endpoints() } else { &[] };
-    write::end(&mut builder, version, flexible, endpoints);
+    let endpoints = leads_elsewhere.then(|| context.shared.endpoints());
+    write::end(&mut builder, version, flexible, endpoints.as_deref().map_or(&[], Endpoints::all));
     builder
 }
 

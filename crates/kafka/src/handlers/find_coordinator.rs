@@ -81,7 +81,7 @@ fn find(context: &Context, key_type: i8, key: &str) -> Found {
             return refused(COORDINATOR_NOT_AVAILABLE, "The coordinator is not available.");
         }
     };
-    match context.shared.endpoint(node) {
+    match context.shared.endpoints().find(node) {
         Some(endpoint) => Found { error: NONE, message: "", endpoint: Some(endpoint.clone()) },
         None => refused(COORDINATOR_NOT_AVAILABLE, "The coordinator is not available."),
     }

@@ -23,6 +23,7 @@ pub(super) async fn handle(context: &mut Context, request: ListGroupsRequest, ve
         .broker()
         .groups()
         .list()
+        .await
         .into_iter()
         .filter(|group| wanted(&request.states_filter, group.state.name()))
         .map(|group| {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use broker::Barriers;
 use broker::fetch::Isolation;
 use broker::offsets::OffsetSpec;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -18,6 +19,7 @@ const EPOCH_SINCE: i16 = 4;
 pub(super) async fn handle(context: &mut Context, request: ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
     let isolation = if request.isolation_level == 1 { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
     let repeated = repeated(&request.topics);
+    let mut barriers = Barriers::default();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -25,7 +27,7 @@ pub(super) async fn handle(context: &mut Context, request: ListOffsetsRequest, v
             let answer = if repeated.contains(&(&*topic.name, asked.partition_index)) {
                 refused(asked.partition_index, INVALID_REQUEST)
             } else {
-                list(context, &topic.name, asked, isolation, version).await
+                list(context, &mut barriers, &topic.name, asked, (isolation, version)).await
             };
             partitions.push(answer);
         }
@@ -38,10 +40,10 @@ pub(super) async fn handle(context: &mut Context, request: ListOffsetsRequest, v
 
 async fn list(
     context: &Context,
+    barriers: &mut Barriers,
     topic: &str,
     asked: &ListOffsetsPartition,
-    isolation: Isolation,
-    version: i16,
+    (isolation, version): (Isolation, i16),
 ) -> ListOffsetsPartitionResponse {
     let index = asked.partition_index;
     let Some(spec) = spec(asked.timestamp, version) else {
@@ -50,7 +52,7 @@ async fn list(
     let Some(partition) = context.broker().topics().partition(topic, index) else {
         return refused(index, UNKNOWN_TOPIC_OR_PARTITION);
     };
-    match context.broker().list_offset(&partition, spec, isolation, asked.current_leader_epoch).await {
+    match context.broker().list_offset(barriers, &partition, spec, isolation, asked.current_leader_epoch).await {
         Ok(listed) => ListOffsetsPartitionResponse::default()
             .with_partition_index(index)
             .with_timestamp(listed.timestamp)

@@ -5,16 +5,19 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use broker::nodes::Copies;
 use broker::topics::{Topic, Topics};
 use bytes::{BufMut, BytesMut};
 use kafka_protocol::messages::MetadataRequest;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use record::NodeId;
 use uuid::Uuid;
 
 use super::topic_partition::{CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS, find, operations};
 use crate::context::{Context, node_id};
+use crate::endpoints::Endpoints;
 use crate::errors::{
-    INVALID_REQUEST, INVALID_TOPIC_EXCEPTION, LEADER_NOT_AVAILABLE, NONE, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION,
+    INVALID_REQUEST, INVALID_TOPIC_EXCEPTION, NONE, REPLICA_NOT_AVAILABLE, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION,
 };
 use crate::handshake::RequestHeader;
 use crate::wire::response::{EncodeError, Response, ResponseBuilder};
@@ -26,6 +29,10 @@ pub(super) const NULL_IS_ALL: i16 = 1;
 const CREATION_SINCE: i16 = 4;
 /// The first version that finds topics by id.
 const BY_ID: i16 = 12;
+/// The first version whose clients know that a node may lack the listener.
+const LISTENERS_SINCE: i16 = 6;
+/// Of a shard that the metadata does not know.
+static NO_COPIES: Copies = Copies { replicas: Vec::new(), in_sync: Vec::new(), offline: Vec::new() };
 
 /// What is said of one topic.
 enum Answer {
@@ -171,13 +178,14 @@ fn write(
     if version >= 3 {
         body.put_i32(0);
     }
-    body.count(flexible, shared.endpoints().len());
-    for endpoint in shared.endpoints() {
+    let endpoints = shared.endpoints();
+    body.count(flexible, endpoints.all().len());
+    for endpoint in endpoints.all() {
         body.put_i32(endpoint.id);
         body.text(flexible, &endpoint.host);
         body.put_i32(endpoint.port);
         if version >= 1 {
-            body.nullable_text(flexible, None); // rack
+            body.nullable_text(flexible, endpoint.rack.as_deref());
         }
         body.no_tags(flexible);
     }
@@ -185,13 +193,13 @@ fn write(
         body.text(flexible, &shared.cluster_id);
     }
     if version >= 1 {
-        body.put_i32(shared.controller_id());
+        body.put_i32(shared.controller_id(&endpoints));
     }
     body.count(flexible, answers.len());
     let topic_operations = operations(topic_operations, TOPIC_OPERATIONS);
     for answer in answers {
         write_answer(body, version, flexible, topic_operations, answer, |body, topic| {
-            write_partitions(context, body, version, flexible, topic);
+            write_partitions(&endpoints, body, version, flexible, topic);
         });
     }
     end(body, version, flexible, operations(cluster_operations, CLUSTER_OPERATIONS));
@@ -242,12 +250,16 @@ fn write_answer(
     body.no_tags(flexible);
 }
 
-fn write_partitions(context: &Context, body: &mut BytesMut, version: i16, flexible: bool, topic: &Topic) {
+fn write_partitions(endpoints: &Endpoints, body: &mut BytesMut, version: i16, flexible: bool, topic: &Topic) {
     for (index, partition) in (0..).zip(&topic.partitions) {
         let leader = partition.leader();
-        let (code, leader_id) = match leader.node {
-            Some(node) => (NONE, node_id(node)),
-            None => (LEADER_NOT_AVAILABLE, -1),
+        let copies = endpoints.view().copies(partition.shard()).unwrap_or(&NO_COPIES);
+        // The oldest clients are told of live nodes only, and that there are others.
+        let all = version >= 1;
+        let (code, leader_id) = match endpoints.leader(leader, version >= LISTENERS_SINCE) {
+            Ok(leader) if all || copies.offline.is_empty() => (NONE, leader),
+            Ok(leader) => (REPLICA_NOT_AVAILABLE, leader),
+            Err(code) => (code, -1),
         };
         body.put_i16(code);
         body.put_i32(index);
@@ -255,13 +267,16 @@ fn write_partitions(context: &Context, body: &mut BytesMut, version: i16, flexib
         if version >= 7 {
             body.put_i32(leader.epoch);
         }
-        for _ in ["replicas", "in-sync replicas"] {
-            body.count(flexible, 1);
-            body.put_i32(context.shared.replica_id(leader));
-        }
+        write_nodes(body, flexible, if all { &copies.replicas } else { &copies.in_sync });
+        write_nodes(body, flexible, &copies.in_sync);
         if version >= 5 {
-            body.count(flexible, 0); // offline replicas
+            write_nodes(body, flexible, &copies.offline);
         }
         body.no_tags(flexible);
     }
+}
+
+fn write_nodes(body: &mut BytesMut, flexible: bool, nodes: &[NodeId]) {
+    body.count(flexible, nodes.len());
+    nodes.iter().for_each(|node| body.put_i32(node_id(*node)));
 }

@@ -22,7 +22,8 @@ use broker::produce::{CheckedBatch, PendingProduce, ProduceError, Produced};
 use broker::topics::{PartitionRef, Topic};
 use bytes::Bytes;
 
-use crate::context::{Context, Shared, leader_hint};
+use crate::context::{Context, Shared, node_id};
+use crate::endpoints::Endpoints;
 use crate::errors::{
     Code, INVALID_RECORD, INVALID_REQUIRED_ACKS, NONE, REQUEST_TIMED_OUT, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION,
     UNSUPPORTED_COMPRESSION_TYPE,
@@ -256,8 +257,9 @@ impl Produce {
     }
 
     /// The response of a complete request; none to a client that wants none.
-    pub(crate) fn answer(self, shared: &Shared) -> Result<Option<Response>, Unanswerable> {
+    pub(crate) fn answer(mut self, shared: &Shared) -> Result<Option<Response>, Unanswerable> {
         debug_assert!(self.is_complete());
+        let endpoints = self.name_leaders(shared);
         let answers = || {
             self.slots.iter().filter_map(|slot| match &slot.state {
                 State::Done(answer) => Some((slot.index, answer)),
@@ -270,14 +272,36 @@ impl Produce {
                 None => Ok(None),
             };
         }
-        let leads_elsewhere =
-            answers().any(|(_, answer)| answer.detail.as_ref().is_some_and(|detail| detail.current_leader.is_some()));
-        let endpoints = if leads_elsewhere { shared.endpoints() } else { &[] };
         let version = self.header.version;
         let mut builder = ResponseBuilder::new(&self.header, 64 + 64 * self.slots.len());
         let flexible = self.header.api.is_flexible(version);
-        write_response(builder.head(), version, flexible, &self.topics, answers(), endpoints);
+        write_response(
+            builder.head(),
+            version,
+            flexible,
+            &self.topics,
+            answers(),
+            endpoints.as_deref().map_or(&[], Endpoints::all),
+        );
         builder.finish().map(Some).map_err(Unanswerable::Encode)
+    }
+}
+
+impl Produce {
+    /// Leaves out leaders that clients of the listener cannot reach; the nodes, if one is left that is named.
+    fn name_leaders(&mut self, shared: &Shared) -> Option<Arc<Endpoints>> {
+        let mut endpoints = None;
+        let mut is_named = false;
+        for slot in &mut self.slots {
+            if let State::Done(PartitionAnswer { detail: Some(detail), .. }) = &mut slot.state
+                && let Some((leader, _)) = detail.current_leader
+            {
+                let endpoints = endpoints.get_or_insert_with(|| shared.endpoints());
+                detail.current_leader.take_if(|_| !endpoints.lists(leader));
+                is_named |= detail.current_leader.is_some();
+            }
+        }
+        endpoints.filter(|_| is_named)
     }
 }
 
@@ -297,10 +321,11 @@ fn answer(result: Result<Produced, ProduceError>, partition: &PartitionRef) -> P
 fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
     let mut answer = PartitionAnswer::refused(error.code());
     let detail = match error {
-        ProduceError::NotLeader => match leader_hint(partition.partition().leader()) {
-            Some(leader) => AnswerDetail { current_leader: Some(leader), ..AnswerDetail::default() },
-            None => return answer,
-        },
+        ProduceError::NotLeader => {
+            let leader = partition.partition().leader();
+            let Some(node) = leader.node else { return answer };
+            AnswerDetail { current_leader: Some((node_id(node), leader.epoch)), ..AnswerDetail::default() }
+        }
         ProduceError::InvalidTimestamp { records, message } => AnswerDetail {
             record_errors: records.into_iter().map(|record| (record.index, record.message)).collect(),
             message: Some(message),

@@ -212,6 +212,7 @@ pub(crate) struct NodeEndpoint {
     pub(crate) id: i32,
     pub(crate) host: String,
     pub(crate) port: i32,
+    pub(crate) rack: Option<String>,
 }
 
 /// Writes the tagged field `NodeEndpoints` (tag 0), the only one of its section.
@@ -226,7 +227,7 @@ pub(crate) fn write_node_endpoints(into: &mut BytesMut, endpoints: &[NodeEndpoin
         field.put_i32(endpoint.id);
         field.text(true, &endpoint.host);
         field.put_i32(endpoint.port);
-        field.nullable_text(true, None);
+        field.nullable_text(true, endpoint.rack.as_deref());
         field.no_tags(true);
     }
     into.varint(1);

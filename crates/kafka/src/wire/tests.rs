@@ -231,7 +231,7 @@ fn produce_response_is_what_the_message_crate_reads() {
         let good =
             PartitionAnswer { error: 0, base_offset: 9, log_append_time_ms: 10, log_start_offset: 11, detail: None };
         let answers = [(0, &good), (1, &refused), (0, &good), (1, &good)];
-        let endpoint = NodeEndpoint { id: 5, host: "there".to_owned(), port: 9 };
+        let endpoint = NodeEndpoint { id: 5, host: "there".to_owned(), port: 9, rack: Some("r".to_owned()) };
         let mut into = BytesMut::new();
         produce::write_response(&mut into, version, flexible, &request.topics, answers.into_iter(), &[endpoint]);
         let mut bytes = into.freeze();
@@ -280,7 +280,7 @@ fn fetch_response_is_what_the_message_crate_reads() {
         fetch_response::begin_partition(&mut builder, version, flexible, &refused, 0);
         fetch_response::end_partition(&mut builder, flexible, &refused);
         fetch_response::end_topic(&mut builder, flexible);
-        let endpoint = NodeEndpoint { id: 5, host: "there".to_owned(), port: 9 };
+        let endpoint = NodeEndpoint { id: 5, host: "there".to_owned(), port: 9, rack: Some("r".to_owned()) };
         fetch_response::end(&mut builder, version, flexible, &[endpoint]);
         let bytes = builder.finish().expect("small").to_vec();
         let size = i32::from_be_bytes(bytes[..4].try_into().expect("four bytes"));
