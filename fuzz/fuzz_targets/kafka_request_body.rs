@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 /// The first version of each API whose header has tagged fields; -1 where none has.
-const APIS: [(i16, i16); 27] = [
+const APIS: [(i16, i16); 33] = [
     (0, 9),
     (1, 12),
     (2, 6),
@@ -32,6 +32,12 @@ const APIS: [(i16, i16); 27] = [
     (60, 0),
     (75, 0),
     (33, 2),
+    (35, 2),
+    (43, 2),
+    (45, 0),
+    (46, 0),
+    (55, 0),
+    (64, 0),
 ];
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {

@@ -14,13 +14,17 @@ pub mod configs;
 pub mod connections;
 pub mod fetch;
 pub mod groups;
+pub mod log_dirs;
 pub mod memory;
 pub mod nodes;
 pub mod offsets;
+pub mod placement;
 pub mod produce;
 pub mod producer_ids;
+pub mod quorum;
 pub mod topics;
 
 pub use barriers::Barriers;
 pub use broker::Broker;
+pub use cluster::{PreferLeaderError, RemoveNodeError};
 pub use config::Config;

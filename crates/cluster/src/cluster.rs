@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -112,6 +113,12 @@ impl Cluster {
     #[must_use]
     pub fn cluster_id(&self) -> u128 {
         self.inner.cluster_id
+    }
+
+    /// Where the commit log is.
+    #[must_use]
+    pub fn log_dir(&self) -> PathBuf {
+        self.inner.data_dir.log_dir()
     }
 
     /// Where other nodes connect to this one, if they may.

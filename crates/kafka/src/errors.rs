@@ -1,6 +1,8 @@
 //! Error codes, and the code of every error that the broker can return. No mapping has a catch-all arm: a new error
 //! of the broker does not compile until its code is chosen here.
 
+mod codes;
+
 use broker::configs::{AlterConfigsError, DescribeConfigsError};
 use broker::fetch::FetchError;
 use broker::groups::{
@@ -12,63 +14,10 @@ use broker::offsets::{EpochError, ListOffsetsError};
 use broker::produce::ProduceError;
 use broker::producer_ids::InitProducerError;
 use broker::topics::{CreatePartitionsError, CreateTopicError, DeleteTopicError};
+use broker::{PreferLeaderError, RemoveNodeError};
 use record::BatchError;
 
-pub(crate) const UNKNOWN_SERVER_ERROR: i16 = -1;
-pub(crate) const NONE: i16 = 0;
-pub(crate) const OFFSET_OUT_OF_RANGE: i16 = 1;
-pub(crate) const CORRUPT_MESSAGE: i16 = 2;
-pub(crate) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
-pub(crate) const LEADER_NOT_AVAILABLE: i16 = 5;
-pub(crate) const NOT_LEADER_OR_FOLLOWER: i16 = 6;
-pub(crate) const REQUEST_TIMED_OUT: i16 = 7;
-pub(crate) const REPLICA_NOT_AVAILABLE: i16 = 9;
-pub(crate) const MESSAGE_TOO_LARGE: i16 = 10;
-pub(crate) const OFFSET_METADATA_TOO_LARGE: i16 = 12;
-pub(crate) const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
-pub(crate) const COORDINATOR_NOT_AVAILABLE: i16 = 15;
-pub(crate) const NOT_COORDINATOR: i16 = 16;
-pub(crate) const INVALID_TOPIC_EXCEPTION: i16 = 17;
-pub(crate) const NOT_ENOUGH_REPLICAS: i16 = 19;
-pub(crate) const INVALID_REQUIRED_ACKS: i16 = 21;
-pub(crate) const ILLEGAL_GENERATION: i16 = 22;
-pub(crate) const INCONSISTENT_GROUP_PROTOCOL: i16 = 23;
-pub(crate) const INVALID_GROUP_ID: i16 = 24;
-pub(crate) const UNKNOWN_MEMBER_ID: i16 = 25;
-pub(crate) const INVALID_SESSION_TIMEOUT: i16 = 26;
-pub(crate) const REBALANCE_IN_PROGRESS: i16 = 27;
-pub(crate) const INVALID_TIMESTAMP: i16 = 32;
-pub(crate) const ILLEGAL_SASL_STATE: i16 = 34;
-pub(crate) const UNSUPPORTED_VERSION: i16 = 35;
-pub(crate) const TOPIC_ALREADY_EXISTS: i16 = 36;
-pub(crate) const INVALID_PARTITIONS: i16 = 37;
-pub(crate) const INVALID_REPLICATION_FACTOR: i16 = 38;
-pub(crate) const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
-pub(crate) const INVALID_CONFIG: i16 = 40;
-pub(crate) const INVALID_REQUEST: i16 = 42;
-pub(crate) const POLICY_VIOLATION: i16 = 44;
-pub(crate) const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
-pub(crate) const INVALID_PRODUCER_EPOCH: i16 = 47;
-pub(crate) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
-pub(crate) const KAFKA_STORAGE_ERROR: i16 = 56;
-pub(crate) const NON_EMPTY_GROUP: i16 = 68;
-pub(crate) const GROUP_ID_NOT_FOUND: i16 = 69;
-pub(crate) const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
-pub(crate) const INVALID_FETCH_SESSION_EPOCH: i16 = 71;
-pub(crate) const LISTENER_NOT_FOUND: i16 = 72;
-pub(crate) const TOPIC_DELETION_DISABLED: i16 = 73;
-pub(crate) const FENCED_LEADER_EPOCH: i16 = 74;
-pub(crate) const UNKNOWN_LEADER_EPOCH: i16 = 75;
-pub(crate) const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
-pub(crate) const MEMBER_ID_REQUIRED: i16 = 79;
-pub(crate) const GROUP_MAX_SIZE_REACHED: i16 = 81;
-pub(crate) const FENCED_INSTANCE_ID: i16 = 82;
-pub(crate) const GROUP_SUBSCRIBED_TO_TOPIC: i16 = 86;
-pub(crate) const INVALID_RECORD: i16 = 87;
-pub(crate) const UNKNOWN_TOPIC_ID: i16 = 100;
-pub(crate) const FETCH_SESSION_TOPIC_ID_ERROR: i16 = 106;
-pub(crate) const MISMATCHED_ENDPOINT_TYPE: i16 = 114;
-pub(crate) const UNSUPPORTED_ENDPOINT_TYPE: i16 = 115;
+pub(crate) use codes::*;
 
 /// An error of the broker that has a code.
 pub(crate) trait Code {
@@ -227,6 +176,26 @@ impl Code for InitProducerError {
     fn code(&self) -> i16 {
         match self {
             Self::Unavailable(_) => COORDINATOR_LOAD_IN_PROGRESS,
+        }
+    }
+}
+
+impl Code for PreferLeaderError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::LeadsAlready => ELECTION_NOT_NEEDED,
+            Self::NotAvailable => PREFERRED_LEADER_NOT_AVAILABLE,
+            Self::Unavailable => REQUEST_TIMED_OUT,
+        }
+    }
+}
+
+impl Code for RemoveNodeError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::UnknownNode => BROKER_ID_NOT_REGISTERED,
+            Self::Refused(_) => INVALID_REQUEST,
+            Self::Propose(_) => REQUEST_TIMED_OUT,
         }
     }
 }

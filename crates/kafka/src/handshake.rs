@@ -30,12 +30,18 @@ pub enum ApiKey {
     InitProducerId,
     OffsetForLeaderEpoch,
     DescribeConfigs,
+    DescribeLogDirs,
     SaslAuthenticate,
     CreatePartitions,
     DeleteGroups,
+    ElectLeaders,
     IncrementalAlterConfigs,
+    AlterPartitionReassignments,
+    ListPartitionReassignments,
     OffsetDelete,
+    DescribeQuorum,
     DescribeCluster,
+    UnregisterBroker,
     DescribeTopicPartitions,
 }
 
@@ -58,7 +64,7 @@ const fn api(key: ApiKey, code: i16, min: i16, max: i16, flexible: i16) -> Api {
 }
 
 /// Every API served, in the order of the keys.
-pub const APIS: [Api; 27] = [
+pub const APIS: [Api; 33] = [
     Api { advertised_min: 0, ..api(ApiKey::Produce, 0, 3, 13, 9) },
     api(ApiKey::Fetch, 1, 4, 18, 12),
     api(ApiKey::ListOffsets, 2, 1, 11, 6),
@@ -79,12 +85,18 @@ pub const APIS: [Api; 27] = [
     api(ApiKey::InitProducerId, 22, 0, 5, 2),
     api(ApiKey::OffsetForLeaderEpoch, 23, 2, 4, 4),
     api(ApiKey::DescribeConfigs, 32, 1, 4, 4),
+    api(ApiKey::DescribeLogDirs, 35, 1, 5, 2),
     api(ApiKey::SaslAuthenticate, 36, 0, 2, 2),
     api(ApiKey::CreatePartitions, 37, 0, 3, 2),
     api(ApiKey::DeleteGroups, 42, 0, 2, 2),
+    api(ApiKey::ElectLeaders, 43, 0, 2, 2),
     api(ApiKey::IncrementalAlterConfigs, 44, 0, 1, 1),
+    api(ApiKey::AlterPartitionReassignments, 45, 0, 1, 0),
+    api(ApiKey::ListPartitionReassignments, 46, 0, 0, 0),
     api(ApiKey::OffsetDelete, 47, 0, 0, NEVER),
+    api(ApiKey::DescribeQuorum, 55, 0, 2, 0),
     api(ApiKey::DescribeCluster, 60, 0, 2, 0),
+    api(ApiKey::UnregisterBroker, 64, 0, 0, 0),
     api(ApiKey::DescribeTopicPartitions, 75, 0, 0, 0),
 ];
 
@@ -199,7 +211,7 @@ mod tests {
                 // The last version is not stable, and brokers do not show it.
                 ApiKey::InitProducerId => assert_eq!(api.max, range.max - 1),
                 // The crate lacks the last version of these.
-                ApiKey::ListOffsets | ApiKey::OffsetCommit | ApiKey::OffsetFetch => {}
+                ApiKey::ListOffsets | ApiKey::OffsetCommit | ApiKey::OffsetFetch | ApiKey::DescribeLogDirs => {}
                 _ => assert_eq!(api.max, range.max, "{:?}", api.key),
             }
         }

@@ -191,19 +191,34 @@ impl Inner {
         if self.open.lock().stopped {
             return Err(CoordinatorError::NotCoordinator { leader: None });
         }
+        let (replica, term) = self.led(group_id)?;
+        replica.read_barrier().await.map_err(|error| coordinator_error(&error))?;
+        Ok((replica, term))
+    }
+
+    /// The group, if it is in use.
+    fn in_use(&self, group_id: &str) -> Result<Option<Arc<Group>>, CoordinatorError> {
+        let found = self.open.lock().find(group_id);
+        if matches!(found, Err(CoordinatorError::Loading)) {
+            // It was closed and is loaded anew when its proposals have come to their end: where its shard is led.
+            self.led(group_id)?;
+        }
+        found
+    }
+
+    /// The shard of the group with the term in which this node leads it.
+    fn led(&self, group_id: &str) -> Result<(Replica, Term), CoordinatorError> {
         let replica = self.replica(group_id)?;
         let leadership = *replica.leadership().borrow();
         if !leadership.is_self {
             return Err(CoordinatorError::NotCoordinator { leader: leadership.leader });
         }
-        replica.read_barrier().await.map_err(|error| coordinator_error(&error))?;
         Ok((replica, leadership.term))
     }
 
     /// The group, in use or not.
     pub(super) async fn find(self: &Arc<Self>, group_id: &str) -> Result<Found, CoordinatorError> {
-        let known = self.open.lock().find(group_id)?;
-        if let Some(group) = known {
+        if let Some(group) = self.in_use(group_id)? {
             self.leads.confirm(&group.replica).await?;
             return Ok(Found::Open(group));
         }
@@ -217,8 +232,7 @@ impl Inner {
 
     /// The group, in use from now on.
     async fn open(self: &Arc<Self>, group_id: &str) -> Result<Arc<Group>, CoordinatorError> {
-        let known = self.open.lock().find(group_id)?;
-        if let Some(group) = known {
+        if let Some(group) = self.in_use(group_id)? {
             self.leads.confirm(&group.replica).await?;
             return Ok(group);
         }

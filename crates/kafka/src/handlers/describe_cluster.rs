@@ -27,12 +27,15 @@ pub(super) async fn handle(context: &mut Context, request: DescribeClusterReques
     }
     let shared = &context.shared;
     let endpoints = shared.endpoints();
-    let brokers = endpoints.all().iter().map(|endpoint| {
+    let away = if request.include_fenced_brokers { endpoints.away() } else { &[] };
+    let live = endpoints.all().iter().map(|endpoint| (endpoint, false));
+    let brokers = live.chain(away.iter().map(|endpoint| (endpoint, true))).map(|(endpoint, is_away)| {
         DescribeClusterBroker::default()
             .with_broker_id(endpoint.id.into())
             .with_host(text(&endpoint.host))
             .with_port(endpoint.port)
             .with_rack(endpoint.rack.as_deref().map(text))
+            .with_is_fenced(is_away)
     });
     response
         .with_cluster_id(text(&shared.cluster_id))

@@ -5,12 +5,13 @@
 
 use bytes::Bytes;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeTopicPartitionsRequest,
+    AlterPartitionReassignmentsRequest, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest,
+    DeleteGroupsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
+    DescribeLogDirsRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest,
     FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
-    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, SaslAuthenticateRequest,
-    SaslHandshakeRequest, SyncGroupRequest,
+    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest,
+    OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, SaslAuthenticateRequest,
+    SaslHandshakeRequest, SyncGroupRequest, UnregisterBrokerRequest,
 };
 use kafka_protocol::protocol::Decodable;
 
@@ -22,8 +23,9 @@ use crate::wire::fetch::FetchRequest;
 use crate::wire::produce::ProduceRequest;
 use crate::wire::read::Malformed;
 use crate::wire::response::{EncodeError, Response, ResponseBuilder};
-use crate::wire::{commit, guard, schema};
+use crate::wire::{commit, guard, log_dirs, schema};
 
+mod alter_partition_reassignments;
 mod api_versions;
 mod create_partitions;
 mod create_topics;
@@ -32,7 +34,10 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
+mod describe_quorum;
 mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -42,6 +47,7 @@ mod join_group;
 mod leave_group;
 mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -53,6 +59,7 @@ mod sasl_authenticate;
 mod sasl_handshake;
 mod sync_group;
 mod topic_partition;
+mod unregister_broker;
 
 /// Why a request got no response. Both end the connection.
 #[derive(Debug, thiserror::Error)]
@@ -165,12 +172,23 @@ pub(crate) async fn serve(
         ApiKey::InitProducerId => message!(InitProducerIdRequest, init_producer_id),
         ApiKey::OffsetForLeaderEpoch => message!(OffsetForLeaderEpochRequest, offset_for_leader_epoch),
         ApiKey::DescribeConfigs => message!(DescribeConfigsRequest, describe_configs),
+        ApiKey::DescribeLogDirs => {
+            let request = decode::<DescribeLogDirsRequest>(header, &body, log_dirs::crate_version(version))?;
+            describe_log_dirs::handle(context, header, request).await?
+        }
         ApiKey::SaslAuthenticate => message!(SaslAuthenticateRequest, sasl_authenticate),
         ApiKey::CreatePartitions => message!(CreatePartitionsRequest, create_partitions),
         ApiKey::DeleteGroups => message!(DeleteGroupsRequest, delete_groups),
+        ApiKey::ElectLeaders => message!(ElectLeadersRequest, elect_leaders),
         ApiKey::IncrementalAlterConfigs => message!(IncrementalAlterConfigsRequest, incremental_alter_configs),
+        ApiKey::AlterPartitionReassignments => {
+            message!(AlterPartitionReassignmentsRequest, alter_partition_reassignments)
+        }
+        ApiKey::ListPartitionReassignments => message!(ListPartitionReassignmentsRequest, list_partition_reassignments),
         ApiKey::OffsetDelete => message!(OffsetDeleteRequest, offset_delete),
+        ApiKey::DescribeQuorum => message!(DescribeQuorumRequest, describe_quorum),
         ApiKey::DescribeCluster => message!(DescribeClusterRequest, describe_cluster),
+        ApiKey::UnregisterBroker => message!(UnregisterBrokerRequest, unregister_broker),
         ApiKey::DescribeTopicPartitions => message!(DescribeTopicPartitionsRequest, describe_topic_partitions),
     })
 }
@@ -215,12 +233,24 @@ fn decode_body(header: &RequestHeader, body: &Bytes) -> Result<(), Malformed> {
         ApiKey::InitProducerId => decode::<InitProducerIdRequest>(header, body, version).map(drop),
         ApiKey::OffsetForLeaderEpoch => decode::<OffsetForLeaderEpochRequest>(header, body, version).map(drop),
         ApiKey::DescribeConfigs => decode::<DescribeConfigsRequest>(header, body, version).map(drop),
+        ApiKey::DescribeLogDirs => {
+            decode::<DescribeLogDirsRequest>(header, body, log_dirs::crate_version(version)).map(drop)
+        }
         ApiKey::SaslAuthenticate => decode::<SaslAuthenticateRequest>(header, body, version).map(drop),
         ApiKey::CreatePartitions => decode::<CreatePartitionsRequest>(header, body, version).map(drop),
         ApiKey::DeleteGroups => decode::<DeleteGroupsRequest>(header, body, version).map(drop),
+        ApiKey::ElectLeaders => decode::<ElectLeadersRequest>(header, body, version).map(drop),
         ApiKey::IncrementalAlterConfigs => decode::<IncrementalAlterConfigsRequest>(header, body, version).map(drop),
+        ApiKey::AlterPartitionReassignments => {
+            decode::<AlterPartitionReassignmentsRequest>(header, body, version).map(drop)
+        }
+        ApiKey::ListPartitionReassignments => {
+            decode::<ListPartitionReassignmentsRequest>(header, body, version).map(drop)
+        }
         ApiKey::OffsetDelete => decode::<OffsetDeleteRequest>(header, body, version).map(drop),
+        ApiKey::DescribeQuorum => decode::<DescribeQuorumRequest>(header, body, version).map(drop),
         ApiKey::DescribeCluster => decode::<DescribeClusterRequest>(header, body, version).map(drop),
+        ApiKey::UnregisterBroker => decode::<UnregisterBrokerRequest>(header, body, version).map(drop),
         ApiKey::DescribeTopicPartitions => decode::<DescribeTopicPartitionsRequest>(header, body, version).map(drop),
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod commit;
 pub(crate) mod fetch;
 pub(crate) mod fetch_response;
 pub(crate) mod guard;
+pub(crate) mod log_dirs;
 pub(crate) mod produce;
 pub(crate) mod read;
 pub(crate) mod response;

@@ -64,12 +64,18 @@ pub(crate) const fn body(key: ApiKey) -> Option<&'static [Field]> {
         ApiKey::InitProducerId => INIT_PRODUCER_ID,
         ApiKey::OffsetForLeaderEpoch => OFFSET_FOR_LEADER_EPOCH,
         ApiKey::DescribeConfigs => DESCRIBE_CONFIGS,
+        ApiKey::DescribeLogDirs => DESCRIBE_LOG_DIRS,
         ApiKey::SaslAuthenticate => SASL_AUTHENTICATE,
         ApiKey::CreatePartitions => CREATE_PARTITIONS,
         ApiKey::DeleteGroups => DELETE_GROUPS,
+        ApiKey::ElectLeaders => ELECT_LEADERS,
         ApiKey::IncrementalAlterConfigs => INCREMENTAL_ALTER_CONFIGS,
+        ApiKey::AlterPartitionReassignments => ALTER_PARTITION_REASSIGNMENTS,
+        ApiKey::ListPartitionReassignments => LIST_PARTITION_REASSIGNMENTS,
         ApiKey::OffsetDelete => OFFSET_DELETE,
+        ApiKey::DescribeQuorum => DESCRIBE_QUORUM,
         ApiKey::DescribeCluster => DESCRIBE_CLUSTER,
+        ApiKey::UnregisterBroker => UNREGISTER_BROKER,
         ApiKey::DescribeTopicPartitions => DESCRIBE_TOPIC_PARTITIONS,
     })
 }
@@ -244,6 +250,34 @@ const OFFSET_DELETE_TOPICS_PARTITIONS: &[Field] = &[field(0, LAST, Fixed(4))];
 const OFFSET_DELETE_TOPICS: &[Field] = &[field(0, LAST, Text), field(0, LAST, Array(OFFSET_DELETE_TOPICS_PARTITIONS))];
 
 const OFFSET_DELETE: &[Field] = &[field(0, LAST, Text), field(0, LAST, Array(OFFSET_DELETE_TOPICS))];
+
+const TOPIC_WITH_PARTITIONS: &[Field] = &[field(0, LAST, Text), field(0, LAST, FixedArray(4))];
+
+const DESCRIBE_LOG_DIRS: &[Field] = &[field(0, LAST, Array(TOPIC_WITH_PARTITIONS))];
+
+const ELECT_LEADERS: &[Field] =
+    &[field(1, LAST, Fixed(1)), field(0, LAST, Array(TOPIC_WITH_PARTITIONS)), field(0, LAST, Fixed(4))];
+
+const ALTER_PARTITION_REASSIGNMENTS_TOPICS_PARTITIONS: &[Field] =
+    &[field(0, LAST, Fixed(4)), field(0, LAST, FixedArray(4))];
+
+const ALTER_PARTITION_REASSIGNMENTS_TOPICS: &[Field] =
+    &[field(0, LAST, Text), field(0, LAST, Array(ALTER_PARTITION_REASSIGNMENTS_TOPICS_PARTITIONS))];
+
+const ALTER_PARTITION_REASSIGNMENTS: &[Field] =
+    &[field(0, LAST, Fixed(4)), field(1, LAST, Fixed(1)), field(0, LAST, Array(ALTER_PARTITION_REASSIGNMENTS_TOPICS))];
+
+const LIST_PARTITION_REASSIGNMENTS: &[Field] =
+    &[field(0, LAST, Fixed(4)), field(0, LAST, Array(TOPIC_WITH_PARTITIONS))];
+
+const DESCRIBE_QUORUM_TOPICS_PARTITIONS: &[Field] = &[field(0, LAST, Fixed(4))];
+
+const DESCRIBE_QUORUM_TOPICS: &[Field] =
+    &[field(0, LAST, Text), field(0, LAST, Array(DESCRIBE_QUORUM_TOPICS_PARTITIONS))];
+
+const DESCRIBE_QUORUM: &[Field] = &[field(0, LAST, Array(DESCRIBE_QUORUM_TOPICS))];
+
+const UNREGISTER_BROKER: &[Field] = &[field(0, LAST, Fixed(4))];
 
 const DESCRIBE_CLUSTER: &[Field] = &[field(0, LAST, Fixed(1)), field(1, LAST, Fixed(1)), field(2, LAST, Fixed(1))];
 

@@ -3,11 +3,13 @@
 use base::time::{Duration, now, sleep};
 use bytes::BufMut;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeTopicPartitionsRequest,
-    FetchRequest, FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
-    JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+    AlterPartitionReassignmentsRequest, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest,
+    DeleteGroupsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
+    DescribeLogDirsRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
+    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
+    ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest, OffsetCommitRequest,
     OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
+    UnregisterBrokerRequest,
 };
 
 use crate::support::{Node, PATIENCE, batch, produce_request, topic_name};
@@ -66,6 +68,11 @@ async fn e18_no_response_tells_a_client_to_wait() {
         OffsetDeleteRequest: 0..=0,
         DescribeClusterRequest: 0..=2,
         DescribeTopicPartitionsRequest: 0..=0,
+        DescribeLogDirsRequest: 1..=4,
+        ElectLeadersRequest: 0..=2,
+        AlterPartitionReassignmentsRequest: 0..=1,
+        ListPartitionReassignmentsRequest: 0..=0,
+        UnregisterBrokerRequest: 0..=0,
         FetchRequest: 4..=18,
     );
     // Many large batches as fast as they are taken.

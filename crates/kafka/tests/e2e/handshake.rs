@@ -58,12 +58,18 @@ async fn e2_every_advertised_range_is_that_of_kafka_and_produce_begins_at_zero()
             (22, 0, 5),
             (23, 2, 4),
             (32, 1, 4),
+            (35, 1, 5),
             (36, 0, 2),
             (37, 0, 3),
             (42, 0, 2),
+            (43, 0, 2),
             (44, 0, 1),
+            (45, 0, 1),
+            (46, 0, 0),
             (47, 0, 0),
+            (55, 0, 2),
             (60, 0, 2),
+            (64, 0, 0),
             (75, 0, 0),
         ];
         assert_eq!(ranges, expected);

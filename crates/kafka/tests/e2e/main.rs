@@ -4,6 +4,7 @@
 //! pitfalls that other brokers fell into; the lists stand at the top of each module.
 
 mod clients;
+mod cluster;
 mod configs;
 mod connections;
 mod fetch;

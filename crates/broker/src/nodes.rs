@@ -1,0 +1,192 @@
+//! The nodes of the cluster and where the copies of each shard are, as of one moment.
+//!
+//! A view is made when the metadata or the liveness of a node has changed, and shared by all requests until then. What
+//! is in it never changes; whoever holds one sees nodes and copies that fit each other.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cluster::Cluster;
+use parking_lot::Mutex;
+use record::{NodeId, ShardId};
+use shard::{NodeAddress, NodeRecord, ShardRecord};
+use tokio::sync::watch;
+
+/// The nodes that decide for a shard are at most so many: Kafka's replicas of a partition.
+pub const COPIES_MAX: usize = 3;
+
+/// Gives the current view.
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    cluster: Cluster,
+    metadata: watch::Receiver<u64>,
+    liveness: watch::Receiver<u64>,
+    current: Mutex<Option<(Versions, Arc<ClusterView>)>>,
+}
+
+/// Of what a view was made.
+type Versions = (u64, u64);
+
+/// See the module.
+#[derive(Debug)]
+pub struct ClusterView {
+    /// By id.
+    nodes: Vec<Node>,
+    copies: BTreeMap<ShardId, Copies>,
+}
+
+/// A node that the metadata knows.
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub id: NodeId,
+    pub rack: Option<String>,
+    /// Whether it was heard of just now.
+    pub is_live: bool,
+    /// Rises with every start of the node's process.
+    pub start_number: u64,
+    /// What clients are told to dial, one for each listener.
+    pub addresses: Vec<Address>,
+}
+
+/// Where clients that came in by a listener of that name reach a node.
+#[derive(Debug, Clone)]
+pub struct Address {
+    pub listener: String,
+    pub host: String,
+    pub port: u16,
+}
+
+/// Where the copies of a shard, hence of its partitions, are to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Copies {
+    /// In the order in which they should lead.
+    pub replicas: Vec<NodeId>,
+    /// Those of them that are live, in their order: each holds all that is committed, or is about to.
+    pub in_sync: Vec<NodeId>,
+    /// The others.
+    pub offline: Vec<NodeId>,
+}
+
+impl Nodes {
+    pub(crate) fn new(cluster: Cluster) -> Self {
+        let (metadata, liveness) = (cluster.metadata_changed(), cluster.nodes_changed());
+        Self { cluster, metadata, liveness, current: Mutex::default() }
+    }
+
+    pub(crate) fn view(&self) -> Arc<ClusterView> {
+        // Read before what they count: a later state passes for an earlier version, and is made anew.
+        let versions = (*self.metadata.borrow(), *self.liveness.borrow());
+        let mut current = self.current.lock();
+        if let Some((made_of, view)) = &*current
+            && *made_of == versions
+        {
+            return Arc::clone(view);
+        }
+        let (records, shards) = {
+            let metadata = self.cluster.metadata();
+            let nodes: Vec<NodeRecord> = metadata.nodes().into_iter().cloned().collect();
+            let shards: Vec<ShardRecord> = metadata.shard_records().into_iter().cloned().collect();
+            (nodes, shards)
+        };
+        let is_live = |node| self.cluster.is_live(node);
+        let nodes = records.into_iter().map(|record| Node::of(record, is_live)).collect();
+        let copies = shards.into_iter().map(|record| (record.id, Copies::of(record.voters, is_live)));
+        let view = Arc::new(ClusterView::new(nodes, copies.collect()));
+        *current = Some((versions, Arc::clone(&view)));
+        view
+    }
+}
+
+impl ClusterView {
+    /// `nodes` MUST be in the order of their ids.
+    pub fn new(nodes: Vec<Node>, copies: BTreeMap<ShardId, Copies>) -> Self {
+        assert!(nodes.is_sorted_by_key(|node| node.id), "nodes are looked up by halving");
+        Self { nodes, copies }
+    }
+
+    /// All nodes that the metadata knows, by id.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// A node that the metadata knows.
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.binary_search_by_key(&id, |node| node.id).ok().map(|at| &self.nodes[at])
+    }
+
+    /// Where the copies of a shard are; none if the metadata does not say.
+    pub fn copies(&self, shard: ShardId) -> Option<&Copies> {
+        self.copies.get(&shard)
+    }
+
+    /// All shards.
+    pub fn shards(&self) -> impl Iterator<Item = (ShardId, &Copies)> {
+        self.copies.iter().map(|(shard, copies)| (*shard, copies))
+    }
+
+    /// How many copies a partition has, or will have once the shards have spread over the nodes.
+    pub(crate) fn copies_max(&self) -> usize {
+        self.nodes.len().clamp(1, COPIES_MAX)
+    }
+}
+
+impl Node {
+    fn of(record: NodeRecord, is_live: impl Fn(NodeId) -> bool) -> Self {
+        let NodeRecord { id, start_number, rack, addresses } = record;
+        let address = |address: NodeAddress| {
+            let NodeAddress { listener, host, port } = address;
+            Address { listener, host, port }
+        };
+        Self { id, rack, is_live: is_live(id), start_number, addresses: addresses.into_iter().map(address).collect() }
+    }
+
+    /// Where clients of that listener reach the node.
+    pub fn address(&self, listener: &str) -> Option<&Address> {
+        self.addresses.iter().find(|address| address.listener == listener)
+    }
+}
+
+impl Copies {
+    fn of(replicas: Vec<NodeId>, is_live: impl Fn(NodeId) -> bool) -> Self {
+        let (in_sync, offline) = replicas.iter().partition(|node| is_live(**node));
+        Self { replicas, in_sync, offline }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Nodes numbered from 1, with shards numbered from 0 on these of them.
+    pub(crate) fn view(nodes: u64, shards: &[&[u64]]) -> ClusterView {
+        let node = |id| Node { id: NodeId(id), rack: None, is_live: true, start_number: 1, addresses: Vec::new() };
+        let copies = |(shard, voters): (u32, &&[u64])| {
+            (ShardId(shard), Copies::of(voters.iter().copied().map(NodeId).collect(), |_| true))
+        };
+        ClusterView::new((1..=nodes).map(node).collect(), (0..).zip(shards).map(copies).collect())
+    }
+
+    #[test]
+    fn copies_on_nodes_that_are_away_are_offline_and_stay_in_their_order() {
+        let copies = Copies::of([3, 1, 2].map(NodeId).to_vec(), |node| node != NodeId(1));
+        assert_eq!(copies.replicas, [3, 1, 2].map(NodeId));
+        assert_eq!(copies.in_sync, [3, 2].map(NodeId));
+        assert_eq!(copies.offline, [NodeId(1)]);
+    }
+
+    #[test]
+    fn a_partition_has_as_many_copies_as_there_are_nodes_up_to_three() {
+        for (count, copies) in [(0, 1), (1, 1), (2, 2), (3, 3), (5, 3)] {
+            assert_eq!(view(count, &[]).copies_max(), copies, "{count}");
+        }
+    }
+
+    #[test]
+    fn nodes_and_copies_are_found_by_id() {
+        let view = view(3, &[&[1], &[2, 3]]);
+        assert_eq!(view.node(NodeId(2)).map(|node| node.id), Some(NodeId(2)));
+        assert!(view.node(NodeId(4)).is_none());
+        assert_eq!(view.copies(ShardId(1)).map(|copies| copies.replicas.len()), Some(2));
+        assert_eq!(view.copies(ShardId(2)), None);
+    }
+}

@@ -1,0 +1,71 @@
+//! DescribeLogDirs: the one directory of this node, and the partitions of which it has copies.
+
+use std::sync::Arc;
+
+use broker::topics::Topic;
+use kafka_protocol::messages::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+
+use super::room::{Room, without_repeats};
+use super::topic_partition::{text, topic_name};
+use crate::context::Context;
+use crate::errors::INVALID_REQUEST;
+use crate::handshake::RequestHeader;
+use crate::wire::log_dirs;
+use crate::wire::response::{EncodeError, Response, ResponseBuilder};
+
+/// The bytes of all partitions lie in one log, and nobody counts whose they are.
+const SIZE_UNKNOWN: i64 = 0;
+
+pub(super) async fn handle(
+    context: &mut Context,
+    header: &RequestHeader,
+    request: DescribeLogDirsRequest,
+) -> Result<Response, EncodeError> {
+    let wanted = wanted(context, request);
+    let mut response = DescribeLogDirsResponse::default();
+    let mut room = Room::of(context);
+    let mut topics = Vec::with_capacity(wanted.len());
+    for (topic, indexes) in wanted {
+        let mut here = context.broker().partitions_here(&topic);
+        if let Some(indexes) = indexes {
+            here.retain(|index| indexes.contains(index));
+        }
+        if here.is_empty() {
+            continue;
+        }
+        room.take(here.len() * size_of::<DescribeLogDirsPartition>() + topic.name.len());
+        if room.is_used_up() {
+            response.error_code = INVALID_REQUEST;
+            topics.clear();
+            break;
+        }
+        let partitions = here.into_iter().map(|index| {
+            DescribeLogDirsPartition::default().with_partition_index(index).with_partition_size(SIZE_UNKNOWN)
+        });
+        let described = DescribeLogDirsTopic::default().with_name(topic_name(&topic.name));
+        topics.push(described.with_partitions(partitions.collect()));
+    }
+    let dir = context.broker().log_dir().await;
+    let path: String = dir.path.to_string_lossy().chars().take(4_096).collect();
+    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let (total, usable) = dir.space.map_or((-1, -1), |space| (bytes(space.total_bytes), bytes(space.usable_bytes)));
+    let dir = DescribeLogDirsResult::default().with_log_dir(text(path)).with_topics(topics);
+    response.results = vec![dir.with_total_bytes(total).with_usable_bytes(usable)];
+    let mut builder = ResponseBuilder::new(header, 256);
+    log_dirs::encode(builder.head(), header.version, header.api.is_flexible(header.version), &response);
+    builder.finish()
+}
+
+/// The topics that are asked for and exist, each with the partitions that are; no list of topics is all of them.
+fn wanted(context: &Context, request: DescribeLogDirsRequest) -> Vec<(Arc<Topic>, Option<Vec<i32>>)> {
+    let topics = context.broker().topics();
+    let Some(mut asked) = request.topics else {
+        return topics.all().into_iter().map(|topic| (topic, None)).collect();
+    };
+    without_repeats(&mut asked, |topic| topic.topic.to_string());
+    let found = asked.into_iter().filter_map(|asked| Some((topics.resolve(&asked.topic)?, Some(asked.partitions))));
+    found.collect()
+}
