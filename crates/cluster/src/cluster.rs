@@ -118,7 +118,7 @@ impl Cluster {
     /// Where the commit log is.
     #[must_use]
     pub fn log_dir(&self) -> PathBuf {
-        self.inner.data_dir.log_dir()
+        self.inner.host.data_dir.log_dir()
     }
 
     /// Where other nodes connect to this one, if they may.
