@@ -20,6 +20,15 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How long one try may take.
 const TRY_WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// Members by what a node was told of them when it joined.
+pub(crate) fn contact_addresses<'a>(contacts: impl Iterator<Item = &'a Contact>) -> BTreeMap<NodeId, NodeAddress> {
+    let address = |contact: &Contact| {
+        let Contact { node, host, port } = contact.clone();
+        (node, NodeAddress { listener: INTERNAL_LISTENER.to_owned(), host, port })
+    };
+    contacts.map(address).collect()
+}
+
 /// Tells the connections where other nodes are, now and whenever that changes; `contacts` are asked
 /// until the metadata knows more. Ends when it is aborted.
 pub(crate) fn follow_addresses(node: &Arc<Node>, metadata: &Replica, contacts: Vec<Contact>) -> JoinHandle<()> {
@@ -39,10 +48,8 @@ pub(crate) fn follow_addresses(node: &Arc<Node>, metadata: &Replica, contacts: V
                 others.filter_map(address).collect()
             };
             if metadata.state().node(me).is_none() {
-                for Contact { node, host, port } in &contacts {
-                    let address =
-                        NodeAddress { listener: INTERNAL_LISTENER.to_owned(), host: host.clone(), port: *port };
-                    addresses.entry(*node).or_insert(address);
+                for (node, address) in contact_addresses(contacts.iter()) {
+                    addresses.entry(node).or_insert(address);
                 }
             }
             node.peers.set_addresses(addresses);

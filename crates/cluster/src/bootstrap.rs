@@ -22,7 +22,7 @@ use storage::data_dir::{Claim, Contact, DataDir, covered};
 use storage::{CommitLog, Options};
 use tokio::sync::watch;
 
-use crate::announce;
+use crate::announce::{contact_addresses, follow_addresses, keep_announcing};
 use crate::cluster::{INTERNAL_LISTENER, Inner, METADATA};
 use crate::config::{self, Config};
 use crate::errors::StartError;
@@ -101,7 +101,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         keep_members(&node),
         keep_placing(&node),
         keep_hosting(&host),
-        announce::keep_announcing(&node, host.config.rack.clone(), addresses, alone, failure.clone()),
+        keep_announcing(&node, host.config.rack.clone(), addresses, alone, failure.clone()),
         keep_configuring(&host),
     ]);
     Ok(Inner {
@@ -214,21 +214,28 @@ async fn metadata(
     // Only the first start of a cluster's first node founds the group.
     let founding = if identity.cluster.is_none() { Founding::Alone } else { Founding::Invited };
     let had = host.log.shard(METADATA).log_state();
+    if founding == Founding::Invited {
+        if had.last.is_none() && had.purged.is_none() && joining.is_none() {
+            return Err(StartError::Emptied { path: host.data_dir.path().to_owned(), node: identity.node_id });
+        }
+        // Somebody has to be known who can give the metadata.
+        node.peers.set_addresses(contact_addresses(joining.iter().flat_map(|joining| &joining.members)));
+        tasks.0.push(exchange(node));
+    }
     let replica = host.start(METADATA, founding).await?;
     if let Some(failure) = &*replica.failure().borrow() {
         return Err(StartError::Metadata { reason: failure.to_string() });
     }
+    if founding == Founding::Alone {
+        tasks.0.push(exchange(node));
+    }
+    let contacts = joining.map(|joining| joining.members).unwrap_or_default();
+    tasks.0.push(follow_addresses(node, &replica, contacts));
     if is_alone(&replica, identity.node_id) {
         let cluster_id = found(host, &replica, addresses).await?;
         node.peers.set_me(cluster_id, identity.node_id);
-        tasks.0.extend([announce::follow_addresses(node, &replica, Vec::new()), exchange(node)]);
         return Ok((replica, cluster_id));
     }
-    if had.last.is_none() && had.purged.is_none() && joining.is_none() {
-        return Err(StartError::Emptied { path: host.data_dir.path().to_owned(), node: identity.node_id });
-    }
-    let contacts = joining.map(|joining| joining.members).unwrap_or_default();
-    tasks.0.extend([announce::follow_addresses(node, &replica, contacts), exchange(node)]);
     let copy = replica.clone();
     let known = async move {
         loop {

@@ -16,6 +16,8 @@ pub struct Config {
     pub advertised: Option<(String, u16)>,
     /// Where a node without data looks for a cluster: hosts and ports. Empty founds one.
     pub join: Vec<(String, u16)>,
+    /// How fast this node pulls what it lacks, over all of a shard; unlimited when absent.
+    pub catch_up_bytes_per_second: Option<u64>,
     /// Where the node stands: replicas of a shard spread over racks.
     pub rack: Option<String>,
     /// Where clients reach this node, by listener.
@@ -51,6 +53,7 @@ impl Config {
             listen: None,
             advertised: None,
             join: Vec::new(),
+            catch_up_bytes_per_second: None,
             rack: None,
             addresses: Vec::new(),
             shards: 0,

@@ -1,27 +1,43 @@
-//! The replicas that this node hosts: started as the metadata wants them here.
+//! The replicas that this node hosts: brought here and started as the metadata wants them, stopped when
+//! their groups have let go of this node.
+//!
+//! A replica that is new here, or whose log ends before what its leader still has, is brought here from
+//! another member before it starts: until then it neither votes nor acknowledges anything.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 
 use base::task::{JoinHandle, JoinSet, spawn};
-use base::time::{Duration, timeout};
+use base::time::{Duration, sleep, timeout};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use record::ShardId;
-use replica::{Founding, Parts, Replica};
-use storage::CommitLog;
+use record::{NodeId, ShardId};
+use replica::{Donor, Founding, InstallParts, InstallProgress, Lane, Parts, Replica, install};
 use storage::checkpoint::CheckpointStore;
 use storage::data_dir::DataDir;
 use storage::index_file::IndexStore;
+use storage::{CommitLog, InstallMarker, Payload};
 
 use crate::cluster::METADATA;
 use crate::config::Config;
 use crate::errors::StartError;
+use crate::messages::Phase;
 use crate::node::Node;
+use crate::peers::{Peers, Subject};
 
 /// What one shard's index cache may hold.
 const INDEX_CACHE_BYTES: usize = 4 << 20;
-/// Pause before a replica is started again that could not be.
+/// Pause before a replica is started again that could not be, and before another donor is asked.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Pause between two looks at what is here and what should be.
+const ROUND_PAUSE: Duration = Duration::from_millis(500);
+/// How long a donor may take for one answer.
+const PULL_WAIT_MAX: Duration = Duration::from_secs(30);
+/// One failed try in so many is reported.
+const TRIES_PER_REPORT: u64 = 10;
 
 /// What the replicas of a node are started with.
 pub(crate) struct Host {
@@ -33,22 +49,47 @@ pub(crate) struct Host {
     pub(crate) payload_bytes_max: usize,
 }
 
+/// Another member, which gives what this node lacks.
+struct Member {
+    peers: Peers,
+    shard: ShardId,
+    node: NodeId,
+}
+
+impl Donor for Member {
+    fn ask(&self, request: Bytes) -> BoxFuture<'_, io::Result<Bytes>> {
+        async move {
+            let answer = async {
+                let link = self.peers.link(self.node, Lane::Bulk).await?;
+                link.call(Subject::Pull, self.shard, Payload::from(request))?.await
+            };
+            timeout(PULL_WAIT_MAX, answer).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        }
+        .boxed()
+    }
+}
+
 impl Host {
-    /// Starts a replica and lets it be found.
+    /// Starts a replica and lets it be found; one that is not here yet is brought here first.
     pub(crate) async fn start(&self, shard: ShardId, founding: Founding) -> Result<Replica, StartError> {
-        let replica = self.open(shard, founding).await?;
+        if founding == Founding::Invited {
+            self.bring(shard, false).await?;
+        }
+        let parts = self.parts(shard).await?;
+        let parts = Parts {
+            log: parts.log,
+            disk_state: self.log.disk_state(),
+            checkpoints: parts.checkpoints,
+            index: parts.index,
+            transport: Arc::new(self.node.peers.clone()),
+            founding,
+        };
+        let replica = Replica::start(self.node.env.clone(), self.replica_config(shard), parts).await?;
         self.node.shards.put(replica.clone());
         Ok(replica)
     }
 
-    async fn open(&self, shard: ShardId, founding: Founding) -> Result<Replica, StartError> {
-        let files = |source| StartError::Files { shard, source };
-        let Node { env, peers, .. } = &*self.node;
-        let checkpoints =
-            CheckpointStore::open(Arc::clone(&env.disk), &self.data_dir.checkpoint_dir(shard)).await.map_err(files)?;
-        let index = IndexStore::open(Arc::clone(&env.disk), &self.data_dir.index_dir(shard), INDEX_CACHE_BYTES)
-            .await
-            .map_err(files)?;
+    fn replica_config(&self, shard: ShardId) -> replica::Config {
         let mut config = replica::Config::new(self.data_dir.identity().node_id, shard)
             .with_payload_bytes_max(self.payload_bytes_max);
         // The metadata's queue and those of the data shards that a first start makes.
@@ -56,15 +97,75 @@ impl Host {
         config.queue_bytes_max = (self.config.queue_bytes_max / shards).max(config.entry_bytes_max);
         // All shards together leave three quarters of the reserve alone.
         config.full_disk_bytes_max = self.config.reserve_bytes / 4 / shards as u64;
-        let parts = Parts {
-            log: self.log.shard(shard),
-            disk_state: self.log.disk_state(),
-            checkpoints,
-            index,
-            transport: Arc::new(peers.clone()),
-            founding,
-        };
-        Ok(Replica::start(env.clone(), config, parts).await?)
+        config
+    }
+
+    async fn parts(&self, shard: ShardId) -> Result<InstallParts, StartError> {
+        let files = |source| StartError::Files { shard, source };
+        let disk = &self.node.env.disk;
+        let checkpoints =
+            CheckpointStore::open(Arc::clone(disk), &self.data_dir.checkpoint_dir(shard)).await.map_err(files)?;
+        let index = IndexStore::open(Arc::clone(disk), &self.data_dir.index_dir(shard), INDEX_CACHE_BYTES)
+            .await
+            .map_err(files)?;
+        let marker = InstallMarker::new(Arc::clone(disk), &self.data_dir.installing_file(shard));
+        Ok(InstallParts { log: self.log.shard(shard), checkpoints, index, marker })
+    }
+
+    /// Brings a shard here from another member, if nothing of it is here, the last try was not ended, or
+    /// `anew`. Tries on, with one member after the other, until it is here.
+    async fn bring(&self, shard: ShardId, anew: bool) -> Result<(), StartError> {
+        let files = |source| StartError::Files { shard, source };
+        let parts = self.parts(shard).await?;
+        let state = parts.log.log_state();
+        let begun = parts.marker.read().await.map_err(files)?.is_some();
+        if !(begun || anew || (state.last.is_none() && state.purged.is_none())) {
+            return Ok(());
+        }
+        let config = self.replica_config(shard);
+        let progress = Arc::<InstallProgress>::default();
+        let _shown = self.node.statuses.installing(shard, Arc::clone(&progress));
+        let mut tries: u64 = 0;
+        loop {
+            let donors = self.donors(shard);
+            let turn = usize::try_from(tries).unwrap_or(0) % donors.len().max(1);
+            let report = tries.is_multiple_of(TRIES_PER_REPORT);
+            tries += 1;
+            match donors.get(turn) {
+                None if report => tracing::info!(shard = shard.0, "nobody is there yet who can give the shard"),
+                None => {}
+                Some(donor) => {
+                    let member = Member { peers: self.node.peers.clone(), shard, node: *donor };
+                    let rate = self.config.catch_up_bytes_per_second;
+                    match install(&config, &parts, &member, &progress, rate).await {
+                        Ok(()) => return Ok(()),
+                        Err(error) if error.is_lasting() => {
+                            return Err(StartError::Files { shard, source: io::Error::other(error) });
+                        }
+                        Err(error) if report => {
+                            tracing::info!(shard = shard.0, from = donor.0, %error, "the shard is not here yet");
+                        }
+                        Err(_) => {}
+                    }
+                }
+            }
+            sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Who can give a shard: the leader first, then others whose replica runs. Before anything is heard of
+    /// anybody, whoever is known.
+    fn donors(&self, shard: ShardId) -> Vec<NodeId> {
+        let Node { peers, statuses, .. } = &*self.node;
+        let runs =
+            |node: &NodeId| statuses.replica(*node, shard).is_some_and(|replica| replica.phase == Phase::Running);
+        let leader = self.node.leader(shard).filter(|leader| *leader != self.node.id());
+        let others = peers.known().into_iter().filter(runs);
+        let mut donors: Vec<NodeId> = leader.into_iter().chain(others.filter(|node| Some(*node) != leader)).collect();
+        if donors.is_empty() && shard == METADATA {
+            donors = peers.known();
+        }
+        donors
     }
 
     /// The data shards that the metadata wants on this node.
@@ -74,12 +175,59 @@ impl Host {
         let ours = state.shard_records().into_iter().filter(|record| record.voters.contains(&me));
         ours.map(|record| record.id).filter(|shard| *shard != METADATA).collect()
     }
+
+    /// What of a shard's leader's status concerns this node: whether it is let go of, and whether it has to
+    /// be brought here anew.
+    fn judge(&self, replica: &Replica) -> Judgement {
+        let (shard, me) = (replica.shard_id(), self.node.id());
+        let status = self.node.leader(shard).filter(|leader| *leader != me);
+        let status = status.and_then(|leader| self.node.statuses.replica(leader, shard));
+        let Some((status, led)) = status.and_then(|status| Some((status.clone(), status.leads?))) else {
+            return Judgement::Stays;
+        };
+        if status.term < replica.leadership().borrow().term {
+            return Judgement::Stays;
+        }
+        let belongs = led.voters.contains(&me) || led.learners.contains(&me);
+        if !belongs && replica.members().is_voter(me) && replica.last_log_index() >= status.last {
+            // The leader's word may be older than what this node knows.
+            return Judgement::Stays;
+        }
+        if belongs && replica.needs_install(status.purged) {
+            Judgement::IsBehind
+        } else if belongs {
+            Judgement::Stays
+        } else {
+            Judgement::IsLetGo
+        }
+    }
+
+    /// Brings what is behind here anew.
+    async fn renew(&self, shard: ShardId) {
+        let Some(replica) = self.node.shards.take(shard) else { return };
+        tracing::warn!(shard = shard.0, "this node lacks what its leader has let go: the shard is brought here anew");
+        replica.shutdown().await;
+        drop(replica);
+        if let Err(error) = self.bring(shard, true).await {
+            tracing::error!(shard = shard.0, %error, "the shard could not be brought here");
+        }
+    }
 }
 
-/// Starts what the metadata wants here and is not here yet, until the task is aborted.
+/// What becomes of a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judgement {
+    Stays,
+    IsBehind,
+    IsLetGo,
+}
+
+/// Starts what the metadata wants here and is not here yet, and stops what was let go, until the task
+/// is aborted.
 pub(crate) fn keep_hosting(host: &Arc<Host>) -> JoinHandle<()> {
     let Some(metadata) = host.node.metadata() else { unreachable!("a node hosts the metadata first") };
     let mut changed = metadata.changed();
+    drop(metadata);
     // The directory's lock ends with the node, not with this task.
     let weak = Arc::downgrade(host);
     spawn("host replicas", async move {
@@ -87,22 +235,45 @@ pub(crate) fn keep_hosting(host: &Arc<Host>) -> JoinHandle<()> {
         let underway = Arc::<Mutex<BTreeSet<ShardId>>>::default();
         loop {
             let Some(host) = weak.upgrade() else { return };
-            for shard in host.wanted() {
-                if host.node.shards.replica(shard).is_some() || !underway.lock().insert(shard) {
+            let wanted = host.wanted();
+            for shard in &wanted {
+                if host.node.shards.replica(*shard).is_some() || !underway.lock().insert(*shard) {
                     continue;
                 }
-                let (host, underway) = (Arc::clone(&host), Arc::clone(&underway));
+                let (host, underway, shard) = (Arc::clone(&host), Arc::clone(&underway), *shard);
                 starting.spawn(async move {
                     tracing::info!(shard = shard.0, "a replica of the shard begins here");
                     if let Err(error) = host.start(shard, Founding::Invited).await {
                         tracing::error!(shard = shard.0, %error, "the replica could not be started, trying again");
+                        sleep(RETRY_PAUSE).await;
                     }
                     underway.lock().remove(&shard);
                 });
             }
+            for replica in host.node.shards.replicas() {
+                let shard = replica.shard_id();
+                match host.judge(&replica) {
+                    Judgement::IsLetGo if shard != METADATA && !wanted.contains(&shard) => {
+                        tracing::info!(shard = shard.0, "the shard's group has let go of this node");
+                        host.node.shards.take(shard);
+                        starting.spawn(async move { replica.shutdown().await });
+                    }
+                    Judgement::IsBehind if shard != METADATA => {
+                        if !underway.lock().insert(shard) {
+                            continue;
+                        }
+                        let (host, underway) = (Arc::clone(&host), Arc::clone(&underway));
+                        starting.spawn(async move {
+                            host.renew(shard).await;
+                            underway.lock().remove(&shard);
+                        });
+                    }
+                    Judgement::IsBehind | Judgement::IsLetGo | Judgement::Stays => {}
+                }
+            }
             while starting.try_join_next().is_some() {}
             drop(host);
-            let _ = timeout(RETRY_PAUSE, changed.changed()).await;
+            let _ = timeout(ROUND_PAUSE, changed.changed()).await;
         }
     })
 }

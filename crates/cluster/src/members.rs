@@ -5,7 +5,7 @@
 //! wanted have caught up, they get the vote in one joint change; then those that nobody wants are let
 //! go. Last, the leadership goes to the node that stands first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base::task::{JoinHandle, spawn};
@@ -13,8 +13,7 @@ use base::time::{Duration, Instant, now, sleep, timeout};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use record::{NodeId, ShardId, Term};
-use replica::{Members, MembersError, Replica};
-use std::collections::BTreeMap;
+use replica::{MemberProgress, Members, MembersError, Replica};
 
 use crate::cluster::METADATA;
 use crate::messages::Phase;
@@ -26,8 +25,10 @@ const ROUND_PAUSE: Duration = Duration::from_millis(500);
 const STEP_WAIT_MAX: Duration = Duration::from_secs(20);
 /// A leader that does not stand first keeps the shard at least so long.
 const LEAD_TIME_MIN: Duration = Duration::from_secs(5);
-/// Entries that a member may be behind to count as caught up, as of its last status.
-const BEHIND_MAX: u64 = 10_000;
+/// Entries that a member may be behind to count as caught up.
+const BEHIND_MAX: u64 = 1_000;
+/// How long ago a member may have answered to count as there.
+const HEARD_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a group should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +92,8 @@ fn next_step(me: NodeId, members: &Members, wanted: &Wanted, nodes: &impl Nodes,
 struct Known<'a> {
     node: &'a Node,
     shard: ShardId,
-    applied: u64,
+    last: u64,
+    progress: BTreeMap<NodeId, MemberProgress>,
 }
 
 impl Nodes for Known<'_> {
@@ -100,8 +102,9 @@ impl Nodes for Known<'_> {
     }
 
     fn has_caught_up(&self, node: NodeId) -> bool {
-        let status = self.node.statuses.replica(node, self.shard);
-        status.is_some_and(|replica| replica.phase == Phase::Running && replica.applied.0 + BEHIND_MAX >= self.applied)
+        let Some(progress) = self.progress.get(&node) else { return false };
+        let is_near = progress.matched.is_some_and(|matched| matched.0 + BEHIND_MAX >= self.last);
+        is_near && progress.was_heard(HEARD_WITHIN)
     }
 }
 
@@ -148,7 +151,7 @@ pub(crate) fn keep_members(node: &Arc<Node>) -> JoinHandle<()> {
                 let node = &node;
                 async move {
                     let wanted = wanted(node, shard)?;
-                    let known = Known { node, shard, applied: replica.applied().0 };
+                    let known = Known { node, shard, last: replica.last_log_index().0, progress: replica.progress()? };
                     let settled = led_since.elapsed() >= LEAD_TIME_MIN;
                     let step = next_step(node.id(), &replica.members(), &wanted, &known, settled)?;
                     tracing::info!(shard = shard.0, ?step, "a step to the members that are wanted");

@@ -63,6 +63,8 @@ pub(crate) struct ReplicaStatus {
     /// Up to where its log was let go.
     pub(crate) purged: LogIndex,
     pub(crate) streams: u64,
+    /// Of one that is being brought there, bytes that came and bytes that are to come in all.
+    pub(crate) pulled: Option<(u64, u64)>,
     /// Of the leader only, those who belong to the group: votes first, then others.
     pub(crate) leads: Option<Led>,
 }
@@ -75,6 +77,7 @@ wire_struct!(ReplicaStatus {
     applied: LogIndex,
     purged: LogIndex,
     streams: u64,
+    pulled: Option<(u64, u64)>,
     leads: Option<Led>,
 });
 
@@ -197,6 +200,7 @@ mod tests {
             applied: LogIndex(7),
             purged: LogIndex(8),
             streams: 9,
+            pulled: Some((1, 2)),
             leads,
         };
         vec![

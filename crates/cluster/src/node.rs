@@ -8,6 +8,8 @@ use std::sync::Arc;
 use base::Env;
 use base::time::{Duration, Instant, now, sleep, timeout};
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use record::{LogIndex, NodeId, ShardId};
 use replica::{Lane, Pending, ProposeError, ProposeResult, Replica};
 use shard::Command;
@@ -29,14 +31,14 @@ pub(crate) struct Node {
     pub(crate) env: Env,
     pub(crate) peers: Peers,
     pub(crate) shards: Shards,
-    pub(crate) statuses: Statuses,
+    pub(crate) statuses: Arc<Statuses>,
     pub(crate) forward: Arc<dyn Forward>,
 }
 
 impl Node {
     pub(crate) fn new(env: Env, peers: Peers) -> Self {
         let forward = Arc::new(peers.clone());
-        Self { env, peers, shards: Shards::default(), statuses: Statuses::default(), forward }
+        Self { env, peers, shards: Shards::default(), statuses: Arc::default(), forward }
     }
 
     pub(crate) fn id(&self) -> NodeId {
@@ -78,22 +80,25 @@ impl Node {
 
     /// Proposes a command until somebody takes it, for as long as `wait_max`: what was refused was not
     /// applied. One whose fate is unknown is not proposed again.
-    pub(crate) async fn propose_patiently(
+    pub(crate) fn propose_patiently(
         &self,
         shard: ShardId,
         command: Command,
         wait_max: Duration,
-    ) -> ProposeResult {
+    ) -> BoxFuture<'_, ProposeResult> {
         let deadline = now() + wait_max;
-        loop {
-            let result = self.step(shard, command.clone()).await;
-            match result {
-                Err(ProposeError::NotLeader { .. } | ProposeError::Busy) if now() < deadline => {
-                    sleep(PROPOSE_PAUSE).await;
+        async move {
+            loop {
+                let result = self.step(shard, command.clone()).await;
+                match result {
+                    Err(ProposeError::NotLeader { .. } | ProposeError::Busy) if now() < deadline => {
+                        sleep(PROPOSE_PAUSE).await;
+                    }
+                    result => return result,
                 }
-                result => return result,
             }
         }
+        .boxed()
     }
 
     /// Asks another node something that has a short answer.

@@ -11,6 +11,7 @@ use shard::{Outcome, SetStandingError, ShardRecord, Standing};
 
 use crate::cluster::{INTERNAL_LISTENER, METADATA};
 use crate::errors::RemoveNodeError;
+use crate::messages::{Phase, ReplicaStatus};
 use crate::node::Node;
 use crate::placement::{Home, Placed, look};
 use crate::topics::unexpected;
@@ -189,8 +190,9 @@ fn progress(node: &Node, placed: &Placed, learners: &[NodeId]) -> String {
         };
         let part = match (known, leader) {
             (None, _) => format!("node {id} has no replica yet"),
-            (Some(replica), _) if replica.phase == crate::messages::Phase::Installing => {
-                format!("node {id} pulls what it lacks")
+            (Some(ReplicaStatus { phase: Phase::Installing, pulled, .. }), _) => {
+                let (bytes, total) = pulled.unwrap_or_default();
+                format!("node {id} pulls what it lacks, {} of {} MiB", bytes >> 20, total >> 20)
             }
             (Some(replica), Some(leader)) => {
                 let behind = leader.saturating_sub(replica.applied.0);

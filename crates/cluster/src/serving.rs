@@ -159,7 +159,7 @@ impl Service for Serving {
         body: Bytes,
     ) -> BoxFuture<'static, Result<Payload, String>> {
         match (subject, from) {
-            (Subject::Group | Subject::Proposal, None) => refused(FOR_MEMBERS),
+            (Subject::Group | Subject::Proposal | Subject::Pull, None) => refused(FOR_MEMBERS),
             (Subject::Group, Some(from)) => {
                 let replica = self.replica(shard);
                 async move {
@@ -167,6 +167,10 @@ impl Service for Serving {
                     answer.map(Payload::from).map_err(|error| error.to_string())
                 }
                 .boxed()
+            }
+            (Subject::Pull, Some(_)) => {
+                let replica = self.replica(shard);
+                async move { replica?.answer_pull(body).await.map_err(|error| error.to_string()) }.boxed()
             }
             (Subject::Proposal, Some(_)) => self.propose(shard, body),
             (Subject::Node, from) => self.node_call(from, shard, &body),

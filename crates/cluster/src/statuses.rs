@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use record::{LogIndex, NodeId, ShardId};
-use replica::Replica;
+use replica::{InstallProgress, Replica};
 use shard::codec::decode;
 use tokio::sync::{Notify, watch};
 
@@ -35,11 +35,24 @@ const CHANGES_PAUSE: Duration = Duration::from_millis(2);
 pub(crate) struct Statuses {
     heard: Mutex<BTreeMap<NodeId, Heard>>,
     /// Replicas that are not in service yet.
-    installing: Mutex<BTreeSet<ShardId>>,
+    installing: Mutex<BTreeMap<ShardId, Arc<InstallProgress>>>,
     /// Rises when a node comes or goes.
     changes: watch::Sender<u64>,
     /// Something is to be told now.
     tell: Notify,
+}
+
+/// A shard on its way here.
+pub(crate) struct Installing {
+    statuses: Arc<Statuses>,
+    shard: ShardId,
+}
+
+impl Drop for Installing {
+    fn drop(&mut self) {
+        self.statuses.installing.lock().remove(&self.shard);
+        self.statuses.tell();
+    }
 }
 
 #[derive(Debug)]
@@ -75,12 +88,11 @@ impl Statuses {
         self.tell.notify_one();
     }
 
-    /// A replica is being brought here.
-    pub(crate) fn set_installing(&self, shard: ShardId, installing: bool) {
-        let mut shards = self.installing.lock();
-        if if installing { shards.insert(shard) } else { shards.remove(&shard) } {
-            self.tell();
-        }
+    /// A shard is being brought here, until what this gives is dropped.
+    pub(crate) fn installing(self: &Arc<Self>, shard: ShardId, progress: Arc<InstallProgress>) -> Installing {
+        self.installing.lock().insert(shard, progress);
+        self.tell();
+        Installing { statuses: Arc::clone(self), shard }
     }
 
     /// Another node says how it is.
@@ -120,7 +132,7 @@ impl Node {
     pub(crate) fn status(&self) -> Status {
         let mut replicas: Vec<ReplicaStatus> = self.shards.replicas().iter().map(replica_status).collect();
         let installing = self.statuses.installing.lock();
-        let begins = |shard: &ShardId| ReplicaStatus {
+        let begins = |(shard, progress): (&ShardId, &Arc<InstallProgress>)| ReplicaStatus {
             shard: *shard,
             phase: Phase::Installing,
             term: record::Term(0),
@@ -128,6 +140,7 @@ impl Node {
             applied: LogIndex(0),
             purged: LogIndex(0),
             streams: 0,
+            pulled: Some((progress.bytes(), progress.bytes_total())),
             leads: None,
         };
         replicas.extend(installing.iter().map(begins));
@@ -151,10 +164,11 @@ fn replica_status(replica: &Replica) -> ReplicaStatus {
         shard: replica.shard_id(),
         phase: if failed { Phase::Failed } else { Phase::Running },
         term: leadership.term,
-        last: replica.applied(),
+        last: replica.last_log_index(),
         applied: replica.applied(),
-        purged: LogIndex(0),
+        purged: replica.purged_index(),
         streams: replica.state().streams() as u64,
+        pulled: None,
         leads,
     }
 }

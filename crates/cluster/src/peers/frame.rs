@@ -59,6 +59,8 @@ pub(crate) enum Subject {
     Proposal = 2,
     /// The node: what it has of the cluster, and who may join it.
     Node = 3,
+    /// The shard's replica: what another node lacks of it.
+    Pull = 4,
 }
 
 #[derive(Debug, Clone)]
@@ -180,6 +182,7 @@ fn subject(number: u8) -> Result<Subject, FrameError> {
         1 => Subject::Group,
         2 => Subject::Proposal,
         3 => Subject::Node,
+        4 => Subject::Pull,
         number => return Err(FrameError::Subject(number)),
     })
 }
