@@ -90,7 +90,7 @@ const TAIL: &str = "
 | `log.flush.interval.messages`, `log.flush.interval.ms` | none: what is acknowledged has been flushed |
 | `num.network.threads`, `num.io.threads` | `worker_threads` |
 | `queued.max.request.bytes`, JVM heap | `memory_bytes_max` |
-| `default.replication.factor`, `min.insync.replicas` | none yet: one node has one replica |
+| `default.replication.factor`, `min.insync.replicas` | none: a partition has as many replicas as there are nodes, up to three, and what is acknowledged is on a majority of them |
 | `log.retention.*` | none yet: retention is not applied |
 | `broker.id`, `node.id` | made at first start and kept in the data directory |
 ";

@@ -7,6 +7,9 @@
 //! next batch of it waits for the fate of the one before; and behind a refused one all are refused as out of order,
 //! which clients answer by sending all of them again, in order.
 //!
+//! A batch that was refused here because another node leads goes there, and those behind it, too. When this node leads
+//! again its shard knows the producer from there, and what was refused before is no matter any more.
+//!
 //! Who knows is the shard, which is asked. A connection remembers those with a batch under way, which the memory of
 //! their requests pays for, and few that were refused, which are paid for apart: their headers prove nothing. In a tree,
 //! as clients choose the keys.
@@ -67,6 +70,8 @@ impl Sent {
 
 /// So long a producer counts as known after the shard took a batch or was asked. Far less than it is remembered.
 const KNOWN_FOR: Duration = Duration::from_secs(1);
+/// What a producer sent before it learnt of a refusal comes within this.
+const REFUSED_FOR: Duration = Duration::from_secs(300);
 /// Entries that are kept for their next use, beside a quarter of those in use.
 const IDLE_MAX: usize = 16;
 
@@ -79,7 +84,13 @@ struct Known {
     /// Until when the shard surely knows the producer.
     until: Option<Instant>,
     /// The first of those that were refused and come again.
-    refused: Option<Sequence>,
+    refused: Option<Refused>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Refused {
+    first: Sequence,
+    at: Instant,
 }
 
 impl Known {
@@ -147,12 +158,20 @@ impl Sequences {
             *known = Known::new(sent.epoch);
         }
         match known.refused {
-            Some(refused) if sent.sequence == refused => {
+            Some(Refused { first, at }) if is_behind(sent.sequence, first) => {
+                // A shard that knows the producer sees to the order itself: what was refused may have come by another way.
+                if now.saturating_duration_since(at) < REFUSED_FOR && !is_known() {
+                    return Err(Held::Behind(first));
+                }
                 known.refused = None;
                 known.until = None;
                 came_back = true;
             }
-            Some(refused) if is_behind(sent.sequence, refused) => return Err(Held::Behind(refused)),
+            Some(Refused { first, .. }) if sent.sequence == first => {
+                known.refused = None;
+                known.until = None;
+                came_back = true;
+            }
             Some(_) => {}
             None if may_wait && known.in_flight > 0 && known.until.is_none_or(|until| until <= now) => {
                 if !is_known() {
@@ -182,8 +201,8 @@ impl Sequences {
         } else if comes_again(code) {
             known.until = None;
             is_new = known.refused.is_none();
-            if known.refused.is_none_or(|refused| is_behind(refused, sent.sequence)) {
-                known.refused = Some(sent.sequence);
+            if known.refused.is_none_or(|refused| is_behind(refused.first, sent.sequence)) {
+                known.refused = Some(Refused { first: sent.sequence, at: now });
             }
         }
         match (was_in_use, known.is_in_use()) {

@@ -21,7 +21,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "config.providers", List, Some(""), Any, PLUG_INS;
     "connections.max.idle.ms", Long, Some("600000"), Any, "A connection without a request for so long is closed.";
     "create.topic.policy.class.name", Class, None, Any, PLUG_INS;
-    "default.replication.factor", Int, Some("1"), Any, "Copies of a partition of a topic that is created without a number; a cluster of one node has one.";
+    "default.replication.factor", Int, Some("1"), Any, "Not applied: a partition has as many copies as there are nodes, up to three.";
     "delete.records.purgatory.purge.interval.requests", Int, Some("1"), Any, PURGATORY;
     "delete.topic.enable", Boolean, Some("true"), Any, "Whether topics can be deleted.";
     "fetch.max.bytes", Int, Some("57671680"), AtLeast(1024), "The most bytes in one answer to a fetch, whatever the client asks for.";

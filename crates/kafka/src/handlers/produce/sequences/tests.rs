@@ -61,6 +61,30 @@ fn what_follows_a_refused_batch_is_refused_until_it_comes_again() {
     }
 }
 
+/// The leader moves away and back: what was refused meanwhile went to the other node.
+#[test]
+fn what_came_by_another_node_does_not_come_again() {
+    let mut connection = Connection::new();
+    connection.ended(&sent(0, 0), NOT_LEADER_OR_FOLLOWER);
+    let next = sent(0, 9);
+    assert_eq!(connection.admit(&next), behind(0), "the shard does not know the producer");
+    assert_eq!(connection.sequences.admit(&next, true, connection.now, || true), Ok(()));
+    connection.settle(&next, NONE);
+    connection.ended(&sent(0, 10), NONE);
+    assert_eq!(connection.sequences.paid.bytes(), 0);
+}
+
+#[test]
+fn a_refusal_of_long_ago_holds_up_nobody() {
+    let mut connection = Connection::new();
+    connection.ended(&sent(0, 0), NOT_LEADER_OR_FOLLOWER);
+    connection.now += REFUSED_FOR - Duration::from_secs(1);
+    assert_eq!(connection.admit(&sent(0, 9)), behind(0));
+    connection.now += Duration::from_secs(1);
+    connection.ended(&sent(0, 9), NONE);
+    assert_eq!(connection.sequences.paid.bytes(), 0);
+}
+
 #[test]
 fn the_first_batches_of_a_producer_wait_for_the_one_before() {
     let mut connection = Connection::new();
