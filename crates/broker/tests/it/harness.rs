@@ -94,7 +94,7 @@ async fn open(directory: &tempfile::TempDir, config: Config, is_cold: bool) -> B
     if is_cold {
         (cluster.log_memory_bytes, cluster.read_cache_bytes) = (1, 0);
     }
-    let cluster = Cluster::start(Env::real(), cluster).await.expect("the cluster starts");
+    let cluster = Box::pin(Cluster::start(Env::real(), cluster)).await.expect("the cluster starts");
     Broker::start(Env::real(), cluster, config)
 }
 
