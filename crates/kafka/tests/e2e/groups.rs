@@ -15,7 +15,7 @@ use kafka_protocol::protocol::StrBytes;
 use crate::offsets::{commit, commit_codes};
 use crate::support::{Client, Node, text, topic_name};
 
-fn join(group: &str, member: &str, metadata: &[u8]) -> JoinGroupRequest {
+pub(crate) fn join(group: &str, member: &str, metadata: &[u8]) -> JoinGroupRequest {
     let protocol =
         JoinGroupRequestProtocol::default().with_name(text("range")).with_metadata(Bytes::copy_from_slice(metadata));
     JoinGroupRequest::default()
@@ -28,7 +28,7 @@ fn join(group: &str, member: &str, metadata: &[u8]) -> JoinGroupRequest {
 }
 
 /// Joins with the handshake of KIP-394.
-async fn joined(client: &mut Client, version: i16, group: &str, metadata: &[u8]) -> JoinGroupResponse {
+pub(crate) async fn joined(client: &mut Client, version: i16, group: &str, metadata: &[u8]) -> JoinGroupResponse {
     let first = client.call(version, &join(group, "", metadata)).await;
     if first.error_code != 79 {
         return first;
@@ -36,7 +36,7 @@ async fn joined(client: &mut Client, version: i16, group: &str, metadata: &[u8])
     client.call(version, &join(group, &first.member_id, metadata)).await
 }
 
-fn sync(group: &str, generation: i32, member: &str, assignments: &[(&str, Bytes)]) -> SyncGroupRequest {
+pub(crate) fn sync(group: &str, generation: i32, member: &str, assignments: &[(&str, Bytes)]) -> SyncGroupRequest {
     let assignments = assignments.iter().map(|(member, assignment)| {
         SyncGroupRequestAssignment::default().with_member_id(text(member)).with_assignment(assignment.clone())
     });
@@ -53,7 +53,7 @@ fn old(request: SyncGroupRequest) -> SyncGroupRequest {
     request.with_protocol_type(None).with_protocol_name(None)
 }
 
-fn heartbeat(group: &str, generation: i32, member: &str) -> HeartbeatRequest {
+pub(crate) fn heartbeat(group: &str, generation: i32, member: &str) -> HeartbeatRequest {
     HeartbeatRequest::default()
         .with_group_id(text(group).into())
         .with_generation_id(generation)

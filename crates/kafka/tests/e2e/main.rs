@@ -13,6 +13,7 @@ mod groups;
 mod handshake;
 mod input;
 mod list_offsets;
+mod nodes;
 mod offsets;
 mod produce;
 mod producing;

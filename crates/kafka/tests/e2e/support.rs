@@ -22,6 +22,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Decodable, HeaderVersion, Request, StrBytes};
 use record::{BatchBuilder, Compression, ProducerEpoch, ProducerId, ProducerStamp, Sequence, TimestampMs};
+use shard::NodeAddress;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -40,6 +41,14 @@ pub(crate) struct Setup {
     pub(crate) queue_bytes_max: usize,
     pub(crate) disk: Option<GatedDisk>,
     pub(crate) advertised: Option<Advertised>,
+    pub(crate) place: Option<Place>,
+}
+
+/// Where a node among others listens for them, and in which rack it stands.
+pub(crate) struct Place {
+    pub(crate) listen: SocketAddr,
+    pub(crate) all: Vec<SocketAddr>,
+    pub(crate) rack: String,
 }
 
 /// A node with one listener.
@@ -73,6 +82,7 @@ impl Node {
             queue_bytes_max: 64 << 20,
             disk: None,
             advertised: None,
+            place: None,
         };
         change(&mut setup);
         let mut env = Env::real();
@@ -87,17 +97,29 @@ impl Node {
         config.log_memory_bytes = 8 << 20;
         config.queue_bytes_max = setup.queue_bytes_max;
         config.producers_per_shard_max = setup.producers_per_shard_max;
-        let cluster = Cluster::start(env.clone(), config).await.expect("starts");
+        let listener = bind(&env, "plain", setup.advertised).await;
+        let address = listener.local_addr();
+        if let Some(Place { listen, all, rack }) = setup.place {
+            config.listen = Some(listen);
+            config.join = all.iter().map(|address| (address.ip().to_string(), address.port())).collect();
+            config.rack = Some(rack);
+            let (host, port) = (address.ip().to_string(), address.port());
+            config.addresses = vec![NodeAddress { listener: "plain".to_owned(), host, port }];
+        }
+        let cluster = Box::pin(Cluster::start(env.clone(), config)).await.expect("starts");
         let broker = Broker::start(env.clone(), cluster.clone(), setup.broker);
         let service = Service::new(&env, broker.clone(), setup.limits, setup.request_bytes);
         let (stop, _) = watch::channel(false);
-        let (address, serving) = listen(&env, "plain", setup.advertised, &service, &stop).await;
+        let serving = serve(listener, &service, &stop);
         Self { env, cluster, broker, service, address, stop, serving, _dir: dir }
     }
 
     /// One more listener of the same node.
     pub(crate) async fn listen(&self, name: &str, advertised: Advertised) -> SocketAddr {
-        listen(&self.env, name, Some(advertised), &self.service, &self.stop).await.0
+        let listener = bind(&self.env, name, Some(advertised)).await;
+        let address = listener.local_addr();
+        serve(listener, &self.service, &self.stop);
+        address
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -137,18 +159,13 @@ impl Node {
     }
 }
 
-async fn listen(
-    env: &Env,
-    name: &str,
-    advertised: Option<Advertised>,
-    service: &Service,
-    stop: &watch::Sender<bool>,
-) -> (SocketAddr, JoinHandle<()>) {
+async fn bind(env: &Env, name: &str, advertised: Option<Advertised>) -> Listener {
     let address = "127.0.0.1:0".parse().expect("an address");
-    let listener =
-        Listener::bind(env, ListenerConfig { name: name.to_owned(), address, advertised }).await.expect("binds");
-    let address = listener.local_addr();
-    (address, base::task::spawn("test listener", listener.serve(service.clone(), stop.subscribe())))
+    Listener::bind(env, ListenerConfig { name: name.to_owned(), address, advertised }).await.expect("binds")
+}
+
+fn serve(listener: Listener, service: &Service, stop: &watch::Sender<bool>) -> JoinHandle<()> {
+    base::task::spawn("test listener", listener.serve(service.clone(), stop.subscribe()))
 }
 
 /// A connection that speaks in requests.

@@ -1,0 +1,317 @@
+//! Three nodes: clients learn where everything is from any of them, are sent to whoever leads, and lose nothing when
+//! that changes.
+
+use std::net::{SocketAddr, TcpListener};
+
+use base::time::{Duration, now, sleep, timeout};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+use kafka_protocol::messages::{
+    CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, FetchResponse, FindCoordinatorRequest,
+    ListOffsetsRequest, ProduceResponse,
+};
+use record::{NodeId, ShardId};
+
+use crate::groups::{heartbeat, joined, sync};
+use crate::offsets::{commit, commit_codes};
+use crate::support::{Client, Node, PATIENCE, Place, batch, fetch_request, produce_request, text, topic_name};
+
+/// Nodes with the ids 1 to 3, in this order.
+struct Nodes(Vec<Node>);
+
+impl Nodes {
+    /// When every shard is on all of them.
+    async fn start() -> Self {
+        let all = free_addresses();
+        let start = |place: usize| {
+            let (listen, all) = (all[place], all.clone());
+            let place = Place { listen, all, rack: format!("rack {place}") };
+            Box::pin(Node::start_with(move |setup| setup.place = Some(place)))
+        };
+        let mut nodes = join_all((0..3).map(start)).await;
+        nodes.sort_by_key(|node| node.cluster.node_id());
+        let nodes = Self(nodes);
+        until("three voters and a leader of every shard", || {
+            nodes.shards().into_iter().all(|shard| nodes.is_whole(shard))
+        })
+        .await;
+        nodes
+    }
+
+    fn shards(&self) -> Vec<ShardId> {
+        self.0[0].cluster.metadata().shard_records().iter().map(|record| record.id).collect()
+    }
+
+    /// Whether all have a copy of the shard that votes, one leads it, and the others know.
+    fn is_whole(&self, shard: ShardId) -> bool {
+        let leader = self.0[0].cluster.leader(shard);
+        let leads = |node: &Node| node.cluster.replica(shard).is_some_and(|replica| replica.is_leader());
+        leader.is_some()
+            && self.0.iter().all(|node| {
+                let members = node.cluster.replica(shard).map(|replica| replica.members()).unwrap_or_default();
+                node.cluster.leader(shard) == leader
+                    && leads(node) == (Some(node.cluster.node_id()) == leader)
+                    && !members.is_changing()
+                    && members.voters.first().is_some_and(|voters| voters.len() == 3)
+            })
+    }
+
+    /// Where the leader is.
+    fn leader(&self, shard: ShardId) -> usize {
+        let leads = |node: &Node| node.cluster.replica(shard).is_some_and(|replica| replica.is_leader());
+        self.0.iter().position(leads).expect("one leads")
+    }
+
+    /// Makes another node the leader; where it is.
+    async fn move_leader(&self, shard: ShardId) -> usize {
+        let (from, to) = (self.leader(shard), (self.leader(shard) + 1) % 3);
+        let replica = self.0[from].cluster.replica(shard).expect("it leads");
+        replica.transfer_leader(self.0[to].cluster.node_id()).await.expect("it is asked");
+        let leads = || self.0[to].cluster.replica(shard).is_some_and(|replica| replica.is_leader());
+        until("another leader", || leads() && self.is_whole(shard)).await;
+        to
+    }
+
+    fn shard_of(&self, topic: &str) -> ShardId {
+        self.0[0].broker.topics().resolve(topic).expect("it exists").partitions[0].shard()
+    }
+
+    async fn stop(self) {
+        join_all(self.0.into_iter().map(Node::stop)).await;
+    }
+}
+
+fn free_addresses() -> Vec<SocketAddr> {
+    let bound: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free address")).collect();
+    bound.iter().map(|listener| listener.local_addr().expect("bound")).collect()
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = now() + 3 * PATIENCE;
+    while !condition() {
+        assert!(now() < deadline, "{what} did not come to be");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn create(client: &mut Client, name: &str, factor: i16) -> (i16, i16) {
+    let topic =
+        CreatableTopic::default().with_name(topic_name(name)).with_num_partitions(1).with_replication_factor(factor);
+    let response = client.call(7, &CreateTopicsRequest::default().with_topics(vec![topic])).await;
+    (response.topics[0].error_code, response.topics[0].replication_factor)
+}
+
+async fn described(client: &mut Client, name: &str) -> MetadataResponseTopic {
+    client.metadata(Some(&[name]), false).await.topics.remove(0)
+}
+
+async fn latest(client: &mut Client, topic: &str) -> (i16, i64) {
+    let partition = ListOffsetsPartition::default().with_current_leader_epoch(-1).with_timestamp(-1);
+    let topic = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
+    let request = ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);
+    let response = client.call(9, &request).await;
+    let partition = &response.topics[0].partitions[0];
+    (partition.error_code, partition.offset)
+}
+
+async fn coordinator(client: &mut Client, group: &str) -> (i16, i32) {
+    let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![text(group)]);
+    let found = client.call(4, &request).await.coordinators.remove(0);
+    (found.error_code, found.node_id.0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_knows_where_everything_is_and_sends_clients_there() {
+    let nodes = Nodes::start().await;
+    let mut clients = join_all(nodes.0.iter().map(Node::client)).await;
+    for client in &mut clients {
+        let listed = client.metadata(Some(&[]), false).await;
+        let expected: Vec<_> = nodes.0.iter().map(|node| (node.cluster.node_id().0, node.address.port())).collect();
+        let brokers: Vec<_> = listed
+            .brokers
+            .iter()
+            .map(|broker| {
+                (u64::try_from(broker.node_id.0).expect("an id"), u16::try_from(broker.port).expect("a port"))
+            })
+            .collect();
+        assert_eq!(brokers, expected);
+        let mut racks: Vec<_> = listed.brokers.iter().map(|broker| broker.rack.as_deref().expect("a rack")).collect();
+        racks.sort_unstable();
+        assert_eq!(racks, ["rack 0", "rack 1", "rack 2"]);
+        let cluster = client.call(2, &DescribeClusterRequest::default().with_endpoint_type(1)).await;
+        assert_eq!((cluster.brokers.len(), cluster.controller_id), (3, listed.controller_id));
+    }
+    // Whatever one node was told, all show at once.
+    for place in 0..3 {
+        let name = format!("t{place}");
+        assert_eq!(create(&mut clients[place], &name, [-1, 1, 3][place]).await, (0, 3));
+        for client in &mut clients {
+            let topic = described(client, &name).await;
+            assert_eq!(topic.error_code, 0);
+            let partition = &topic.partitions[0];
+            assert_eq!(
+                (partition.replica_nodes.len(), partition.isr_nodes.len(), partition.offline_replicas.len()),
+                (3, 3, 0)
+            );
+        }
+    }
+    assert_eq!(create(&mut clients[0], "too-many", 4).await.0, 38);
+    let state = DeleteTopicState::default().with_name(Some(topic_name("t2")));
+    let deletion = DeleteTopicsRequest::default().with_topics(vec![state]).with_timeout_ms(10_000);
+    assert_eq!(clients[1].call(6, &deletion).await.responses[0].error_code, 0);
+    for client in &mut clients {
+        assert_eq!(described(client, "t2").await.error_code, 3);
+    }
+    // Only the leader serves a partition; the others name it.
+    let shard = nodes.shard_of("t0");
+    let place = nodes.leader(shard);
+    let leader = i32::try_from(nodes.0[place].cluster.node_id().0).expect("a small number");
+    assert_eq!(clients[place].produce("t0", 0, batch(&[b"a"])).await.error_code, 0);
+    assert_eq!(latest(&mut clients[place], "t0").await, (0, 1));
+    let epoch = described(&mut clients[place], "t0").await.partitions[0].leader_epoch;
+    for client in clients.iter_mut().enumerate().filter(|(other, _)| *other != place).map(|(_, client)| client) {
+        assert_eq!(described(client, "t0").await.partitions[0].leader_id.0, leader);
+        assert_eq!(latest(client, "t0").await, (6, -1));
+        let refused: ProduceResponse = client.call(12, &produce_request(-1, "t0", 0, Some(batch(&[b"b"])))).await;
+        let partition = &refused.responses[0].partition_responses[0];
+        assert_eq!((partition.error_code, partition.current_leader.leader_id.0), (6, leader));
+        assert_eq!(partition.current_leader.leader_epoch, epoch);
+        assert!(refused.node_endpoints.iter().any(|node| node.node_id.0 == leader && node.rack.is_some()));
+        let mut request = fetch_request(&[("", &[(0, 0)])]);
+        request.topics[0].topic_id = described(client, "t0").await.topic_id;
+        let refused: FetchResponse = client.call(16, &request).await;
+        let partition = &refused.responses[0].partitions[0];
+        assert_eq!((partition.error_code, partition.current_leader.leader_id.0), (6, leader));
+        assert!(refused.node_endpoints.iter().any(|node| node.node_id.0 == leader));
+    }
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiting_fetch_is_answered_when_its_partition_gets_another_leader() {
+    let nodes = Nodes::start().await;
+    let mut client = nodes.0[0].client().await;
+    assert_eq!(create(&mut client, "t", -1).await.0, 0);
+    let shard = nodes.shard_of("t");
+    let mut reader = nodes.0[nodes.leader(shard)].client().await;
+    let request = fetch_request(&[("t", &[(0, 0)])]).with_max_wait_ms(120_000);
+    reader.send(12, &request).await;
+    let to = nodes.move_leader(shard).await;
+    let answered = timeout(PATIENCE, reader.next::<kafka_protocol::messages::FetchRequest>(12, 0)).await;
+    assert_eq!(answered.expect("at once").responses[0].partitions[0].error_code, 6);
+    // Who comes to the new leader with the epoch of the one before is told that there is another.
+    let mut client = nodes.0[to].client().await;
+    let mut request = fetch_request(&[("t", &[(0, 0)])]).with_max_wait_ms(0);
+    let epoch = described(&mut client, "t").await.partitions[0].leader_epoch;
+    for (asked, code) in [(epoch, 0), (epoch - 1, 74), (epoch + 1, 75)] {
+        request.topics[0].partitions[0].current_leader_epoch = asked;
+        assert_eq!(client.call(12, &request).await.responses[0].partitions[0].error_code, code);
+    }
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_keeps_its_generation_when_its_coordinator_changes() {
+    let nodes = Nodes::start().await;
+    let mut clients = join_all(nodes.0.iter().map(Node::client)).await;
+    assert_eq!(create(&mut clients[0], "t", -1).await.0, 0);
+    let shard = nodes.0[0].cluster.slot_shard("g");
+    let mut place = nodes.leader(shard);
+    let joined = joined(&mut clients[place], 5, "g", b"wishes").await;
+    assert_eq!(joined.error_code, 0);
+    let (generation, member) = (joined.generation_id, joined.member_id.to_string());
+    let share = Bytes::from_static(b"share");
+    let synced = clients[place].call(5, &sync("g", generation, &member, &[(&member, share.clone())])).await;
+    assert_eq!(synced.error_code, 0);
+    for round in 0..2 {
+        let request = commit("g", "t", &[(0, 10 + round, None)])
+            .with_generation_id_or_member_epoch(generation)
+            .with_member_id(text(&member));
+        assert_eq!(commit_codes(&mut clients[place], 8, &request).await, [0]);
+        let id = i32::try_from(nodes.0[place].cluster.node_id().0).expect("a small number");
+        for (other, client) in clients.iter_mut().enumerate() {
+            assert_eq!(coordinator(client, "g").await, (0, id));
+            let code = client.call(4, &heartbeat("g", generation, &member)).await.error_code;
+            assert_eq!(code, if other == place { 0 } else { 16 });
+        }
+        place = nodes.move_leader(shard).await;
+        // The same member in the same generation, and its share as it was.
+        assert_eq!(clients[place].call(4, &heartbeat("g", generation, &member)).await.error_code, 0);
+        let synced = clients[place].call(5, &sync("g", generation, &member, &[])).await;
+        assert_eq!((synced.error_code, synced.assignment), (0, share.clone()));
+    }
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_outlives_the_node_that_led() {
+    let mut nodes = Nodes::start().await;
+    let mut client = nodes.0[0].client().await;
+    assert_eq!(create(&mut client, "t", -1).await.0, 0);
+    let shard = nodes.shard_of("t");
+    let gone = nodes.leader(shard);
+    let mut producer = nodes.0[gone].client().await;
+    for value in [b"a", b"b", b"c"] {
+        assert_eq!(producer.produce("t", 0, batch(&[value])).await.error_code, 0);
+    }
+    drop((client, producer));
+    let gone = nodes.0.remove(gone);
+    let gone_id = gone.cluster.node_id();
+    gone.stop().await;
+    let leads = |node: &Node| node.cluster.replica(shard).is_some_and(|replica| replica.is_leader());
+    until("another leader", || nodes.0.iter().any(leads)).await;
+    until("one node less", || nodes.0.iter().all(|node| !node.cluster.is_live(gone_id))).await;
+    let place = nodes.0.iter().position(leads).expect("one leads");
+    let mut client = nodes.0[place].client().await;
+    let found = client.fetch("t", 0, 0).await;
+    assert_eq!((found.error_code, found.high_watermark), (0, 3));
+    assert_eq!(client.produce("t", 0, batch(&[b"d"])).await.error_code, 0);
+    assert_eq!(latest(&mut client, "t").await, (0, 4));
+    let listed = client.metadata(Some(&["t"]), false).await;
+    assert_eq!(listed.brokers.len(), 2);
+    let partition = &listed.topics[0].partitions[0];
+    let gone_id = i32::try_from(gone_id.0).expect("a small number");
+    assert_eq!((partition.replica_nodes.len(), partition.isr_nodes.len()), (3, 2));
+    assert_eq!(partition.offline_replicas.iter().map(|node| node.0).collect::<Vec<_>>(), [gone_id]);
+    assert!(NodeId(u64::try_from(partition.leader_id.0).expect("an id")) == nodes.0[place].cluster.node_id());
+    nodes.stop().await;
+}
+
+/// Whoever led last has all that was acknowledged, and cannot know whether it still leads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_others_what_is_committed_is_read_and_nothing_else_is_said() {
+    let mut nodes = Nodes::start().await;
+    let mut client = nodes.0[0].client().await;
+    assert_eq!(create(&mut client, "t", -1).await.0, 0);
+    drop(client);
+    let (shard, of_group) = (nodes.shard_of("t"), nodes.0[0].cluster.slot_shard("g"));
+    let place = nodes.leader(shard);
+    while nodes.leader(of_group) != place {
+        nodes.move_leader(of_group).await;
+    }
+    let mut client = nodes.0[place].client().await;
+    assert_eq!(client.produce("t", 0, batch(&[b"a", b"b"])).await.error_code, 0);
+    let joined = joined(&mut client, 5, "g", b"wishes").await;
+    let (generation, member) = (joined.generation_id, joined.member_id.to_string());
+    assert_eq!(client.call(5, &sync("g", generation, &member, &[])).await.error_code, 0);
+    let last = nodes.0.remove(place);
+    nodes.stop().await;
+    until("nobody else", || (1..=3).filter(|id| last.cluster.is_live(NodeId(*id))).count() == 1).await;
+    let found = client.fetch("t", 0, 0).await;
+    assert_eq!((found.error_code, found.high_watermark), (0, 2));
+    let listed = client.metadata(Some(&["t"]), false).await;
+    assert_eq!((listed.brokers.len(), listed.topics[0].partitions[0].isr_nodes.len()), (1, 1));
+    assert_eq!(listed.topics[0].partitions[0].leader_id, listed.brokers[0].node_id);
+    // Another leader could have taken more, or another member.
+    assert_eq!(client.fetch("t", 0, 5).await.error_code, 6);
+    assert_eq!(latest(&mut client, "t").await, (6, -1));
+    assert_eq!(client.call(4, &heartbeat("g", generation, &member)).await.error_code, 16);
+    let refused = client.call(9, &produce_request(-1, "t", 0, Some(batch(&[b"c"]))).with_timeout_ms(500)).await;
+    assert!(matches!(refused.responses[0].partition_responses[0].error_code, 6 | 7));
+    assert_eq!(client.fetch("t", 0, 0).await.high_watermark, 2);
+    last.stop().await;
+}
