@@ -107,6 +107,11 @@ impl CheckedBatch {
         if self.is_shared { self.batch.len() } else { 0 }
     }
 
+    /// Waits until the partition's shard takes more bytes; to be called before the append.
+    pub async fn ready(&self) {
+        self.replica.ready().await;
+    }
+
     /// Copies the batch out of the buffer that it came in.
     pub fn detach(&mut self) {
         if self.is_shared {
@@ -174,13 +179,6 @@ impl Broker {
         let partition = partition.partition();
         let now = TimestampMs(self.environment().wall_clock.now_ms());
         partition.replica().is_some_and(|replica| replica.state().remembers_producer(partition.stream, producer, now))
-    }
-
-    /// Waits until the partition's shard takes more bytes; to be called before reading more from a socket.
-    pub async fn ready_to_produce(&self, partition: &PartitionRef) {
-        if let Some(replica) = partition.partition().replica() {
-            replica.ready().await;
-        }
     }
 
     /// The batch as it is stored: with the time of now where the topic wants that.

@@ -306,7 +306,7 @@ fn answer(
     };
     let mut answer = refused_answer(read.wish.index, code, Aborted::Null);
     match error {
-        FetchError::NotLeader | FetchError::FencedLeaderEpoch => {
+        FetchError::NotLeader | FetchError::FencedLeaderEpoch | FetchError::Stopped => {
             answer.head.current_leader = shared.endpoints().hint(partition.partition().leader());
         }
         FetchError::Damaged(cause) if !shared.damages.are_new(&cause) => {}
@@ -316,8 +316,7 @@ fn answer(
         FetchError::OffsetOutOfRange
         | FetchError::UnknownTopicOrPartition
         | FetchError::UnknownLeaderEpoch
-        | FetchError::NoMemory
-        | FetchError::Stopped => {}
+        | FetchError::NoMemory => {}
     }
     answer
 }

@@ -321,7 +321,7 @@ fn answer(result: Result<Produced, ProduceError>, partition: &PartitionRef) -> P
 fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
     let mut answer = PartitionAnswer::refused(error.code());
     let detail = match error {
-        ProduceError::NotLeader => {
+        ProduceError::NotLeader | ProduceError::Stopped => {
             let leader = partition.partition().leader();
             let Some(node) = leader.node else { return answer };
             AnswerDetail { current_leader: Some((node_id(node), leader.epoch)), ..AnswerDetail::default() }
@@ -344,8 +344,7 @@ fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
         | ProduceError::OutOfOrderSequence { .. }
         | ProduceError::InvalidProducerEpoch { .. }
         | ProduceError::Busy
-        | ProduceError::UnknownFate
-        | ProduceError::Stopped => return answer,
+        | ProduceError::UnknownFate => return answer,
     };
     answer.detail = Some(Box::new(detail));
     answer

@@ -90,7 +90,8 @@ async fn a_partition_is_reassigned_only_to_where_it_is() {
     node.topic("t", 1).await;
     let own = node_id(&node);
     let mut client = node.client().await;
-    let cases: [(&str, i32, Option<Vec<i32>>, i16, &str); 7] = [
+    type Case<'a> = (&'a str, i32, Option<Vec<i32>>, i16, &'a str);
+    let cases: [Case<'_>; 7] = [
         ("t", 0, Some(vec![own]), 0, ""),
         ("t", 0, None, 85, "No partition reassignment is in progress."),
         ("t", 0, Some(Vec::new()), 39, "Partitions are on shards, which move whole"),

@@ -1,8 +1,9 @@
 //! Three nodes: clients learn where everything is from any of them, are sent to whoever leads, and lose nothing when
 //! that changes.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
+use base::Env;
 use base::time::{Duration, now, sleep, timeout};
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -18,7 +19,7 @@ use record::{NodeId, ShardId};
 
 use crate::groups::{heartbeat, joined, sync};
 use crate::offsets::{commit, commit_codes};
-use crate::support::{Client, Node, PATIENCE, Place, batch, fetch_request, produce_request, text, topic_name};
+use crate::support::{Client, Node, PATIENCE, Place, batch, fetch_request, produce_request, stamped, text, topic_name};
 
 /// Nodes with the ids 1 to 3, in this order.
 struct Nodes(Vec<Node>);
@@ -26,7 +27,7 @@ struct Nodes(Vec<Node>);
 impl Nodes {
     /// When every shard is on all of them.
     async fn start() -> Self {
-        let all = free_addresses();
+        let all = free_addresses().await;
         let start = |place: usize| {
             let (listen, all) = (all[place], all.clone());
             let place = Place { listen, all, rack: format!("rack {place}") };
@@ -68,12 +69,17 @@ impl Nodes {
 
     /// Makes another node the leader; where it is.
     async fn move_leader(&self, shard: ShardId) -> usize {
-        let (from, to) = (self.leader(shard), (self.leader(shard) + 1) % 3);
+        let to = (self.leader(shard) + 1) % 3;
+        self.move_leader_to(shard, to).await;
+        to
+    }
+
+    async fn move_leader_to(&self, shard: ShardId, to: usize) {
+        let from = self.leader(shard);
         let replica = self.0[from].cluster.replica(shard).expect("it leads");
         replica.transfer_leader(self.0[to].cluster.node_id()).await.expect("it is asked");
         let leads = || self.0[to].cluster.replica(shard).is_some_and(|replica| replica.is_leader());
         until("another leader", || leads() && self.is_whole(shard)).await;
-        to
     }
 
     fn shard_of(&self, topic: &str) -> ShardId {
@@ -85,9 +91,12 @@ impl Nodes {
     }
 }
 
-fn free_addresses() -> Vec<SocketAddr> {
-    let bound: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free address")).collect();
-    bound.iter().map(|listener| listener.local_addr().expect("bound")).collect()
+/// Addresses that nobody uses now.
+async fn free_addresses() -> Vec<SocketAddr> {
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let network = Env::real().network;
+    let bound = join_all((0..3).map(|_| network.listen(any))).await;
+    bound.iter().map(|listener| listener.as_ref().expect("bound").local_address().expect("bound")).collect()
 }
 
 async fn until(what: &str, condition: impl Fn() -> bool) {
@@ -248,6 +257,31 @@ async fn a_group_keeps_its_generation_when_its_coordinator_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idempotent_producer_goes_on_when_the_leader_goes_and_comes_back() {
+    let nodes = Nodes::start().await;
+    let mut clients = join_all(nodes.0.iter().map(Node::client)).await;
+    assert_eq!(create(&mut clients[0], "t", -1).await.0, 0);
+    let shard = nodes.shard_of("t");
+    let first = nodes.leader(shard);
+    let next = |sequence| stamped(7, 0, sequence, &[b"a"]);
+    assert_eq!(clients[first].produce("t", 0, next(0)).await.error_code, 0);
+    let second = nodes.move_leader(shard).await;
+    assert_eq!(clients[first].produce("t", 0, next(1)).await.error_code, 6);
+    // What may have been appended before is known at the new leader.
+    let repeated = clients[second].produce("t", 0, next(0)).await;
+    assert_eq!((repeated.error_code, repeated.base_offset), (0, 0));
+    for sequence in 1..3 {
+        let produced = clients[second].produce("t", 0, next(sequence)).await;
+        assert_eq!((produced.error_code, produced.base_offset), (0, sequence.into()));
+    }
+    assert_eq!(clients[second].produce("t", 0, next(4)).await.error_code, 45);
+    nodes.move_leader_to(shard, first).await;
+    let produced = clients[first].produce("t", 0, next(3)).await;
+    assert_eq!((produced.error_code, produced.base_offset), (0, 3), "on the connection that was refused before");
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_outlives_the_node_that_led() {
     let mut nodes = Nodes::start().await;
     let mut client = nodes.0[0].client().await;
@@ -290,8 +324,8 @@ async fn without_the_others_what_is_committed_is_read_and_nothing_else_is_said()
     drop(client);
     let (shard, of_group) = (nodes.shard_of("t"), nodes.0[0].cluster.slot_shard("g"));
     let place = nodes.leader(shard);
-    while nodes.leader(of_group) != place {
-        nodes.move_leader(of_group).await;
+    if nodes.leader(of_group) != place {
+        nodes.move_leader_to(of_group, place).await;
     }
     let mut client = nodes.0[place].client().await;
     assert_eq!(client.produce("t", 0, batch(&[b"a", b"b"])).await.error_code, 0);

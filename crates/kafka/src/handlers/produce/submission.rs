@@ -78,8 +78,8 @@ impl Submission {
     /// Appends the batches; waits only for room in the shards' queues. Cancelling it loses nothing.
     pub(crate) async fn append(&mut self, context: &Context) {
         while let Some(next) = self.batches.as_slice().first() {
-            if let Ok((partition, _)) = &next.verdict {
-                context.broker().ready_to_produce(partition).await;
+            if let Ok((_, batch)) = &next.verdict {
+                batch.ready().await;
             }
             let Some(Checked { index, verdict, sent }) = self.batches.next() else { return };
             let state = match verdict {
