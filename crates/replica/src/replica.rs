@@ -164,6 +164,13 @@ impl Replica {
         self.inner.core.applied_index()
     }
 
+    /// The last applied entry and the hash of the state as of it: equal on all members at equal entries.
+    #[must_use]
+    pub fn digest(&self) -> (LogIndex, u64) {
+        let mut state = self.inner.core.state.write();
+        (state.last.map_or(LogIndex(0), |last| last.index), state.shard.digest())
+    }
+
     /// Reads batches from the one that holds `from` on, up to `bytes_max` in all; with
     /// `at_least_one` the first is given whatever its size.
     ///

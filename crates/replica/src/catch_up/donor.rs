@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use base::time::{Duration, now, sleep, timeout};
 use bytes::Bytes;
-use record::{FileNumber, LogIndex};
+use record::{FileNumber, LogIndex, NodeId};
 use storage::checkpoint::Loaded;
 use storage::{EntryMeta, LogId, Payload, Reading};
 
@@ -79,7 +79,7 @@ impl Replica {
         let core = &self.inner.core;
         let pin = |id| core.pins.renew(id).ok_or(Later::Unpinned);
         match ask {
-            Ask::Begin { have, reach } => self.offer(have, reach).await,
+            Ask::Begin { node, have, reach } => self.offer(node, have, reach).await,
             Ask::Files { pin: id, behind } => {
                 let pin = pin(id)?;
                 let mut files = pin.files.range(FileNumber(behind.0.saturating_add(1))..);
@@ -103,7 +103,7 @@ impl Replica {
     }
 
     /// Pins the last durable checkpoint, or one that is written for that.
-    async fn offer(&self, have: Option<LogId>, reach: LogIndex) -> Result<Answer, Trouble> {
+    async fn offer(&self, node: NodeId, have: Option<LogId>, reach: LogIndex) -> Result<Answer, Trouble> {
         let core = &self.inner.core;
         let reaches = |at: LogId| {
             at.index >= reach && have.is_none_or(|have| at == have || (at.index > have.index && at.term >= have.term))
@@ -125,7 +125,7 @@ impl Replica {
             let chain = core.checkpoints.open_chain().await?.filter(|chain| chain.at == checkpoint.id);
             if let Some(chain) = chain {
                 let (pin, offer) = core.pin_of(checkpoint.id, &checkpoint.files, chain)?;
-                match core.pins.insert(Arc::new(pin)) {
+                match core.pins.insert(node, Arc::new(pin)) {
                     Ok(()) => return Ok(Answer::Offer(offer)),
                     Err(NotPinned::Busy) => return Err(Later::Busy.into()),
                     // A newer one is durable by now.

@@ -90,7 +90,7 @@ pub async fn install(
     let mut puller = Puller::new(donor, progress, bytes_per_second);
     let have = parts.log.log_state().last;
     let reach = reach.max(parts.checkpoints.chain().map_or(LogIndex(0), |chain| chain.at.index));
-    let offer = match puller.ask(Ask::Begin { have, reach }).await? {
+    let offer = match puller.ask(Ask::Begin { node: config.node, have, reach }).await? {
         Answer::Offer(offer) => offer,
         Answer::Later(reason) => return Err(later(reason)),
         _ => return Err(unexpected()),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use base::time::{Duration, Instant, now};
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
-use record::{FileNumber, LogIndex};
+use record::{FileNumber, LogIndex, NodeId};
 use storage::LogId;
 use storage::checkpoint::Loaded;
 use tokio::sync::Semaphore;
@@ -49,6 +49,8 @@ impl Pin {
 
 #[derive(Debug)]
 struct Held {
+    /// For whom.
+    node: NodeId,
     pin: Arc<Pin>,
     until: Instant,
     ended: bool,
@@ -83,17 +85,19 @@ impl Pins {
         Self { inner: Mutex::new(inner), answering: Semaphore::new(ANSWERING_MAX) }
     }
 
-    pub(crate) fn insert(&self, pin: Arc<Pin>) -> Result<(), NotPinned> {
+    /// Holds `pin` in place of the one that `node` has, which it does not ask for any more.
+    pub(crate) fn insert(&self, node: NodeId, pin: Arc<Pin>) -> Result<(), NotPinned> {
         let mut inner = self.inner.lock();
         inner.forget_idle();
         if inner.purged > Some(pin.at) {
             return Err(NotPinned::Purged);
         }
-        if inner.held.len() >= PINS_MAX {
-            let ended = inner.held.iter().position(|held| held.ended).ok_or(NotPinned::Busy)?;
-            inner.held.remove(ended);
+        let before = inner.held.iter().position(|held| held.node == node);
+        if before.is_some() || inner.held.len() >= PINS_MAX {
+            let goes = before.or_else(|| inner.held.iter().position(|held| held.ended)).ok_or(NotPinned::Busy)?;
+            inner.held.remove(goes);
         }
-        inner.held.push(Held { pin, until: now() + IDLE_MAX, ended: false });
+        inner.held.push(Held { node, pin, until: now() + IDLE_MAX, ended: false });
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! ask:          version u8 = 1 | kind u8 | fields
-//!   begin       1 | log id? that is here | index u64 that must be reached
+//!   begin       1 | node u64 that asks | log id? that is here | index u64 that must be reached
 //!   files       2 | pin u64 | the files behind this number u32
 //!   file        3 | pin u64 | file u32 | position u64
 //!   entries     4 | pin u64 | from the index u64 on | from this byte of it on u32
@@ -30,7 +30,7 @@ mod answer;
 mod tests;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use record::{FileNumber, LogIndex, Term};
+use record::{FileNumber, LogIndex, NodeId, Term};
 use storage::{EntryKind, LogId};
 use thiserror::Error;
 
@@ -56,8 +56,9 @@ const _: () = assert!(FILES_MAX * FILE_BYTES + 64 <= ANSWER_BYTES_MAX, "files fi
 /// What is asked of a donor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ask {
-    /// For a checkpoint not before `have` that reaches `reach`, and for a pin on it.
+    /// For a checkpoint not before `have` that reaches `reach`, and for a pin on it in place of the one that `node` has.
     Begin {
+        node: NodeId,
         have: Option<LogId>,
         reach: LogIndex,
     },
@@ -177,8 +178,9 @@ pub(crate) fn encode_ask(ask: Ask) -> Bytes {
     let mut out = BytesMut::with_capacity(32);
     out.put_u8(VERSION);
     match ask {
-        Ask::Begin { have, reach } => {
+        Ask::Begin { node, have, reach } => {
             out.put_u8(1);
+            out.put_u64_le(node.0);
             out.put_u8(u8::from(have.is_some()));
             if let Some(have) = have {
                 put_log_id(&mut out, have);
@@ -219,8 +221,9 @@ pub(crate) fn decode_ask(mut bytes: Bytes) -> Result<Ask, DecodeError> {
     take_version(&mut bytes)?;
     let ask = match bytes.try_get_u8()? {
         1 => {
+            let node = NodeId(bytes.try_get_u64_le()?);
             let have = if take_flag(&mut bytes)? { Some(take_log_id(&mut bytes)?) } else { None };
-            Ask::Begin { have, reach: LogIndex(take_number(&mut bytes)?) }
+            Ask::Begin { node, have, reach: LogIndex(take_number(&mut bytes)?) }
         }
         2 => Ask::Files { pin: bytes.try_get_u64_le()?, behind: FileNumber(bytes.try_get_u32_le()?) },
         3 => Ask::File {

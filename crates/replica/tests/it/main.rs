@@ -2,6 +2,7 @@
 //! fills up and fails.
 
 mod answers;
+mod catch_up;
 mod crash;
 mod descriptors;
 mod faults;

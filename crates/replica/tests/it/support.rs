@@ -6,13 +6,13 @@ use std::sync::Arc;
 use base::Env;
 use bytes::Bytes;
 use record::{BatchBuilder, BatchSummary, Compression, NodeId, ShardId, StreamId, StreamOffset, TimestampMs, validate};
-use replica::{Alone, Config, Fetched, Founding, Parts, ProposeError, Replica, StartError, Transport};
+use replica::{Alone, Config, Fetched, Founding, InstallParts, Parts, ProposeError, Replica, StartError, Transport};
 use shard::commands::{CreateStreams, NewStream};
 use shard::{AppendError, Appended, Outcome};
 use smallvec::smallvec;
 use storage::checkpoint::CheckpointStore;
 use storage::index_file::IndexStore;
-use storage::{CommitLog, Options, Recovered};
+use storage::{CommitLog, Covered, InstallMarker, Options, Recovered};
 
 pub(crate) const SHARD: ShardId = ShardId(1);
 
@@ -26,6 +26,7 @@ pub(crate) struct Files {
     pub(crate) log: CommitLog,
     checkpoints: CheckpointStore,
     index: IndexStore,
+    marker: InstallMarker,
 }
 
 impl Files {
@@ -37,7 +38,10 @@ impl Files {
         Ok(files)
     }
 
-    async fn open_damaged(env: &Env, dir: &Path, options: Options) -> Result<(Self, Vec<Recovered>), String> {
+    async fn open_damaged(env: &Env, dir: &Path, mut options: Options) -> Result<(Self, Vec<Recovered>), String> {
+        let furthest = storage::checkpoint::furthest(&*env.disk, &dir.join("checkpoints")).await;
+        let furthest = furthest.map_err(|error| error.to_string())?;
+        options.covered.extend(furthest.map(|(at, file)| Covered { shard: SHARD, at, file }));
         let (log, recovered) = CommitLog::open(Arc::clone(&env.disk), &dir.join("log"), options)
             .await
             .map_err(|error| format!("{error:?}"))?;
@@ -47,7 +51,17 @@ impl Files {
         let index = IndexStore::open(Arc::clone(&env.disk), &dir.join("index"), 1 << 20)
             .await
             .map_err(|error| error.to_string())?;
-        Ok((Self { log, checkpoints, index }, recovered))
+        let marker = InstallMarker::new(Arc::clone(&env.disk), &dir.join("INSTALLING"));
+        Ok((Self { log, checkpoints, index, marker }, recovered))
+    }
+
+    pub(crate) fn install_parts(&self) -> InstallParts {
+        InstallParts {
+            log: self.log.shard(SHARD),
+            checkpoints: self.checkpoints.clone(),
+            index: self.index.clone(),
+            marker: self.marker.clone(),
+        }
     }
 
     pub(crate) async fn start(&self, env: &Env, config: Config) -> Result<Replica, StartError> {

@@ -13,8 +13,8 @@ fn piece(index: u64, payload_bytes: u32, from: u32, bytes: usize) -> Piece {
 
 fn asks() -> Vec<Ask> {
     vec![
-        Ask::Begin { have: None, reach: LogIndex(0) },
-        Ask::Begin { have: Some(id(4, 90)), reach: LogIndex(120) },
+        Ask::Begin { node: NodeId(7), have: None, reach: LogIndex(0) },
+        Ask::Begin { node: NodeId(7), have: Some(id(4, 90)), reach: LogIndex(120) },
         Ask::Files { pin: 9, behind: FileNumber(4) },
         Ask::File { pin: 9, file: FileNumber(4), position: 1 << 40 },
         Ask::Entries { pin: u64::MAX, from: LogIndex(7), byte: 5 },
