@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base::Env;
 use base::task::{JoinHandle, spawn};
-use base::time::{Duration, now, sleep};
+use base::time::{Duration, now, sleep, timeout};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use record::{NodeId, ShardId, TopicId};
@@ -22,6 +22,7 @@ use crate::bootstrap;
 use crate::config::Config;
 use crate::errors::{PreferLeaderError, RemoveNodeError, StartError};
 use crate::host::Host;
+use crate::members::successors;
 use crate::messages::Request;
 use crate::node::Node;
 use crate::operate;
@@ -37,6 +38,8 @@ pub const INTERNAL_LISTENER: &str = "internal";
 
 /// How long a change of the metadata is waited for on other nodes.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long one node has to take over a shard before another is asked.
+const HAND_OVER_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Pause between two looks at who leads.
 const LEADER_PAUSE: Duration = Duration::from_millis(10);
 /// How long a change waits for somebody who leads.
@@ -308,6 +311,30 @@ impl Cluster {
     #[must_use]
     pub fn failure(&self) -> watch::Receiver<Option<String>> {
         self.inner.failure.subscribe()
+    }
+
+    /// Lets other nodes lead what this one leads, as far as there are some that can, before it stops: whoever
+    /// writes to it is sent there. Returns when that has come to be, or after some seconds.
+    pub async fn hand_over(&self) {
+        let node = &self.inner.node;
+        node.leaving.store(true, Ordering::Release);
+        node.statuses.tell();
+        let led = node.shards.replicas().into_iter().filter(Replica::is_leader);
+        let handed = led.map(|replica| async move {
+            for successor in successors(node, &replica) {
+                let mut leadership = replica.leadership();
+                if replica.transfer_leader(successor).await.is_err() {
+                    continue;
+                }
+                let gone = leadership.wait_for(|leadership| {
+                    !leadership.is_self && leadership.leader.is_some_and(|leader| leader != node.id())
+                });
+                if timeout(HAND_OVER_WAIT_MAX, gone).await.is_ok() {
+                    return;
+                }
+            }
+        });
+        join_all(handed).await;
     }
 
     /// Ends what is under way, writes checkpoints and closes the log. Proposals are refused from

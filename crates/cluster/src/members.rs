@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use base::task::{JoinHandle, spawn};
 use base::time::{Duration, Instant, now, sleep, timeout};
@@ -54,6 +55,8 @@ trait Nodes {
     fn runs(&self, node: NodeId) -> bool;
     /// Whether it runs and is not far behind.
     fn has_caught_up(&self, node: NodeId) -> bool;
+    /// Whether it is about to stop.
+    fn is_leaving(&self, node: NodeId) -> bool;
 }
 
 /// The next step of a group that `me` leads, if any can be taken now.
@@ -74,7 +77,8 @@ fn next_step(me: NodeId, members: &Members, wanted: &Wanted, nodes: &impl Nodes,
         let newcomers_ready = voters.difference(current).all(ready);
         let there = voters.iter().filter(|node| ready(node)).count();
         if newcomers_ready && 2 * there > voters.len() {
-            let successor = wanted.voters.iter().find(|node| current.contains(node) && ready(node));
+            let successor =
+                wanted.voters.iter().find(|node| current.contains(node) && ready(node) && !nodes.is_leaving(**node));
             return match successor {
                 Some(successor) if !voters.contains(&me) && !members.is_changing() => Some(Step::Transfer(*successor)),
                 _ => Some(Step::Change(voters)),
@@ -86,7 +90,7 @@ fn next_step(me: NodeId, members: &Members, wanted: &Wanted, nodes: &impl Nodes,
         return Some(Step::Remove(*node));
     }
     let first = *wanted.voters.first()?;
-    (settled && first != me && ready(&first)).then_some(Step::Transfer(first))
+    (settled && first != me && ready(&first) && !nodes.is_leaving(first)).then_some(Step::Transfer(first))
 }
 
 struct Known<'a> {
@@ -106,6 +110,27 @@ impl Nodes for Known<'_> {
         let is_near = progress.matched.is_some_and(|matched| matched.0 + BEHIND_MAX >= self.last);
         is_near && progress.was_heard(HEARD_WITHIN)
     }
+
+    fn is_leaving(&self, node: NodeId) -> bool {
+        self.node.statuses.of(node).is_some_and(|status| status.leaving)
+    }
+}
+
+/// The nodes that could lead a shard in place of this one, best first.
+pub(crate) fn successors(node: &Node, replica: &Replica) -> Vec<NodeId> {
+    let (shard, me) = (replica.shard_id(), node.id());
+    let (Some(progress), members) = (replica.progress(), replica.members()) else { return Vec::new() };
+    let known = Known { node, shard, last: replica.last_log_index().0, progress };
+    let preferred = wanted(node, shard).map(|wanted| wanted.voters).unwrap_or_default();
+    let voters = preferred.into_iter().chain(members.voters.iter().flatten().copied());
+    let mut successors = Vec::new();
+    for voter in voters {
+        let may = voter != me && members.is_voter(voter) && known.has_caught_up(voter) && !known.is_leaving(voter);
+        if may && !successors.contains(&voter) {
+            successors.push(voter);
+        }
+    }
+    successors
 }
 
 fn wanted(node: &Node, shard: ShardId) -> Option<Wanted> {
@@ -136,6 +161,9 @@ pub(crate) fn keep_members(node: &Arc<Node>) -> JoinHandle<()> {
     spawn("members", async move {
         let since = Mutex::<BTreeMap<ShardId, (Term, Instant)>>::default();
         loop {
+            if node.leaving.load(Ordering::Acquire) {
+                return;
+            }
             let led = node.shards.replicas().into_iter().filter(Replica::is_leader);
             let rounds = led.map(|replica| {
                 let shard = replica.shard_id();
@@ -187,6 +215,9 @@ mod tests {
         }
         fn has_caught_up(&self, node: NodeId) -> bool {
             self.runs(node) && !self.behind.contains(&node.0)
+        }
+        fn is_leaving(&self, _: NodeId) -> bool {
+            false
         }
     }
 

@@ -46,10 +46,12 @@ wire_struct!(Place { node: NodeId, host: String, port: u16 });
 pub(crate) struct Status {
     /// What its wall clock says, in milliseconds since 1970.
     pub(crate) wall_clock_ms: i64,
+    /// It is about to stop, so nothing is given to it to lead.
+    pub(crate) leaving: bool,
     pub(crate) replicas: Vec<ReplicaStatus>,
 }
 
-wire_struct!(Status { wall_clock_ms: i64, replicas: Vec<ReplicaStatus> });
+wire_struct!(Status { wall_clock_ms: i64, leaving: bool, replicas: Vec<ReplicaStatus> });
 
 /// One replica of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,7 +207,11 @@ mod tests {
         };
         vec![
             Request::Join(Join { birth: 7, rack: Some("a".to_owned()), addresses }),
-            Request::Status(Status { wall_clock_ms: -1, replicas: vec![replica(None), replica(Some(led))] }),
+            Request::Status(Status {
+                wall_clock_ms: -1,
+                leaving: true,
+                replicas: vec![replica(None), replica(Some(led))],
+            }),
             Request::Barrier,
             Request::Await(LogIndex(3)),
             Request::HandOver(NodeId(2)),

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use base::Env;
 use base::time::{Duration, Instant, now, sleep, timeout};
@@ -33,12 +34,21 @@ pub(crate) struct Node {
     pub(crate) shards: Shards,
     pub(crate) statuses: Arc<Statuses>,
     pub(crate) forward: Arc<dyn Forward>,
+    /// This node is about to stop.
+    pub(crate) leaving: AtomicBool,
 }
 
 impl Node {
     pub(crate) fn new(env: Env, peers: Peers) -> Self {
         let forward = Arc::new(peers.clone());
-        Self { env, peers, shards: Shards::default(), statuses: Arc::default(), forward }
+        Self {
+            env,
+            peers,
+            shards: Shards::default(),
+            statuses: Arc::default(),
+            forward,
+            leaving: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn id(&self) -> NodeId {

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use base::task::{JoinHandle, JoinSet, spawn};
 use base::time::{Duration, Instant, now, sleep, timeout};
@@ -144,7 +145,8 @@ impl Node {
             leads: None,
         };
         replicas.extend(installing.iter().map(begins));
-        Status { wall_clock_ms: self.env.wall_clock.now_ms(), replicas }
+        let leaving = self.leaving.load(Ordering::Acquire);
+        Status { wall_clock_ms: self.env.wall_clock.now_ms(), leaving, replicas }
     }
 }
 

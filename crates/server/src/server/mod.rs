@@ -177,8 +177,10 @@ impl Node {
         Ok(())
     }
 
-    /// Listeners first, so that nothing new comes in; the log last, so that all that came is in it.
+    /// Leadership first, while clients are still told where it went; then the listeners, so that nothing new comes in; the
+    /// log last, so that all that came is in it.
     async fn stop(&mut self) {
+        self.cluster.hand_over().await;
         self.stop.send_replace(true);
         self.broker.shutdown().await;
         // The listeners bound their own draining; this is for one that does not.
