@@ -92,6 +92,8 @@ fn need(command: &Command) -> Need {
         | Command::AdmitNode(_)
         | Command::AnnounceNode(_)
         | Command::SetStanding(_)
+        | Command::OpenShards(_)
+        | Command::CompleteShards(_)
         | Command::Configure(_) => Need::Nothing,
         Command::PutGroup(_) | Command::CommitOffsets(_) => Need::Little,
         _ => Need::Room,

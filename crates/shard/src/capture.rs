@@ -206,6 +206,10 @@ macro_rules! each_table {
                 let $table = &mut $shard.metadata.standings;
                 $call
             },
+            {
+                let $table = &mut $shard.metadata.foundings;
+                $call
+            },
         ]
     };
 }
@@ -371,7 +375,7 @@ impl Shard {
 }
 
 /// How many tables there are.
-const TABLES: usize = 11;
+const TABLES: usize = 12;
 /// Those that were there from the first. One that came later and holds nothing does not show in the digest, so that a
 /// state that was written before it came has the digest that stands in its checkpoint.
 const FIRST_TABLES: usize = 10;

@@ -9,9 +9,9 @@
 use crate::codec::{DecodeError, Reader, Wire};
 use crate::commands::{
     AbandonParts, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append, AssignSlots,
-    CommitOffsets, CompleteDeletion, CompletePartitions, CompleteTopics, Configure, CreateCluster, CreateStreams,
-    CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics, ExpireProducers, LeaderChange, PutGroup,
-    PutShards, RegisterNode, Seal, SetStanding, StagePart, Tick,
+    CommitOffsets, CompleteDeletion, CompletePartitions, CompleteShards, CompleteTopics, Configure, CreateCluster,
+    CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics, ExpireProducers,
+    LeaderChange, OpenShards, PutGroup, PutShards, RegisterNode, Seal, SetStanding, StagePart, Tick,
 };
 
 /// The only version that commands have so far.
@@ -109,6 +109,8 @@ commands! {
     76 AdmitNode(AdmitNode),
     77 AnnounceNode(AnnounceNode),
     78 SetStanding(SetStanding),
+    79 OpenShards(OpenShards),
+    80 CompleteShards(CompleteShards),
 }
 
 impl Command {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use record::{NodeId, ShardId, TopicId};
 
 use crate::codec::{DecodeError, Reader, Wire, wire_struct};
-use crate::model::{ConfigResource, NodeRecord, NodeStanding, ShardRecord, Topic, TopicState};
+use crate::model::{ConfigResource, NodeRecord, NodeStanding, ShardFounding, ShardRecord, Topic, TopicState};
 use crate::table::{Record, Table};
 
 #[derive(Debug)]
@@ -54,6 +54,14 @@ impl Record for NodeStanding {
     }
 }
 
+impl Record for ShardFounding {
+    type Key = ShardId;
+    const TABLE: u8 = 12;
+    fn key(&self) -> ShardId {
+        self.id
+    }
+}
+
 /// The keys that were set on something that is no topic.
 #[derive(Debug)]
 pub(crate) struct ConfigEntry {
@@ -79,6 +87,7 @@ pub(crate) struct Metadata {
     pub(crate) shards: Table<ShardRecord>,
     pub(crate) configs: Table<ConfigEntry>,
     pub(crate) standings: Table<NodeStanding>,
+    pub(crate) foundings: Table<ShardFounding>,
     /// Derived: the topics that are not being deleted.
     pub(crate) names: BTreeMap<Arc<str>, TopicId>,
     /// Derived: the topics on which work on other shards is to be done.

@@ -64,6 +64,13 @@ pub enum Outcome {
     AdmitNode(Result<NodeId, AdmitNodeError>),
     AnnounceNode(Result<(), AnnounceNodeError>),
     SetStanding(Result<(), SetStandingError>),
+    /// How many there were not before.
+    OpenShards {
+        opened: u32,
+    },
+    CompleteShards {
+        completed: u32,
+    },
 }
 
 /// A batch is in the stream.

@@ -92,6 +92,8 @@ wire_enum!(Outcome, "an outcome":
     76 AdmitNode(result: Result<NodeId, AdmitNodeError>),
     77 AnnounceNode(result: Result<(), AnnounceNodeError>),
     78 SetStanding(result: Result<(), SetStandingError>),
+    79 OpenShards { opened: u32 },
+    80 CompleteShards { completed: u32 },
 );
 
 wire_enum!(AppendError, "a refusal of an append":
@@ -249,6 +251,8 @@ mod tests {
             Outcome::AdmitNode(Ok(NodeId(4))),
             Outcome::AnnounceNode(Err(AnnounceNodeError::Unknown)),
             Outcome::SetStanding(Err(SetStandingError::HasReplicas)),
+            Outcome::OpenShards { opened: 1 },
+            Outcome::CompleteShards { completed: 1 },
         ]
     }
 

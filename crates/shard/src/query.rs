@@ -310,6 +310,12 @@ impl Shard {
         self.metadata.shards.get(&id)
     }
 
+    /// Who is to found a shard, while nobody has.
+    #[must_use]
+    pub fn founder(&self, id: ShardId) -> Option<NodeId> {
+        self.metadata.foundings.get(&id).map(|founding| founding.founder)
+    }
+
     /// The shard of a slot.
     #[must_use]
     pub fn slot_shard(&self, slot: u16) -> Option<ShardId> {

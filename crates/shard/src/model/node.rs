@@ -74,3 +74,12 @@ pub struct ShardRecord {
 }
 
 wire_struct!(ShardRecord { id: ShardId, voters: Vec<NodeId> });
+
+/// A shard whose group is to be founded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ShardFounding {
+    pub(crate) id: ShardId,
+    pub(crate) founder: NodeId,
+}
+
+wire_struct!(ShardFounding { id: ShardId, founder: NodeId });

@@ -50,6 +50,8 @@ fn numbers_of_commands_never_change() {
         (76, "AdmitNode"),
         (77, "AnnounceNode"),
         (78, "SetStanding"),
+        (79, "OpenShards"),
+        (80, "CompleteShards"),
     ];
     assert_eq!(Command::ALL, expected);
 }

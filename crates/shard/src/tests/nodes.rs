@@ -3,7 +3,9 @@
 use record::{NodeId, ShardId};
 
 use super::harness::Node;
-use crate::commands::{AdmitNode, AnnounceNode, PutShards, RegisterNode, SetStanding};
+use crate::commands::{
+    AdmitNode, AnnounceNode, CompleteShards, NewShard, OpenShards, PutShards, RegisterNode, SetStanding,
+};
 use crate::{AdmitNodeError, AnnounceNodeError, NodeRecord, Outcome, SetStandingError, ShardRecord, Standing};
 
 fn admit(node: &mut Node, birth: u128) -> Result<NodeId, AdmitNodeError> {
@@ -60,4 +62,26 @@ fn a_node_with_replicas_is_not_removed() {
     node.one(voters(&[2]));
     assert_eq!(stand(&mut node, 1, Standing::Removed), Ok(()));
     assert_eq!(stand(&mut node, 1, Standing::Removed), Ok(()), "again");
+}
+
+#[test]
+fn a_shard_is_founded_by_one_node_once() {
+    let mut node = Node::default();
+    let open = |node: &mut Node, id: u32, founder: u64| {
+        let shards = vec![NewShard { id: ShardId(id), founder: NodeId(founder) }];
+        match node.one(OpenShards { shards }) {
+            Outcome::OpenShards { opened } => opened,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(open(&mut node, 5, 2), 1);
+    assert_eq!(open(&mut node, 5, 3), 0, "it is there");
+    assert_eq!(node.shard.founder(ShardId(5)), Some(NodeId(2)));
+    assert_eq!(node.shard.shard_record(ShardId(5)).unwrap().voters, [NodeId(2)]);
+    for expected in [1, 0] {
+        let completed = node.one(CompleteShards { shards: vec![ShardId(5)] });
+        assert_eq!(completed, Outcome::CompleteShards { completed: expected });
+        assert_eq!(node.shard.founder(ShardId(5)), None);
+    }
+    assert_eq!(open(&mut node, 5, 3), 0, "nobody founds it again");
 }

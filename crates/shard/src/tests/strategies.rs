@@ -13,10 +13,10 @@ use record::{
 
 use crate::commands::{
     AbandonParts, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append, AssignSlots,
-    CommitCheck, CommitOffsets, CompleteDeletion, CompletePartitions, CompleteTopics, ConfigAlteration, Configure,
-    CreateCluster, CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics,
-    ExpireProducers, LeaderChange, NewStream, NewTopic, PutGroup, PutShards, RegisterNode, Seal, SetStanding,
-    SlotRange, StagePart, Tick, UploadId,
+    CommitCheck, CommitOffsets, CompleteDeletion, CompletePartitions, CompleteShards, CompleteTopics, ConfigAlteration,
+    Configure, CreateCluster, CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics,
+    ExpireProducers, LeaderChange, NewShard, NewStream, NewTopic, OpenShards, PutGroup, PutShards, RegisterNode, Seal,
+    SetStanding, SlotRange, StagePart, Tick, UploadId,
 };
 use crate::{
     Command, CommittedOffset, ConfigResource, GroupRecord, GroupState, GroupVersion, Member, NodeAddress, NodeRecord,
@@ -243,6 +243,11 @@ fn metadata_command() -> impl Strategy<Value = Command> {
         }),
         1 => (0_u64..4, prop_oneof![Just(Standing::Member), Just(Standing::Draining), Just(Standing::Removed)])
             .prop_map(|(node, standing)| SetStanding { node: NodeId(node), standing }.into()),
+        1 => vec((0_u32..4, 0_u64..3), 0..3).prop_map(|shards| {
+            let shard = |(id, founder)| NewShard { id: ShardId(id), founder: NodeId(founder) };
+            OpenShards { shards: shards.into_iter().map(shard).collect() }.into()
+        }),
+        1 => vec((0_u32..4).prop_map(ShardId), 0..3).prop_map(|shards| CompleteShards { shards }.into()),
         1 => any::<u128>().prop_map(|cluster_id| CreateCluster { cluster_id }.into()),
     ]
 }
