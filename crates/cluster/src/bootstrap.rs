@@ -63,7 +63,8 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         life: env.random.next_u64(),
     };
     let peers = Peers::new(env.clone(), me);
-    let node = Arc::new(Node::new(env.clone(), peers.clone()));
+    let wished = u32::try_from(config.data_shards()).expect("at most 64 shards");
+    let node = Arc::new(Node::new(env.clone(), peers.clone(), wished));
     // Dropped, and so ended, when the start fails.
     let mut tasks = Tasks::default();
     if let Some(listener) = listener {
@@ -86,9 +87,11 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
     peers.set_me(cluster_id, identity.node_id);
     let wanted = host.wanted();
     let alone = is_alone(&metadata, identity.node_id);
-    // A shard that this node founded with its cluster is founded by nobody else.
+    // A shard that this node founded with its cluster is founded by nobody else. One that it is to found
+    // is left to the task that does that.
     let founding = if alone { Founding::Alone } else { Founding::Invited };
-    let replicas = try_join_all(wanted.iter().map(|shard| host.start(*shard, founding))).await?;
+    let here = wanted.iter().filter(|shard| metadata.state().founder(**shard).is_none());
+    let replicas = try_join_all(here.map(|shard| host.start(*shard, founding))).await?;
     let failure = watch::Sender::new(None);
     if alone {
         // One that is out of service was reported; the others serve.

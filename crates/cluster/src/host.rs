@@ -9,13 +9,14 @@ use std::io;
 use std::sync::Arc;
 
 use base::task::{JoinHandle, JoinSet, spawn};
-use base::time::{Duration, sleep, timeout};
+use base::time::{Duration, now, sleep, timeout};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use record::{NodeId, ShardId};
 use replica::{Donor, Founding, InstallParts, InstallProgress, Lane, Parts, Replica, install};
+use shard::commands::CompleteShards;
 use storage::checkpoint::CheckpointStore;
 use storage::data_dir::DataDir;
 use storage::index_file::IndexStore;
@@ -36,6 +37,8 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const ROUND_PAUSE: Duration = Duration::from_millis(500);
 /// How long a donor may take for one answer.
 const PULL_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long founding a shard may wait for the metadata group.
+const FOUND_WAIT_MAX: Duration = Duration::from_secs(10);
 /// One failed try in so many is reported.
 const TRIES_PER_REPORT: u64 = 10;
 
@@ -168,6 +171,34 @@ impl Host {
         donors
     }
 
+    /// Founds a shard that this node is to found, or takes part in one that is there.
+    async fn begin(&self, shard: ShardId) -> Result<(), StartError> {
+        let me = self.node.id();
+        let metadata = || self.node.metadata();
+        let is_mine = || metadata().is_some_and(|metadata| metadata.state().founder(shard) == Some(me));
+        if !is_mine() {
+            self.start(shard, Founding::Invited).await?;
+            return Ok(());
+        }
+        // This node's copy may be an old one: nothing is founded that others have founded since.
+        let deadline = now() + FOUND_WAIT_MAX;
+        let index = self.node.barrier(METADATA, deadline).await;
+        let known = match index {
+            Some(index) => self.node.applied(METADATA, index, deadline).await,
+            None => false,
+        };
+        if !known || !is_mine() {
+            return Ok(());
+        }
+        self.start(shard, Founding::Alone).await?;
+        let complete = CompleteShards { shards: vec![shard] };
+        while let Err(error) = self.node.propose_patiently(METADATA, complete.clone().into(), FOUND_WAIT_MAX).await {
+            tracing::warn!(shard = shard.0, %error, "that the shard is founded is told again");
+            sleep(RETRY_PAUSE).await;
+        }
+        Ok(())
+    }
+
     /// The data shards that the metadata wants on this node.
     pub(crate) fn wanted(&self) -> Vec<ShardId> {
         let (Some(metadata), me) = (self.node.metadata(), self.node.id()) else { return Vec::new() };
@@ -243,7 +274,7 @@ pub(crate) fn keep_hosting(host: &Arc<Host>) -> JoinHandle<()> {
                 let (host, underway, shard) = (Arc::clone(&host), Arc::clone(&underway), *shard);
                 starting.spawn(async move {
                     tracing::info!(shard = shard.0, "a replica of the shard begins here");
-                    if let Err(error) = host.start(shard, Founding::Invited).await {
+                    if let Err(error) = host.begin(shard).await {
                         tracing::error!(shard = shard.0, %error, "the replica could not be started, trying again");
                         sleep(RETRY_PAUSE).await;
                     }

@@ -48,10 +48,12 @@ pub(crate) struct Status {
     pub(crate) wall_clock_ms: i64,
     /// It is about to stop, so nothing is given to it to lead.
     pub(crate) leaving: bool,
+    /// Data shards that the cluster should have for it.
+    pub(crate) shards: u32,
     pub(crate) replicas: Vec<ReplicaStatus>,
 }
 
-wire_struct!(Status { wall_clock_ms: i64, leaving: bool, replicas: Vec<ReplicaStatus> });
+wire_struct!(Status { wall_clock_ms: i64, leaving: bool, shards: u32, replicas: Vec<ReplicaStatus> });
 
 /// One replica of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,6 +212,7 @@ mod tests {
             Request::Status(Status {
                 wall_clock_ms: -1,
                 leaving: true,
+                shards: 2,
                 replicas: vec![replica(None), replica(Some(led))],
             }),
             Request::Barrier,

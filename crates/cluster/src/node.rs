@@ -34,12 +34,14 @@ pub(crate) struct Node {
     pub(crate) shards: Shards,
     pub(crate) statuses: Arc<Statuses>,
     pub(crate) forward: Arc<dyn Forward>,
+    /// Data shards that the cluster should have for this node.
+    pub(crate) wished: u32,
     /// This node is about to stop.
     pub(crate) leaving: AtomicBool,
 }
 
 impl Node {
-    pub(crate) fn new(env: Env, peers: Peers) -> Self {
+    pub(crate) fn new(env: Env, peers: Peers, wished: u32) -> Self {
         let forward = Arc::new(peers.clone());
         Self {
             env,
@@ -47,6 +49,7 @@ impl Node {
             shards: Shards::default(),
             statuses: Arc::default(),
             forward,
+            wished,
             leaving: AtomicBool::new(false),
         }
     }

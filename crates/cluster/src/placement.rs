@@ -11,10 +11,11 @@ use base::task::{JoinHandle, spawn};
 use base::time::{Duration, sleep};
 use record::{NodeId, ShardId};
 use replica::Replica;
-use shard::commands::PutShards;
+use shard::commands::{NewShard, OpenShards, PutShards};
 use shard::{ShardRecord, Standing};
 
 use crate::cluster::METADATA;
+use crate::config::SHARDS_MAX;
 use crate::messages::Led;
 use crate::node::Node;
 
@@ -183,6 +184,43 @@ fn spread_leaders(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
     Some(ShardRecord { id: placed.id, voters })
 }
 
+/// Adds a shard when the nodes that are here want more than there are; it begins on the node that leads
+/// the fewest. Says whether it did.
+async fn open_shards(node: &Node, metadata: &Replica) -> bool {
+    let Some((homes, shards)) = look(node) else { return false };
+    // A directory of a node that is alone keeps the number of shards that it was made with.
+    if homes.len() < 2 {
+        return false;
+    }
+    let usable: Vec<&Home> = homes.iter().filter(|home| home.live && !home.draining).collect();
+    // A cluster that comes up must not take those that are slow for those that are not there.
+    if usable.len() < homes.iter().filter(|home| !home.draining).count() {
+        return false;
+    }
+    let wish = |home: &&Home| {
+        if home.id == node.id() { Some(node.wished) } else { node.statuses.of(home.id).map(|status| status.shards) }
+    };
+    let Some(wished) = usable.iter().map(wish).sum::<Option<u32>>() else { return false };
+    let data = || shards.iter().filter(|placed| placed.id != METADATA);
+    let there = data().count();
+    let is_founded = data().all(|placed| metadata.state().founder(placed.id).is_none());
+    if there >= SHARDS_MAX || there >= wished as usize || !is_founded {
+        return false;
+    }
+    let leads = |id: NodeId| data().filter(|placed| placed.voters.first() == Some(&id)).count();
+    let Some(founder) = usable.iter().min_by_key(|home| (leads(home.id), home.id)) else { return false };
+    let last = shards.iter().map(|placed| placed.id.0).max().unwrap_or(0);
+    let new = NewShard { id: ShardId(last + 1), founder: founder.id };
+    tracing::info!(shard = new.id.0, founder = founder.id.0, "the cluster gets another shard");
+    match metadata.propose_step(OpenShards { shards: vec![new] }.into()).await {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::warn!(%error, "a shard could not be added, trying on");
+            false
+        }
+    }
+}
+
 /// The nodes and shards as this node knows them.
 pub(crate) fn look(node: &Node) -> Option<(Vec<Home>, Vec<Placed>)> {
     let metadata = node.metadata()?;
@@ -216,6 +254,9 @@ pub(crate) fn keep_placing(node: &Arc<Node>) -> JoinHandle<()> {
         loop {
             sleep(ROUND_PAUSE).await;
             let Some(metadata) = node.metadata().filter(Replica::is_leader) else { continue };
+            if open_shards(&node, &metadata).await {
+                continue;
+            }
             let Some(record) = look(&node).and_then(|(homes, shards)| plan(&homes, &shards)) else { continue };
             tracing::info!(shard = record.id.0, voters = ?record.voters, "a shard is to be elsewhere");
             let put = PutShards { shards: vec![record] };

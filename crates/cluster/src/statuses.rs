@@ -146,7 +146,7 @@ impl Node {
         };
         replicas.extend(installing.iter().map(begins));
         let leaving = self.leaving.load(Ordering::Acquire);
-        Status { wall_clock_ms: self.env.wall_clock.now_ms(), leaving, replicas }
+        Status { wall_clock_ms: self.env.wall_clock.now_ms(), leaving, shards: self.wished, replicas }
     }
 }
 

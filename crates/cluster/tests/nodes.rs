@@ -43,15 +43,17 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// Whether every shard has `count` voters by what its leader says, and a leader.
-fn is_settled(nodes: &[Cluster], count: usize) -> bool {
+/// Whether there are `shards` data shards, every shard has `count` voters by what its leader says, and a leader.
+fn is_settled(nodes: &[Cluster], shards: usize, count: usize) -> bool {
+    let expected = shards + 1;
     let shards: Vec<ShardId> = nodes[0].metadata().shard_records().iter().map(|record| record.id).collect();
-    shards.iter().all(|shard| {
-        nodes.iter().filter_map(|node| node.replica(*shard)).any(|replica| {
-            let members = replica.members();
-            replica.is_leader() && !members.is_changing() && members.voters[0].len() == count
+    shards.len() == expected
+        && shards.iter().all(|shard| {
+            nodes.iter().filter_map(|node| node.replica(*shard)).any(|replica| {
+                let members = replica.members();
+                replica.is_leader() && !members.is_changing() && members.voters[0].len() == count
+            })
         })
-    })
 }
 
 async fn topic(node: &Cluster, name: &str) {
@@ -71,12 +73,8 @@ async fn three_nodes_that_name_each_other_become_one_cluster() {
     let ids: BTreeSet<NodeId> = nodes.iter().map(Cluster::node_id).collect();
     assert_eq!(ids, [1, 2, 3].map(NodeId).into());
     assert!(nodes.iter().all(|node| node.cluster_id() == nodes[0].cluster_id()));
-    if timeout(Duration::from_secs(20), until("three voters of every shard", || is_settled(&nodes, 3))).await.is_err() {
-        for node in &nodes {
-            println!("{}", node.operate(&["status".to_owned()]).await.unwrap());
-        }
-        panic!();
-    }
+    // Each brings two.
+    until("three voters of every shard", || is_settled(&nodes, 6, 3)).await;
     for (place, node) in nodes.iter().enumerate() {
         let name = format!("made on {place}");
         topic(node, &name).await;
@@ -131,4 +129,51 @@ async fn an_emptied_disk_comes_back_as_another_node() {
     assert_eq!(third.node_id(), NodeId(3));
     first.shutdown().await;
     third.shutdown().await;
+}
+
+/// How many shards `node` leads of those that the metadata names.
+fn leads(node: &Cluster) -> usize {
+    let shards: Vec<ShardId> = node.metadata().shard_records().iter().map(|record| record.id).collect();
+    shards.iter().filter(|shard| node.leader(**shard) == Some(node.node_id())).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lone_node_with_data_grows_to_four_and_is_emptied() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let addresses = free_addresses(4);
+    let alone = Config { join: Vec::new(), ..config(dir.path(), 0, &addresses) };
+    let mut nodes = vec![start(alone).await];
+    topic(&nodes[0], "old").await;
+    let replicas = nodes[0].replicas();
+    futures_util::future::join_all(replicas.iter().map(replica::Replica::checkpoint)).await;
+    drop(replicas);
+    for place in 1..4 {
+        nodes.push(start(config(dir.path(), place, &addresses)).await);
+    }
+    until("three voters of every shard", || is_settled(&nodes, 8, 3)).await;
+    until("leaders on all four", || nodes.iter().all(|node| leads(node) >= 1)).await;
+    assert!(nodes.iter().all(|node| node.metadata().topic_by_name("old").is_some() && !node.replicas().is_empty()));
+    let operate = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let refused = nodes[1].operate(&operate(&["remove", "1"])).await.expect_err("it holds replicas");
+    assert!(refused.contains("drain"), "{refused}");
+    nodes[1].operate(&operate(&["drain", "1"])).await.expect("begun");
+    until("nothing on the first node", || {
+        let metadata = nodes[1].metadata();
+        metadata.shard_records().iter().all(|record| !record.voters.contains(&NodeId(1)))
+    })
+    .await;
+    until("three voters elsewhere", || is_settled(&nodes[1..], 8, 3)).await;
+    until("no replica left", || nodes[0].replicas().is_empty()).await;
+    let deadline = now() + WAIT_MAX;
+    while nodes[1].operate(&operate(&["remove", "1"])).await.is_err() {
+        assert!(now() < deadline, "{}", nodes[1].operate(&operate(&["status"])).await.unwrap());
+        sleep(Duration::from_millis(50)).await;
+    }
+    let gone = nodes.remove(0);
+    until("the removed node is told", || gone.failure().borrow().is_some()).await;
+    gone.shutdown().await;
+    topic(&nodes[0], "new").await;
+    for node in &nodes {
+        node.shutdown().await;
+    }
 }
