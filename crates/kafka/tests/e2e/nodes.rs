@@ -21,19 +21,23 @@ use crate::groups::{heartbeat, joined, sync};
 use crate::offsets::{commit, commit_codes};
 use crate::support::{Client, Node, PATIENCE, Place, batch, fetch_request, produce_request, stamped, text, topic_name};
 
-/// Nodes with the ids 1 to 3, in this order.
+/// Nodes with the ids from 1 on, in this order.
 struct Nodes(Vec<Node>);
 
 impl Nodes {
     /// When every shard is on all of them.
     async fn start() -> Self {
-        let all = free_addresses().await;
+        Self::start_some(3).await
+    }
+
+    async fn start_some(count: usize) -> Self {
+        let all = free_addresses(count).await;
         let start = |place: usize| {
             let (listen, all) = (all[place], all.clone());
             let place = Place { listen, all, rack: format!("rack {place}") };
             Box::pin(Node::start_with(move |setup| setup.place = Some(place)))
         };
-        let mut nodes = join_all((0..3).map(start)).await;
+        let mut nodes = join_all((0..count).map(start)).await;
         nodes.sort_by_key(|node| node.cluster.node_id());
         let nodes = Self(nodes);
         until("three voters and a leader of every shard", || {
@@ -47,17 +51,21 @@ impl Nodes {
         self.0[0].cluster.metadata().shard_records().iter().map(|record| record.id).collect()
     }
 
-    /// Whether all have a copy of the shard that votes, one leads it, and the others know.
+    /// Whether three have a copy of the shard that votes, one leads it, and all know.
     fn is_whole(&self, shard: ShardId) -> bool {
         let leader = self.0[0].cluster.leader(shard);
-        let leads = |node: &Node| node.cluster.replica(shard).is_some_and(|replica| replica.is_leader());
+        let wanted = self.0[0].cluster.voters(shard);
         leader.is_some()
+            && wanted.len() >= 3
             && self.0.iter().all(|node| {
-                let members = node.cluster.replica(shard).map(|replica| replica.members()).unwrap_or_default();
+                let (id, replica) = (node.cluster.node_id(), node.cluster.replica(shard));
+                let leads = replica.as_ref().is_some_and(|replica| replica.is_leader());
+                let members = replica.map(|replica| replica.members());
+                let voters = members.as_ref().and_then(|members| members.voters.first().map(|voters| voters.len()));
                 node.cluster.leader(shard) == leader
-                    && leads(node) == (Some(node.cluster.node_id()) == leader)
-                    && !members.is_changing()
-                    && members.voters.first().is_some_and(|voters| voters.len() == 3)
+                    && leads == (Some(id) == leader)
+                    && members.as_ref().is_none_or(|members| !members.is_changing())
+                    && if wanted.contains(&id) { voters == Some(wanted.len()) } else { true }
             })
     }
 
@@ -92,10 +100,10 @@ impl Nodes {
 }
 
 /// Addresses that nobody uses now.
-async fn free_addresses() -> Vec<SocketAddr> {
+async fn free_addresses(count: usize) -> Vec<SocketAddr> {
     let any = "127.0.0.1:0".parse().expect("an address");
     let network = Env::real().network;
-    let bound = join_all((0..3).map(|_| network.listen(any))).await;
+    let bound = join_all((0..count).map(|_| network.listen(any))).await;
     bound.iter().map(|listener| listener.as_ref().expect("bound").local_address().expect("bound")).collect()
 }
 
@@ -348,4 +356,48 @@ async fn without_the_others_what_is_committed_is_read_and_nothing_else_is_said()
     assert!(matches!(refused.responses[0].partition_responses[0].error_code, 6 | 7));
     assert_eq!(client.fetch("t", 0, 0).await.high_watermark, 2);
     last.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_a_copy_sends_clients_to_the_leader() {
+    let nodes = Nodes::start_some(4).await;
+    let data = |shard: &ShardId| *shard != cluster::METADATA;
+    let lacks =
+        |node: &Node| nodes.shards().into_iter().filter(data).find(|shard| node.cluster.replica(*shard).is_none());
+    until("a node without a copy", || nodes.0.iter().any(|node| lacks(node).is_some())).await;
+    let place = nodes.0.iter().position(|node| lacks(node).is_some()).expect("there is one");
+    let shard = lacks(&nodes.0[place]).expect("it lacks one");
+    let mut client = nodes.0[place].client().await;
+    // Topics go around the shards.
+    let mut name = String::new();
+    for number in 0..8 {
+        name = format!("t{number}");
+        assert_eq!(create(&mut client, &name, 3).await, (0, 3));
+        if nodes.shard_of(&name) == shard {
+            break;
+        }
+    }
+    assert_eq!(nodes.shard_of(&name), shard);
+    let leads = nodes.leader(shard);
+    let leader = i32::try_from(nodes.0[leads].cluster.node_id().0).expect("a small number");
+    let partition = described(&mut client, &name).await.partitions.remove(0);
+    assert_eq!((partition.error_code, partition.leader_id.0, partition.leader_epoch), (0, leader, -1));
+    assert_eq!((partition.replica_nodes.len(), partition.isr_nodes.len()), (3, 3));
+    assert_eq!(latest(&mut client, &name).await, (6, -1));
+    assert_eq!(client.fetch(&name, 0, 0).await.error_code, 6);
+    let refused: ProduceResponse = client.call(12, &produce_request(-1, &name, 0, Some(batch(&[b"b"])))).await;
+    let refusal = &refused.responses[0].partition_responses[0];
+    assert_eq!(
+        (refusal.error_code, refusal.current_leader.leader_id.0, refusal.current_leader.leader_epoch),
+        (6, leader, -1)
+    );
+    let group =
+        (0..1_000).map(|number| format!("g{number}")).find(|group| nodes.0[0].cluster.slot_shard(group) == shard);
+    let group = group.expect("one of so many");
+    assert_eq!(coordinator(&mut client, &group).await, (0, leader));
+    assert_eq!(joined(&mut client, 5, &group, b"wishes").await.error_code, 16);
+    let mut there = nodes.0[leads].client().await;
+    assert_eq!(joined(&mut there, 5, &group, b"wishes").await.error_code, 0);
+    assert_eq!(there.produce(&name, 0, batch(&[b"a"])).await.error_code, 0);
+    nodes.stop().await;
 }
