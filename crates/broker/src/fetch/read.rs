@@ -221,10 +221,10 @@ impl<'a> Turns<'a> {
     }
 }
 
-/// What makes a reader throw away its position. Who led before, and does not know yet that another does, would say it
-/// of records that it lacks.
+/// What makes a reader throw away its position, or its topic. Who led before, and does not know yet that another does,
+/// would say it of what it lacks.
 fn is_told_only_when_sure(started: &Started<'_>) -> bool {
-    matches!(started, Ok(Start::Diverges(_)) | Err(FetchError::OffsetOutOfRange))
+    matches!(started, Ok(Start::Diverges(_)) | Err(FetchError::OffsetOutOfRange | FetchError::UnknownTopicOrPartition))
 }
 
 fn start<'a>(

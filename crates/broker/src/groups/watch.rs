@@ -72,7 +72,14 @@ async fn watch(groups: Weak<Inner>, shard: ShardId, mut replicas: watch::Receive
     loop {
         replicas.mark_unchanged();
         let Some(inner) = groups.upgrade() else { return };
-        let Some(replica) = inner.cluster.replica(shard) else { return };
+        let Some(replica) = inner.cluster.replica(shard) else {
+            // It may be back before anybody ends this task.
+            drop(inner);
+            if replicas.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
         let mut leadership = replica.leadership();
         let now = *leadership.borrow_and_update();
         let mut again = COUNT_AFTER;

@@ -19,6 +19,7 @@ mod produce;
 mod producing;
 mod sequences;
 mod sessions;
+mod several;
 mod shortage;
 mod support;
 mod topics;

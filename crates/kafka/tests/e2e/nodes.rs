@@ -1,137 +1,19 @@
-//! Three nodes: clients learn where everything is from any of them, are sent to whoever leads, and lose nothing when
+//! Several nodes: clients learn where everything is from any of them, are sent to whoever leads, and lose nothing when
 //! that changes.
 
-use std::net::SocketAddr;
-
-use base::Env;
-use base::time::{Duration, now, sleep, timeout};
+use base::time::timeout;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::{
-    CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, FetchResponse, FindCoordinatorRequest,
-    ListOffsetsRequest, ProduceResponse,
+    DeleteTopicsRequest, DescribeClusterRequest, FetchRequest, FetchResponse, ProduceResponse,
 };
 use record::{NodeId, ShardId};
 
 use crate::groups::{heartbeat, joined, sync};
 use crate::offsets::{commit, commit_codes};
-use crate::support::{Client, Node, PATIENCE, Place, batch, fetch_request, produce_request, stamped, text, topic_name};
-
-/// Nodes with the ids 1 to 3, in this order.
-struct Nodes(Vec<Node>);
-
-impl Nodes {
-    /// When every shard is on all of them.
-    async fn start() -> Self {
-        let all = free_addresses().await;
-        let start = |place: usize| {
-            let (listen, all) = (all[place], all.clone());
-            let place = Place { listen, all, rack: format!("rack {place}") };
-            Box::pin(Node::start_with(move |setup| setup.place = Some(place)))
-        };
-        let mut nodes = join_all((0..3).map(start)).await;
-        nodes.sort_by_key(|node| node.cluster.node_id());
-        let nodes = Self(nodes);
-        until("three voters and a leader of every shard", || {
-            nodes.shards().into_iter().all(|shard| nodes.is_whole(shard))
-        })
-        .await;
-        nodes
-    }
-
-    fn shards(&self) -> Vec<ShardId> {
-        self.0[0].cluster.metadata().shard_records().iter().map(|record| record.id).collect()
-    }
-
-    /// Whether all have a copy of the shard that votes, one leads it, and the others know.
-    fn is_whole(&self, shard: ShardId) -> bool {
-        let leader = self.0[0].cluster.leader(shard);
-        let leads = |node: &Node| node.cluster.replica(shard).is_some_and(|replica| replica.is_leader());
-        leader.is_some()
-            && self.0.iter().all(|node| {
-                let members = node.cluster.replica(shard).map(|replica| replica.members()).unwrap_or_default();
-                node.cluster.leader(shard) == leader
-                    && leads(node) == (Some(node.cluster.node_id()) == leader)
-                    && !members.is_changing()
-                    && members.voters.first().is_some_and(|voters| voters.len() == 3)
-            })
-    }
-
-    /// Where the leader is.
-    fn leader(&self, shard: ShardId) -> usize {
-        let leads = |node: &Node| node.cluster.replica(shard).is_some_and(|replica| replica.is_leader());
-        self.0.iter().position(leads).expect("one leads")
-    }
-
-    /// Makes another node the leader; where it is.
-    async fn move_leader(&self, shard: ShardId) -> usize {
-        let to = (self.leader(shard) + 1) % 3;
-        self.move_leader_to(shard, to).await;
-        to
-    }
-
-    async fn move_leader_to(&self, shard: ShardId, to: usize) {
-        let from = self.leader(shard);
-        let replica = self.0[from].cluster.replica(shard).expect("it leads");
-        replica.transfer_leader(self.0[to].cluster.node_id()).await.expect("it is asked");
-        let leads = || self.0[to].cluster.replica(shard).is_some_and(|replica| replica.is_leader());
-        until("another leader", || leads() && self.is_whole(shard)).await;
-    }
-
-    fn shard_of(&self, topic: &str) -> ShardId {
-        self.0[0].broker.topics().resolve(topic).expect("it exists").partitions[0].shard()
-    }
-
-    async fn stop(self) {
-        join_all(self.0.into_iter().map(Node::stop)).await;
-    }
-}
-
-/// Addresses that nobody uses now.
-async fn free_addresses() -> Vec<SocketAddr> {
-    let any = "127.0.0.1:0".parse().expect("an address");
-    let network = Env::real().network;
-    let bound = join_all((0..3).map(|_| network.listen(any))).await;
-    bound.iter().map(|listener| listener.as_ref().expect("bound").local_address().expect("bound")).collect()
-}
-
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = now() + 3 * PATIENCE;
-    while !condition() {
-        assert!(now() < deadline, "{what} did not come to be");
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
-async fn create(client: &mut Client, name: &str, factor: i16) -> (i16, i16) {
-    let topic =
-        CreatableTopic::default().with_name(topic_name(name)).with_num_partitions(1).with_replication_factor(factor);
-    let response = client.call(7, &CreateTopicsRequest::default().with_topics(vec![topic])).await;
-    (response.topics[0].error_code, response.topics[0].replication_factor)
-}
-
-async fn described(client: &mut Client, name: &str) -> MetadataResponseTopic {
-    client.metadata(Some(&[name]), false).await.topics.remove(0)
-}
-
-async fn latest(client: &mut Client, topic: &str) -> (i16, i64) {
-    let partition = ListOffsetsPartition::default().with_current_leader_epoch(-1).with_timestamp(-1);
-    let topic = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
-    let request = ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);
-    let response = client.call(9, &request).await;
-    let partition = &response.topics[0].partitions[0];
-    (partition.error_code, partition.offset)
-}
-
-async fn coordinator(client: &mut Client, group: &str) -> (i16, i32) {
-    let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![text(group)]);
-    let found = client.call(4, &request).await.coordinators.remove(0);
-    (found.error_code, found.node_id.0)
-}
+use crate::several::{Nodes, coordinator, create, described, latest, until};
+use crate::support::{Node, PATIENCE, batch, fetch_request, produce_request, stamped, text, topic_name};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_node_knows_where_everything_is_and_sends_clients_there() {
@@ -210,7 +92,7 @@ async fn a_waiting_fetch_is_answered_when_its_partition_gets_another_leader() {
     let request = fetch_request(&[("t", &[(0, 0)])]).with_max_wait_ms(120_000);
     reader.send(12, &request).await;
     let to = nodes.move_leader(shard).await;
-    let answered = timeout(PATIENCE, reader.next::<kafka_protocol::messages::FetchRequest>(12, 0)).await;
+    let answered = timeout(PATIENCE, reader.next::<FetchRequest>(12, 0)).await;
     assert_eq!(answered.expect("at once").responses[0].partitions[0].error_code, 6);
     // Who comes to the new leader with the epoch of the one before is told that there is another.
     let mut client = nodes.0[to].client().await;
@@ -348,4 +230,48 @@ async fn without_the_others_what_is_committed_is_read_and_nothing_else_is_said()
     assert!(matches!(refused.responses[0].partition_responses[0].error_code, 6 | 7));
     assert_eq!(client.fetch("t", 0, 0).await.high_watermark, 2);
     last.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_a_copy_sends_clients_to_the_leader() {
+    let nodes = Nodes::start_some(4).await;
+    let data = |shard: &ShardId| *shard != cluster::METADATA;
+    let lacks =
+        |node: &Node| nodes.shards().into_iter().filter(data).find(|shard| node.cluster.replica(*shard).is_none());
+    until("a node without a copy", || nodes.0.iter().any(|node| lacks(node).is_some())).await;
+    let place = nodes.0.iter().position(|node| lacks(node).is_some()).expect("there is one");
+    let shard = lacks(&nodes.0[place]).expect("it lacks one");
+    let mut client = nodes.0[place].client().await;
+    // Topics go around the shards.
+    let mut name = String::new();
+    for number in 0..8 {
+        name = format!("t{number}");
+        assert_eq!(create(&mut client, &name, 3).await, (0, 3));
+        if nodes.shard_of(&name) == shard {
+            break;
+        }
+    }
+    assert_eq!(nodes.shard_of(&name), shard);
+    let leads = nodes.leader(shard);
+    let leader = i32::try_from(nodes.0[leads].cluster.node_id().0).expect("a small number");
+    let partition = described(&mut client, &name).await.partitions.remove(0);
+    assert_eq!((partition.error_code, partition.leader_id.0, partition.leader_epoch), (0, leader, -1));
+    assert_eq!((partition.replica_nodes.len(), partition.isr_nodes.len()), (3, 3));
+    assert_eq!(latest(&mut client, &name).await, (6, -1));
+    assert_eq!(client.fetch(&name, 0, 0).await.error_code, 6);
+    let refused: ProduceResponse = client.call(12, &produce_request(-1, &name, 0, Some(batch(&[b"b"])))).await;
+    let refusal = &refused.responses[0].partition_responses[0];
+    assert_eq!(
+        (refusal.error_code, refusal.current_leader.leader_id.0, refusal.current_leader.leader_epoch),
+        (6, leader, -1)
+    );
+    let group =
+        (0..1_000).map(|number| format!("g{number}")).find(|group| nodes.0[0].cluster.slot_shard(group) == shard);
+    let group = group.expect("one of so many");
+    assert_eq!(coordinator(&mut client, &group).await, (0, leader));
+    assert_eq!(joined(&mut client, 5, &group, b"wishes").await.error_code, 16);
+    let mut there = nodes.0[leads].client().await;
+    assert_eq!(joined(&mut there, 5, &group, b"wishes").await.error_code, 0);
+    assert_eq!(there.produce(&name, 0, batch(&[b"a"])).await.error_code, 0);
+    nodes.stop().await;
 }
