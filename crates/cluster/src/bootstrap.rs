@@ -172,7 +172,11 @@ async fn claim_identity(
     Ok(Arc::new(data_dir))
 }
 
-async fn open_log(env: &Env, config: &Config, data_dir: &DataDir) -> Result<(Arc<CommitLog>, usize), StartError> {
+pub(crate) async fn open_log(
+    env: &Env,
+    config: &Config,
+    data_dir: &DataDir,
+) -> Result<(Arc<CommitLog>, usize), StartError> {
     let options = Options {
         segment_bytes: config.segment_bytes,
         memory_bytes: config.log_memory_bytes,

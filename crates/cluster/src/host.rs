@@ -92,7 +92,7 @@ impl Host {
         Ok(replica)
     }
 
-    fn replica_config(&self, shard: ShardId) -> replica::Config {
+    pub(crate) fn replica_config(&self, shard: ShardId) -> replica::Config {
         let mut config = replica::Config::new(self.data_dir.identity().node_id, shard)
             .with_payload_bytes_max(self.payload_bytes_max);
         // The metadata's queue and those of the data shards that a first start makes.
@@ -103,7 +103,7 @@ impl Host {
         config
     }
 
-    async fn parts(&self, shard: ShardId) -> Result<InstallParts, StartError> {
+    pub(crate) async fn parts(&self, shard: ShardId) -> Result<InstallParts, StartError> {
         let files = |source| StartError::Files { shard, source };
         let disk = &self.node.env.disk;
         let checkpoints =

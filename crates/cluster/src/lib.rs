@@ -27,7 +27,9 @@ mod operate;
 mod peers;
 mod placement;
 mod proposal;
+mod recover;
 mod serving;
+mod several;
 mod shards;
 mod statuses;
 mod topics;
@@ -41,6 +43,7 @@ pub use errors::{
 };
 #[cfg(feature = "fuzzing")]
 pub use peers::fuzz_peer_messages;
+pub use recover::{RecoverError, recover};
 pub use shard::NodeAddress;
 pub use shards::ShardHandle;
 pub use topics::NewTopic;

@@ -170,7 +170,7 @@ pub(crate) fn keep_members(node: &Arc<Node>) -> JoinHandle<()> {
                 let term = replica.leadership().borrow().term;
                 let led_since = {
                     let mut since = since.lock();
-                    let known = since.entry(shard).or_insert((term, now()));
+                    let known = since.entry(shard).or_insert_with(|| (term, now()));
                     if known.0 != term {
                         *known = (term, now());
                     }

@@ -155,7 +155,7 @@ fn status(node: &Node) -> Result<String, String> {
         let address = addresses(home.id).unwrap_or_else(|| "-".to_owned());
         let _ = writeln!(out, "{:<6} {state:<9} {rack:<12} {address:<24} {:>8} {leads:>7}", home.id.0, holds.count());
     }
-    let _ = writeln!(out, "\n{:<6} {:<7} {:<16} {:<16} {}", "SHARD", "LEADER", "VOTERS", "WANTED", "STATE");
+    let _ = writeln!(out, "\n{:<6} {:<7} {:<16} {:<16} STATE", "SHARD", "LEADER", "VOTERS", "WANTED");
     for placed in &shards {
         let list = |ids: &[NodeId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let leader = node.leader(placed.id).map_or_else(|| "-".to_owned(), |leader| leader.to_string());

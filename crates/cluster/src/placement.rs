@@ -232,7 +232,7 @@ pub(crate) fn look(node: &Node) -> Option<(Vec<Home>, Vec<Placed>)> {
         draining: state.standing(record.id) != Some(Standing::Member),
     };
     let homes: Vec<Home> = state.nodes().into_iter().map(home).collect();
-    let records: Vec<ShardRecord> = state.shard_records().into_iter().cloned().collect();
+    // Nothing else is locked while it is.
     drop(state);
     let ours = node.status();
     let led = |shard: ShardId| {
@@ -244,7 +244,10 @@ pub(crate) fn look(node: &Node) -> Option<(Vec<Home>, Vec<Placed>)> {
         }
     };
     let placed = |record: ShardRecord| Placed { actual: led(record.id), id: record.id, voters: record.voters };
-    Some((homes, records.into_iter().map(placed).collect()))
+    #[expect(clippy::needless_collect, reason = "the state is locked while it is iterated over")]
+    let records: Vec<ShardRecord> = metadata.state().shard_records().into_iter().cloned().collect();
+    let shards = records.into_iter().map(placed);
+    Some((homes, shards.collect()))
 }
 
 /// Decides while this node leads the metadata group, until the task is aborted.

@@ -256,10 +256,12 @@ impl Cluster {
                 .chunks(STREAMS_PER_COMMAND)
                 .map(|chunk| self.step(*shard, Command::from(DeleteStreams { streams: chunk.to_vec() })))
         });
-        let shards: Vec<ShardId> = self.metadata().shard_records().into_iter().map(|record| record.id).collect();
-        let shards = shards.into_iter().filter(|shard| *shard != METADATA);
-        let offsets =
-            shards.map(|shard| self.step(shard, Command::from(DeleteOffsets::Topics { topics: topics.to_vec() })));
+        let offsets = {
+            let metadata = self.metadata();
+            let shards = metadata.shard_records().into_iter().map(|record| record.id);
+            let forget = |shard| self.step(shard, Command::from(DeleteOffsets::Topics { topics: topics.to_vec() }));
+            shards.filter(|shard| *shard != METADATA).map(forget).collect::<Vec<_>>()
+        };
         let (deleted, forgotten) = tokio::join!(join_all(steps), join_all(offsets));
         for result in deleted.into_iter().chain(forgotten) {
             result?;

@@ -2,21 +2,23 @@
 //! what is made on one shows on all, and one that dies is not missed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use base::Env;
 use base::time::{Duration, now, sleep, timeout};
-use cluster::{Cluster, Config, METADATA, NewTopic, StartError};
+use cluster::{Cluster, Config, METADATA, NewTopic, RecoverError, StartError, recover};
 use record::{NodeId, ShardId};
 
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// Addresses that nobody uses now.
-fn free_addresses(count: usize) -> Vec<SocketAddr> {
-    let bound: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free address")).collect();
-    bound.iter().map(|listener| listener.local_addr().expect("bound")).collect()
+/// Addresses that nobody uses now: each test has a network of its own on the loopback interface.
+fn free_addresses(count: u8) -> Vec<SocketAddr> {
+    static TESTS: AtomicU8 = AtomicU8::new(1);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let test = TESTS.fetch_add(1, Ordering::Relaxed);
+    (0..count).map(|place| SocketAddr::from(([127, high | 64, low, test.wrapping_mul(8) + place], 9190))).collect()
 }
 
 fn config(dir: &Path, place: usize, addresses: &[SocketAddr]) -> Config {
@@ -28,6 +30,11 @@ fn config(dir: &Path, place: usize, addresses: &[SocketAddr]) -> Config {
         reserve_bytes: 0,
         ..Config::new(dir.join(place.to_string()))
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "somebody else than the node does it")]
+fn remove_dir(path: &Path) {
+    std::fs::remove_dir_all(path).expect("removed");
 }
 
 async fn start(config: Config) -> Cluster {
@@ -111,8 +118,10 @@ async fn an_emptied_disk_comes_back_as_another_node() {
     let dir = tempfile::tempdir().expect("a directory");
     let addresses = free_addresses(2);
     let first = start(config(dir.path(), 0, &addresses[..1])).await;
-    let config_of_second =
-        || Config { join: vec![("127.0.0.1".to_owned(), addresses[0].port())], ..config(dir.path(), 1, &addresses) };
+    let config_of_second = || Config {
+        join: vec![(addresses[0].ip().to_string(), addresses[0].port())],
+        ..config(dir.path(), 1, &addresses)
+    };
     let second = start(config_of_second()).await;
     assert_eq!((first.node_id(), second.node_id()), (NodeId(1), NodeId(2)));
     second.shutdown().await;
@@ -120,11 +129,11 @@ async fn an_emptied_disk_comes_back_as_another_node() {
     let path = dir.path().join("1");
     // With its identity and nothing else a node would be one that forgot what it knew.
     for gone in ["log", "shards"] {
-        std::fs::remove_dir_all(path.join(gone)).expect("removed");
+        remove_dir(&path.join(gone));
     }
     let refused = Cluster::start(Env::real(), config_of_second()).await.expect_err("refused");
     assert!(matches!(refused, StartError::Emptied { node: NodeId(2), .. }), "{refused}");
-    std::fs::remove_dir_all(&path).expect("removed");
+    remove_dir(&path);
     let third = start(config_of_second()).await;
     assert_eq!(third.node_id(), NodeId(3));
     first.shutdown().await;
@@ -176,4 +185,45 @@ async fn a_lone_node_with_data_grows_to_four_and_is_emptied() {
     for node in &nodes {
         node.shutdown().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_of_three_goes_on_alone_when_told_so() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let addresses = free_addresses(3);
+    let starts = (0..3).map(|place| start(config(dir.path(), place, &addresses)));
+    let nodes = futures_util::future::join_all(starts).await;
+    until("three voters of every shard", || is_settled(&nodes, 6, 3)).await;
+    topic(&nodes[0], "kept").await;
+    let left = nodes[2].node_id();
+    let lost: BTreeSet<NodeId> = nodes[..2].iter().map(Cluster::node_id).collect();
+    for node in &nodes {
+        node.shutdown().await;
+    }
+    drop(nodes);
+    let config_of_last = || config(dir.path(), 2, &addresses);
+    let wrong = recover(Env::real(), config_of_last(), &[left].into(), true).await.expect_err("itself");
+    assert!(matches!(wrong, RecoverError::Itself(_)), "{wrong}");
+    let one: BTreeSet<NodeId> = lost.iter().take(1).copied().collect();
+    let none = recover(Env::real(), config_of_last(), &one, true).await.expect_err("two of three are a majority");
+    assert!(matches!(none, RecoverError::NothingLost), "{none}");
+    let shown = recover(Env::real(), config_of_last(), &lost, false).await.expect("shown");
+    assert!(shown.contains("Nothing was changed"), "{shown}");
+    recover(Env::real(), config_of_last(), &lost, true).await.expect("recovered");
+    let again = recover(Env::real(), config_of_last(), &lost, true).await.expect_err("done");
+    assert!(matches!(again, RecoverError::NothingLost), "{again}");
+    let alone = vec![start(config_of_last()).await];
+    assert_eq!(alone[0].node_id(), left);
+    assert!(alone[0].metadata().topic_by_name("kept").is_some());
+    until("one voter of every shard", || is_settled(&alone, 6, 1)).await;
+    topic(&alone[0], "new").await;
+    for node in &lost {
+        let remove = ["remove".to_owned(), node.to_string()];
+        let deadline = now() + WAIT_MAX;
+        while let Err(error) = alone[0].operate(&remove).await {
+            assert!(now() < deadline, "{error}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+    alone[0].shutdown().await;
 }

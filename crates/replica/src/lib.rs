@@ -33,6 +33,7 @@ mod pending;
 mod proposer;
 mod purging;
 mod raft;
+mod recover;
 mod replica;
 mod replication;
 mod times;
@@ -49,6 +50,7 @@ pub use pending::{Pending, ProposeResult};
 #[cfg(feature = "fuzzing")]
 pub use raft::fuzz_messages;
 pub use raft::network::{Alone, AnswerStream, Lane, Peer, Transport};
+pub use recover::{Found, examine, make_alone};
 pub use replica::{Replica, StateGuard};
 pub use replication::MemberProgress;
 pub use times::{EpochEnd, TimedOffset};

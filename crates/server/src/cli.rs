@@ -273,6 +273,18 @@ pub(crate) enum ClusterCommand {
         #[arg(value_name = "NODE")]
         id: u64,
     },
+    /// On a stopped node: go on without nodes that are gone for good and were the majority. Data may be lost
+    Recover {
+        /// The data directory of the node that is left
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+        /// The nodes that are gone for good
+        #[arg(long, value_name = "NODES", required = true, value_delimiter = ',')]
+        without: Vec<u64>,
+        /// Do it; without this flag it is only shown what there is
+        #[arg(long)]
+        accept_loss_of_acknowledged_data: bool,
+    },
     /// Put a shard onto these nodes; the first one leads
     Move {
         #[arg(value_name = "SHARD")]
@@ -287,6 +299,8 @@ impl ClusterCommand {
     pub(crate) fn words(&self) -> Vec<String> {
         let one = |word: &str, id: &u64| vec![word.to_owned(), id.to_string()];
         match self {
+            // It asks nobody.
+            Self::Recover { .. } => Vec::new(),
             Self::Status => vec!["status".to_owned()],
             Self::Drain { id } => one("drain", id),
             Self::Resume { id } => one("resume", id),

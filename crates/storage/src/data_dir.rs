@@ -150,6 +150,14 @@ impl DataDir {
         self.shard_dir(shard).join("INSTALLING")
     }
 
+    /// The shards that have files here, in their order.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn shards(&self) -> io::Result<Vec<ShardId>> {
+        Ok(checkpoint_dirs(&*self.disk, &self.path)?.into_iter().map(|(shard, _)| shard).collect())
+    }
+
     fn shard_dir(&self, shard: ShardId) -> PathBuf {
         shards_dir(&self.path).join(shard.to_string())
     }

@@ -2,13 +2,20 @@
 
 use anyhow::{Context as _, anyhow};
 use base::Env;
+use record::NodeId;
 
 use super::print;
-use crate::cli::ClusterArgs;
+use crate::cli::{ClusterArgs, ClusterCommand};
 use crate::config::listener::parse_addresses;
 
 pub(super) async fn run(args: ClusterArgs) -> anyhow::Result<()> {
     let ClusterArgs { command, node, timeout } = args;
+    if let ClusterCommand::Recover { data_dir, without, accept_loss_of_acknowledged_data } = command {
+        let lost = without.into_iter().map(NodeId).collect();
+        let config = cluster::Config::new(data_dir);
+        let report = cluster::recover(Env::real(), config, &lost, accept_loss_of_acknowledged_data).await?;
+        return Ok(print(&report)?);
+    }
     let addresses = parse_addresses(&node).with_context(|| format!("--node {node}"))?;
     let mut refused = None;
     for (host, port) in &addresses {

@@ -1,0 +1,131 @@
+//! What is left of a cluster whose majority is gone for good, on one of its nodes that does not run.
+//!
+//! For every shard that lacks a majority without the lost nodes, this node becomes the only member of
+//! its group. Whatever the others acknowledged and this node never got is lost, and the others must
+//! never start again with what they have: they would go on as if nothing had happened.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use base::Env;
+use record::NodeId;
+use replica::{Found, examine, make_alone};
+use storage::data_dir::Claim;
+use thiserror::Error;
+
+use crate::bootstrap::open_log;
+use crate::cluster::METADATA;
+use crate::config::Config;
+use crate::errors::StartError;
+use crate::host::Host;
+use crate::node::Node;
+use crate::peers::{Me, Peers};
+
+/// Why nothing was recovered.
+#[derive(Debug, Error)]
+pub enum RecoverError {
+    /// The directory cannot be opened.
+    #[error(transparent)]
+    Open(#[from] StartError),
+    /// The directory never was a node's.
+    #[error("{} holds no node that has joined or founded a cluster", .0.display())]
+    NoNode(std::path::PathBuf),
+    /// The node itself cannot be among the lost ones.
+    #[error("this is node {0}, which is not lost: name the others")]
+    Itself(NodeId),
+    /// Nothing that could be recovered.
+    #[error("no shard has lost its majority without the nodes named; nothing was changed")]
+    NothingLost,
+    /// A shard's log cannot be written.
+    #[error("shard {shard} cannot be recovered")]
+    Write {
+        /// The shard.
+        shard: record::ShardId,
+        /// What the log says.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Looks at the shards of the node whose directory the configuration names, and, if `accepted`, goes on
+/// without the nodes `lost` where they were the majority. Gives a report for people.
+///
+/// # Errors
+/// When the directory cannot be read or written, or there is nothing to recover.
+pub async fn recover(
+    env: Env,
+    config: Config,
+    lost: &BTreeSet<NodeId>,
+    accepted: bool,
+) -> Result<String, RecoverError> {
+    let path = config.data_dir.clone();
+    let claim = Claim::take(&env, &path).await.map_err(StartError::from)?;
+    let identity = claim.identity().ok_or_else(|| RecoverError::NoNode(path.clone()))?;
+    if lost.contains(&identity.node_id) {
+        return Err(RecoverError::Itself(identity.node_id));
+    }
+    let data_dir = Arc::new(claim.founded(&env).await.map_err(StartError::from)?);
+    let me = Me { cluster: identity.cluster.unwrap_or(0), node: identity.node_id, life: 0 };
+    let peers = Peers::new(env.clone(), me);
+    let node = Arc::new(Node::new(env.clone(), peers, 0));
+    let (log, payload_bytes_max) = open_log(&env, &config, &data_dir).await?;
+    let host = Host { node, config, data_dir, log, payload_bytes_max };
+    let result = recover_shards(&host, lost, accepted).await;
+    host.log.close().await;
+    result
+}
+
+async fn recover_shards(host: &Host, lost: &BTreeSet<NodeId>, accepted: bool) -> Result<String, RecoverError> {
+    let me = host.data_dir.identity().node_id;
+    let mut out = String::new();
+    let _ = writeln!(out, "{:<6} {:<16} {:>12} {:>6}  STATE", "SHARD", "VOTERS", "LAST ENTRY", "TERM");
+    let mut doomed = Vec::new();
+    for shard in host.data_dir.shards().map_err(|source| StartError::Files { shard: METADATA, source })? {
+        let parts = host.parts(shard).await?;
+        let name = if shard == METADATA { "meta".to_owned() } else { shard.to_string() };
+        let marker = parts.marker.read().await.map_err(|source| StartError::Files { shard, source })?;
+        if marker.is_some() {
+            let _ = writeln!(out, "{name:<6} {:<16} {:>12} {:>6}  not whole on this node", "?", "-", "-");
+            continue;
+        }
+        let config = host.replica_config(shard);
+        let Found { members, last } =
+            examine(&config, &parts.checkpoints, &parts.log).await.map_err(StartError::from)?;
+        let has_majority =
+            |voters: &BTreeSet<NodeId>| 2 * voters.iter().filter(|voter| !lost.contains(voter)).count() > voters.len();
+        let is_lost = !members.voters.iter().all(has_majority);
+        let state = match (is_lost, members.is_voter(me)) {
+            (false, _) => "has a majority",
+            (true, true) => "has lost its majority",
+            (true, false) => "has lost its majority; this node only followed it",
+        };
+        let voters: BTreeSet<NodeId> = members.voters.iter().flatten().copied().collect();
+        let voters = voters.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let (index, term) = last.map_or((0, 0), |last| (last.index.0, last.term.0));
+        let _ = writeln!(out, "{name:<6} {voters:<16} {index:>12} {term:>6}  {state}");
+        if is_lost {
+            doomed.push((shard, parts, config));
+        }
+    }
+    if doomed.is_empty() {
+        return Err(RecoverError::NothingLost);
+    }
+    if !accepted {
+        out.push_str(
+            "\nNothing was changed. Look at this on every node that is left, and recover where the last entries are the \
+             highest.\nWhat the lost nodes acknowledged and this one never got will be lost. The lost nodes, and those of \
+             the others\nthat are left, must never be started again with the data that they have: empty their \
+             directories, so that they\njoin as new nodes.\n",
+        );
+        return Ok(out);
+    }
+    for (shard, parts, config) in doomed {
+        make_alone(&config, &parts.log).await.map_err(|source| RecoverError::Write { shard, source })?;
+    }
+    let _ = writeln!(
+        out,
+        "\nNode {me} goes on alone where the majority was lost. Start it, `cluster remove` the lost nodes, and let new ones join."
+    );
+    Ok(out)
+}

@@ -1,0 +1,127 @@
+//! What is asked of a cluster's handle that other nodes have a part in: changes that show everywhere,
+//! who leads, and who belongs.
+
+use std::sync::atomic::Ordering;
+
+use base::time::{Duration, now, sleep, timeout};
+use futures_util::future::join_all;
+use record::{NodeId, ShardId};
+use replica::Replica;
+
+use crate::cluster::{Cluster, METADATA};
+use crate::errors::{PreferLeaderError, RemoveNodeError};
+use crate::members::successors;
+use crate::messages::Request;
+use crate::operate;
+
+/// How long a change of the metadata is waited for on other nodes.
+const SETTLE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long one node has to take over a shard before another is asked.
+const HAND_OVER_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Pause between two looks at who leads.
+const LEADER_PAUSE: Duration = Duration::from_millis(10);
+
+impl Cluster {
+    /// Returns when every node that is here has applied what the metadata group had committed when the
+    /// call began: what was changed before shows everywhere then. Nodes that do not come so far in some
+    /// seconds are not waited for.
+    pub async fn settled(&self) {
+        let node = &self.inner.node;
+        let others = node.peers.known();
+        if others.is_empty() && self.inner.metadata.is_leader() {
+            return;
+        }
+        let deadline = now() + SETTLE_WAIT_MAX;
+        let Some(index) = node.barrier(METADATA, deadline).await else { return };
+        let request = Request::Await(index);
+        let live = others.into_iter().filter(|other| node.statuses.is_live(*other));
+        let asked = live.map(|other| node.ask(other, METADATA, &request, SETTLE_WAIT_MAX));
+        let (_, ours) = tokio::join!(join_all(asked), node.applied(METADATA, index, deadline));
+        if !ours {
+            tracing::warn!(index = index.0, "this node's copy of the metadata is behind");
+        }
+    }
+
+    /// Returns when this node's copy of the metadata has what was committed before the call.
+    pub(crate) async fn follow_metadata(&self) {
+        if self.inner.metadata.is_leader() {
+            return;
+        }
+        let deadline = now() + SETTLE_WAIT_MAX;
+        if let Some(index) = self.inner.node.barrier(METADATA, deadline).await {
+            self.inner.node.applied(METADATA, index, deadline).await;
+        }
+    }
+
+    /// Makes the first voter of a shard its leader.
+    ///
+    /// # Errors
+    /// When it cannot lead now.
+    pub async fn prefer_leader(&self, shard: ShardId) -> Result<(), PreferLeaderError> {
+        let first = self.voters(shard).first().copied().ok_or(PreferLeaderError::Unavailable)?;
+        let leader = self.leader(shard).ok_or(PreferLeaderError::Unavailable)?;
+        if leader == first {
+            return Err(PreferLeaderError::LeadsAlready);
+        }
+        if !self.is_live(first) {
+            return Err(PreferLeaderError::NotAvailable);
+        }
+        let node = &self.inner.node;
+        let deadline = now() + SETTLE_WAIT_MAX;
+        let asked = if leader == self.node_id() {
+            let replica = self.replica(shard).ok_or(PreferLeaderError::Unavailable)?;
+            replica.transfer_leader(first).await.map_err(|_| PreferLeaderError::Unavailable)
+        } else {
+            let asked = node.ask(leader, shard, &Request::HandOver(first), SETTLE_WAIT_MAX).await;
+            asked.map(|_| ()).map_err(|_| PreferLeaderError::Unavailable)
+        };
+        asked?;
+        while self.leader(shard) != Some(first) {
+            if now() >= deadline {
+                return Err(PreferLeaderError::Unavailable);
+            }
+            sleep(LEADER_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// Does what an operator says in words, as at the listener for nodes: see `docs/operating.md`.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub async fn operate(&self, words: &[String]) -> Result<String, String> {
+        operate::run(&self.inner.node, words).await
+    }
+
+    /// Lets go of a node that holds nothing any more, for good.
+    ///
+    /// # Errors
+    /// When there is no such node, it still holds something, or the metadata group cannot be reached.
+    pub async fn remove_node(&self, node: NodeId) -> Result<(), RemoveNodeError> {
+        operate::remove(&self.inner.node, node).await
+    }
+
+    /// Lets other nodes lead what this one leads, as far as there are some that can, before it stops: whoever
+    /// writes to it is sent there. Returns when that has come to be, or after some seconds.
+    pub async fn hand_over(&self) {
+        let node = &self.inner.node;
+        node.leaving.store(true, Ordering::Release);
+        node.statuses.tell();
+        let led = node.shards.replicas().into_iter().filter(Replica::is_leader);
+        let handed = led.map(|replica| async move {
+            for successor in successors(node, &replica) {
+                let mut leadership = replica.leadership();
+                if replica.transfer_leader(successor).await.is_err() {
+                    continue;
+                }
+                let gone = leadership.wait_for(|leadership| {
+                    !leadership.is_self && leadership.leader.is_some_and(|leader| leader != node.id())
+                });
+                if timeout(HAND_OVER_WAIT_MAX, gone).await.is_ok() {
+                    return;
+                }
+            }
+        });
+        join_all(handed).await;
+    }
+}
