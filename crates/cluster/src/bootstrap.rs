@@ -35,6 +35,7 @@ use crate::peers::{Gate, Listener, Me, Peers, Service};
 use crate::placement::keep_placing;
 use crate::serving::Serving;
 use crate::statuses::{exchange, tell_leaders};
+use crate::switch::look_elsewhere;
 use crate::work::Work;
 
 /// What one shard can have queued at the commit log at most: its entries in flight, each as large
@@ -79,6 +80,8 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
     let identity = data_dir.identity();
     peers.set_me(identity.cluster.unwrap_or(0), identity.node_id);
     let (log, payload_bytes_max) = open_log(&env, &config, &data_dir).await?;
+    let first = node.data_dir.set(Arc::clone(&data_dir)).is_ok();
+    assert!(first, "a node has one directory");
     let host =
         Arc::new(Host { node: Arc::clone(&node), config, data_dir: Arc::clone(&data_dir), log, payload_bytes_max });
     let (metadata, cluster_id) = metadata(&host, &mut tasks, &addresses).await?;
@@ -107,6 +110,9 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         keep_announcing(&node, host.config.rack.clone(), addresses, alone, failure.clone()),
         keep_configuring(&host),
     ]);
+    if alone && !host.config.join.is_empty() {
+        tasks.0.push(look_elsewhere(&node, host.config.join.clone(), failure.clone()));
+    }
     Ok(Inner {
         node,
         host,
@@ -151,7 +157,10 @@ async fn claim_identity(
     peers: &Peers,
     addresses: &[NodeAddress],
 ) -> Result<Arc<DataDir>, StartError> {
-    if claim.identity().is_some() || config.join.is_empty() {
+    // What an operator said when the node gave up its own cluster counts more than what is configured.
+    let told = claim.joining().map(|joining| joining.addresses.clone()).filter(|addresses| !addresses.is_empty());
+    let wanted = told.unwrap_or_else(|| config.join.clone());
+    if claim.identity().is_some() || wanted.is_empty() {
         return Ok(Arc::new(claim.founded(env).await?));
     }
     if config.listen.is_none() {
@@ -159,7 +168,7 @@ async fn claim_identity(
     }
     let birth = claim.birth(env).await?;
     let join = Join { birth, rack: config.rack.clone(), addresses: addresses.to_vec() };
-    let data_dir = match join::settle(peers, &config.join, &join).await {
+    let data_dir = match join::settle(peers, &wanted, &join).await {
         Settled::Found => claim.founded(env).await?,
         Settled::Joined(joined) => {
             tracing::info!(node = joined.node.0, cluster = format!("{:032x}", joined.cluster), "joined a cluster");

@@ -32,6 +32,7 @@ mod serving;
 mod several;
 mod shards;
 mod statuses;
+mod switch;
 mod topics;
 mod work;
 

@@ -3,8 +3,8 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use base::Env;
 use base::time::{Duration, Instant, now, sleep, timeout};
@@ -16,6 +16,8 @@ use replica::{Lane, Pending, ProposeError, ProposeResult, Replica};
 use shard::Command;
 use shard::codec::{Wire, decode};
 use storage::Payload;
+use storage::data_dir::DataDir;
+use tokio::sync::watch;
 
 use crate::cluster::METADATA;
 use crate::forward::Forward;
@@ -38,6 +40,10 @@ pub(crate) struct Node {
     pub(crate) wished: u32,
     /// This node is about to stop.
     pub(crate) leaving: AtomicBool,
+    /// Where all of it lies, once that is known.
+    pub(crate) data_dir: OnceLock<Arc<DataDir>>,
+    /// The node has given up its cluster, and is to be started anew.
+    pub(crate) given_up: watch::Sender<bool>,
 }
 
 impl Node {
@@ -51,6 +57,8 @@ impl Node {
             forward,
             wished,
             leaving: AtomicBool::new(false),
+            data_dir: OnceLock::new(),
+            given_up: watch::Sender::new(false),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::errors::RemoveNodeError;
 use crate::messages::{Phase, ReplicaStatus};
 use crate::node::Node;
 use crate::placement::{Home, Placed, look};
+use crate::switch;
 use crate::topics::unexpected;
 
 /// How long a change may wait for the metadata group.
@@ -21,7 +22,7 @@ const CHANGE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// What an operator's words may be in all.
 const WORDS_MAX: usize = 64;
 
-const USAGE: &str = "status | drain NODE | resume NODE | remove NODE | move SHARD NODE,NODE,..";
+const USAGE: &str = "status | join HOST:PORT,.. | drain NODE | resume NODE | remove NODE | move SHARD NODE,NODE,..";
 
 /// Does what `words` say; the answer ends with a line feed.
 pub(crate) async fn run(node: &Arc<Node>, words: &[String]) -> Result<String, String> {
@@ -31,6 +32,7 @@ pub(crate) async fn run(node: &Arc<Node>, words: &[String]) -> Result<String, St
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["status"] => status(node),
+        ["join", addresses] => switch::join_another(node, addresses).await,
         ["drain", id] => {
             let id = node_id(id)?;
             enough_without(node, id)?;
@@ -60,7 +62,7 @@ fn of_node(id: NodeId, error: &RemoveNodeError) -> String {
     format!("node {id}: {error}")
 }
 
-fn view(node: &Node) -> Result<(Vec<Home>, Vec<Placed>), String> {
+pub(crate) fn view(node: &Node) -> Result<(Vec<Home>, Vec<Placed>), String> {
     look(node).ok_or_else(|| "the node is starting".to_owned())
 }
 

@@ -7,6 +7,7 @@ use base::time::{Duration, now, sleep, timeout};
 use futures_util::future::join_all;
 use record::{NodeId, ShardId};
 use replica::Replica;
+use tokio::sync::watch;
 
 use crate::cluster::{Cluster, METADATA};
 use crate::errors::{PreferLeaderError, RemoveNodeError};
@@ -83,6 +84,13 @@ impl Cluster {
             sleep(LEADER_PAUSE).await;
         }
         Ok(())
+    }
+
+    /// Becomes true when this node has given up its own cluster to join another: it is to be shut down and
+    /// started anew.
+    #[must_use]
+    pub fn given_up(&self) -> watch::Receiver<bool> {
+        self.inner.node.given_up.subscribe()
     }
 
     /// Does what an operator says in words, as at the listener for nodes: see `docs/operating.md`.

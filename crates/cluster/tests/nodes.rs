@@ -227,3 +227,43 @@ async fn the_last_of_three_goes_on_alone_when_told_so() {
     }
     alone[0].shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lone_node_gives_up_its_cluster_only_when_it_holds_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let addresses = free_addresses(3);
+    let alone = |place: usize| Config { join: Vec::new(), ..config(dir.path(), place, &addresses) };
+    let first = start(alone(0)).await;
+    let second = start(alone(1)).await;
+    assert_ne!(first.cluster_id(), second.cluster_id());
+    topic(&second, "mine").await;
+    let words = ["join".to_owned(), addresses[0].to_string()];
+    let refused = second.operate(&words).await.expect_err("it has a topic");
+    assert!(refused.contains("topics"), "{refused}");
+    let id = second.metadata().topic_by_name("mine").expect("here").id;
+    second.delete_topics(vec![id]).await.into_iter().for_each(|result| result.expect("deleted"));
+    let nowhere = second.operate(&["join".to_owned(), addresses[2].to_string()]).await.expect_err("nobody is there");
+    assert!(nowhere.contains("no cluster is there"), "{nowhere}");
+    second.operate(&words).await.expect("begun");
+    assert!(*second.given_up().borrow());
+    second.shutdown().await;
+    drop(second);
+    let second = start(alone(1)).await;
+    assert_eq!((second.node_id(), second.cluster_id()), (NodeId(2), first.cluster_id()));
+    // By its configuration, and with data: refused. Without: it joins.
+    let third = start(alone(2)).await;
+    topic(&third, "mine").await;
+    third.shutdown().await;
+    drop(third);
+    let joining = || Config {
+        join: vec![(addresses[0].ip().to_string(), addresses[0].port())],
+        ..config(dir.path(), 2, &addresses)
+    };
+    let third = start(joining()).await;
+    until("the refusal", || third.failure().borrow().is_some()).await;
+    let reason = third.failure().borrow().clone().unwrap_or_default();
+    assert!(reason.contains("holds topics"), "{reason}");
+    third.shutdown().await;
+    first.shutdown().await;
+    second.shutdown().await;
+}

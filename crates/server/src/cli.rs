@@ -258,6 +258,12 @@ pub(crate) struct ClusterArgs {
 pub(crate) enum ClusterCommand {
     /// Print the nodes, the shards, and how far moves are
     Status,
+    /// Let the node, which has no topics, give up its own cluster and join the one that is found there
+    Join {
+        /// HOST:PORT of the cluster.listen of nodes of that cluster
+        #[arg(value_name = "ADDRESS", required = true, value_delimiter = ',')]
+        addresses: Vec<String>,
+    },
     /// Move everything away from a node, so that it can be removed
     Drain {
         #[arg(value_name = "NODE")]
@@ -302,6 +308,7 @@ impl ClusterCommand {
             // It asks nobody.
             Self::Recover { .. } => Vec::new(),
             Self::Status => vec!["status".to_owned()],
+            Self::Join { addresses } => vec!["join".to_owned(), addresses.join(",")],
             Self::Drain { id } => one("drain", id),
             Self::Resume { id } => one("resume", id),
             Self::Remove { id } => one("remove", id),

@@ -14,6 +14,7 @@
 //! ```
 
 mod claim;
+mod giving_up;
 mod identity;
 mod joining;
 
@@ -117,6 +118,15 @@ impl DataDir {
     /// When the file cannot be removed.
     pub fn end_joining(&self) -> Result<(), DataDirError> {
         joining::remove(&*self.disk, &self.path)
+    }
+
+    /// Gives up all that the directory holds: whoever opens it next finds a node without identity, which looks
+    /// for its cluster at `addresses`.
+    ///
+    /// # Errors
+    /// When that cannot be written down; nothing is given up then.
+    pub async fn give_up(&self, addresses: &[(String, u16)]) -> Result<(), DataDirError> {
+        giving_up::write(&self.disk, &self.path, addresses).await
     }
 
     #[must_use]
@@ -251,12 +261,32 @@ mod tests {
         drop(data_dir);
         let data_dir = DataDir::open(&env, &path).await.unwrap();
         assert_eq!(data_dir.identity(), identity);
-        assert_eq!(data_dir.joining().await.unwrap(), Some(Joining { birth, members }));
+        assert_eq!(data_dir.joining().await.unwrap(), Some(Joining { birth, addresses: Vec::new(), members }));
         data_dir.end_joining().unwrap();
         data_dir.end_joining().unwrap();
         assert_eq!(data_dir.joining().await.unwrap(), None);
         data_dir.set_cluster(99).await.unwrap();
         assert!(matches!(data_dir.set_cluster(98).await, Err(DataDirError::Cluster { known: 99, found: 98, .. })));
+    }
+
+    #[tokio::test]
+    async fn what_is_given_up_is_gone_and_the_node_is_a_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::real();
+        let old = DataDir::open(&env, dir.path()).await.unwrap();
+        let file = old.checkpoint_dir(ShardId(3)).join("0001.base");
+        env.disk.create_dir_all(file.parent().unwrap()).unwrap();
+        env.disk.open(&file, OpenOptions::create_new()).unwrap();
+        let addresses = vec![("10.0.0.1".to_owned(), 9190)];
+        old.give_up(&addresses).await.unwrap();
+        drop(old);
+        let mut claim = Claim::take(&env, dir.path()).await.unwrap();
+        assert_eq!(claim.identity(), None);
+        assert_eq!(claim.joining().unwrap().addresses, addresses);
+        let birth = claim.birth(&env).await.unwrap();
+        assert!(!env.disk.exists(&dir.path().join("shards")) && !env.disk.exists(&dir.path().join("GIVING-UP")));
+        drop(claim);
+        assert_eq!(Claim::take(&env, dir.path()).await.unwrap().birth(&env).await.unwrap(), birth);
     }
 
     #[tokio::test]

@@ -91,19 +91,33 @@ async fn run(cli: &Cli, settings: Settings, level: &LevelHandle) -> anyhow::Resu
         data_dir = %settings.data_dir.display(),
         "starting"
     );
-    let node = tokio::select! {
-        node = Node::start(settings) => node?,
-        () = signals.stop() => {
-            info!("stopped before the start was complete");
+    loop {
+        let node = tokio::select! {
+            node = Node::start(settings.clone()) => node?,
+            () = signals.stop() => {
+                info!("stopped before the start was complete");
+                return Ok(());
+            }
+        };
+        info!(
+            node_id = node.cluster.node_id().0,
+            start_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "ready"
+        );
+        if node.until_stopped(cli, level, &mut signals).await? == Ended::Stopped {
             return Ok(());
         }
-    };
-    info!(
-        node_id = node.cluster.node_id().0,
-        start_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "ready"
-    );
-    node.until_stopped(cli, level, &mut signals).await
+        info!("starting anew, to join another cluster");
+    }
+}
+
+/// How a node's run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// It is to stay so.
+    Stopped,
+    /// It gave up its cluster and is to start anew.
+    GaveUp,
 }
 
 /// Everything that runs.
@@ -144,17 +158,23 @@ impl Node {
         Ok(Self { settings, cluster, broker, stop, serving })
     }
 
-    async fn until_stopped(mut self, cli: &Cli, level: &LevelHandle, signals: &mut Signals) -> anyhow::Result<()> {
+    async fn until_stopped(mut self, cli: &Cli, level: &LevelHandle, signals: &mut Signals) -> anyhow::Result<Ended> {
         let mut failure = self.cluster.failure();
-        loop {
+        let mut given_up = self.cluster.given_up();
+        let ended = loop {
             tokio::select! {
                 request = signals.next() => match request {
                     Request::Reload => self.reload(cli, level),
                     Request::Stop(name) => {
                         info!(signal = name, "stopping");
-                        break;
+                        break Ended::Stopped;
                     }
                 },
+                gave_up = given_up.wait_for(|given_up| *given_up) => {
+                    if gave_up.is_ok() {
+                        break Ended::GaveUp;
+                    }
+                }
                 failed = failure.wait_for(Option::is_some) => {
                     let reason = failed.ok().and_then(|reason| reason.clone());
                     bail!("{}", reason.unwrap_or_else(|| "the cluster ended by itself".to_owned()));
@@ -164,7 +184,7 @@ impl Node {
                     bail!("a listener ended by itself");
                 }
             }
-        }
+        };
         tokio::select! {
             () = self.stop() => info!("stopped"),
             () = signals.stop_again() => bail!("stopped at once by a second signal"),
@@ -174,7 +194,7 @@ impl Node {
                 }
             }
         }
-        Ok(())
+        Ok(ended)
     }
 
     /// Leadership first, while clients are still told where it went; then the listeners, so that nothing new comes in; the

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use record::NodeId;
 
 use super::identity::{read_identity, write_identity};
-use super::{Contact, DataDir, DataDirError, Identity, Joining, joining};
+use super::{Contact, DataDir, DataDirError, Identity, Joining, giving_up, joining};
 
 /// A node that starts alone is the first of its cluster.
 const FIRST_NODE: NodeId = NodeId(1);
@@ -45,6 +45,7 @@ impl Claim {
             io::ErrorKind::WouldBlock => DataDirError::InUse { path: path.to_owned() },
             _ => DataDirError::Io { operation: "lock", path: lock_path.clone(), source },
         })?;
+        giving_up::finish(env, path).await?;
         let identity = read_identity(disk, path).await?;
         let joining = joining::read(disk, path).await?;
         Ok(Self { path: path.to_owned(), identity, joining, disk: Arc::clone(&env.disk), lock })
@@ -74,7 +75,7 @@ impl Claim {
         if let Some(joining) = &self.joining {
             return Ok(joining.birth);
         }
-        let joining = Joining { birth: env.random.uuid(), members: Vec::new() };
+        let joining = Joining { birth: env.random.uuid(), addresses: Vec::new(), members: Vec::new() };
         joining::write(&self.disk, &self.path, &joining).await?;
         Ok(self.joining.insert(joining).birth)
     }
@@ -109,7 +110,8 @@ impl Claim {
         members: Vec<Contact>,
     ) -> Result<DataDir, DataDirError> {
         let birth = self.birth(env).await?;
-        joining::write(&self.disk, &self.path, &Joining { birth, members }).await?;
+        let joining = Joining { birth, addresses: Vec::new(), members };
+        joining::write(&self.disk, &self.path, &joining).await?;
         let identity = Identity { node_id, uuid: env.random.uuid(), cluster: Some(cluster) };
         write_identity(&self.disk, &self.path, identity).await?;
         Ok(self.of(identity))
@@ -128,7 +130,11 @@ fn refuse_foreign(disk: &dyn Disk, path: &Path) -> Result<(), DataDirError> {
     if entries.iter().any(|entry| entry.name == "IDENTITY") {
         return Ok(());
     }
-    let ours = ["LOCK", "IDENTITY.new", joining::FILE, joining::NEW_FILE, "lost+found"];
+    let ours =
+        ["LOCK", "IDENTITY.new", joining::FILE, joining::NEW_FILE, giving_up::FILE, giving_up::NEW_FILE, "lost+found"];
+    if entries.iter().any(|entry| entry.name == giving_up::FILE) {
+        return Ok(());
+    }
     match entries.into_iter().find(|entry| !ours.contains(&entry.name.as_str())) {
         Some(entry) => Err(DataDirError::Foreign { path: path.to_owned(), entry: entry.name }),
         None => Ok(()),

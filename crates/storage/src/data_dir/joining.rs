@@ -8,6 +8,7 @@
 //! ```text
 //! RosettaMQ joining
 //! birth HEX
+//! at PORT HOST             where to look for the cluster, if an operator said so
 //! member ID PORT HOST      any number of these, once the node has its id
 //! ```
 
@@ -32,6 +33,8 @@ const BYTES_MAX: u64 = 1 << 20;
 pub struct Joining {
     /// Chosen once, at random.
     pub birth: u128,
+    /// Where an operator said that the cluster is: hosts and ports.
+    pub addresses: Vec<(String, u16)>,
     /// Where the members are; empty until the cluster has taken the node in.
     pub members: Vec<Contact>,
 }
@@ -47,6 +50,7 @@ pub struct Contact {
 impl Joining {
     fn text(&self) -> String {
         let mut text = format!("{TITLE}\nbirth {:032x}\n", self.birth);
+        text.extend(self.addresses.iter().map(address_line));
         for Contact { node, host, port } in &self.members {
             writeln!(text, "member {node} {port} {host}").expect("writing to a string succeeds");
         }
@@ -65,8 +69,24 @@ impl Joining {
             let port = words.next()?.parse().ok()?;
             Some(Contact { node, host: words.next()?.to_owned(), port })
         };
-        Some(Self { birth, members: lines.map(member).collect::<Option<_>>()? })
+        let (mut addresses, mut members) = (Vec::new(), Vec::new());
+        for line in lines {
+            match parse_address(line) {
+                Some(address) => addresses.push(address),
+                None => members.push(member(line)?),
+            }
+        }
+        Some(Self { birth, addresses, members })
     }
+}
+
+pub(super) fn address_line((host, port): &(String, u16)) -> String {
+    format!("at {port} {host}\n")
+}
+
+pub(super) fn parse_address(line: &str) -> Option<(String, u16)> {
+    let (port, host) = line.strip_prefix("at ")?.split_once(' ')?;
+    Some((host.to_owned(), port.parse().ok()?))
 }
 
 pub(super) async fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Joining>, DataDirError> {
@@ -129,7 +149,8 @@ mod tests {
     fn what_is_written_is_read() {
         let contact = |node, host: &str| Contact { node: NodeId(node), host: host.to_owned(), port: 9190 };
         for members in [vec![], vec![contact(1, "10.0.0.1"), contact(2, "::1"), contact(3, "broker-3.example")]] {
-            let joining = Joining { birth: 77, members };
+            let addresses = vec![("::1".to_owned(), 9190)];
+            let joining = Joining { birth: 77, addresses, members };
             assert_eq!(Joining::parse(&joining.text()), Some(joining));
         }
         for text in ["", "RosettaMQ joining\n", "RosettaMQ joining\nbirth x\n", "other\nbirth 1\n"] {
