@@ -154,6 +154,9 @@ impl PeerClient {
 const PROBE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Pause between two such questions.
 const PROBE_PAUSE: Duration = Duration::from_millis(200);
+/// Pause after a stream that ended with an error: the library waits only when it takes the next request out of its own
+/// stream, which it never comes to while none can be opened.
+const STREAM_PAUSE: Duration = Duration::from_millis(50);
 /// One line in so long says that a member lacks entries.
 const TELL_PAUSE: Duration = Duration::from_secs(60);
 
@@ -211,10 +214,19 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
                 return stream_append_sequential(self, input, option).await;
             }
             let requests = input.map(wire::encode_append).boxed();
-            let answers = self.peer.stream(requests).await.map_err(|error| unreachable(&error))?;
-            let results = answers.map(|answer| {
-                let answer = answer.map_err(|error| unreachable(&error))?;
-                wire::decode_appended(answer).map_err(|error| unreachable(&error))
+            let answers = match self.peer.stream(requests).await {
+                Ok(answers) => answers,
+                Err(error) => {
+                    sleep(STREAM_PAUSE).await;
+                    return Err(unreachable(&error));
+                }
+            };
+            let results = answers.then(async |answer| {
+                let decoded = answer.and_then(|answer| wire::decode_appended(answer).map_err(io::Error::other));
+                if decoded.is_err() {
+                    sleep(STREAM_PAUSE).await;
+                }
+                decoded.map_err(|error| unreachable(&error))
             });
             Ok(results.boxed())
         }

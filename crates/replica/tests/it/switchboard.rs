@@ -104,9 +104,26 @@ impl Peer for Line {
             let way = (self.socket.from, self.target);
             let cuts = self.socket.board.0.cuts.subscribe();
             let until_cut = Self::until_cut(cuts.clone(), way);
-            let requests = requests.map(|request| request.to_bytes()).take_until(until_cut).boxed();
-            let answers =
-                member.answer_appends(self.socket.from, requests).await.map(|answer| answer.map_err(io::Error::other));
+            let mut requests = requests.map(|request| request.to_bytes()).take_until(until_cut).boxed();
+            // Nothing is taken out of the requests but while the answers are asked for.
+            let (sender, taken) = tokio::sync::mpsc::channel(1);
+            let mut pump = async move {
+                while let Some(request) = requests.next().await {
+                    if sender.send(request).await.is_err() {
+                        break;
+                    }
+                }
+            }
+            .boxed()
+            .fuse();
+            let taken =
+                futures_util::stream::unfold(taken, async |mut taken| Some((taken.recv().await?, taken))).boxed();
+            let answers = member.answer_appends(self.socket.from, taken).await;
+            let mut answers = answers.map(|answer| answer.map_err(io::Error::other));
+            let answers = futures_util::stream::poll_fn(move |context| {
+                let _ = pump.poll_unpin(context);
+                answers.poll_next_unpin(context)
+            });
             let broken = futures_util::stream::once(async { Err(cut()) });
             Ok(answers.take_until(Self::until_cut(cuts, way)).chain(broken).boxed())
         }
