@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use record::{NodeId, ShardId};
-use replica::{Donor, Founding, InstallParts, InstallProgress, Lane, Parts, Replica, install};
+use replica::{Donor, Founding, InstallParts, InstallProgress, Lane, Parts, Replica, install, let_go};
 use shard::commands::CompleteShards;
 use storage::checkpoint::CheckpointStore;
 use storage::data_dir::DataDir;
@@ -233,6 +233,17 @@ impl Host {
         }
     }
 
+    /// Removes what is here of a shard.
+    async fn let_go(&self, shard: ShardId) {
+        let let_go = async {
+            let parts = self.parts(shard).await?;
+            let_go(&parts).await.map_err(|error| StartError::Files { shard, source: io::Error::other(error) })
+        };
+        if let Err(error) = let_go.await {
+            tracing::error!(shard = shard.0, %error, "what was here of the shard could not be removed");
+        }
+    }
+
     /// Brings what is behind here anew.
     async fn renew(&self, shard: ShardId) {
         let Some(replica) = self.node.shards.take(shard) else { return };
@@ -286,8 +297,17 @@ pub(crate) fn keep_hosting(host: &Arc<Host>) -> JoinHandle<()> {
                 match host.judge(&replica) {
                     Judgement::IsLetGo if shard != METADATA && !wanted.contains(&shard) => {
                         tracing::info!(shard = shard.0, "the shard's group has let go of this node");
+                        if !underway.lock().insert(shard) {
+                            continue;
+                        }
                         host.node.shards.take(shard);
-                        starting.spawn(async move { replica.shutdown().await });
+                        let (host, underway) = (Arc::clone(&host), Arc::clone(&underway));
+                        starting.spawn(async move {
+                            replica.shutdown().await;
+                            drop(replica);
+                            host.let_go(shard).await;
+                            underway.lock().remove(&shard);
+                        });
                     }
                     Judgement::IsBehind if shard != METADATA => {
                         if !underway.lock().insert(shard) {

@@ -39,7 +39,7 @@ mod replication;
 mod times;
 mod waiters;
 
-pub use catch_up::{Donor, InstallError, InstallParts, InstallPhase, InstallProgress, Later, install};
+pub use catch_up::{Donor, InstallError, InstallParts, InstallPhase, InstallProgress, Later, install, let_go};
 pub use config::{COMMAND_BYTES_MAX, Config};
 pub use errors::{AnswerError, FetchError, MembersError, OutOfService, ProposeError, StartError};
 pub use fetch::{AnswerMemory, Fetched, LookUp, Plan, Planned, StoredBatch, Wish, read_plans, read_within};

@@ -228,6 +228,29 @@ impl CheckpointStore {
     }
 }
 
+impl CheckpointStore {
+    /// Removes every checkpoint, durably.
+    ///
+    /// # Errors
+    /// When a file cannot be removed; those that were newest are gone then.
+    ///
+    /// # Panics
+    /// When one is being written.
+    pub async fn clear(&self) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        offload(async move {
+            let chain = {
+                let mut state = shared.state.lock();
+                assert!(!state.writing, "nothing is written into what is cleared");
+                std::mem::take(&mut state.chain)
+            };
+            remove_older(&shared, u64::MAX, &chain)?;
+            shared.disk.sync_dir(&shared.dir).map_err(failed_write)
+        })
+        .await
+    }
+}
+
 /// The chain that ends with the newest file from which parents lead to a base.
 fn newest_chain(mut found: Vec<Stored>) -> Vec<Stored> {
     found.sort_by_key(|stored| stored.header.number);

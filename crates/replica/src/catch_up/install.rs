@@ -148,6 +148,20 @@ async fn prepare(parts: &InstallParts) -> Result<LogIndex, InstallError> {
     Ok(installing.reach)
 }
 
+/// Lets go of all that is here of a shard whose group has let go of this node. The marker stays: whoever takes
+/// part again begins with an [`install`]. Dropped or failed, it is to be called again.
+///
+/// # Errors
+/// See [`InstallError`].
+pub async fn let_go(parts: &InstallParts) -> Result<(), InstallError> {
+    prepare(parts).await?;
+    parts.checkpoints.clear().await.map_err(InstallError::Files)?;
+    for file in parts.index.files() {
+        parts.index.remove(file).await.map_err(InstallError::Files)?;
+    }
+    parts.log.forget().await.map_err(InstallError::Log)
+}
+
 fn check_offer(offer: &Offer, have: Option<LogId>, reach: LogIndex) -> Result<(), InstallError> {
     let at = offer.at;
     let behind_here = have.is_none_or(|have| at == have || (at.index > have.index && at.term >= have.term));

@@ -19,7 +19,7 @@ mod progress;
 mod pull;
 pub(crate) mod wire;
 
-pub use install::{InstallError, InstallParts, install};
+pub use install::{InstallError, InstallParts, install, let_go};
 pub(crate) use pins::Pins;
 pub use progress::{InstallPhase, InstallProgress};
 pub use pull::Donor;

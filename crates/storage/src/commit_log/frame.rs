@@ -32,7 +32,7 @@ pub(crate) enum FrameKind {
     Vote,
     /// The entries behind the header's index are gone.
     Truncate,
-    /// All entries of the shard are gone.
+    /// All entries of the shard are gone, and its purge mark.
     Clear,
     /// The purge mark, in the header.
     Purge,

@@ -34,6 +34,7 @@ pub(crate) enum Control {
     Vote(Vote),
     Truncate(Option<LogId>),
     Purge(LogId),
+    Forget,
     Committed(LogId),
 }
 

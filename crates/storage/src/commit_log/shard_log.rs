@@ -170,6 +170,22 @@ impl ShardLog {
         Ok(())
     }
 
+    /// Forgets all entries and the purge mark, for readers at once; the vote stays. Returns when that is
+    /// durable: then the log begins anew at whatever is appended, and what it held is let go.
+    ///
+    /// # Errors
+    /// When the log failed or is closed.
+    pub async fn forget(&self) -> io::Result<()> {
+        let durable = {
+            let mut inner = self.state.lock();
+            inner.forget(&self.shared.memory);
+            self.control(Control::Forget)
+        };
+        self.wait(durable).await?;
+        self.liveness_changed();
+        Ok(())
+    }
+
     /// Remembers what is committed; it reaches the file within a tick, with nobody waiting for it.
     pub fn save_committed(&self, committed: LogId) {
         self.state.lock().set_committed(committed);

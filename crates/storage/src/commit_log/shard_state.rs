@@ -244,6 +244,17 @@ impl Inner {
         }
     }
 
+    /// Forgets all entries and the purge mark, for readers at once; the vote stays.
+    pub(crate) fn forget(&mut self, memory: &AtomicUsize) {
+        self.forget_recent(memory);
+        (self.state.last, self.state.committed, self.state.purged) = (None, None, None);
+        // What comes next is not to be let go by what was said of former entries.
+        self.durable_purged = None;
+        self.live = None;
+        self.unwritten_from = 0;
+        self.generation += 1;
+    }
+
     pub(crate) fn purge_is_durable(&mut self, through: LogId) {
         self.durable_purged = self.durable_purged.max(Some(through));
     }

@@ -217,6 +217,12 @@ impl Writer {
                 }
                 self.frame(FrameKind::Purge, shard.id, through, &[]);
             }
+            Control::Forget => {
+                (state.last, state.committed, state.purged) = (None, None, None);
+                self.tails.remove(&shard.id);
+                self.frame(FrameKind::Clear, shard.id, zero, &[]);
+                self.group.effects.push(Effect::Truncate { shard: Arc::clone(shard), from: 0 });
+            }
             Control::Committed(committed) => {
                 state.committed = Some(committed).filter(|committed| Some(*committed) <= state.last);
                 self.frame(FrameKind::Committed, shard.id, committed, &[]);

@@ -8,7 +8,7 @@ use base::disk::OpenOptions;
 use base::task::spawn;
 use base::time::{Duration, now, sleep, timeout};
 use record::LogIndex;
-use replica::{InstallError, InstallPhase, InstallProgress, install};
+use replica::{InstallError, InstallPhase, InstallProgress, install, let_go};
 
 use super::donors::Direct;
 use super::{WAIT_MAX, assert_same, delete, fill, id, pull, purged, real, seal, settings, some_batch};
@@ -183,4 +183,36 @@ async fn a_donor_that_is_behind_says_so() {
     pull(&files, 3, &Direct::new(&first.replica)).await.expect("installed");
     let third = cluster.start_on(3, files).await.expect("started");
     assert_same(&first, &third).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_was_let_go_holds_nothing_and_can_come_back() {
+    let (_dir, cluster) = real();
+    let first = cluster.start(1).await;
+    fill(&first).await;
+    let second = cluster.install(2, &first.replica).await;
+    first.replica.add_learner(id(2)).await.expect("a learner");
+    append_some(&[&first], 5).await;
+    assert_same(&first, &second).await;
+    first.replica.remove_learner(id(2)).await.expect("let go");
+    cluster.stop(2, second).await;
+    // Twice: it may be interrupted.
+    for _ in 0..2 {
+        let files = cluster.files(2).await.expect("files");
+        let parts = files.install_parts();
+        let_go(&parts).await.expect("nothing is left");
+        assert!(parts.checkpoints.chain().is_none() && parts.index.files().is_empty());
+        let state = parts.log.log_state();
+        assert_eq!((state.last, state.purged), (None, None));
+        assert!(parts.marker.exists(), "nothing starts on it by itself");
+        files.log.close().await;
+    }
+    append_some(&[&first], 5).await;
+    let second = cluster.install(2, &first.replica).await;
+    first.replica.add_learner(id(2)).await.expect("a learner");
+    append_some(&[&first], 5).await;
+    assert_same(&first, &second).await;
+    cluster.stop(2, second).await;
+    let second = cluster.start(2).await;
+    assert_same(&first, &second).await;
 }

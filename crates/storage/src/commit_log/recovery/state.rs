@@ -21,7 +21,7 @@ pub(super) fn apply(state: &mut LogState, header: &FrameHeader, payload: &[u8]) 
             state.last = Some(header.id);
             state.committed = state.committed.min(state.last);
         }
-        FrameKind::Clear => (state.last, state.committed) = (None, None),
+        FrameKind::Clear => (state.last, state.committed, state.purged) = (None, None, None),
         FrameKind::Purge => {
             state.purged = state.purged.max(Some(header.id));
             if state.last.is_none_or(|last| last.index < header.id.index) {
