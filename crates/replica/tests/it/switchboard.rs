@@ -124,7 +124,11 @@ impl Peer for Line {
                 let _ = pump.poll_unpin(context);
                 answers.poll_next_unpin(context)
             });
-            let broken = futures_util::stream::once(async { Err(cut()) });
+            // A stream that ended because its requests did is not broken.
+            let socket = self.socket.clone();
+            let target = self.target;
+            let broken = futures_util::stream::once(async move { Self { socket, target }.member().err().map(Err) });
+            let broken = broken.filter_map(std::future::ready);
             Ok(answers.take_until(Self::until_cut(cuts, way)).chain(broken).boxed())
         }
         .boxed()

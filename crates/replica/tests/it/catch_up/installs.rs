@@ -90,6 +90,7 @@ async fn a_voter_that_was_away_for_too_long_installs_and_votes_again() {
     delete(&first.replica, &[3]).await;
     append_some(&[&first], 60).await;
     purged(&first.replica, away_at.next()).await;
+    purged(&second.replica, away_at.next()).await;
     let third = cluster.start(3).await;
     // It is told, in vain, and nothing breaks.
     sleep(Duration::from_millis(600)).await;

@@ -29,7 +29,9 @@ async fn an_install_goes_on_with_another_donor_wherever_it_was_interrupted() {
             let files = cluster.files(node).await.expect("files");
             let end = if hangs { End::Hangs(at) } else { End::Fails(at) };
             let cut = Direct::ending(&first.replica, end);
-            match timeout(Duration::from_millis(500), pull(&files, PULLER, &cut)).await {
+            match timeout(if hangs { Duration::from_millis(500) } else { super::WAIT_MAX }, pull(&files, PULLER, &cut))
+                .await
+            {
                 Ok(ended) => assert!(matches!(ended, Err(InstallError::Donor(_))), "at {at}: {ended:?}"),
                 Err(_) => assert!(hangs, "at {at}"),
             }

@@ -21,7 +21,7 @@ use crate::support::{Batch, Files, Node, SHARD, append, batch, options};
 use crate::switchboard::Switchboard;
 use donors::Direct;
 
-pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30);
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(60);
 
 pub(crate) fn id(number: u64) -> NodeId {
     NodeId(number)
