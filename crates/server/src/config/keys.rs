@@ -163,7 +163,7 @@ keys! {
             "The largest record batch that the node stores, whatever the protocol and the topic say.";
         shards: u64 = "shards", Kind::Integer { min: 1, max: 64 },
             Preset::Computed { rule: "the number of cores, 1 to 64", value: shards_default }, AtStart,
-            "Number of data shards that a new data directory is made with. A directory that has shards keeps their number.";
+            "Number of data shards that a new data directory is made with, and that a node brings to a cluster of several. A node that is alone keeps the number that its directory was made with; a cluster has as many as its nodes bring together, up to 64, and never fewer than before.";
         worker_threads: u64 = "worker_threads", Kind::Integer { min: 1, max: 1024 },
             Preset::Computed { rule: "the number of cores", value: cores_default }, AtStart,
             "Threads that serve connections and shards. The commit log has two threads of its own beside them.";
@@ -174,7 +174,7 @@ keys! {
         cluster_listen: Vec<ListenerSpec> = "cluster.listen", Kind::Listener, Preset::Fixed("none"), AtStart,
             "Where the other nodes of the cluster and `rosettamq cluster` connect: HOST:PORT[@ADVERTISED_HOST[:ADVERTISED_PORT]], or none for a node that stays alone. The other nodes are told the advertised address; a wildcard address needs one. Whoever reaches it can operate the cluster: it belongs into a network that only nodes and operators reach.";
         cluster_join: Vec<(String, u16)> = "cluster.join", Kind::Addresses, Preset::Fixed("none"), AtStart,
-            "Where a node without data looks for its cluster: HOST:PORT of other nodes' cluster.listen, separated by commas. All nodes may have the same list, their own address in it, and start in any order: the first of the list makes the cluster when none of the others has one. A node that has data does not look at it.";
+            "Where a node without data looks for its cluster: HOST:PORT of other nodes' cluster.listen, separated by commas. All nodes may have the same list, their own address in it, and start in any order: the first of the list makes the cluster when none has one, once all of them answer. A node that belongs to a cluster of several does not look at it. One that is alone in its own gives that up for one that it finds here, if it holds no topics and no groups; if it holds some, it stops.";
         cluster_rack: String = "cluster.rack", Kind::Text, Preset::Fixed("none"), AtStart,
             "The rack, room or zone in which the node stands, or none. The copies of a shard are spread over racks, and clients are told the rack.";
     }

@@ -31,8 +31,8 @@ pub(crate) struct Configuration {
     pub(crate) sources: BTreeMap<&'static str, Source>,
 }
 
-/// Variables with the prefix that are no keys: the configuration file, and the bootstrap address of client commands.
-const OTHER_VARIABLES: [&str; 2] = ["ROSETTAMQ_CONFIG", "ROSETTAMQ_BOOTSTRAP"];
+/// Variables with the prefix that are no keys: the configuration file, and the addresses that commands connect to.
+const OTHER_VARIABLES: [&str; 3] = ["ROSETTAMQ_CONFIG", "ROSETTAMQ_BOOTSTRAP", "ROSETTAMQ_NODE"];
 
 impl Configuration {
     pub(crate) fn resolve(inputs: &Inputs, machine: &Machine) -> Result<Self, ConfigError> {

@@ -152,6 +152,7 @@ fn variables_of_a_kubernetes_service_are_passed_over() {
         ("ROSETTAMQ_KAFKA_SERVICE_HOST", "10.0.0.2"),
         ("ROSETTAMQ_CONFIG", "r.toml"),
         ("ROSETTAMQ_BOOTSTRAP", "127.0.0.1:9092"),
+        ("ROSETTAMQ_NODE", "127.0.0.1:9190"),
     ];
     resolve("", &variables, &[]).unwrap();
 }
