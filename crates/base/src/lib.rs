@@ -16,6 +16,8 @@ pub mod queue;
 pub mod random;
 pub mod task;
 pub mod time;
+#[cfg(feature = "simulation")]
+pub mod trace;
 pub mod units;
 
 pub use env::Env;

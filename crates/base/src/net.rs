@@ -1,5 +1,7 @@
 //! Sockets behind a trait: listening, connecting, vectored writes and sendfile.
 
+#[cfg(feature = "simulation")]
+mod sim;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +21,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::disk::{File, read_exact_at};
 use crate::time::Duration;
+
+#[cfg(feature = "simulation")]
+pub use sim::{SimNetwork, SimNetworkOptions, SimReadHalf, SimStream, SimWriteHalf};
 
 /// Connections that wait to be accepted.
 const ACCEPT_BACKLOG: i32 = 1024;
@@ -123,8 +128,10 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 #[derive(Debug)]
 pub enum Stream {
     Tcp(TcpStream),
-    /// In memory: simulations and tests.
+    /// In memory, for tests.
     Duplex(DuplexStream),
+    #[cfg(feature = "simulation")]
+    Sim(SimStream),
 }
 
 /// The reading half of a [`Stream`].
@@ -132,6 +139,8 @@ pub enum Stream {
 pub enum ReadHalf {
     Tcp(OwnedReadHalf),
     Duplex(tokio::io::ReadHalf<DuplexStream>),
+    #[cfg(feature = "simulation")]
+    Sim(SimReadHalf),
 }
 
 /// The writing half of a [`Stream`]. Dropping it shuts the writing direction down.
@@ -139,6 +148,8 @@ pub enum ReadHalf {
 pub enum WriteHalf {
     Tcp(OwnedWriteHalf),
     Duplex(tokio::io::WriteHalf<DuplexStream>),
+    #[cfg(feature = "simulation")]
+    Sim(SimWriteHalf),
 }
 
 impl Stream {
@@ -160,6 +171,11 @@ impl Stream {
                 let (read, write) = tokio::io::split(stream);
                 (ReadHalf::Duplex(read), WriteHalf::Duplex(write))
             }
+            #[cfg(feature = "simulation")]
+            Self::Sim(stream) => {
+                let (read, write) = stream.into_split();
+                (ReadHalf::Sim(read), WriteHalf::Sim(write))
+            }
         }
     }
 
@@ -169,6 +185,8 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok(),
             Self::Duplex(_) => None,
+            #[cfg(feature = "simulation")]
+            Self::Sim(stream) => Some(stream.peer_address()),
         }
     }
 
@@ -189,6 +207,8 @@ impl Stream {
         match self {
             Self::Tcp(stream) => send_file(stream, file, position, len).await,
             Self::Duplex(stream) => copy_file(stream, file, position, len).await,
+            #[cfg(feature = "simulation")]
+            Self::Sim(stream) => copy_file(stream, file, position, len).await,
         }
     }
 }
@@ -210,6 +230,8 @@ impl WriteHalf {
         match self {
             Self::Tcp(stream) => send_file(stream.as_ref(), file, position, len).await,
             Self::Duplex(stream) => copy_file(stream, file, position, len).await,
+            #[cfg(feature = "simulation")]
+            Self::Sim(stream) => copy_file(stream, file, position, len).await,
         }
     }
 }
@@ -313,6 +335,8 @@ macro_rules! delegate_read {
                 match self.get_mut() {
                     Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
                     Self::Duplex(stream) => Pin::new(stream).poll_read(context, buffer),
+                    #[cfg(feature = "simulation")]
+                    Self::Sim(stream) => Pin::new(stream).poll_read(context, buffer),
                 }
             }
         }
@@ -326,6 +350,8 @@ macro_rules! delegate_write {
                 match self.get_mut() {
                     Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
                     Self::Duplex(stream) => Pin::new(stream).poll_write(context, bytes),
+                    #[cfg(feature = "simulation")]
+                    Self::Sim(stream) => Pin::new(stream).poll_write(context, bytes),
                 }
             }
 
@@ -337,6 +363,8 @@ macro_rules! delegate_write {
                 match self.get_mut() {
                     Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, buffers),
                     Self::Duplex(stream) => Pin::new(stream).poll_write_vectored(context, buffers),
+                    #[cfg(feature = "simulation")]
+                    Self::Sim(stream) => Pin::new(stream).poll_write_vectored(context, buffers),
                 }
             }
 
@@ -348,6 +376,8 @@ macro_rules! delegate_write {
                 match self.get_mut() {
                     Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
                     Self::Duplex(stream) => Pin::new(stream).poll_flush(context),
+                    #[cfg(feature = "simulation")]
+                    Self::Sim(stream) => Pin::new(stream).poll_flush(context),
                 }
             }
 
@@ -355,6 +385,8 @@ macro_rules! delegate_write {
                 match self.get_mut() {
                     Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
                     Self::Duplex(stream) => Pin::new(stream).poll_shutdown(context),
+                    #[cfg(feature = "simulation")]
+                    Self::Sim(stream) => Pin::new(stream).poll_shutdown(context),
                 }
             }
         }

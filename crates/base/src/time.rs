@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 use std::future::Future;
+#[cfg(feature = "simulation")]
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::SystemTime;
 
 pub use std::time::Duration;
@@ -26,6 +28,36 @@ impl WallClock for RealWallClock {
             // A clock set before 1970.
             Err(_) => 0,
         }
+    }
+}
+
+/// A wall clock that goes with the simulated time and jumps when told.
+#[cfg(feature = "simulation")]
+#[derive(Debug)]
+pub struct SimWallClock {
+    started: Instant,
+    start_ms: AtomicI64,
+}
+
+#[cfg(feature = "simulation")]
+impl SimWallClock {
+    /// Shows `start_ms` now.
+    #[must_use]
+    pub fn new(start_ms: i64) -> Self {
+        Self { started: now(), start_ms: AtomicI64::new(start_ms) }
+    }
+
+    /// Puts the clock forward, or back.
+    pub fn jump(&self, by_ms: i64) {
+        self.start_ms.fetch_add(by_ms, Ordering::Relaxed);
+    }
+}
+
+#[cfg(feature = "simulation")]
+impl WallClock for SimWallClock {
+    fn now_ms(&self) -> i64 {
+        let elapsed = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.start_ms.load(Ordering::Relaxed).saturating_add(elapsed)
     }
 }
 

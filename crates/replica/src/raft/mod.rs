@@ -4,6 +4,7 @@
 mod log_store;
 mod membership;
 pub(crate) mod network;
+mod runtime;
 pub(crate) mod state_machine;
 pub(crate) mod types;
 mod wire;

@@ -17,10 +17,7 @@ use record::{LogIndex, NodeId, Term};
 use storage::{EntryKind, LogId, Payload};
 
 use super::membership;
-
-/// The runtime of the consensus tasks. Its randomness (election timeouts, the seeds of its tasks)
-/// follows from one seed per replica, so that a simulation repeats itself.
-pub(crate) type Runtime = openraft::rt::deterministic_rng::DeterministicRng<openraft_rt_tokio::TokioRuntime>;
+pub(crate) use super::runtime::Runtime;
 
 /// The instantiation of openraft: one leader per term, log ids of term and index, payloads of ours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

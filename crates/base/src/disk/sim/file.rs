@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use super::{Shared, State};
 use crate::disk::File;
 use crate::time::{self, Duration};
+use crate::trace;
 
 #[derive(Debug)]
 pub(super) struct SimFile {
@@ -34,9 +35,12 @@ impl SimFile {
 
     fn write(&self, position: u64, buffers: &[IoSlice<'_>]) -> io::Result<()> {
         assert!(self.writable, "the file was opened for writing");
+        self.with(|_| Ok(()))?;
+        let mut bytes = Vec::with_capacity(buffers.iter().map(|buffer| buffer.len()).sum());
+        buffers.iter().for_each(|buffer| bytes.extend_from_slice(buffer));
+        self.shared.operation("write", &[self.file, position, bytes.len() as u64, trace::hash_of(&bytes)])?;
         self.with(|state| {
             state.count_down()?;
-            let bytes: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect();
             let end = position + bytes.len() as u64;
             state.check_space(end.saturating_sub(state.files[&self.file].len()))?;
             state.files.get_mut(&self.file).expect("an open file is there").write(position, bytes);
@@ -65,6 +69,8 @@ impl File for SimFile {
 
     fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
+            self.with(|_| Ok(()))?;
+            self.shared.operation("sync", &[self.file])?;
             // What is written while the sync takes its time is not covered by it.
             let mark = self.with(|state| {
                 state.count_down()?;

@@ -6,21 +6,22 @@
 
 mod file;
 mod image;
+mod names;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use self::file::SimFile;
 use self::image::Image;
-use super::{DirEntry, DirLock, Disk, File, Free, OpenOptions};
 use crate::random::{Random, SeededRandom};
 use crate::time::{self, Duration};
+use crate::trace;
 
 /// What the disk does besides storing.
 #[derive(Debug, Clone)]
@@ -68,6 +69,20 @@ struct State {
     locked: BTreeSet<PathBuf>,
     /// Writes and syncs until one fails; none fails when unset.
     fail_after: Option<u64>,
+    /// Operations until the machine crashes at one, and who is told.
+    crash_after: Option<(u64, CrashHook)>,
+    /// Writes, syncs and changes of names since the disk was made.
+    operations: u64,
+}
+
+/// Called when a disk crashes at an operation, before that operation returns its error.
+#[derive(Clone)]
+struct CrashHook(Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for CrashHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CrashHook")
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -113,6 +128,8 @@ impl SimDisk {
             pending_names: Vec::new(),
             locked: BTreeSet::new(),
             fail_after: None,
+            crash_after: None,
+            operations: 0,
         };
         Self { shared: Arc::new(Shared { random: SeededRandom::new(seed), state: Mutex::new(state) }) }
     }
@@ -120,25 +137,43 @@ impl SimDisk {
     /// Stops everything: what was not synced is lost, torn or kept as the seed has it. Files opened
     /// before answer with errors from now on.
     pub fn crash(&self) {
-        let random = &self.shared.random;
+        self.shared.state.lock().crash(&self.shared.random);
+    }
+
+    /// Stops the process that uses the disk: files opened before answer with errors from now on, and
+    /// nothing is lost.
+    pub fn stop(&self) {
+        self.shared.state.lock().end_life();
+    }
+
+    /// Crashes at the write, sync or change of a name that comes after `operations` more, and calls
+    /// `hook` then, unless the disk crashes or is stopped before.
+    pub fn crash_after(&self, operations: u64, hook: impl Fn() + Send + Sync + 'static) {
+        self.shared.state.lock().crash_after = Some((operations, CrashHook(Arc::new(hook))));
+    }
+
+    /// Writes, syncs and changes of names since the disk was made.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.shared.state.lock().operations
+    }
+
+    /// The files with their lengths, by name.
+    #[must_use]
+    pub fn files(&self) -> Vec<(PathBuf, u64)> {
+        let state = self.shared.state.lock();
+        state.names.iter().map(|(path, file)| (path.clone(), state.files[file].len())).collect()
+    }
+
+    /// Forgets everything, as a new disk does.
+    pub fn wipe(&self) {
         let mut state = self.shared.state.lock();
-        let state = &mut *state;
-        state.life += 1;
-        state.locked.clear();
-        state.fail_after = None;
-        let mut names = std::mem::take(&mut state.durable_names);
-        for change in state.pending_names.drain(..) {
-            if random.below(2) == 0 {
-                change.apply(&mut names);
-            }
-        }
-        let linked: BTreeSet<u64> = names.values().copied().collect();
-        state.files.retain(|file, _| linked.contains(file));
-        for image in state.files.values_mut() {
-            image.crash(random);
-        }
-        state.names.clone_from(&names);
-        state.durable_names = names;
+        state.end_life();
+        state.files.clear();
+        state.dirs.clear();
+        state.names.clear();
+        state.durable_names.clear();
+        state.pending_names.clear();
     }
 
     /// Changes what the disk does from now on.
@@ -173,6 +208,29 @@ impl SimDisk {
 }
 
 impl Shared {
+    /// Counts a write, a sync or a change of a name, at which the machine may crash.
+    fn operation(&self, kind: &'static str, numbers: &[u64]) -> io::Result<()> {
+        let hook = {
+            let mut state = self.state.lock();
+            state.operations += 1;
+            trace::event(kind, numbers);
+            match &mut state.crash_after {
+                None => return Ok(()),
+                Some((0, hook)) => {
+                    let hook = hook.clone();
+                    state.crash(&self.random);
+                    hook
+                }
+                Some((left, _)) => {
+                    *left -= 1;
+                    return Ok(());
+                }
+            }
+        };
+        (hook.0)();
+        Err(io::Error::other("the simulated machine crashed"))
+    }
+
     /// How long an operation takes; also a point where other tasks run.
     async fn pause(&self) {
         let latency_max = self.state.lock().options.latency_max;
@@ -195,6 +253,31 @@ impl State {
         Ok(())
     }
 
+    /// What was opened before is dead.
+    fn end_life(&mut self) {
+        self.life += 1;
+        self.locked.clear();
+        self.fail_after = None;
+        self.crash_after = None;
+    }
+
+    fn crash(&mut self, random: &dyn Random) {
+        self.end_life();
+        let mut names = std::mem::take(&mut self.durable_names);
+        for change in self.pending_names.drain(..) {
+            if random.below(2) == 0 {
+                change.apply(&mut names);
+            }
+        }
+        let linked: BTreeSet<u64> = names.values().copied().collect();
+        self.files.retain(|file, _| linked.contains(file));
+        for image in self.files.values_mut() {
+            image.crash(random);
+        }
+        self.names.clone_from(&names);
+        self.durable_names = names;
+    }
+
     fn count_down(&mut self) -> io::Result<()> {
         match &mut self.fail_after {
             Some(0) => Err(io::Error::other("input/output error (simulated)")),
@@ -207,132 +290,8 @@ impl State {
     }
 
     fn change_name(&mut self, change: NameChange) {
+        trace::note("name", || format!("{change:?}"));
         change.apply(&mut self.names);
         self.pending_names.push(change);
-    }
-}
-
-impl Disk for SimDisk {
-    fn open(&self, path: &Path, options: OpenOptions) -> io::Result<Arc<dyn File>> {
-        let mut state = self.shared.state.lock();
-        let file = match state.names.get(path) {
-            Some(_) if options.create_new => return Err(io::ErrorKind::AlreadyExists.into()),
-            Some(file) => *file,
-            None if options.create || options.create_new => {
-                if !path.parent().is_some_and(|parent| state.dirs.contains(parent)) {
-                    return Err(io::ErrorKind::NotFound.into());
-                }
-                let file = state.next_file;
-                state.next_file += 1;
-                state.files.insert(file, Image::default());
-                state.change_name(NameChange::Add(path.to_owned(), file));
-                file
-            }
-            None => return Err(io::ErrorKind::NotFound.into()),
-        };
-        if options.truncate {
-            state.files.get_mut(&file).expect("a name has a file").set_len(0);
-        }
-        Ok(Arc::new(SimFile::new(Arc::clone(&self.shared), file, state.life, options.write)))
-    }
-
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.shared.state.lock();
-        state.dirs.extend(path.ancestors().map(Path::to_owned));
-        Ok(())
-    }
-
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        let state = self.shared.state.lock();
-        if !state.dirs.contains(path) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let name_of = |entry: &Path| entry.file_name().and_then(|name| name.to_str()).map(str::to_owned);
-        let mut entries = Vec::new();
-        for (entry, file) in state.names.iter().filter(|(entry, _)| entry.parent() == Some(path)) {
-            entries.extend(name_of(entry).map(|name| DirEntry { name, len: state.files[file].len(), is_dir: false }));
-        }
-        for entry in state.dirs.iter().filter(|entry| entry.parent() == Some(path)) {
-            entries.extend(name_of(entry).map(|name| DirEntry { name, len: 0, is_dir: true }));
-        }
-        entries.sort_by(|left, right| left.name.cmp(&right.name));
-        Ok(entries)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.shared.state.lock();
-        if !state.names.contains_key(path) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        state.change_name(NameChange::Remove(path.to_owned()));
-        Ok(())
-    }
-
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        let empty = self.read_dir(path)?.is_empty();
-        if !empty {
-            return Err(io::ErrorKind::DirectoryNotEmpty.into());
-        }
-        self.shared.state.lock().dirs.remove(path);
-        Ok(())
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.shared.state.lock();
-        let file = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
-        state.change_name(NameChange::Rename(from.to_owned(), to.to_owned(), file));
-        Ok(())
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.shared.state.lock();
-        state.count_down()?;
-        if state.options.ignore_sync {
-            return Ok(());
-        }
-        let (synced, pending): (Vec<_>, Vec<_>) = state.pending_names.drain(..).partition(|change| change.is_in(path));
-        state.pending_names = pending;
-        for change in synced {
-            change.apply(&mut state.durable_names);
-        }
-        Ok(())
-    }
-
-    fn exists(&self, path: &Path) -> bool {
-        let state = self.shared.state.lock();
-        state.names.contains_key(path) || state.dirs.contains(path)
-    }
-
-    fn free_bytes(&self, _: &Path) -> io::Result<Free> {
-        let state = self.shared.state.lock();
-        let total = state.options.capacity_bytes;
-        Ok(Free { available: total.saturating_sub(state.used_bytes()), total })
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
-        let mut state = self.shared.state.lock();
-        if !state.locked.insert(path.to_owned()) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let life = state.life;
-        Ok(Box::new(SimLock { shared: Arc::clone(&self.shared), path: path.to_owned(), life }))
-    }
-}
-
-#[derive(Debug)]
-struct SimLock {
-    shared: Arc<Shared>,
-    path: PathBuf,
-    life: u64,
-}
-
-impl DirLock for SimLock {}
-
-impl Drop for SimLock {
-    fn drop(&mut self) {
-        let mut state = self.shared.state.lock();
-        if state.life == self.life {
-            state.locked.remove(&self.path);
-        }
     }
 }

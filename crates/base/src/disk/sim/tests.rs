@@ -3,6 +3,7 @@
 use std::io::IoSlice;
 
 use super::*;
+use crate::disk::{Disk, File, OpenOptions};
 
 fn disk(seed: u64) -> SimDisk {
     let disk = SimDisk::new(seed, SimDiskOptions::default());

@@ -3,6 +3,10 @@
 //! Under a simulation (feature `simulation`, [`simulate`]) everything here runs as a task of the
 //! one runtime of the calling thread, so that a seed decides the order of all of it.
 
+mod join_set;
+#[cfg(feature = "simulation")]
+mod scope;
+
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
@@ -14,7 +18,11 @@ use std::thread::{self, Thread};
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-pub use tokio::task::{AbortHandle, JoinError, JoinHandle, JoinSet, yield_now};
+pub use tokio::task::{AbortHandle, JoinError, JoinHandle, yield_now};
+
+pub use join_set::JoinSet;
+#[cfg(feature = "simulation")]
+pub use scope::Scope;
 
 thread_local! {
     static SIMULATED: Cell<bool> = const { Cell::new(false) };
@@ -29,6 +37,10 @@ where
     F::Output: Send + 'static,
 {
     debug_assert!(!name.is_empty());
+    #[cfg(feature = "simulation")]
+    if let Some(scope) = Scope::current() {
+        return scope.adopt(name, future);
+    }
     tokio::spawn(future)
 }
 
