@@ -19,6 +19,7 @@ use storage::DiskState;
 use tokio::sync::watch;
 
 use crate::bootstrap;
+use crate::clock::ClusterClock;
 use crate::config::Config;
 use crate::errors::StartError;
 use crate::host::Host;
@@ -96,6 +97,14 @@ impl Cluster {
         cluster.resume_topics().await;
         cluster.keep_resuming();
         Ok(cluster)
+    }
+
+    /// The node's environment, with a clock that other nodes' clocks correct.
+    #[must_use]
+    pub fn environment(&self) -> Env {
+        let node = &self.inner.node;
+        let wall_clock: Arc<dyn base::time::WallClock> = Arc::<ClusterClock>::clone(&node.clock);
+        Env { wall_clock, ..node.env.clone() }
     }
 
     /// This node.

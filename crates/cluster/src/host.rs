@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
+use base::Env;
 use base::task::{JoinHandle, JoinSet, spawn};
 use base::time::{Duration, now, sleep, timeout};
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use storage::data_dir::DataDir;
 use storage::index_file::IndexStore;
 use storage::{CommitLog, InstallMarker, Payload};
 
+use crate::clock::ProposalClock;
 use crate::cluster::METADATA;
 use crate::config::Config;
 use crate::errors::StartError;
@@ -87,7 +89,9 @@ impl Host {
             transport: Arc::new(self.node.peers.clone()),
             founding,
         };
-        let replica = Replica::start(self.node.env.clone(), self.replica_config(shard), parts).await?;
+        let clock = Arc::new(ProposalClock(Arc::clone(&self.node.clock)));
+        let env = Env { wall_clock: clock, ..self.node.env.clone() };
+        let replica = Replica::start(env, self.replica_config(shard), parts).await?;
         self.node.shards.put(replica.clone());
         Ok(replica)
     }

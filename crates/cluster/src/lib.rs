@@ -14,6 +14,7 @@
 mod announce;
 mod bootstrap;
 mod client;
+mod clock;
 mod cluster;
 mod config;
 mod errors;

@@ -19,6 +19,7 @@ use storage::Payload;
 use storage::data_dir::DataDir;
 use tokio::sync::watch;
 
+use crate::clock::ClusterClock;
 use crate::cluster::METADATA;
 use crate::forward::Forward;
 use crate::messages::Request;
@@ -35,6 +36,7 @@ pub(crate) struct Node {
     pub(crate) peers: Peers,
     pub(crate) shards: Shards,
     pub(crate) statuses: Arc<Statuses>,
+    pub(crate) clock: Arc<ClusterClock>,
     pub(crate) forward: Arc<dyn Forward>,
     /// Data shards that the cluster should have for this node.
     pub(crate) wished: u32,
@@ -49,11 +51,13 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(env: Env, peers: Peers, wished: u32) -> Self {
         let forward = Arc::new(peers.clone());
+        let clock = Arc::new(ClusterClock::new(Arc::clone(&env.wall_clock)));
         Self {
             env,
             peers,
             shards: Shards::default(),
             statuses: Arc::default(),
+            clock,
             forward,
             wished,
             leaving: AtomicBool::new(false),

@@ -59,6 +59,8 @@ impl Drop for Installing {
 #[derive(Debug)]
 struct Heard {
     status: Arc<Status>,
+    /// How far its clock is ahead of this node's.
+    ahead_ms: i64,
     at: Instant,
     live: bool,
 }
@@ -101,7 +103,8 @@ impl Statuses {
         for replica in status.replicas.iter().filter(|replica| replica.leads.is_some()) {
             node.shards.handle(replica.shard).tell_leader(replica.term, from);
         }
-        let heard = Heard { status: Arc::new(status), at: now(), live: true };
+        let ahead_ms = status.wall_clock_ms.saturating_sub(node.clock.own_ms());
+        let heard = Heard { status: Arc::new(status), ahead_ms, at: now(), live: true };
         let before = self.heard.lock().insert(from, heard);
         if !before.is_some_and(|before| before.live) {
             tracing::info!(node = from.0, "another node is here");
@@ -146,7 +149,7 @@ impl Node {
         };
         replicas.extend(installing.iter().map(begins));
         let leaving = self.leaving.load(Ordering::Acquire);
-        Status { wall_clock_ms: self.env.wall_clock.now_ms(), leaving, shards: self.wished, replicas }
+        Status { wall_clock_ms: self.clock.own_ms(), leaving, shards: self.wished, replicas }
     }
 }
 
@@ -204,6 +207,12 @@ pub(crate) fn exchange(node: &Arc<Node>) -> JoinHandle<()> {
                 sleep(CHANGES_PAUSE).await;
             }
             node.statuses.expire(&node);
+            let known = node.peers.known().len();
+            let ahead: Vec<i64> = {
+                let heard = node.statuses.heard.lock();
+                heard.values().filter(|heard| heard.live).map(|heard| heard.ahead_ms).collect()
+            };
+            node.clock.compare(known, &ahead);
         }
     })
 }

@@ -49,10 +49,7 @@ impl AsyncRuntime for Tasks {
         TokioRuntime::timeout(duration, future)
     }
 
-    fn timeout_at<R, F: Future<Output = R> + OptionalSend>(
-        deadline: Self::Instant,
-        future: F,
-    ) -> Self::Timeout<R, F> {
+    fn timeout_at<R, F: Future<Output = R> + OptionalSend>(deadline: Self::Instant, future: F) -> Self::Timeout<R, F> {
         TokioRuntime::timeout_at(deadline, future)
     }
 
@@ -75,6 +72,7 @@ impl AsyncRuntime for Tasks {
         self.0.block_on(future)
     }
 
+    #[expect(clippy::manual_async_fn, reason = "the trait wants the future to be Send")]
     fn spawn_blocking<F, T>(call: F) -> impl Future<Output = Result<T, io::Error>> + Send
     where
         F: FnOnce() -> T + Send + 'static,

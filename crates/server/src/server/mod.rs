@@ -140,7 +140,7 @@ impl Node {
             .await
             .with_context(|| format!("the data in {} cannot be opened", settings.data_dir.display()))?;
         let config = broker_config(&settings, &division, &bound)?;
-        let broker = Broker::start(env.clone(), cluster.clone(), config);
+        let broker = Broker::start(cluster.environment(), cluster.clone(), config);
         let service = Service::new(&env, broker.clone(), limits(&settings, &division)?, division.requests);
         let (stop, stopping) = watch::channel(false);
         let mut serving = JoinSet::new();

@@ -191,12 +191,8 @@ impl Fabric {
         let local = SocketAddr::new(from, state.port_of(from));
         let there = Arc::new(Pipe::new(Arc::clone(self), 2 * number, from, to.ip()));
         let back = Arc::new(Pipe::new(Arc::clone(self), 2 * number + 1, to.ip(), from));
-        let ends = Ends {
-            hosts: (from, to.ip()),
-            there: Arc::downgrade(&there),
-            back: Arc::downgrade(&back),
-            lost: None,
-        };
+        let ends =
+            Ends { hosts: (from, to.ip()), there: Arc::downgrade(&there), back: Arc::downgrade(&back), lost: None };
         state.connections.retain(|_, ends| !ends.is_over());
         state.connections.insert(number, ends);
         drop(state);

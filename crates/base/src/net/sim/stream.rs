@@ -48,7 +48,11 @@ impl SimStream {
 }
 
 impl AsyncRead for SimReadHalf {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             match self.pipe.read(context, buffer) {
                 Read::Done(done) => return Poll::Ready(done),

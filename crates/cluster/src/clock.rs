@@ -1,0 +1,201 @@
+//! The time that this node gives to what it stores: its own clock's while it is alone, and one that most
+//! nodes agree on when there are several.
+//!
+//! A shard's time is part of its state and never goes back: a clock that is an hour ahead would expire
+//! for good what is an hour younger. So a node of several takes its time from an anchor, which moves on
+//! with the monotonic clock, and sets the anchor anew only by what the others say theirs is. A clock that
+//! jumps shows nowhere; one that is wrong from the start is corrected by the others' median.
+
+use std::sync::Arc;
+
+use base::time::{Instant, WallClock, now};
+use parking_lot::Mutex;
+
+/// Clocks that differ by less agree.
+const SKEW_MAX_MS: i64 = 5_000;
+/// With fewer clocks nobody can tell which of them is wrong.
+const CLOCKS_MIN: usize = 3;
+
+/// A node's clock, corrected by those of others.
+#[derive(Debug)]
+pub(crate) struct ClusterClock {
+    own: Arc<dyn WallClock>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whether there are other nodes.
+    several: bool,
+    anchor: Option<(i64, Instant)>,
+    /// By how much the own clock is corrected, for the log.
+    correction_ms: i64,
+}
+
+impl ClusterClock {
+    pub(crate) fn new(own: Arc<dyn WallClock>) -> Self {
+        Self { own, state: Mutex::default() }
+    }
+
+    /// What the own clock says, to be told to others.
+    pub(crate) fn own_ms(&self) -> i64 {
+        self.own.now_ms()
+    }
+
+    /// The time, once it can be told.
+    fn time_ms(&self) -> Option<i64> {
+        let state = self.state.lock();
+        if !state.several {
+            return Some(self.own.now_ms());
+        }
+        let (wall_ms, at) = state.anchor?;
+        Some(wall_ms + i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// Sets the anchor by how far ahead of the own clock those of the `others` are that are here, of `known`
+    /// other nodes.
+    pub(crate) fn compare(&self, known: usize, others: &[i64]) {
+        let mut state = self.state.lock();
+        state.several = known > 0;
+        if known == 0 {
+            state.anchor = None;
+            return;
+        }
+        let own_ms = self.own.now_ms();
+        let agrees = |offset: &i64| offset.abs() <= SKEW_MAX_MS;
+        let correction_ms = if others.len() + 1 >= CLOCKS_MIN {
+            let mut offsets: Vec<i64> = others.iter().copied().chain([0]).collect();
+            offsets.sort_unstable();
+            // Of an even number the one nearer to zero: less is corrected.
+            let middle = [offsets[(offsets.len() - 1) / 2], offsets[offsets.len() / 2]];
+            let median = middle.into_iter().min_by_key(|offset| offset.abs()).expect("two of them");
+            if agrees(&median) { 0 } else { median }
+        } else if others.iter().all(agrees) && (state.anchor.is_none() || !others.is_empty()) {
+            // Nobody else to ask: a clock that jumped while nobody was here stays where it was.
+            if others.is_empty() {
+                return;
+            }
+            0
+        } else {
+            // One of two is wrong. The earlier expires nothing too soon; an anchor that stands is better.
+            if state.anchor.is_some() {
+                return;
+            }
+            others.iter().copied().min().unwrap_or(0).min(0)
+        };
+        if (correction_ms - state.correction_ms).abs() > SKEW_MAX_MS {
+            tracing::warn!(correction_ms, "this node's clock differs from the other nodes': their time is taken");
+        }
+        state.correction_ms = correction_ms;
+        state.anchor = Some((own_ms.saturating_add(correction_ms), now()));
+    }
+}
+
+/// For what is told to clients: the own clock while nothing better is known.
+impl WallClock for ClusterClock {
+    fn now_ms(&self) -> i64 {
+        self.time_ms().unwrap_or_else(|| self.own.now_ms())
+    }
+}
+
+/// For what is stored: no time, which leaves a shard's where it is, while none can be told.
+#[derive(Debug)]
+pub(crate) struct ProposalClock(pub(crate) Arc<ClusterClock>);
+
+impl WallClock for ProposalClock {
+    fn now_ms(&self) -> i64 {
+        self.0.time_ms().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+    const START: i64 = 1_700_000_000_000;
+
+    #[derive(Debug)]
+    struct Fake(AtomicI64);
+
+    impl WallClock for Fake {
+        fn now_ms(&self) -> i64 {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    fn clock() -> (Arc<Fake>, Arc<ClusterClock>) {
+        let own = Arc::new(Fake(AtomicI64::new(START)));
+        let clock = ClusterClock::new(Arc::<Fake>::clone(&own));
+        (own, Arc::new(clock))
+    }
+
+    fn is_near(clock: &ClusterClock, expected: i64) -> bool {
+        (clock.now_ms() - expected).abs() < 2_000
+    }
+
+    #[test]
+    fn a_lone_node_follows_its_own_clock() {
+        let (own, clock) = clock();
+        own.0.fetch_add(HOUR, Ordering::Relaxed);
+        assert!(is_near(&clock, START + HOUR));
+        clock.compare(0, &[]);
+        own.0.fetch_sub(HOUR, Ordering::Relaxed);
+        assert!(is_near(&clock, START));
+        assert!(ProposalClock(clock).now_ms() > 0);
+    }
+
+    #[test]
+    fn nothing_is_stored_with_a_time_before_others_were_heard_of() {
+        let (_, clock) = clock();
+        clock.compare(2, &[]);
+        assert_eq!(ProposalClock(Arc::clone(&clock)).now_ms(), 0);
+        assert!(is_near(&clock, START), "clients are told something");
+        clock.compare(2, &[30]);
+        assert!((ProposalClock(clock).now_ms() - START).abs() < 2_000);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_shows_nowhere() {
+        let (own, clock) = clock();
+        clock.compare(2, &[0, 10]);
+        for jump in [HOUR, -2 * HOUR, 8_760 * HOUR] {
+            own.0.fetch_add(jump, Ordering::Relaxed);
+            assert!(is_near(&clock, START), "before anybody is asked");
+            let jumped = own.now_ms() - START;
+            clock.compare(2, &[-jumped, 10 - jumped]);
+            assert!(is_near(&clock, START), "and after");
+            clock.compare(2, &[-jumped]);
+            assert!(is_near(&clock, START), "one of two does not decide");
+            clock.compare(2, &[]);
+            assert!(is_near(&clock, START), "nobody decides nothing");
+        }
+    }
+
+    #[test]
+    fn the_others_that_are_wrong_change_nothing() {
+        let (_, clock) = clock();
+        clock.compare(4, &[HOUR, 0, -20, HOUR]);
+        assert!(is_near(&clock, START));
+        clock.compare(1, &[HOUR]);
+        assert!(is_near(&clock, START), "an anchor that stands is better than one of two");
+    }
+
+    #[test]
+    fn of_two_that_disagree_at_the_start_the_earlier_is_taken() {
+        for (offset, expected) in [(HOUR, START), (-HOUR, START - HOUR)] {
+            let (_, clock) = clock();
+            clock.compare(1, &[offset]);
+            assert!(is_near(&clock, expected));
+        }
+    }
+
+    #[test]
+    fn most_of_them_decide() {
+        let (_, clock) = clock();
+        clock.compare(2, &[HOUR, HOUR + 5]);
+        assert!(is_near(&clock, START + HOUR));
+    }
+}
