@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base::task::{JoinHandle, spawn};
-use base::time::{Duration, sleep};
+use base::time::{Duration, timeout};
 use record::NodeId;
 use replica::Replica;
 use shard::commands::AnnounceNode;
@@ -68,6 +68,7 @@ pub(crate) fn keep_announcing(
 ) -> JoinHandle<()> {
     let node = Arc::clone(node);
     spawn("announce the node", async move {
+        let mut removed = node.peers.removed();
         loop {
             let Some(metadata) = node.metadata() else { return };
             let id = node.id();
@@ -88,7 +89,13 @@ pub(crate) fn keep_announcing(
                     Err(error) => tracing::debug!(%error, "this node's addresses are told later"),
                 }
             }
-            sleep(RETRY_PAUSE).await;
+            if let Ok(Ok(_)) = timeout(RETRY_PAUSE, removed.wait_for(|removed| *removed)).await {
+                let text = format!(
+                    "the cluster has removed node {id} for good; empty its data directory to let it join as a new node"
+                );
+                failure.send_modify(|failure| *failure = Some(text));
+                return;
+            }
         }
     })
 }

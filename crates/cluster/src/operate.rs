@@ -11,9 +11,9 @@ use shard::{Outcome, SetStandingError, ShardRecord, Standing};
 
 use crate::cluster::{INTERNAL_LISTENER, METADATA};
 use crate::errors::RemoveNodeError;
-use crate::messages::{Phase, ReplicaStatus};
+use crate::messages::{Led, Phase, ReplicaStatus};
 use crate::node::Node;
-use crate::placement::{Home, Placed, look};
+use crate::placement::{DATA_VOTERS, Home, Placed, look, odd};
 use crate::switch;
 use crate::topics::unexpected;
 
@@ -21,6 +21,9 @@ use crate::topics::unexpected;
 const CHANGE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// What an operator's words may be in all.
 const WORDS_MAX: usize = 64;
+
+/// A copy that is no more entries behind than this counts as up to date, as of the last status.
+const BEHIND_MIN: u64 = 10_000;
 
 const USAGE: &str = "status | join HOST:PORT,.. | drain NODE | resume NODE | remove NODE | move SHARD NODE,NODE,..";
 
@@ -35,9 +38,14 @@ pub(crate) async fn run(node: &Arc<Node>, words: &[String]) -> Result<String, St
         ["join", addresses] => switch::join_another(node, addresses).await,
         ["drain", id] => {
             let id = node_id(id)?;
-            enough_without(node, id)?;
+            let left = enough_without(node, id)?;
             set_standing(node, id, Standing::Draining).await.map_err(|error| of_node(id, &error))?;
-            Ok(format!("node {id} is being emptied: `cluster status` shows when nothing is left on it\n"))
+            let votes = odd(left.min(DATA_VOTERS));
+            Ok(format!(
+                "node {id} is being emptied: `cluster status` shows when nothing is left on it\n{left} nodes are left: \
+                 every shard gets {votes} of them{}\n",
+                if votes == 1 { ", so none of them may fail; `cluster resume` takes it back" } else { "" }
+            ))
         }
         ["resume", id] => {
             let id = node_id(id)?;
@@ -66,11 +74,11 @@ pub(crate) fn view(node: &Node) -> Result<(Vec<Home>, Vec<Placed>), String> {
     look(node).ok_or_else(|| "the node is starting".to_owned())
 }
 
-/// Refuses what would leave too few nodes for what is stored.
-fn enough_without(node: &Node, id: NodeId) -> Result<(), String> {
+/// How many nodes are left for what is stored; an error when none is.
+fn enough_without(node: &Node, id: NodeId) -> Result<usize, String> {
     let (homes, _) = view(node)?;
     let left = homes.iter().filter(|home| !home.draining && home.id != id).count();
-    if left == 0 { Err(format!("no node would be left that could take what is on node {id}")) } else { Ok(()) }
+    if left == 0 { Err(format!("no node would be left that could take what is on node {id}")) } else { Ok(left) }
 }
 
 async fn set_standing(node: &Node, id: NodeId, standing: Standing) -> Result<(), RemoveNodeError> {
@@ -164,7 +172,7 @@ fn status(node: &Node) -> Result<String, String> {
         let voters = placed.actual.as_ref().map_or_else(|| "?".to_owned(), |led| list(&led.voters));
         let state = match &placed.actual {
             None => "no leader is known".to_owned(),
-            Some(_) if placed.is_settled() => "settled".to_owned(),
+            Some(led) if placed.is_settled() => health(node, placed, led),
             Some(led) if led.changing => "votes are changing".to_owned(),
             Some(led) => progress(node, placed, &led.learners),
         };
@@ -172,6 +180,33 @@ fn status(node: &Node) -> Result<String, String> {
         let _ = writeln!(out, "{id:<6} {leader:<7} {voters:<16} {:<16} {state}", list(&placed.voters));
     }
     Ok(out)
+}
+
+/// Whether all of a shard's copies are there and have what its leader has.
+fn health(node: &Node, placed: &Placed, led: &Led) -> String {
+    let is_here = |id: NodeId| id == node.id() || node.statuses.is_live(id);
+    let Some(leader) = node.leader(placed.id) else { return "no leader is known".to_owned() };
+    if !is_here(leader) {
+        return format!("its leader {leader} is silent");
+    }
+    let last = |id: NodeId| {
+        if id == node.id() {
+            Some(node.shards.replica(placed.id)?.applied().0)
+        } else {
+            Some(node.statuses.replica(id, placed.id)?.applied.0)
+        }
+    };
+    let front = last(leader).unwrap_or(0);
+    let part = |id: &NodeId| match last(*id) {
+        _ if !is_here(*id) => Some(format!("node {id} is silent")),
+        None => Some(format!("node {id} has no replica yet")),
+        Some(applied) if applied + BEHIND_MIN < front => {
+            Some(format!("node {id} is {} entries behind", front - applied))
+        }
+        Some(_) => None,
+    };
+    let parts: Vec<String> = led.voters.iter().filter_map(part).collect();
+    if parts.is_empty() { "settled".to_owned() } else { parts.join("; ") }
 }
 
 /// How far those are who are to get the vote.

@@ -11,14 +11,14 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use record::{NodeId, ShardId};
 use replica::Replica;
-use shard::Outcome;
 use shard::commands::AdmitNode;
+use shard::{Outcome, Standing};
 use storage::Payload;
 
 use crate::cluster::{INTERNAL_LISTENER, METADATA};
 use crate::messages::{Join, Joined, Place, Request, encode};
 use crate::node::Node;
-use crate::peers::{Gate, Me, Service, Subject};
+use crate::peers::{Acquaintance, Gate, Me, Service, Subject};
 use crate::{operate, proposal};
 
 const FOR_MEMBERS: &str = "only nodes of this cluster may ask that";
@@ -142,11 +142,16 @@ impl Gate for Serving {
         self.node.peers.me()
     }
 
-    fn knows(&self, node: NodeId) -> bool {
-        let Some(metadata) = self.node.metadata() else { return true };
+    fn knows(&self, node: NodeId) -> Acquaintance {
+        let Some(metadata) = self.node.metadata() else { return Acquaintance::Member };
         let state = metadata.state();
-        // A node that has not caught up yet cannot know.
-        state.cluster_id().is_none() || state.node(node).is_some() || state.node(self.node.id()).is_none()
+        match state.standing(node) {
+            Some(Standing::Removed) => Acquaintance::Removed,
+            Some(Standing::Member | Standing::Draining) => Acquaintance::Member,
+            // A node that has not caught up yet cannot know.
+            None if state.node(self.node.id()).is_none() => Acquaintance::Member,
+            None => Acquaintance::Unknown,
+        }
     }
 }
 

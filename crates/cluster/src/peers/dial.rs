@@ -17,11 +17,14 @@ use record::{NodeId, ShardId};
 use replica::{AnswerStream, Lane, Peer, Transport};
 use shard::NodeAddress;
 use storage::Payload;
+use tokio::sync::watch;
 
 use super::frame::Subject;
-use super::handshake::{FEATURES, Hello, Purpose, VERSIONS, Welcome, common_version};
+use super::handshake::{FEATURES, Hello, Purpose, Refusal, VERSIONS, Welcome, common_version};
 use super::link::Link;
 
+/// The kind of the error when the cluster has removed this node.
+const REMOVED: io::ErrorKind = io::ErrorKind::PermissionDenied;
 /// How long connecting and the handshake may take.
 const DIAL_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -45,6 +48,8 @@ struct Inner {
     me: RwLock<Me>,
     addresses: RwLock<BTreeMap<NodeId, NodeAddress>>,
     links: Mutex<Links>,
+    /// Another node said that the cluster has removed this one.
+    removed: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -65,7 +70,13 @@ enum Way {
 
 impl Peers {
     pub(crate) fn new(env: Env, me: Me) -> Self {
-        let inner = Inner { env, me: RwLock::new(me), addresses: RwLock::default(), links: Mutex::default() };
+        let inner = Inner {
+            env,
+            me: RwLock::new(me),
+            addresses: RwLock::default(),
+            links: Mutex::default(),
+            removed: watch::Sender::new(false),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -77,6 +88,11 @@ impl Peers {
     pub(crate) fn set_me(&self, cluster: u128, node: NodeId) {
         let mut me = self.inner.me.write();
         (me.cluster, me.node) = (cluster, node);
+    }
+
+    /// Becomes true when the cluster has removed this node.
+    pub(crate) fn removed(&self) -> watch::Receiver<bool> {
+        self.inner.removed.subscribe()
     }
 
     /// The other nodes whose addresses are known.
@@ -161,8 +177,11 @@ impl Peers {
         let Some(NodeAddress { host, port, .. }) = address else {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("node {} has no known address", node.0)));
         };
-        let (link, _) = dial(&self.inner.env, self.me(), (&host, port), node, lane, Purpose::Member).await?;
-        Ok(link)
+        let dialed = dial(&self.inner.env, self.me(), (&host, port), node, lane, Purpose::Member).await;
+        if dialed.as_ref().is_err_and(|error| error.kind() == REMOVED) {
+            self.inner.removed.send_replace(true);
+        }
+        Ok(dialed?.0)
     }
 
     /// Opens a connection to whoever listens at an address, to ask what a guest may.
@@ -211,7 +230,11 @@ async fn dial(
                     if let Some((refusal, text)) = &welcome.refusal {
                         tracing::warn!(host, port, ?refusal, "another node refuses this one: {text}");
                         let text = format!("{host}:{port} refuses this node: {text}");
-                        return Err(io::Error::new(io::ErrorKind::ConnectionRefused, text));
+                        let kind = match refusal {
+                            Refusal::Removed => REMOVED,
+                            _ => io::ErrorKind::ConnectionRefused,
+                        };
+                        return Err(io::Error::new(kind, text));
                     }
                     let known = purpose == Purpose::Guest || (welcome.cluster == cluster && welcome.node == wanted);
                     if !known || common_version(VERSIONS, (welcome.version, welcome.version)).is_none() {

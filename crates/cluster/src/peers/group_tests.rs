@@ -63,8 +63,8 @@ impl Gate for Known {
         self.0
     }
 
-    fn knows(&self, _: NodeId) -> bool {
-        true
+    fn knows(&self, _: NodeId) -> Acquaintance {
+        Acquaintance::Member
     }
 }
 

@@ -85,6 +85,8 @@ pub(crate) enum Refusal {
     Features = 5,
     /// A reason that this version has no name for.
     Other = 6,
+    /// The cluster had that node and has removed it for good.
+    Removed = 7,
 }
 
 /// Why bytes are no handshake.
@@ -232,6 +234,7 @@ impl Welcome {
             3 => Some(Refusal::Node),
             4 => Some(Refusal::Unknown),
             5 => Some(Refusal::Features),
+            7 => Some(Refusal::Removed),
             _ => Some(Refusal::Other),
         };
         let refusal = refusal.map(|refusal| (refusal, text));

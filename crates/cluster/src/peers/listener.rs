@@ -27,13 +27,23 @@ const GUESTS_MAX: usize = 64;
 /// How long accepting rests after it failed, for lack of file descriptors above all.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What is known of a node that connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Acquaintance {
+    Member,
+    /// It may be one that others have just taken in.
+    Unknown,
+    /// It is gone for good.
+    Removed,
+}
+
 /// Decides who is let in.
 pub(crate) trait Gate: Send + Sync + 'static {
     /// Who this node is, as of now.
     fn me(&self) -> Me;
 
-    /// Whether the cluster has that node. MUST be true while this node cannot know.
-    fn knows(&self, node: NodeId) -> bool;
+    /// How the cluster stands to that node. MUST be [`Acquaintance::Member`] while this node cannot know.
+    fn knows(&self, node: NodeId) -> Acquaintance;
 }
 
 /// A bound socket that does not serve yet.
@@ -153,9 +163,13 @@ fn judge(hello: &Hello, me: Me, gate: &dyn Gate) -> Result<u16, (Refusal, String
         let text = format!("node {} is here: two processes use copies of one data directory", me.node.0);
         return Err((Refusal::Node, text));
     }
-    if !gate.knows(hello.node) {
-        let text = format!("the cluster has no node {}: it was removed, or never joined", hello.node.0);
-        return Err((Refusal::Unknown, text));
+    match gate.knows(hello.node) {
+        Acquaintance::Member => Ok(version),
+        Acquaintance::Unknown => {
+            Err((Refusal::Unknown, format!("the cluster has no node {}: it never joined", hello.node.0)))
+        }
+        Acquaintance::Removed => {
+            Err((Refusal::Removed, format!("the cluster has removed node {} for good", hello.node.0)))
+        }
     }
-    Ok(version)
 }

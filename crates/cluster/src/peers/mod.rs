@@ -22,7 +22,7 @@ mod window;
 pub(crate) use accept::Service;
 pub(crate) use dial::{Me, Peers};
 pub(crate) use frame::Subject;
-pub(crate) use listener::{Gate, Listener};
+pub(crate) use listener::{Acquaintance, Gate, Listener};
 
 /// Reads whatever bytes as what another node may send, from the handshake to a proposal.
 #[cfg(feature = "fuzzing")]

@@ -175,6 +175,8 @@ keys! {
             "Where the other nodes of the cluster and `rosettamq cluster` connect: HOST:PORT[@ADVERTISED_HOST[:ADVERTISED_PORT]], or none for a node that stays alone. The other nodes are told the advertised address; a wildcard address needs one. Whoever reaches it can operate the cluster: it belongs into a network that only nodes and operators reach.";
         cluster_join: Vec<(String, u16)> = "cluster.join", Kind::Addresses, Preset::Fixed("none"), AtStart,
             "Where a node without data looks for its cluster: HOST:PORT of other nodes' cluster.listen, separated by commas. All nodes may have the same list, their own address in it, and start in any order: the first of the list makes the cluster when none has one, once all of them answer. A node that belongs to a cluster of several does not look at it. One that is alone in its own gives that up for one that it finds here, if it holds no topics and no groups; if it holds some, it stops.";
+        cluster_catch_up: u64 = "cluster.catch_up_bytes_per_second", Kind::Bytes { min: 0, max: 1024 * GIB }, Preset::Fixed("0"), AtStart,
+            "How fast this node pulls a shard that it lacks from another node, for each shard; 0 is as fast as it goes.";
         cluster_rack: String = "cluster.rack", Kind::Text, Preset::Fixed("none"), AtStart,
             "The rack, room or zone in which the node stands, or none. The copies of a shard are spread over racks, and clients are told the rack.";
     }

@@ -25,6 +25,7 @@ pub(super) fn cluster_config(
         None => (spec.host.clone(), 0),
     });
     config.join.clone_from(&settings.cluster_join);
+    config.catch_up_bytes_per_second = Some(settings.cluster_catch_up).filter(|rate| *rate > 0);
     config.rack = (settings.cluster_rack != "none").then(|| settings.cluster_rack.clone());
     for listener in bound {
         let advertised = listener.advertised();
