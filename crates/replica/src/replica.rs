@@ -158,15 +158,6 @@ impl Replica {
         StateGuard(RwLockReadGuard::map(self.inner.core.state.read(), |applied| &applied.shard))
     }
 
-    /// The last applied entry and a digest of the state there, the same on every replica that has applied
-    /// the same. It costs time in proportion to what changed since the last one, while nothing is applied.
-    #[must_use]
-    pub fn digest(&self) -> (LogIndex, u64) {
-        let mut state = self.inner.core.state.write();
-        let digest = state.shard.digest();
-        (state.shard.applied().map_or(LogIndex(0), |(index, _)| index), digest)
-    }
-
     /// The last applied entry.
     #[must_use]
     pub fn applied(&self) -> LogIndex {
