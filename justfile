@@ -46,7 +46,16 @@ fuzz TARGET SECONDS="300":
 fuzz-all SECONDS="300":
     cargo xtask fuzz-all {{ SECONDS }}
 
-# What takes hours: all tests with the long ones among them, then every fuzz target for an hour.
+# One simulated cluster; shows what it logs, and writes its trace to target/sim.trace. ARGS are those of `sim run`.
+sim SEED *ARGS:
+    cargo run --release --package sim -- run {{ SEED }} --log warn,sim=info --trace target/sim.trace {{ ARGS }}
+
+# COUNT simulated clusters, and what they covered. ARGS are those of `sim many`: `just sim-many 100 --first 900`.
+sim-many COUNT *ARGS:
+    cargo run --release --package sim -- many {{ COUNT }} {{ ARGS }}
+
+# What takes hours: all tests with the long ones among them, a thousand simulated clusters, then every fuzz target for an hour.
 nightly:
     TEST_NIGHTLY=1 CRASH_SEEDS=10000 cargo xtask test
+    just sim-many 1000
     cargo xtask fuzz-all 3600

@@ -7,7 +7,7 @@ use super::Fault;
 use crate::tree::File;
 
 /// Every crate of the workspace with its layer. A crate uses only crates whose number is smaller.
-const LAYERS: [(&str, u32); 13] = [
+const LAYERS: [(&str, u32); 14] = [
     // Stands in for a dependency of a dependency.
     ("base2histogram", 0),
     ("base", 0),
@@ -19,6 +19,7 @@ const LAYERS: [(&str, u32); 13] = [
     ("broker", 4),
     ("kafka", 5),
     ("server", 6),
+    ("sim", 6),
     // What nothing is built on.
     ("tests", 7),
     ("benches", 8),

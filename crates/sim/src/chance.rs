@@ -1,0 +1,35 @@
+//! What the standard library and tokio take from the operating system as chance is fixed in this program.
+//!
+//! tokio chooses by it among branches that are ready at once, and in which order those who watch a value
+//! are woken; hash tables of dependencies have their order from it. Both draw through getrandom(2) of the
+//! C library, whose place this takes. A seed therefore decides everything only in a process of its own.
+
+use std::collections::BTreeSet;
+use std::ffi::{c_uint, c_void};
+use std::hash::BuildHasher as _;
+
+/// What getrandom(2) does, with bytes that are the same in every process.
+///
+/// # Safety
+/// As for the function of the C library: `buffer` has room for `len` bytes.
+#[expect(unsafe_code, reason = "the one symbol of the C library that is replaced")]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getrandom(buffer: *mut c_void, len: usize, _flags: c_uint) -> isize {
+    // SAFETY: the caller says that the buffer has room for so many bytes.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(buffer.cast::<u8>(), len) };
+    for (byte, value) in bytes.iter_mut().zip((1_u8..=251).cycle()) {
+        *byte = value;
+    }
+    isize::try_from(len).unwrap_or(isize::MAX)
+}
+
+/// Fails when chance is not fixed after all: no trace would repeat.
+///
+/// # Panics
+/// When the standard library draws its chance elsewhere.
+#[expect(clippy::disallowed_types, reason = "this looks whether its chance is fixed")]
+pub(crate) fn check() {
+    let draw = || std::thread::spawn(|| std::hash::RandomState::new().hash_one(0_u8));
+    let drawn: BTreeSet<u64> = [draw(), draw()].into_iter().filter_map(|thread| thread.join().ok()).collect();
+    assert_eq!(drawn.len(), 1, "the standard library's chance is not fixed");
+}

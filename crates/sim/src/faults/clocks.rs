@@ -1,0 +1,24 @@
+//! Wall clocks that jump.
+
+use base::random::Random;
+use base::time::{Duration, sleep};
+
+use super::some_machine;
+use crate::machine::host;
+use crate::plan::{between, chance, pick};
+use crate::world::World;
+
+const HOUR_MS: i64 = 3_600_000;
+const JUMPS_MS: [i64; 6] = [1_000, 10_000, HOUR_MS, -HOUR_MS, 365 * 24 * HOUR_MS, -365 * 24 * HOUR_MS];
+
+pub(super) async fn jump(world: &World, random: &dyn Random) {
+    let machine = some_machine(world, random);
+    let by_ms = *pick(random, &JUMPS_MS);
+    let returns = !chance(random, 4);
+    world.fault("clock jump", || format!("{} by {by_ms} ms, returns: {returns}", host(machine.place)));
+    machine.clock.jump(by_ms);
+    if returns {
+        sleep(between(random, Duration::from_secs(1), Duration::from_secs(20))).await;
+        machine.clock.jump(-by_ms);
+    }
+}

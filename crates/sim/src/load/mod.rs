@@ -1,0 +1,54 @@
+//! What clients do all the time: write numbers, read them, commit offsets, ask how far things are.
+
+mod committer;
+mod reader;
+mod writer;
+
+use std::sync::Arc;
+
+use base::task::{JoinHandle, spawn};
+use base::trace;
+use tokio::sync::watch;
+
+use crate::client::{CallError, Meaning, meaning};
+use crate::world::World;
+
+/// Starts all clients. They end when `stop` says true, and when they have no more open question.
+#[must_use]
+pub fn start(world: &Arc<World>, stop: &watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
+    let mut tasks = Vec::new();
+    for number in 0..world.plan.writers {
+        tasks.push(spawn("writer", writer::run(Arc::clone(world), number, stop.clone())));
+    }
+    for number in 0..world.plan.readers {
+        tasks.push(spawn("reader", reader::run(Arc::clone(world), number, stop.clone())));
+    }
+    for number in 0..world.plan.committers {
+        tasks.push(spawn("committer", committer::run(Arc::clone(world), number, stop.clone())));
+    }
+    tasks
+}
+
+pub use reader::read_all;
+
+/// An answer that is there and means that it is done; everything else is counted, and told when no client
+/// may be told so.
+fn settled<T>(world: &World, who: &str, what: &'static str, answer: Result<Result<T, i16>, CallError>) -> Option<T> {
+    let failed = match answer {
+        Ok(Ok(done)) => return Some(done),
+        Ok(Err(code)) => {
+            if let Meaning::Fatal(code) = meaning(code) {
+                world.fail(format!("{who}: {what} is answered with code {code}"));
+            }
+            i64::from(code)
+        }
+        Err(CallError::Malformed(text)) => {
+            world.fail(format!("{who}: {what}: {text}"));
+            -2
+        }
+        Err(_) => -3,
+    };
+    trace::note("again", || format!("{who} {what} {failed}"));
+    world.count(|counts| counts.retries += 1);
+    None
+}

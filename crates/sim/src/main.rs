@@ -1,0 +1,109 @@
+//! Runs seeds: `sim run SEED` one of them, `sim many COUNT` several, each in a process of its own.
+
+mod chance;
+mod many;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use base::time::Duration;
+use base::trace::Sink;
+use clap::{Parser, Subcommand};
+use sim::plan::Sizes;
+
+#[derive(Debug, Parser)]
+#[command(about = "Whole clusters on simulated time, disks, network and chance")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs one seed.
+    Run {
+        seed: u64,
+        /// Writes every event of the trace to this file.
+        #[arg(long)]
+        trace: Option<std::path::PathBuf>,
+        /// Shows what the nodes log, from this level on.
+        #[arg(long)]
+        log: Option<String>,
+        #[command(flatten)]
+        sizes: SizesArgs,
+    },
+    /// Runs seeds from FIRST on, each in a process of its own, and adds up what they covered.
+    Many {
+        count: u64,
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+        /// Processes at once.
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
+        /// One seed in so many runs twice, and must have one trace.
+        #[arg(long, default_value_t = 10)]
+        twice: u64,
+        #[command(flatten)]
+        sizes: SizesArgs,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct SizesArgs {
+    /// Simulated seconds in which things break.
+    #[arg(long, default_value_t = 300)]
+    seconds: u64,
+    /// Nothing breaks.
+    #[arg(long)]
+    calm: bool,
+}
+
+impl SizesArgs {
+    const fn sizes(&self) -> Sizes {
+        Sizes { faulty: Duration::from_secs(self.seconds), faults: !self.calm }
+    }
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    // Nothing may draw a random number before.
+    chance::check();
+    match Cli::parse().command {
+        Command::Run { seed, trace, log, sizes } => {
+            if let Some(level) = log {
+                tracing_subscriber::fmt()
+                    .with_env_filter(level)
+                    .without_time()
+                    .with_writer(std::io::stderr)
+                    .with_ansi(false)
+                    .init();
+            }
+            let sink = trace.map(|path| sink(&path)).transpose()?;
+            fail_on_panic();
+            let verdict = sim::run::run(seed, &sizes.sizes(), sink);
+            writeln!(std::io::stdout(), "{verdict}")?;
+            Ok(if verdict.violation.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Many { count, first, jobs, twice, sizes } => {
+            let passed = many::run(&many::Wish { first, count, jobs, twice, seconds: sizes.seconds, calm: sizes.calm })?;
+            Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}
+
+/// A panic anywhere is a failure of the seed, whatever catches it.
+fn fail_on_panic() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        before(info);
+        std::process::exit(101);
+    }));
+}
+
+#[expect(clippy::disallowed_methods, reason = "the trace is written to a real file")]
+fn sink(path: &std::path::Path) -> anyhow::Result<Sink> {
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
+    Ok(Box::new(move |line| {
+        // A trace that cannot be written is no part of the run.
+        let _ = writeln!(file, "{line}");
+    }))
+}

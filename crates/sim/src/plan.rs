@@ -1,0 +1,90 @@
+//! What a seed decides before anything runs.
+
+use base::random::{Random, SeededRandom};
+use base::time::Duration;
+
+/// The sizes and times of one run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub seed: u64,
+    pub nodes: usize,
+    pub shards: usize,
+    pub partitions: i32,
+    pub writers: usize,
+    pub readers: usize,
+    pub committers: usize,
+    /// A writer rests up to so long between two batches.
+    pub writer_pause: Duration,
+    /// How long faults happen.
+    pub faulty: Duration,
+    /// How long the cluster may take to converge when they have ended.
+    pub converge_max: Duration,
+    pub segment_bytes: u64,
+    pub disk_latency_max: Duration,
+    pub disk_bytes: u64,
+    pub faults: bool,
+}
+
+/// What every run has; seeds vary around it.
+#[derive(Debug, Clone)]
+pub struct Sizes {
+    pub faulty: Duration,
+    pub faults: bool,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { faulty: Duration::from_secs(300), faults: true }
+    }
+}
+
+impl Plan {
+    #[must_use]
+    pub fn new(seed: u64, sizes: &Sizes) -> Self {
+        let random = fork(seed, "plan");
+        let below = |bound: u64| usize::try_from(random.below(bound)).expect("small");
+        Self {
+            seed,
+            nodes: [3, 3, 3, 4, 5][below(5)],
+            shards: 1 + below(3),
+            partitions: 2 + i32::try_from(random.below(4)).expect("small"),
+            writers: 5 + below(4),
+            readers: 2 + below(2),
+            committers: 2,
+            writer_pause: Duration::from_millis(60 + random.below(60)),
+            faulty: sizes.faulty,
+            converge_max: Duration::from_secs(120),
+            segment_bytes: 256 << 10,
+            disk_latency_max: Duration::from_micros(500 + random.below(4_000)),
+            disk_bytes: 256 << 20,
+            faults: sizes.faults,
+        }
+    }
+}
+
+/// A stream of random numbers of its own for whoever `name` is.
+#[must_use]
+pub fn fork(seed: u64, name: &str) -> SeededRandom {
+    let random = SeededRandom::new(seed ^ base::trace::hash_of(name.as_bytes()));
+    SeededRandom::new(random.next_u64())
+}
+
+/// True once in `one_in` times.
+pub fn chance(random: &dyn Random, one_in: u64) -> bool {
+    random.below(one_in) == 0
+}
+
+/// A time below `most`.
+pub fn up_to(random: &dyn Random, most: Duration) -> Duration {
+    Duration::from_micros(random.below(u64::try_from(most.as_micros()).unwrap_or(u64::MAX).max(1)))
+}
+
+/// A time between two.
+pub fn between(random: &dyn Random, least: Duration, most: Duration) -> Duration {
+    least + up_to(random, most.saturating_sub(least))
+}
+
+/// One of `choices`, which are not empty.
+pub fn pick<'a, T>(random: &dyn Random, choices: &'a [T]) -> &'a T {
+    &choices[usize::try_from(random.below(choices.len() as u64)).expect("an index")]
+}

@@ -1,0 +1,132 @@
+//! Everything of one run: the network, the machines, what is known and what has happened.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use base::net::{SimNetwork, SimNetworkOptions};
+use base::random::Random;
+use base::time::Duration;
+use base::trace;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::client::Client;
+use crate::invariants::{Invariants, Violation};
+use crate::machine::Machine;
+use crate::plan::{Plan, fork};
+
+/// A run as all its parts see it.
+#[derive(Debug)]
+pub struct World {
+    pub plan: Arc<Plan>,
+    pub network: SimNetwork,
+    pub machines: Vec<Arc<Machine>>,
+    invariants: Mutex<Invariants>,
+    counts: Mutex<Counts>,
+    violation: watch::Sender<Option<String>>,
+    clients: Mutex<u8>,
+}
+
+/// What happened, counted.
+#[derive(Debug, Clone, Default)]
+pub struct Counts {
+    pub acked_appends: u64,
+    pub acked_records: u64,
+    pub acked_commits: u64,
+    pub reads: u64,
+    pub questions: u64,
+    /// Requests without an answer, or with one that says to try again.
+    pub retries: u64,
+    pub faults: BTreeMap<&'static str, u64>,
+}
+
+impl World {
+    #[must_use]
+    pub fn new(plan: Plan) -> Arc<Self> {
+        let plan = Arc::new(plan);
+        let random = fork(plan.seed, "network");
+        let latency = (Duration::from_micros(100 + random.below(300)), Duration::from_micros(600 + random.below(3_000)));
+        let options = SimNetworkOptions {
+            latency,
+            bytes_per_second: (2 + random.below(50)) << 20,
+            buffer_bytes: usize::try_from((64 + random.below(256)) << 10).expect("small"),
+        };
+        let network = SimNetwork::new(random.next_u64(), options);
+        let machines = (0..plan.nodes).map(|place| Machine::new(place, &plan, &network)).collect();
+        Arc::new(Self {
+            plan,
+            network,
+            machines,
+            invariants: Mutex::default(),
+            counts: Mutex::default(),
+            violation: watch::Sender::new(None),
+            clients: Mutex::default(),
+        })
+    }
+
+    /// A client on a machine of its own.
+    pub fn client(&self, name: &str) -> Client {
+        let address = {
+            let mut clients = self.clients.lock();
+            *clients += 1;
+            IpAddr::V4(Ipv4Addr::new(10, 0, 1, *clients))
+        };
+        Client::new(name, address, &self.network, self.plan.nodes, fork(self.plan.seed, name))
+    }
+
+    /// The addresses of all clients' machines.
+    #[must_use]
+    pub fn client_addresses(&self) -> Vec<IpAddr> {
+        (1..=*self.clients.lock()).map(|last| IpAddr::V4(Ipv4Addr::new(10, 0, 1, last))).collect()
+    }
+
+    /// Looks something up in the invariants, or tells them something that cannot be wrong.
+    pub fn known<T>(&self, call: impl FnOnce(&mut Invariants) -> T) -> T {
+        call(&mut self.invariants.lock())
+    }
+
+    /// Tells the invariants something; the run ends when it contradicts them.
+    pub fn observe(&self, call: impl FnOnce(&mut Invariants) -> Result<(), Violation>) {
+        let observed = call(&mut self.invariants.lock());
+        if let Err(violation) = observed {
+            self.fail(violation.to_string());
+        }
+    }
+
+    /// The run has failed.
+    pub fn fail(&self, what: String) {
+        self.violation.send_if_modified(|first| {
+            if first.is_some() {
+                return false;
+            }
+            trace::note("VIOLATION", || what.clone());
+            tracing::error!("violation: {what}");
+            *first = Some(what);
+            true
+        });
+    }
+
+    /// Why the run has failed, once it has.
+    #[must_use]
+    pub fn violation(&self) -> watch::Receiver<Option<String>> {
+        self.violation.subscribe()
+    }
+
+    pub fn count(&self, call: impl FnOnce(&mut Counts)) {
+        call(&mut self.counts.lock());
+    }
+
+    /// Notes that a fault begins.
+    pub fn fault(&self, kind: &'static str, words: impl FnOnce() -> String) {
+        self.count(|counts| *counts.faults.entry(kind).or_default() += 1);
+        let words = words();
+        tracing::info!("fault: {kind} {words}");
+        trace::note("fault", || format!("{kind} {words}"));
+    }
+
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts.lock().clone()
+    }
+}

@@ -1,0 +1,37 @@
+//! A few short seeds, each in a process of its own; `just sim-many` runs long ones.
+
+use std::process::Command;
+
+/// Runs the program; its last line.
+fn sim(words: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_sim")).args(words).output().expect("it starts");
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let error = String::from_utf8_lossy(&output.stderr);
+    let last = text.lines().last().map_or_else(|| error.lines().take(5).collect(), str::to_owned);
+    (output.status.success(), last)
+}
+
+#[test]
+fn a_seed_decides_everything() {
+    let run = || sim(&["run", "1", "--seconds", "20"]);
+    let (passed, line) = run();
+    assert!(passed, "{line}");
+    assert_eq!(run().1, line);
+    let (_, other) = sim(&["run", "2", "--seconds", "5"]);
+    assert_ne!(other.split(" events").next(), line.split(" events").next());
+}
+
+#[test]
+fn without_faults_everything_is_answered_and_there() {
+    let (passed, line) = sim(&["run", "3", "--calm", "--seconds", "15"]);
+    assert!(passed, "{line}");
+    assert!(line.contains(" faults 0 "), "{line}");
+}
+
+#[test]
+fn some_seeds_hold_under_faults() {
+    for seed in ["4", "5", "6"] {
+        let (passed, line) = sim(&["run", seed, "--seconds", "30"]);
+        assert!(passed, "{line}");
+    }
+}
