@@ -1,11 +1,13 @@
 //! The consensus library, and nothing of it outside of this module: the rest of the crate proposes
 //! entries, learns who leads and asks for a barrier.
 
+mod answering;
 mod log_store;
 mod membership;
 pub(crate) mod network;
 mod runtime;
 pub(crate) mod state_machine;
+mod trust;
 pub(crate) mod types;
 mod wire;
 
@@ -14,9 +16,6 @@ use std::sync::Arc;
 
 use base::random::Random;
 use base::time::{Duration, timeout};
-use bytes::Bytes;
-use futures_util::stream::BoxStream;
-use futures_util::{FutureExt, StreamExt};
 use openraft::async_runtime::WatchReceiver;
 use openraft::async_runtime::watch::Watch;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError};
@@ -24,7 +23,7 @@ use openraft::metrics::{Metric, RaftServerMetrics};
 use openraft::raft::ClientWriteResult;
 use openraft::{ChangeMembers, EmptyNode, Instant, Raft, ReadPolicy, ServerState, SnapshotPolicy};
 use record::{LogIndex, NodeId, Term};
-use storage::LogId;
+use storage::{LogId, ShardLog};
 use tokio::sync::oneshot;
 
 #[cfg(feature = "fuzzing")]
@@ -34,18 +33,16 @@ pub(crate) use membership::{decode as decode_membership, encode as encode_member
 
 use crate::config::Config;
 use crate::core::Core;
-use crate::errors::{AnswerError, MembersError, ProposeError, StartError};
+use crate::errors::{MembersError, ProposeError, StartError};
 use crate::leadership::Leadership;
 use crate::proposer::{Consensus, EntryEnd, Flight, Refusal};
 use crate::replication::MemberProgress;
 use log_store::LogStore;
 use network::{PeerFactory, Transport};
-use parking_lot::Mutex;
 use state_machine::StateMachine;
 use types::{
     Callback, Commands, CommittedLeaderId, ConsensusLogId, Runtime, StoredMembership, TypeConfig, consensus_log_id,
 };
-use wire::Request;
 
 /// Messages that the library's core may have waiting; ours are few, entries being large.
 const API_QUEUE_LENGTH: u64 = 1_024;
@@ -57,6 +54,7 @@ const CHECKPOINT_TOLD_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Group {
     raft: Raft<TypeConfig, StateMachine>,
     node: NodeId,
+    log: ShardLog,
     random: Arc<dyn Random>,
 }
 
@@ -90,7 +88,7 @@ impl Group {
         let started = Raft::new(config.node.0, Arc::new(settings), network, log, machine);
         let raft =
             Runtime::scope(core.env.random.next_u64(), started).await.map_err(|error| failed(error.to_string()))?;
-        Ok(Self { raft, node: config.node, random: Arc::clone(&core.env.random) })
+        Ok(Self { raft, node: config.node, log: core.log.clone(), random: Arc::clone(&core.env.random) })
     }
 
     /// Makes this node the only member of a group that has none yet.
@@ -241,77 +239,6 @@ impl Group {
                 Err(ProposeError::NotLeader { leader })
             }
         }
-    }
-
-    /// Answers what another member asks.
-    pub(crate) async fn answer(&self, from: NodeId, request: Bytes) -> Result<Bytes, AnswerError> {
-        let request = self.read_request(from, request).map_err(AnswerError::Message)?;
-        self.with_chance(self.decide(request)).await
-    }
-
-    /// A request of `from`, who speaks for nobody else.
-    fn read_request(&self, from: NodeId, request: Bytes) -> Result<Request, String> {
-        let request = wire::decode_request(request).map_err(|error| error.to_string())?;
-        if request.node() != from || from == self.node {
-            return Err(format!("node {} speaks for node {}", from.0, request.node().0));
-        }
-        Ok(request)
-    }
-
-    async fn decide(&self, request: Request) -> Result<Bytes, AnswerError> {
-        let stopped = |_| AnswerError::Stopped;
-        Ok(match request {
-            Request::Append(request) => {
-                let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
-                let before = request.prev_log_id;
-                let response = self.raft.append_entries(request).await.map_err(stopped)?;
-                // Without an entry before it nothing can conflict.
-                if response.is_conflict() && before.is_none() {
-                    return Err(AnswerError::Message("a conflict with nothing".to_owned()));
-                }
-                wire::encode_appended(&response.into_stream_result(before, last))
-            }
-            Request::Vote(request) => wire::encode_voted(&self.raft.vote(request).await.map_err(stopped)?),
-            Request::PreVote(request) => wire::encode_voted(&self.raft.pre_vote(request).await.map_err(stopped)?),
-            Request::Transfer(request) => {
-                let response = self.raft.handle_transfer_leader(request).await.map_err(|_| AnswerError::Stopped)?;
-                wire::encode_transferred(&response)
-            }
-        })
-    }
-
-    /// Answers a stream of requests to append in their order, each when what it brought is durable.
-    /// The stream ends at the first that is refused, and with an error at one that is none.
-    pub(crate) async fn answer_appends(
-        &self,
-        from: NodeId,
-        requests: BoxStream<'static, Bytes>,
-    ) -> BoxStream<'static, Result<Bytes, AnswerError>> {
-        let refused = Arc::<Mutex<Option<String>>>::default();
-        let refusal = Arc::clone(&refused);
-        let group = self.clone();
-        let appends = requests.scan((), move |(), request| {
-            let append = match group.read_request(from, request) {
-                Ok(Request::Append(append)) => Some(append),
-                Ok(other) => {
-                    *refusal.lock() = Some(format!("{other:?} among appends"));
-                    None
-                }
-                Err(text) => {
-                    *refusal.lock() = Some(text);
-                    None
-                }
-            };
-            std::future::ready(append)
-        });
-        // The library begins a task that takes the requests.
-        let results = self.with_chance(async { self.raft.stream_append(appends) }).await;
-        let answers = results.map(|result| match result {
-            Ok(result) => Ok(wire::encode_appended(&result)),
-            Err(_) => Err(AnswerError::Stopped),
-        });
-        let end = async move { refused.lock().take().map(|text| Err(AnswerError::Message(text))) };
-        answers.chain(end.into_stream().filter_map(std::future::ready)).boxed()
     }
 
     /// Runs what may begin tasks of the library's, whose chance is given by the caller's task.

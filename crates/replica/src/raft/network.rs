@@ -28,6 +28,7 @@ use record::{NodeId, ShardId};
 use storage::Payload;
 
 use super::state_machine::CheckpointImage;
+use super::trust::{self, Unanswered};
 use super::types::{ConsensusVote, TypeConfig};
 use super::wire;
 
@@ -187,10 +188,13 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         // Heartbeats come this way.
+        let (before, last) = trust::span(&rpc);
         let answer = self.peer.call(wire::encode_append(rpc), option.soft_ttl()).await;
         let answer = answer.map_err(|error| unreachable(&error))?;
         let appended = wire::decode_appended(answer).map_err(|error| unreachable(&error))?;
+        trust::check_appended(&appended, before, last).map_err(|text| unreachable(&io::Error::other(text)))?;
         Ok(match appended {
+            Ok(through) if through < last => AppendEntriesResponse::PartialSuccess(through),
             Ok(_) => AppendEntriesResponse::Success,
             Err(StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
             Err(StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
@@ -213,7 +217,13 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
                 // Heartbeats: one at a time, each with its time limit.
                 return stream_append_sequential(self, input, option).await;
             }
-            let requests = input.map(wire::encode_append).boxed();
+            let unanswered = Unanswered::default();
+            let sent = unanswered.clone();
+            let requests = input.map(move |request| {
+                sent.sent(&request);
+                wire::encode_append(request)
+            });
+            let requests = requests.boxed();
             let answers = match self.peer.stream(requests).await {
                 Ok(answers) => answers,
                 Err(error) => {
@@ -221,12 +231,18 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
                     return Err(unreachable(&error));
                 }
             };
-            let results = answers.then(async |answer| {
+            let results = answers.then(move |answer| {
                 let decoded = answer.and_then(|answer| wire::decode_appended(answer).map_err(io::Error::other));
-                if decoded.is_err() {
-                    sleep(STREAM_PAUSE).await;
+                let decoded = decoded.and_then(|answer| {
+                    unanswered.check(&answer).map_err(io::Error::other)?;
+                    Ok(answer)
+                });
+                async move {
+                    if decoded.is_err() {
+                        sleep(STREAM_PAUSE).await;
+                    }
+                    decoded.map_err(|error| unreachable(&error))
                 }
-                decoded.map_err(|error| unreachable(&error))
             });
             Ok(results.boxed())
         }
@@ -265,6 +281,10 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
         let wait = option.soft_ttl().min(PROBE_WAIT_MAX);
         let answer = self.votes.call(wire::encode_append(probe), wait).await;
         let answer = answer.and_then(|answer| wire::decode_appended(answer).map_err(io::Error::other));
+        let answer = answer.and_then(|answer| {
+            trust::check_appended(&answer, purged, purged).map_err(io::Error::other)?;
+            Ok(answer)
+        });
         // However it answers, it is not asked in a tight loop.
         tokio::select! {
             closed = cancel => return Err(closed.into()),

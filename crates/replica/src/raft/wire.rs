@@ -70,7 +70,7 @@ pub(crate) enum DecodeError {
     Number(u64),
     #[error("a vote is granted already where it is asked for, or not where it must be")]
     Vote,
-    #[error("commands that have no head")]
+    #[error("commands that cannot be decoded")]
     Commands,
     #[error("a message counts {0} entries, at most {ENTRIES_MAX} are allowed")]
     Count(u32),
@@ -206,9 +206,7 @@ fn decode_append(mut bytes: Bytes) -> Result<AppendEntriesRequest<TypeConfig>, D
         match kind {
             EntryKind::Blank if length > 0 => return Err(DecodeError::Trailing(length)),
             EntryKind::Membership => drop(membership::decode(&payload)?),
-            EntryKind::Commands if shard::entry_head_bytes(&payload).is_none_or(|head| head > length) => {
-                return Err(DecodeError::Commands);
-            }
+            EntryKind::Commands if !are_commands(&payload) => return Err(DecodeError::Commands),
             EntryKind::Blank | EntryKind::Commands => {}
         }
         let entry = storage::Entry { id, kind, payload: Payload::from(payload) };
@@ -222,6 +220,22 @@ fn decode_append(mut bytes: Bytes) -> Result<AppendEntriesRequest<TypeConfig>, D
         entries,
         leader_commit: committed.map(consensus_log_id),
     })
+}
+
+/// Whether every command of an entry can be decoded and the bodies are all there: no member could apply it otherwise.
+fn are_commands(payload: &[u8]) -> bool {
+    let Ok(mut commands) = shard::EntryCommands::parse(payload) else { return false };
+    let header = commands.header();
+    if header.head_bytes as usize + header.body_bytes as usize != payload.len() {
+        return false;
+    }
+    loop {
+        match commands.next_command() {
+            Ok(Some(_)) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
 }
 
 pub(crate) fn encode_appended(result: &StreamAppendResult<TypeConfig>) -> Bytes {

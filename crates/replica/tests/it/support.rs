@@ -12,7 +12,7 @@ use shard::{AppendError, Appended, Outcome};
 use smallvec::smallvec;
 use storage::checkpoint::CheckpointStore;
 use storage::index_file::IndexStore;
-use storage::{CommitLog, Covered, InstallMarker, Options, Recovered};
+use storage::{CommitLog, InstallMarker, Options, Recovered};
 
 pub(crate) const SHARD: ShardId = ShardId(1);
 
@@ -38,10 +38,7 @@ impl Files {
         Ok(files)
     }
 
-    async fn open_damaged(env: &Env, dir: &Path, mut options: Options) -> Result<(Self, Vec<Recovered>), String> {
-        let furthest = storage::checkpoint::furthest(&*env.disk, &dir.join("checkpoints")).await;
-        let furthest = furthest.map_err(|error| error.to_string())?;
-        options.covered.extend(furthest.map(|(at, file)| Covered { shard: SHARD, at, file }));
+    async fn open_damaged(env: &Env, dir: &Path, options: Options) -> Result<(Self, Vec<Recovered>), String> {
         let (log, recovered) = CommitLog::open(Arc::clone(&env.disk), &dir.join("log"), options)
             .await
             .map_err(|error| format!("{error:?}"))?;

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use record::{LogIndex, NodeId, StreamId};
 use replica::{Config, Founding, InstallError, InstallProgress, Replica, install};
 use shard::commands::{DeleteStreams, Seal};
-use storage::Options;
+use storage::{Covered, Options};
 
 use crate::support::{Batch, Files, Node, SHARD, append, batch, options};
 use crate::switchboard::Switchboard;
@@ -58,7 +58,12 @@ impl Cluster {
     }
 
     pub(crate) async fn files(&self, node: u64) -> Result<Files, String> {
-        Files::open(&self.env, &self.path(node), log_options()).await
+        let mut options = log_options();
+        // As a node does it: a log that ends before its checkpoint would be refused.
+        let furthest = storage::checkpoint::furthest(&*self.env.disk, &self.path(node).join("checkpoints")).await;
+        let furthest = furthest.map_err(|error| error.to_string())?;
+        options.covered.extend(furthest.map(|(at, file)| Covered { shard: SHARD, at, file }));
+        Files::open(&self.env, &self.path(node), options).await
     }
 
     pub(crate) async fn start(&self, node: u64) -> Node {
