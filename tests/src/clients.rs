@@ -6,7 +6,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::broker::{Broker, Settings};
 use crate::{install, places, process, toolchain};
@@ -62,6 +62,26 @@ impl Client {
             }
             Self::GoFranz => Command::new(install::go::installed("franz")?),
             Self::GoSarama => Command::new(install::go::installed("sarama")?),
+        })
+    }
+
+    /// The command that runs the client's writers and readers, without its options; see `tests/clients/history.md`.
+    /// Only of clients that have such a program.
+    pub fn history_command(self) -> Result<Command> {
+        Ok(match self {
+            Self::Java => install::java::installed()?.command("History"),
+            Self::PythonConfluent => {
+                let mut python = install::python::installed()?.command();
+                let script = places::client_sources().join("python/history.py");
+                python.env("PYTHONDONTWRITEBYTECODE", "1").arg(script);
+                python
+            }
+            Self::GoFranz => {
+                let mut franz = self.command()?;
+                franz.arg("history");
+                franz
+            }
+            Self::PythonKafka | Self::NodeKafkajs | Self::GoSarama => bail!("{self:?} writes no histories"),
         })
     }
 

@@ -4,6 +4,7 @@
 //! from, so that a changed version installs anew); two tests that need the same one wait for each other.
 
 pub mod go;
+pub mod iproute;
 pub mod java;
 pub mod kcat;
 pub mod librdkafka;

@@ -5,13 +5,19 @@
 //! missing toolchain is said loudly and, where `CI` is set, is a failure; no process outlives the value that owns it.
 
 pub mod broker;
+pub mod checker;
 pub mod clients;
+pub mod cluster;
 pub mod damage;
 pub mod foreign;
+pub mod history;
 pub mod install;
 pub mod ledger;
 pub mod limited_disk;
+pub mod nemesis;
+pub mod network;
 pub mod places;
 pub mod process;
 pub mod toolchain;
 pub mod wire;
+pub mod workload;

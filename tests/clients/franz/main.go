@@ -1,4 +1,4 @@
-// Tries a broker with franz-go. Usage: check SERVERS PREFIX [CHECK ...]
+// Tries a broker with franz-go, or writes down a history. Usage: check SERVERS PREFIX [CHECK ...] | check history KEY=VALUE ...
 package main
 
 import (
@@ -30,8 +30,11 @@ var (
 )
 
 func main() {
+	if len(os.Args) > 2 && os.Args[1] == "history" {
+		os.Exit(history(os.Args[2:]))
+	}
 	if len(os.Args) < 3 {
-		fmt.Fprintln(os.Stderr, "usage: check SERVERS PREFIX [CHECK ...]")
+		fmt.Fprintln(os.Stderr, "usage: check SERVERS PREFIX [CHECK ...] | check history KEY=VALUE ...")
 		os.Exit(2)
 	}
 	servers, prefix = strings.Split(os.Args[1], ","), os.Args[2]

@@ -12,7 +12,9 @@ use crate::{places, process};
 /// The compiled program of `tests/clients/NAME`.
 pub fn installed(name: &str) -> Result<PathBuf> {
     let sources = places::client_sources().join(name);
-    let folder = once(name, &recipe_of(&sources, &["go.mod", "go.sum", "main.go"])?, |folder| {
+    let mut files = vec!["go.mod", "go.sum", "main.go"];
+    files.extend(["history.go"].iter().filter(|file| sources.join(file).exists()));
+    let folder = once(name, &recipe_of(&sources, &files)?, |folder| {
         let mut go = Command::new("go");
         go.current_dir(&sources).args(["build", "-mod=readonly", "-o"]).arg(folder.join("check")).arg(".");
         process::run(&mut go, Duration::from_secs(900))?;

@@ -38,7 +38,7 @@ impl Java {
 /// Needs a JDK 17 and Maven.
 pub fn installed() -> Result<Java> {
     let sources = places::client_sources().join("java");
-    let recipe = recipe_of(&sources, &["pom.xml", "Check.java"])?;
+    let recipe = recipe_of(&sources, &["pom.xml", "Check.java", "History.java"])?;
     let folder = once("java", &recipe, |folder| {
         let libs = folder.join("libs");
         let mut maven = Command::new("mvn");
@@ -48,7 +48,7 @@ pub fn installed() -> Result<Java> {
         process::run(&mut maven, Duration::from_secs(900))?;
         let mut compiler = Command::new("javac");
         compiler.arg("-d").arg(folder.join("classes")).arg("-cp").arg(libs.join("*"));
-        compiler.arg(sources.join("Check.java"));
+        compiler.arg(sources.join("Check.java")).arg(sources.join("History.java"));
         process::run(&mut compiler, Duration::from_secs(120))?;
         Ok(())
     })?;

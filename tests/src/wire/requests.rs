@@ -92,8 +92,19 @@ pub fn create_topic(
     partitions: i32,
     configs: &[(&str, &str)],
 ) -> Result<i16> {
+    create_topic_replicated(connection, topic, partitions, 1, configs)
+}
+
+/// The same with a number of copies, -1 for as many as the cluster makes.
+pub fn create_topic_replicated(
+    connection: &mut Connection,
+    topic: &str,
+    partitions: i32,
+    copies: i16,
+    configs: &[(&str, &str)],
+) -> Result<i16> {
     let mut body = Writer::new();
-    body.i32(1).string(topic).i32(partitions).i16(1).i32(0).count(configs.len());
+    body.i32(1).string(topic).i32(partitions).i16(copies).i32(0).count(configs.len());
     for (key, value) in configs {
         body.string(key).string(value);
     }
