@@ -6,6 +6,7 @@
 
 mod load;
 mod measure;
+mod nodes;
 mod peers;
 mod report;
 mod rows;
@@ -51,6 +52,12 @@ struct Bench {
     /// Runs of which the median counts.
     #[arg(long, default_value_t = 3)]
     runs: usize,
+    /// How often a node of a cluster is killed, stopped or drained.
+    #[arg(long, default_value_t = 20)]
+    tries: usize,
+    /// Ours alone, without the reference.
+    #[arg(long)]
+    alone: bool,
     /// Where the brokers' data lies; must be on the file system that is to be measured.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -67,7 +74,7 @@ fn main() -> Result<()> {
 fn bench(arguments: &Bench) -> Result<()> {
     if arguments.rows.is_empty() {
         for row in rows::ALL {
-            say(&format!("{:<12} {}", row.name, row.what))?;
+            say(&format!("{:<16} {}", row.name, row.what))?;
         }
         return Ok(());
     }
@@ -77,6 +84,8 @@ fn bench(arguments: &Bench) -> Result<()> {
         dir,
         seconds: if arguments.quick { 2.0 } else { arguments.seconds },
         runs: if arguments.quick { 1 } else { arguments.runs },
+        tries: if arguments.quick { 2 } else { arguments.tries },
+        is_alone: arguments.alone,
         is_quick: arguments.quick,
     };
     if !plan.is_quick {

@@ -21,6 +21,10 @@ pub(crate) struct Plan {
     /// The measured part of a run.
     pub(crate) seconds: f64,
     pub(crate) runs: usize,
+    /// How often a node of a cluster is killed, stopped or drained.
+    pub(crate) tries: usize,
+    /// Ours alone, without the reference; of the rows of clusters.
+    pub(crate) is_alone: bool,
     /// Small everything: shows that the row runs, measures nothing.
     pub(crate) is_quick: bool,
 }

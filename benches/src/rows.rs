@@ -1,5 +1,6 @@
 //! The rows of the table, in its order.
 
+mod cluster;
 mod connections;
 mod consume;
 mod latency;
@@ -55,6 +56,21 @@ pub(crate) const ALL: &[Row] = &[
     },
     Row { name: "restart", what: "restart after kill -9 with 10 GB in 16 partitions", run: restart::run },
     Row { name: "topics", what: "100,000 single-partition topics", run: topics::run },
+    Row { name: "cluster-produce", what: "three nodes: 1 KiB, three replicas, acks=all", run: cluster::produce::run },
+    Row {
+        name: "cluster-gap-kill",
+        what: "three nodes: longest time without acks after kill -9 of a leader",
+        run: cluster::gap::kill,
+    },
+    Row { name: "cluster-gap-stop", what: "three nodes: the same after SIGSTOP of a leader", run: cluster::gap::stop },
+    Row { name: "cluster-steady", what: "three nodes: ten minutes with all cores full", run: cluster::steady::run },
+    Row { name: "cluster-drain", what: "three nodes: the same gap when a node is drained", run: cluster::drain::run },
+    Row { name: "cluster-idle", what: "three nodes that do nothing", run: cluster::idle::run },
+    Row {
+        name: "cluster-move",
+        what: "four nodes: a replica moves while others produce 20 MB/s",
+        run: cluster::moving::run,
+    },
     Row { name: "streams", what: "1,000,000 idle streams; pause of apply by a checkpoint", run: streams::run },
 ];
 

@@ -13,6 +13,11 @@ pub(super) fn resolve(servers: &str) -> Result<SocketAddr> {
     servers.to_socket_addrs()?.next().with_context(|| format!("no address in {servers:?}"))
 }
 
+/// Every address of a list separated by commas.
+pub(super) fn resolve_all(servers: &str) -> Result<Vec<SocketAddr>> {
+    servers.split(',').map(resolve).collect()
+}
+
 /// Creates a topic when it is not there yet, and waits until each of its partitions answers.
 pub(super) fn ensure_topic(address: SocketAddr, topic: &str, partitions: i32) -> Result<()> {
     let mut connection = Connection::open(address)?;

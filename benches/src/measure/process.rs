@@ -105,6 +105,13 @@ pub(crate) fn touch_memory(dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// How many processes ran or waited to, on average over the last minute: a figure is worth what the machine was free
+/// for it.
+pub(crate) fn load_average() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(f64::NAN)
+}
+
 /// Lets the device finish what earlier runs left to it, so that no run pays for another.
 pub(crate) fn page_cache_sync() -> Result<()> {
     tests::process::run(&mut Command::new("sync"), Duration::from_secs(300))?;
