@@ -34,6 +34,7 @@ use crate::node::Node;
 use crate::peers::{Gate, Listener, Me, Peers, Service};
 use crate::placement::keep_placing;
 use crate::serving::Serving;
+use crate::slow_disk::watch_disk;
 use crate::statuses::{exchange, tell_leaders};
 use crate::switch::look_elsewhere;
 use crate::work::Work;
@@ -109,6 +110,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         keep_hosting(&host),
         keep_announcing(&node, host.config.rack.clone(), addresses, alone, failure.clone()),
         keep_configuring(&host),
+        watch_disk(&host),
     ]);
     if alone && !host.config.join.is_empty() {
         tasks.0.push(look_elsewhere(&node, host.config.join.clone(), failure.clone()));

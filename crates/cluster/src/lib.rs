@@ -32,6 +32,7 @@ mod recover;
 mod serving;
 mod several;
 mod shards;
+mod slow_disk;
 mod statuses;
 mod switch;
 mod topics;

@@ -40,6 +40,8 @@ pub(crate) struct Node {
     pub(crate) forward: Arc<dyn Forward>,
     /// Data shards that the cluster should have for this node.
     pub(crate) wished: u32,
+    /// This node's disk stays slow.
+    pub(crate) slow: AtomicBool,
     /// This node is about to stop.
     pub(crate) leaving: AtomicBool,
     /// Where all of it lies, once that is known.
@@ -60,6 +62,7 @@ impl Node {
             clock,
             forward,
             wished,
+            slow: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             data_dir: OnceLock::new(),
             given_up: watch::Sender::new(false),

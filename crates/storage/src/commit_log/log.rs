@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use base::disk::Disk;
 use base::queue::{self, Sender};
 use base::task::{ThreadHandle, spawn_thread};
+use base::time::Duration;
 use parking_lot::Mutex;
 use record::ShardId;
 use tokio::sync::{oneshot, watch};
@@ -103,6 +104,12 @@ impl CommitLog {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.stats()
+    }
+
+    /// The longest write or sync since this was asked last, what is under way included.
+    #[must_use]
+    pub fn longest_operation(&self) -> Duration {
+        self.shared.stalls.longest()
     }
 
     /// Becomes `Some` when a write or sync fails; then the node must stop.

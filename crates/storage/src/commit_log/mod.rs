@@ -38,6 +38,7 @@ mod shard_log;
 mod shard_state;
 mod shared;
 mod staging;
+mod stalls;
 mod sync;
 mod synced_file;
 mod writer;

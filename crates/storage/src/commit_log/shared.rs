@@ -17,6 +17,7 @@ use super::lost::let_go::Numbers;
 use super::position::Position;
 use super::segment::Segment;
 use super::shard_state::ShardState;
+use super::stalls::Stalls;
 use crate::block_cache::BlockCache;
 
 use super::{DiskState, Failure, Options, Stats};
@@ -63,6 +64,7 @@ pub(crate) struct Shared {
     truncated_at: AtomicU64,
     pub(crate) written_bytes: AtomicU64,
     pub(crate) synced_bytes: AtomicU64,
+    pub(crate) stalls: Stalls,
     pub(crate) sync_progress: Notify,
     pub(crate) keeper_wake: Notify,
     /// The writer waits for space.
@@ -130,6 +132,7 @@ impl Shared {
             truncated_at: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),
+            stalls: Stalls::default(),
             sync_progress: Notify::new(),
             keeper_wake: Notify::new(),
             stalled: AtomicBool::new(false),

@@ -15,6 +15,7 @@ use super::position::Position;
 use super::request::Done;
 use super::segment::Segment;
 use super::shared::Shared;
+use super::stalls::Operation;
 
 /// One write that waits for its sync.
 pub(crate) struct Written {
@@ -60,7 +61,10 @@ pub(crate) async fn sync_and_complete(shared: &Shared, group: &mut Vec<Written>)
 async fn sync_files(shared: &Shared, segments: Vec<Arc<Segment>>) -> io::Result<()> {
     for segment in segments {
         shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = segment.file.sync_data().await {
+        shared.stalls.begin(Operation::Sync);
+        let synced = segment.file.sync_data().await;
+        shared.stalls.end(Operation::Sync);
+        if let Err(error) = synced {
             shared.fail("sync", &segment.path, error);
             return Err(shared.failure_error());
         }

@@ -10,6 +10,7 @@ use super::{GROUP_BYTES_MAX, Stopped, UNSYNCED_BYTES_MAX, Writer};
 use crate::commit_log::group::Effect;
 use crate::commit_log::request::Done;
 use crate::commit_log::shared::Shared;
+use crate::commit_log::stalls::Operation;
 use crate::commit_log::sync::{Written, sync_and_complete};
 
 /// A single request up to this is synced by the writer itself when nobody else has anything to do:
@@ -75,7 +76,10 @@ impl Writer {
         let padded_end = self.group.staging.padded_end();
         assert!(padded_end <= self.segment.capacity, "a write stays within its segment");
         self.reserve(padded_end).await;
-        let bytes = match self.write_blocks().await {
+        self.shared.stalls.begin(Operation::Write);
+        let written = self.write_blocks().await;
+        self.shared.stalls.end(Operation::Write);
+        let bytes = match written {
             Ok(bytes) => bytes,
             Err(error) => {
                 let path = self.segment.path.clone();
