@@ -25,8 +25,9 @@ use crate::workload::{Plan as Load, Workload, now_ms};
 
 /// After a fault every client must get acknowledgements again in this time.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(120);
-/// A disk of this size is filled, and all that a run writes fits on it.
+/// A disk of this size becomes full; all that a run writes fits on it.
 const DISK_MEGABYTES: u32 = 4096;
+const DISK_BYTES: u64 = (DISK_MEGABYTES as u64) << 20;
 /// Flags of the nodes: small files, so that some end and begin in a short run.
 const FLAGS: [&str; 4] = ["--segment-bytes", "16MiB", "--reserve-bytes", "64MiB"];
 
@@ -123,6 +124,7 @@ impl Run<'_> {
         let possible = |kind: &Kind| {
             (!kind.needs_network() || self.cluster.network.is_some())
                 && (*kind != Kind::FullDisk || has_disk)
+                && (*kind != Kind::Delay || self.cluster.network.as_ref().is_some_and(Network::can_delay))
                 && self.cluster.nodes.len() >= kind.nodes_min()
         };
         self.plan.kinds.iter().copied().filter(possible).collect()
@@ -173,7 +175,7 @@ impl Run<'_> {
                 node.resume()?;
             }
             if let Some(disk) = node.disk() {
-                let _missing = std::fs::remove_file(disk.join(wreck::FILLER));
+                disk.resize(DISK_BYTES)?;
             }
             if !node.is_running() {
                 node.kill()?;

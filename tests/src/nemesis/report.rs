@@ -102,7 +102,12 @@ impl fmt::Display for Report {
             sorted.sort_unstable();
             let seconds = |gap: Option<&Duration>| gap.map_or(0.0, Duration::as_secs_f64);
             let (median, longest) = (seconds(sorted.get(sorted.len() / 2)), seconds(sorted.last()));
-            writeln!(to, "{:>4} {:<16} median {median:5.1} s, longest {longest:5.1} s", gaps.len(), format!("{kind:?}"))?;
+            writeln!(
+                to,
+                "{:>4} {:<16} median {median:5.1} s, longest {longest:5.1} s",
+                gaps.len(),
+                format!("{kind:?}")
+            )?;
         }
         let Calm { sent, acked, median, p99, longest } = self.calm;
         writeln!(

@@ -1,16 +1,14 @@
 //! Faults of processes and disks, and what operators do.
 
-use std::fs::{self, File};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
-use super::{Kind, Run};
+use super::{DISK_BYTES, Kind, Run};
 use crate::cluster::SETTLE_LIMIT;
+use crate::process;
 
-pub(super) const FILLER: &str = "filler";
 /// Free space on a disk that was filled: below the reserve.
 const LEFT_BYTES: u64 = 8 << 20;
 const STUTTER: (Duration, Duration) = (Duration::from_millis(400), Duration::from_millis(200));
@@ -126,17 +124,18 @@ impl Run<'_> {
     }
 
     fn full_disk(&mut self) -> Result<()> {
-        let disks = self.cluster.nodes.iter().enumerate();
-        let found = disks.filter_map(|(place, node)| Some((place, node.disk()?.to_path_buf()))).next();
-        let (place, disk) = found.context("no node has a small disk")?;
-        let space = statvfs(&disk)?;
-        let free = space.f_bavail * space.f_frsize;
+        let place = self.cluster.nodes.iter().position(|node| node.disk().is_some()).context("no small disk")?;
         self.tell(&format!("the disk of place {place} is full"));
-        let filler = disk.join(FILLER);
-        fallocate(File::create(&filler)?, FallocateFlags::empty(), 0, free.saturating_sub(LEFT_BYTES).max(1))?;
+        let resize = |run: &Self, to: fn(u64) -> u64| -> Result<()> {
+            let disk = run.cluster.nodes[place].disk().context("no small disk")?;
+            disk.resize(to(disk.used()?))
+        };
+        // What is written between the look and the change may leave less room, or none to change it.
+        process::wait_until("a full disk", Duration::from_secs(20), || {
+            Ok(resize(self, |used| used + LEFT_BYTES).is_ok())
+        })?;
         self.hold();
-        fs::remove_file(&filler)?;
-        Ok(())
+        resize(self, |_| DISK_BYTES)
     }
 
     fn wipe(&mut self) -> Result<()> {
@@ -177,7 +176,8 @@ impl Run<'_> {
 
     fn move_shard(&mut self) -> Result<()> {
         let status = self.cluster.status()?;
-        let shards: Vec<_> = status.shards.iter().filter(|shard| shard.id != "meta" && shard.wanted.len() > 1).collect();
+        let shards: Vec<_> =
+            status.shards.iter().filter(|shard| shard.id != "meta" && shard.wanted.len() > 1).collect();
         let drawn = self.pick(shards.len());
         let shard = shards.get(drawn).context("no shard can be moved")?;
         let mut voters: Vec<String> = shard.wanted.iter().map(ToString::to_string).collect();
