@@ -84,7 +84,10 @@ impl Cluster {
     ) -> Result<Node> {
         let wrapper = self.network.as_ref().map(|network| network.wrapper(place)).unwrap_or_default();
         let home = self.home.path().join(format!("n{}", place + 1));
-        Node::new(node::Plan { home, wrapper, kafka, internal, join: join.to_vec(), flags: self.flags.clone() }, megabytes)
+        Node::new(
+            node::Plan { home, wrapper, kafka, internal, join: join.to_vec(), flags: self.flags.clone() },
+            megabytes,
+        )
     }
 
     /// Starts one more node, which is told of the others.
@@ -119,7 +122,12 @@ impl Cluster {
     /// `rosettamq cluster` with these words, at the node of one place.
     pub fn operate_at(&self, place: usize, words: &[&str]) -> Result<Finished> {
         let mut command = Command::new(rosettamq_binary()?);
-        command.arg("cluster").args(words).args(["--timeout", "10s", "--node", &self.nodes[place].internal().to_string()]);
+        command.arg("cluster").args(words).args([
+            "--timeout",
+            "10s",
+            "--node",
+            &self.nodes[place].internal().to_string(),
+        ]);
         process::finish(&mut command, None, COMMAND_LIMIT)
     }
 
@@ -151,8 +159,7 @@ impl Cluster {
                 let finished = self.operate_at(place, &["status"])?;
                 seen.push(if finished.status.success() { finished.text() } else { finished.stderr });
             }
-            let is_settled =
-                |text: &String| Status::parse(text).is_ok_and(|status| status.is_settled(&expected));
+            let is_settled = |text: &String| Status::parse(text).is_ok_and(|status| status.is_settled(&expected));
             if seen.len() == expected.len() && seen.iter().all(is_settled) {
                 return Ok(());
             }

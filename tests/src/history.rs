@@ -69,16 +69,36 @@ pub struct Reader {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Partitions are its own from now on; what it reads next of them begins anew.
-    Assigned { at_ms: u64, partitions: Vec<i32> },
-    Polled { at_ms: u64, partition: i32, records: Vec<Record> },
+    Assigned {
+        at_ms: u64,
+        partitions: Vec<i32>,
+    },
+    Polled {
+        at_ms: u64,
+        partition: i32,
+        records: Vec<Record>,
+    },
     /// It was told that the offset that it wanted is not there.
-    Reset { at_ms: u64, partition: i32, error: String },
+    Reset {
+        at_ms: u64,
+        partition: i32,
+        error: String,
+    },
     /// A commit was acknowledged.
-    Committed { at_ms: u64, offsets: Vec<(i32, i64)> },
+    Committed {
+        at_ms: u64,
+        offsets: Vec<(i32, i64)>,
+    },
     /// What the group had committed, asked between two times.
-    Looked { began_ms: u64, offsets: Vec<(i32, i64)> },
+    Looked {
+        began_ms: u64,
+        offsets: Vec<(i32, i64)>,
+    },
     /// Any other error, which the client may have got over.
-    Trouble { at_ms: u64, error: String },
+    Trouble {
+        at_ms: u64,
+        error: String,
+    },
 }
 
 /// A record as it was read.
@@ -107,7 +127,8 @@ impl History {
             .collect::<Result<_>>()?;
         files.sort();
         for file in files {
-            lines::read_file(&mut history, &file, with_readers).with_context(|| format!("reading {}", file.display()))?;
+            lines::read_file(&mut history, &file, with_readers)
+                .with_context(|| format!("reading {}", file.display()))?;
         }
         Ok(history)
     }

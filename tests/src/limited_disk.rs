@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
+use rustix::fs::statvfs;
 use tempfile::TempDir;
 
 use crate::process;
@@ -25,6 +26,19 @@ impl LimitedDisk {
         mount.args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"]).arg(folder.path());
         let mounted = process::run(&mut mount, MOUNT_LIMIT).is_ok();
         Ok(mounted.then_some(Self { folder }))
+    }
+
+    /// Bytes that are taken.
+    pub fn used(&self) -> Result<u64> {
+        let space = statvfs(self.folder.path())?;
+        Ok((space.f_blocks - space.f_bfree) * space.f_frsize)
+    }
+
+    /// Makes it this large, in bytes, at once and without writing anything. Not below what is taken.
+    pub fn resize(&self, bytes: u64) -> Result<()> {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &format!("remount,size={bytes}")]).arg(self.folder.path());
+        process::run(&mut mount, MOUNT_LIMIT).map(drop)
     }
 
     pub fn path(&self) -> &Path {

@@ -1,1 +1,231 @@
-//! Faults.
+//! Faults on a cluster at work, from a schedule that a seed decides, and what became of the clients' records.
+//!
+//! Keeps true: one fault at a time, ended before the next begins; what would rightly lose data, such as emptying a
+//! second disk before the first is replaced, is not done; a run ends in bounded time, whatever the cluster does.
+
+mod fault;
+mod mishaps;
+mod report;
+mod wreck;
+
+pub use fault::Kind;
+pub use report::{Report, Window};
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::checker;
+use crate::cluster::{Cluster, SETTLE_LIMIT, Settings};
+use crate::ledger::Chance;
+use crate::network::Network;
+use crate::workload::{Plan as Load, Workload, now_ms};
+
+/// After a fault every client must get acknowledgements again in this time.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(120);
+/// A disk of this size becomes full; all that a run writes fits on it.
+const DISK_MEGABYTES: u32 = 4096;
+const DISK_BYTES: u64 = (DISK_MEGABYTES as u64) << 20;
+/// Flags of the nodes: small files, so that some end and begin in a short run.
+const FLAGS: [&str; 4] = ["--segment-bytes", "16MiB", "--reserve-bytes", "64MiB"];
+
+/// What a run is made of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub nodes: usize,
+    /// How long faults are made. Starting and ending come on top of it.
+    pub duration: Duration,
+    /// Which faults there may be; those that the machine or the number of nodes does not allow are left out.
+    pub kinds: Vec<Kind>,
+    /// How long a fault lasts, shortest and longest.
+    pub hold: (Duration, Duration),
+    /// From a recovery to the next fault, shortest and longest.
+    pub pause: (Duration, Duration),
+    /// After so much time comes a calm one.
+    pub calm_every: Duration,
+    pub calm: Duration,
+    pub load: Load,
+    /// Where logs and histories are kept when something was wrong.
+    pub keep: Option<PathBuf>,
+}
+
+/// Does a whole run; `say` gets a line for all that is done.
+pub fn run(plan: Plan, say: &mut dyn FnMut(&str)) -> Result<Report> {
+    let network = Network::open()?;
+    if network.is_none() {
+        crate::toolchain::missing_is("links that are cut", "root, or iproute2")?;
+    }
+    let settings = Settings {
+        network,
+        flags: FLAGS.map(str::to_owned).into(),
+        small_disks: vec![(plan.nodes - 1, DISK_MEGABYTES)],
+    };
+    say(&format!("seed {}: {} nodes", plan.seed, plan.nodes));
+    let cluster = Cluster::start(plan.nodes, settings)?;
+    let load = Workload::start(plan.load.clone(), &cluster.bootstrap(), cluster.home())?;
+    let chance = Chance::new(plan.seed);
+    let mut run = Run { plan, cluster, load, chance, began: Instant::now(), windows: Vec::new(), say };
+    let mut trouble = Vec::new();
+    if let Err(error) = run.work() {
+        run.tell(&format!("it did not go on: {error:#}"));
+        trouble.push(format!("{error:#}"));
+    }
+    // Whatever it was, the cluster gets a last chance to be well.
+    if let Err(error) = run.repair() {
+        trouble.push(format!("{error:#}"));
+    }
+    run.end(trouble)
+}
+
+struct Run<'a> {
+    plan: Plan,
+    cluster: Cluster,
+    load: Workload,
+    chance: Chance,
+    began: Instant,
+    windows: Vec<Window>,
+    say: &'a mut dyn FnMut(&str),
+}
+
+impl Run<'_> {
+    fn tell(&mut self, text: &str) {
+        (self.say)(&format!("[{:7.1} s] {text}", self.began.elapsed().as_secs_f64()));
+    }
+
+    fn work(&mut self) -> Result<()> {
+        self.load.wait_acked(20, RECOVERY_LIMIT)?;
+        self.began = Instant::now();
+        self.calm()?;
+        let mut calm_at = self.began + self.plan.calm_every;
+        let mut deck: Vec<Kind> = Vec::new();
+        while self.began.elapsed() < self.plan.duration {
+            if Instant::now() >= calm_at {
+                self.calm()?;
+                calm_at = Instant::now() + self.plan.calm_every;
+            }
+            // All kinds once before any comes again.
+            if deck.is_empty() {
+                deck = self.possible();
+            }
+            let drawn = self.pick(deck.len());
+            let kind = deck.swap_remove(drawn);
+            self.once(kind).with_context(|| format!("{kind:?}"))?;
+            let pause = self.between(self.plan.pause);
+            thread::sleep(pause);
+        }
+        self.calm()
+    }
+
+    fn possible(&self) -> Vec<Kind> {
+        let has_disk = self.cluster.nodes.iter().any(|node| node.disk().is_some());
+        let possible = |kind: &Kind| {
+            (!kind.needs_network() || self.cluster.network.is_some())
+                && (*kind != Kind::FullDisk || has_disk)
+                && (*kind != Kind::Delay || self.cluster.network.as_ref().is_some_and(Network::can_delay))
+                && self.cluster.nodes.len() >= kind.nodes_min()
+        };
+        self.plan.kinds.iter().copied().filter(possible).collect()
+    }
+
+    /// One fault from its beginning until all clients get on again.
+    fn once(&mut self, kind: Kind) -> Result<()> {
+        if kind.needs_all() {
+            self.cluster.wait_settled(SETTLE_LIMIT)?;
+        }
+        let from_ms = now_ms();
+        let acked = self.load.acked();
+        self.inflict(kind)?;
+        self.look_after_processes()?;
+        self.load.wait_acked(5, RECOVERY_LIMIT)?;
+        self.windows.push(Window { kind: Some(kind), from_ms, to_ms: now_ms() });
+        let acked = self.load.acked() - acked;
+        self.tell(&format!("recovered from {kind:?}; {acked} acknowledged meanwhile"));
+        Ok(())
+    }
+
+    /// A time without faults in which everything must go well.
+    fn calm(&mut self) -> Result<()> {
+        self.cluster.wait_settled(SETTLE_LIMIT)?;
+        let status = self.cluster.operate(&["status"])?;
+        self.tell(&format!("calm\n{status}"));
+        let from_ms = now_ms();
+        thread::sleep(self.plan.calm);
+        self.windows.push(Window { kind: None, from_ms, to_ms: now_ms() });
+        Ok(())
+    }
+
+    /// A process that ended by itself is an error of the broker.
+    fn look_after_processes(&mut self) -> Result<()> {
+        for (place, node) in self.cluster.nodes.iter_mut().enumerate() {
+            anyhow::ensure!(node.is_running(), "the node at place {place} ended by itself\n{}", node.log_tail());
+        }
+        Ok(())
+    }
+
+    /// Everything that was done is undone.
+    fn repair(&mut self) -> Result<()> {
+        if let Some(network) = &mut self.cluster.network {
+            network.heal()?;
+        }
+        for node in &mut self.cluster.nodes {
+            if node.is_paused() {
+                node.resume()?;
+            }
+            if let Some(disk) = node.disk() {
+                disk.resize(DISK_BYTES)?;
+            }
+            if !node.is_running() {
+                node.kill()?;
+                node.spawn()?;
+                node.wait_ready()?;
+            }
+        }
+        self.load.wait_acked(5, RECOVERY_LIMIT)
+    }
+
+    fn end(mut self, mut trouble: Vec<String>) -> Result<Report> {
+        self.tell("writers finish, readers read to the end");
+        let outcome = self.load.finish();
+        let (history, more) = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                save(&self.cluster, self.plan.keep.as_ref())?;
+                return Err(error);
+            }
+        };
+        trouble.extend(more);
+        if let Err(error) = self.cluster.assert_no_panics() {
+            trouble.push(format!("{error:#}"));
+        }
+        let verdict = checker::check(&history);
+        let report = Report::new(&history, self.windows, verdict, trouble);
+        if !report.is_good() {
+            save(&self.cluster, self.plan.keep.as_ref())?;
+        }
+        Ok(report)
+    }
+
+    fn pick(&mut self, count: usize) -> usize {
+        usize::try_from(self.chance.number() % u64::try_from(count.max(1)).unwrap_or(1)).unwrap_or(0)
+    }
+
+    fn between(&mut self, (low, high): (Duration, Duration)) -> Duration {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(self.chance.between(ms(low), ms(high)))
+    }
+}
+
+fn save(cluster: &Cluster, keep: Option<&PathBuf>) -> Result<()> {
+    let Some(keep) = keep else { return Ok(()) };
+    cluster.save_logs(keep)?;
+    let (from, to) = (cluster.home().join("histories"), keep.join("histories"));
+    std::fs::create_dir_all(&to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}

@@ -115,16 +115,20 @@ impl Network {
         Ok(())
     }
 
-    /// What a host sends arrives later; false where the kernel cannot do it.
-    pub fn delay(&mut self, place: usize, delay: Duration) -> Result<bool> {
+    /// What a host sends arrives later.
+    pub fn delay(&mut self, place: usize, delay: Duration) -> Result<()> {
         ensure!(place < self.hosts, "no host {place}");
         let (space, ms) = (self.space(place), delay.as_millis());
-        let netem = format!("-n {space} qdisc replace dev eth0 root netem delay {ms}ms {}ms", ms / 4);
-        if tool("tc", &netem).is_err() {
-            return Ok(false);
-        }
+        tool("tc", &format!("-n {space} qdisc replace dev eth0 root netem delay {ms}ms {}ms", ms / 4))?;
         self.slowed.push(place);
-        Ok(true)
+        Ok(())
+    }
+
+    /// Whether the kernel has what [`Self::delay`] needs.
+    pub fn can_delay(&self) -> bool {
+        let lo = format!("-n {} qdisc", self.space(0));
+        let can = self.hosts > 0 && tool("tc", &format!("{lo} replace dev lo root netem delay 0ms")).is_ok();
+        can && tool("tc", &format!("{lo} del dev lo root")).is_ok()
     }
 
     /// All links are whole again.

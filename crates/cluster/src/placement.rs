@@ -70,13 +70,19 @@ pub(crate) fn odd(count: usize) -> usize {
 pub(crate) fn plan(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
     let unsettled = shards.iter().find(|placed| !placed.is_settled());
     if let Some(placed) = unsettled {
-        // One that was chosen and went silent before it got its vote is given up for another.
-        let lost = |home: &Home| !home.live && !placed.votes(home.id);
-        let homes: Vec<Home> = homes.iter().filter(|home| !lost(home)).cloned().collect();
-        return fill(&homes, shards, placed);
+        return replace_lost(homes, shards, placed).or_else(|| fill(homes, shards, placed));
     }
     let filled = shards.iter().find_map(|placed| fill(homes, shards, placed));
     filled.or_else(|| spread(homes, shards)).or_else(|| spread_leaders(homes, shards))
+}
+
+/// One that was chosen and went silent before it got its vote is given up for another, if there is one: a shard
+/// never gets fewer voters because nodes are silent. Who votes only the leader says; without one nobody is given up.
+fn replace_lost(homes: &[Home], shards: &[Placed], placed: &Placed) -> Option<ShardRecord> {
+    placed.actual.as_ref()?;
+    let is_lost = |home: &&Home| !home.live && !placed.votes(home.id);
+    let left: Vec<Home> = homes.iter().filter(|home| !is_lost(home)).cloned().collect();
+    fill(&left, shards, placed).filter(|record| record.voters.len() >= placed.voters.len())
 }
 
 /// How many replicas of data shards each node has.

@@ -28,7 +28,10 @@ pub(super) fn find(history: &History, verdict: &mut Verdict) {
                     for (partition, offset) in offsets {
                         if let Some(highest) = highest(group, *partition, *began_ms).filter(|known| offset < known) {
                             verdict.add(Anomaly::CommitsWentBack, || {
-                                format!("{} saw {offset} of partition {partition} at {began_ms} ms, after {highest}", reader.name)
+                                format!(
+                                    "{} saw {offset} of partition {partition} at {began_ms} ms, after {highest}",
+                                    reader.name
+                                )
                             });
                         }
                     }
@@ -42,7 +45,9 @@ pub(super) fn find(history: &History, verdict: &mut Verdict) {
                     if let Some(highest) = highest(group, *partition, at_ms).filter(|known| first < *known) {
                         verdict.add(Anomaly::CommitsWentBack, || {
                             let name = &reader.name;
-                            format!("{name} began at {first} of partition {partition}, got at {at_ms} ms, after {highest}")
+                            format!(
+                                "{name} began at {first} of partition {partition}, got at {at_ms} ms, after {highest}"
+                            )
                         });
                     }
                 }

@@ -22,7 +22,9 @@ pub(super) fn find(history: &History, verdict: &mut Verdict) {
                         if let Some(expected) = expected.filter(|expected| record.offset > *expected) {
                             verdict.add(Anomaly::Gap, || {
                                 let (name, offset) = (&reader.name, record.offset);
-                                format!("{name} expected {expected} of partition {partition}, got {offset}, at {at_ms} ms")
+                                format!(
+                                    "{name} expected {expected} of partition {partition}, got {offset}, at {at_ms} ms"
+                                )
                             });
                         }
                         next.insert(*partition, record.offset + 1);

@@ -45,7 +45,10 @@ pub(super) fn find(history: &History, verdict: &mut Verdict) {
             let missing = (*from).min(committed);
             if missing > next {
                 verdict.add(Anomaly::Skipped, || {
-                    format!("{group} has committed {committed} of partition {partition}; nobody read {next} to {}", missing - 1)
+                    format!(
+                        "{group} has committed {committed} of partition {partition}; nobody read {next} to {}",
+                        missing - 1
+                    )
                 });
             }
             next = next.max(*to);

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -62,8 +62,8 @@ impl Node {
     }
 
     /// The small disk that its data is on, if it is on one.
-    pub fn disk(&self) -> Option<&Path> {
-        self.disk.as_ref().map(LimitedDisk::path)
+    pub fn disk(&self) -> Option<&LimitedDisk> {
+        self.disk.as_ref()
     }
 
     pub fn is_paused(&self) -> bool {

@@ -84,7 +84,8 @@ impl Program {
     }
 
     pub(super) fn say(&mut self, line: &str) -> Result<()> {
-        writeln!(self.input, "{line}").with_context(|| format!("the client {} does not listen\n{}", self.name, self.log()))
+        writeln!(self.input, "{line}")
+            .with_context(|| format!("the client {} does not listen\n{}", self.name, self.log()))
     }
 
     /// Waits for one of these lines.

@@ -94,6 +94,29 @@ fn one_shard_at_a_time_and_a_silent_voter_keeps_its_place() {
 }
 
 #[test]
+fn a_shard_keeps_its_voters_while_nodes_are_silent() {
+    let mut nodes = homes(3);
+    nodes[2].live = false;
+    let mut shards = vec![placed(0, &[1, 2, 3]), placed(1, &[1, 2, 3])];
+    // Nobody knows its leader, as while one is elected: that says nothing of who votes.
+    shards[1].actual = None;
+    assert_eq!(plan(&nodes, &shards), None);
+    // One that was to get a vote, and nobody else could.
+    let led = |voters: &[u64], learners: &[u64]| {
+        let nodes = |ids: &[u64]| ids.iter().copied().map(NodeId).collect();
+        Some(Led { voters: nodes(voters), learners: nodes(learners), changing: false })
+    };
+    shards[1].actual = led(&[1], &[2, 3]);
+    assert_eq!(plan(&nodes, &shards), None);
+    shards[1].actual = led(&[1, 2], &[]);
+    assert_eq!(plan(&nodes, &shards), None);
+    // The same of the metadata, and with a fourth node that would be too few as well.
+    shards[0].actual = None;
+    nodes.push(home(4, None));
+    assert_eq!(plan(&nodes, &shards), None);
+}
+
+#[test]
 fn replicas_spread_over_racks() {
     let nodes: Vec<Home> =
         [(1, "a"), (2, "a"), (3, "a"), (4, "b"), (5, "c")].map(|(id, rack)| home(id, Some(rack))).to_vec();

@@ -1,0 +1,122 @@
+//! What a run comes to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::Kind;
+use crate::checker::Verdict;
+use crate::history::{History, Outcome};
+
+/// A time of one fault, or of none.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    pub kind: Option<Kind>,
+    pub from_ms: u64,
+    pub to_ms: u64,
+}
+
+/// Figures of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub verdict: Verdict,
+    pub faults: BTreeMap<Kind, Vec<Duration>>,
+    pub calm: Calm,
+    pub trouble: Vec<String>,
+}
+
+/// What was sent in calm times, and when its acknowledgement came.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Calm {
+    pub sent: usize,
+    pub acked: usize,
+    pub median: Duration,
+    pub p99: Duration,
+    pub longest: Duration,
+}
+
+impl Report {
+    pub(super) fn new(history: &History, windows: Vec<Window>, verdict: Verdict, trouble: Vec<String>) -> Self {
+        let gaps = gaps(history);
+        let mut faults: BTreeMap<Kind, Vec<Duration>> = BTreeMap::new();
+        for window in &windows {
+            let Some(kind) = window.kind else { continue };
+            let overlap = |gap: &&(u64, u64)| gap.0 < window.to_ms && gap.1 > window.from_ms;
+            let longest = gaps.iter().filter(overlap).map(|(from, to)| to - from).max().unwrap_or(0);
+            faults.entry(kind).or_default().push(Duration::from_millis(longest));
+        }
+        Self { verdict, faults, calm: Calm::of(history, &windows), trouble }
+    }
+
+    pub fn is_good(&self) -> bool {
+        self.verdict.is_good() && self.trouble.is_empty()
+    }
+
+    pub fn fault_count(&self) -> usize {
+        self.faults.values().map(Vec::len).sum()
+    }
+}
+
+impl Calm {
+    fn of(history: &History, windows: &[Window]) -> Self {
+        let is_calm = |at: u64| windows.iter().any(|one| one.kind.is_none() && (one.from_ms..one.to_ms).contains(&at));
+        let mut took = Vec::new();
+        let mut calm = Self::default();
+        for send in history.sends().filter(|send| is_calm(send.began_ms)) {
+            calm.sent += 1;
+            if let (Outcome::Acked(_), Some(ended)) = (&send.outcome, send.ended_ms) {
+                took.push(ended.saturating_sub(send.began_ms));
+            }
+        }
+        took.sort_unstable();
+        calm.acked = took.len();
+        let at = |place: usize| Duration::from_millis(took.get(place).copied().unwrap_or(0));
+        calm.median = at(took.len() / 2);
+        calm.p99 = at(took.len() * 99 / 100);
+        calm.longest = at(took.len().saturating_sub(1));
+        calm
+    }
+}
+
+/// Times of more than a second in which a partition had no acknowledgement.
+fn gaps(history: &History) -> Vec<(u64, u64)> {
+    let mut times: BTreeMap<i32, Vec<u64>> = BTreeMap::new();
+    for send in history.sends() {
+        if let (Outcome::Acked(_), Some(ended)) = (&send.outcome, send.ended_ms) {
+            times.entry(send.partition).or_default().push(ended);
+        }
+    }
+    let mut gaps = Vec::new();
+    for times in times.values_mut() {
+        times.sort_unstable();
+        gaps.extend(times.windows(2).filter(|pair| pair[1] - pair[0] > 1000).map(|pair| (pair[0], pair[1])));
+    }
+    gaps
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(to, "{} faults; the longest time without an acknowledgement in a partition:", self.fault_count())?;
+        for (kind, gaps) in &self.faults {
+            let mut sorted = gaps.clone();
+            sorted.sort_unstable();
+            let seconds = |gap: Option<&Duration>| gap.map_or(0.0, Duration::as_secs_f64);
+            let (median, longest) = (seconds(sorted.get(sorted.len() / 2)), seconds(sorted.last()));
+            writeln!(
+                to,
+                "{:>4} {:<16} median {median:5.1} s, longest {longest:5.1} s",
+                gaps.len(),
+                format!("{kind:?}")
+            )?;
+        }
+        let Calm { sent, acked, median, p99, longest } = self.calm;
+        writeln!(
+            to,
+            "in calm times {acked} of {sent} were acknowledged: median {median:?}, 99th percentile {p99:?}, longest {longest:?}"
+        )?;
+        for trouble in &self.trouble {
+            writeln!(to, "TROUBLE: {trouble}")?;
+        }
+        write!(to, "{}", self.verdict)
+    }
+}
