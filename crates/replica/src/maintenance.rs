@@ -231,6 +231,11 @@ impl Task {
 
     /// Seals, abandoned parts and expiries are commands like all others; only a leader makes them.
     fn propose_what_is_due(&mut self) {
+        // Whoever leads: a time that stayed in the past would be waited for again and again.
+        let housekeeps = now() >= self.housekeeping_at;
+        if housekeeps {
+            self.housekeeping_at = now() + self.core.config.housekeeping;
+        }
         let core = &self.core;
         if !matches!(core.proposals.gate(), Gate::Open { .. }) {
             return;
@@ -251,13 +256,10 @@ impl Task {
             let answer = answer.of_uploads(uploads.clone(), Arc::clone(&core.abandoned));
             self.propose(AbandonParts { uploads }.into(), answer);
         }
-        if now() >= self.housekeeping_at {
-            self.housekeeping_at = now() + self.core.config.housekeeping;
-            // An idle shard writes nothing: time moves on with the next command.
-            if self.core.has_expired_producers() {
-                let (answer, _pending) = Pending::new();
-                self.propose(ExpireProducers { count_max: EXPIRE_COUNT_MAX }.into(), answer);
-            }
+        // An idle shard writes nothing: time moves on with the next command.
+        if housekeeps && self.core.has_expired_producers() {
+            let (answer, _pending) = Pending::new();
+            self.propose(ExpireProducers { count_max: EXPIRE_COUNT_MAX }.into(), answer);
         }
     }
 
