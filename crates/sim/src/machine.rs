@@ -188,11 +188,7 @@ impl Machine {
             listen: Some(SocketAddr::new(self.address, CLUSTER_PORT)),
             advertised: Some((host(self.place), CLUSTER_PORT)),
             join: (0..plan.nodes).map(|place| (host(place), CLUSTER_PORT)).collect(),
-            addresses: vec![NodeAddress {
-                listener: LISTENER.to_owned(),
-                host: host(self.place),
-                port: KAFKA_PORT,
-            }],
+            addresses: vec![NodeAddress { listener: LISTENER.to_owned(), host: host(self.place), port: KAFKA_PORT }],
             shards: plan.shards,
             segment_bytes: plan.segment_bytes,
             reserve_bytes: 1 << 20,

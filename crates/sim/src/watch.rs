@@ -61,11 +61,18 @@ pub fn unsettled(world: &World) -> Option<String> {
             .machines
             .iter()
             .filter(|machine| machine.running().is_none())
-            .map(|machine| format!("{}: {}", crate::machine::host(machine.place), machine.exit().unwrap_or_else(|| "not ready".to_owned())))
+            .map(|machine| {
+                format!(
+                    "{}: {}",
+                    crate::machine::host(machine.place),
+                    machine.exit().unwrap_or_else(|| "not ready".to_owned())
+                )
+            })
             .collect();
         return Some(format!("not all nodes run: {missing:?}"));
     }
     let first = &running.first()?.cluster;
+    #[expect(clippy::needless_collect, reason = "the state is locked while it is iterated over")]
     let shards: Vec<(ShardId, Vec<NodeId>)> =
         first.metadata().shard_records().iter().map(|record| (record.id, record.voters.clone())).collect();
     shards.into_iter().find_map(|(shard, wanted)| unsettled_shard(world, shard, wanted))

@@ -46,7 +46,8 @@ impl World {
     pub fn new(plan: Plan) -> Arc<Self> {
         let plan = Arc::new(plan);
         let random = fork(plan.seed, "network");
-        let latency = (Duration::from_micros(100 + random.below(300)), Duration::from_micros(600 + random.below(3_000)));
+        let latency =
+            (Duration::from_micros(100 + random.below(300)), Duration::from_micros(600 + random.below(3_000)));
         let options = SimNetworkOptions {
             latency,
             bytes_per_second: (2 + random.below(50)) << 20,

@@ -168,10 +168,9 @@ impl Client {
 
     /// Asks who leads what.
     async fn look(&mut self) -> Result<(), CallError> {
-        let topic = kafka_protocol::messages::metadata_request::MetadataRequestTopic::default()
-            .with_name(Some(topic_name()));
-        let request =
-            MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(false);
+        let topic =
+            kafka_protocol::messages::metadata_request::MetadataRequestTopic::default().with_name(Some(topic_name()));
+        let request = MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(false);
         let node = self.any();
         let response = self.call_node(node, 12, &request).await?;
         let brokers = response.brokers.iter();

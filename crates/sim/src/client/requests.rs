@@ -103,11 +103,7 @@ impl Client {
     ///
     /// # Errors
     /// When there is no answer.
-    pub async fn fetch(
-        &mut self,
-        partition: i32,
-        offset: i64,
-    ) -> Result<Result<(Vec<Seen>, i64), i16>, CallError> {
+    pub async fn fetch(&mut self, partition: i32, offset: i64) -> Result<Result<(Vec<Seen>, i64), i16>, CallError> {
         let wish = FetchPartition::default()
             .with_partition(partition)
             .with_fetch_offset(offset)
@@ -171,8 +167,7 @@ impl Client {
     /// # Errors
     /// When there is no answer.
     pub async fn committed(&mut self, group: &str, partition: i32) -> Result<Result<i64, i16>, CallError> {
-        let topic =
-            OffsetFetchRequestTopics::default().with_name(topic_name()).with_partition_indexes(vec![partition]);
+        let topic = OffsetFetchRequestTopics::default().with_name(topic_name()).with_partition_indexes(vec![partition]);
         let asked = OffsetFetchRequestGroup::default().with_group_id(group_id(group)).with_topics(Some(vec![topic]));
         let request = OffsetFetchRequest::default().with_groups(vec![asked]);
         let target = self.coordinator(group).await?;

@@ -146,5 +146,5 @@ fn some_machine<'a>(world: &'a World, random: &dyn Random) -> &'a Arc<Machine> {
 fn may_go_down(world: &World, machine: &Machine) -> bool {
     let others = world.machines.iter().filter(|other| other.place != machine.place);
     let up = others.filter(|other| other.running().is_some()).count();
-    machine.running().is_some() && up >= world.machines.len() / 2 + 1
+    machine.running().is_some() && up > world.machines.len() / 2
 }

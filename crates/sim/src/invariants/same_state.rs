@@ -16,18 +16,11 @@ pub(super) struct SameState {
 }
 
 impl SameState {
-    pub(super) fn is(
-        &mut self,
-        shard: ShardId,
-        applied: LogIndex,
-        digest: u64,
-        node: NodeId,
-    ) -> Result<(), Violation> {
+    pub(super) fn is(&mut self, shard: ShardId, applied: LogIndex, digest: u64, node: NodeId) -> Result<(), Violation> {
         let states = self.shards.entry(shard).or_default();
         let (known, first) = *states.entry(applied).or_insert((digest, node));
         if known != digest {
-            let what =
-                format!("at entry {applied} of shard {shard} the states of the nodes {first} and {node} differ");
+            let what = format!("at entry {applied} of shard {shard} the states of the nodes {first} and {node} differ");
             return violation("same state", what);
         }
         self.compared += u64::from(first != node);

@@ -61,7 +61,10 @@ async fn fetch(world: &World, client: &mut Client, partition: i32, position: i64
     let name = client.name.clone();
     let (seen, high_watermark) = settled(world, &name, "a fetch", answer)?;
     let hash = seen.iter().fold(0, |hash, seen| trace::hash_of(seen.value.as_bytes()) ^ hash);
-    trace::event("fetched", &[u64::try_from(partition).expect("some"), position.cast_unsigned(), seen.len() as u64, hash]);
+    trace::event(
+        "fetched",
+        &[u64::try_from(partition).expect("some"), position.cast_unsigned(), seen.len() as u64, hash],
+    );
     for (expected, seen) in (position..).zip(&seen) {
         if seen.offset != expected {
             world.fail(format!("{name}: offset {} of partition {partition} comes for {expected}", seen.offset));
