@@ -29,6 +29,7 @@ unsafe extern "C" fn getrandom(buffer: *mut c_void, len: usize, _flags: c_uint) 
 /// When the standard library draws its chance elsewhere.
 #[expect(clippy::disallowed_types, reason = "this looks whether its chance is fixed")]
 pub(crate) fn check() {
+    #[expect(clippy::disallowed_methods, reason = "a thread that nobody owns is what is tested")]
     let draw = || std::thread::spawn(|| std::hash::RandomState::new().hash_one(0_u8));
     let drawn: BTreeSet<u64> = [draw(), draw()].into_iter().filter_map(|thread| thread.join().ok()).collect();
     assert_eq!(drawn.len(), 1, "the standard library's chance is not fixed");
