@@ -54,8 +54,14 @@ sim SEED *ARGS:
 sim-many COUNT *ARGS:
     cargo run --release --package sim -- many {{ COUNT }} {{ ARGS }}
 
+# Faults on a cluster at work, for so many minutes; ARGS are NODES, SEED and kinds of faults. See docs/testing.md.
+nemesis MINUTES="30" *ARGS:
+    cargo run --release --package tests --bin nemesis -- {{ MINUTES }} {{ ARGS }}
+
 # What takes hours: all tests with the long ones among them, a thousand simulated clusters, then every fuzz target for an hour.
 nightly:
     TEST_NIGHTLY=1 CRASH_SEEDS=10000 cargo xtask test
     just sim-many 1000
+    just nemesis 30
+    just nemesis 30 5
     cargo xtask fuzz-all 3600

@@ -36,7 +36,11 @@ fn install_all() -> Result<()> {
             say(&format!("installed {client:?}"))?;
         }
     }
-    for (name, found) in [("kcat", install::kcat::installed()?), ("strace", install::strace::installed()?)] {
+    for (name, found) in [
+        ("kcat", install::kcat::installed()?),
+        ("strace", install::strace::installed()?),
+        ("iproute2", install::iproute::installed()?),
+    ] {
         say(&format!("{name}: {found:?}"))?;
     }
     if toolchain::require("librdkafka's programs", &["cc", "c++", "make"])? {

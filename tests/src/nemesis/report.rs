@@ -8,6 +8,9 @@ use super::Kind;
 use crate::checker::Verdict;
 use crate::history::{History, Outcome};
 
+/// How long before a fault the last acknowledgement in a partition may have come.
+const ACKED_BEFORE_MS: u64 = 300;
+
 /// A time of one fault, or of none.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
@@ -41,8 +44,9 @@ impl Report {
         let mut faults: BTreeMap<Kind, Vec<Duration>> = BTreeMap::new();
         for window in &windows {
             let Some(kind) = window.kind else { continue };
-            let overlap = |gap: &&(u64, u64)| gap.0 < window.to_ms && gap.1 > window.from_ms;
-            let longest = gaps.iter().filter(overlap).map(|(from, to)| to - from).max().unwrap_or(0);
+            // One that began before is the fault's before.
+            let began_in = |gap: &&(u64, u64)| (window.from_ms..window.to_ms).contains(&(gap.0 + ACKED_BEFORE_MS));
+            let longest = gaps.iter().filter(began_in).map(|(from, to)| to - from).max().unwrap_or(0);
             faults.entry(kind).or_default().push(Duration::from_millis(longest));
         }
         Self { verdict, faults, calm: Calm::of(history, &windows), trouble }
