@@ -12,9 +12,9 @@ use base::time::{Duration, sleep};
 use record::{NodeId, ShardId};
 use replica::Replica;
 use shard::commands::{NewShard, OpenShards, PutShards};
-use shard::{ShardRecord, Standing};
+use shard::{NodeRecord, ShardRecord, Standing};
 
-use crate::cluster::METADATA;
+use crate::cluster::{INTERNAL_LISTENER, METADATA};
 use crate::config::SHARDS_MAX;
 use crate::messages::Led;
 use crate::node::Node;
@@ -227,17 +227,29 @@ async fn open_shards(node: &Node, metadata: &Replica) -> bool {
     }
 }
 
+/// Whether a later node answers at its address, as after a disk was replaced: then it is gone, even if it was heard a
+/// moment ago, and what it wished for is not added to what the other one wishes for.
+fn is_replaced(record: &NodeRecord, nodes: &[&NodeRecord]) -> bool {
+    let internal = |record: &NodeRecord| {
+        let address = record.addresses.iter().find(|address| address.listener == INTERNAL_LISTENER);
+        address.map(|address| (address.host.clone(), address.port))
+    };
+    let own = internal(record);
+    own.is_some() && nodes.iter().any(|other| other.id > record.id && internal(other) == own)
+}
+
 /// The nodes and shards as this node knows them.
 pub(crate) fn look(node: &Node) -> Option<(Vec<Home>, Vec<Placed>)> {
     let metadata = node.metadata()?;
     let state = metadata.state();
-    let home = |record: &shard::NodeRecord| Home {
+    let nodes: Vec<&NodeRecord> = state.nodes().into_iter().collect();
+    let home = |record: &&NodeRecord| Home {
         id: record.id,
         rack: record.rack.clone(),
-        live: record.id == node.id() || node.statuses.is_live(record.id),
+        live: record.id == node.id() || node.statuses.is_live(record.id) && !is_replaced(record, &nodes),
         draining: state.standing(record.id) != Some(Standing::Member),
     };
-    let homes: Vec<Home> = state.nodes().into_iter().map(home).collect();
+    let homes: Vec<Home> = nodes.iter().map(home).collect();
     // Nothing else is locked while it is.
     drop(state);
     let ours = node.status();

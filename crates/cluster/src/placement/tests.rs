@@ -117,6 +117,19 @@ fn a_shard_keeps_its_voters_while_nodes_are_silent() {
 }
 
 #[test]
+fn a_node_is_replaced_by_a_later_one_at_its_address() {
+    let record = |id: u64, port: Option<u16>| {
+        let address = |port| shard::NodeAddress { listener: INTERNAL_LISTENER.to_owned(), host: "h".to_owned(), port };
+        let addresses = port.map(address).into_iter().collect();
+        NodeRecord { id: NodeId(id), start_number: 1, rack: None, addresses }
+    };
+    let records = [record(1, Some(1)), record(2, Some(2)), record(3, Some(1)), record(4, None), record(5, None)];
+    let nodes: Vec<&NodeRecord> = records.iter().collect();
+    let replaced: Vec<u64> = records.iter().filter(|one| is_replaced(one, &nodes)).map(|one| one.id.0).collect();
+    assert_eq!(replaced, [1]);
+}
+
+#[test]
 fn replicas_spread_over_racks() {
     let nodes: Vec<Home> =
         [(1, "a"), (2, "a"), (3, "a"), (4, "b"), (5, "c")].map(|(id, rack)| home(id, Some(rack))).to_vec();
