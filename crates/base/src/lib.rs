@@ -12,6 +12,7 @@ pub mod env;
 pub mod hash;
 pub mod memory;
 pub mod net;
+pub mod planted;
 pub mod queue;
 pub mod random;
 pub mod task;

@@ -6,6 +6,8 @@ mod many;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+use base::planted::Planted;
 use base::time::Duration;
 use base::trace::Sink;
 use clap::{Parser, Subcommand};
@@ -56,11 +58,15 @@ struct SizesArgs {
     /// Nothing breaks.
     #[arg(long)]
     calm: bool,
+    /// A fault that is planted on purpose, in a program with the feature `planted`.
+    #[arg(long)]
+    plant: Option<String>,
 }
 
 impl SizesArgs {
-    const fn sizes(&self) -> Sizes {
-        Sizes { faulty: Duration::from_secs(self.seconds), faults: !self.calm }
+    fn sizes(&self) -> anyhow::Result<Sizes> {
+        let planted = self.plant.as_deref().map(planted).transpose()?;
+        Ok(Sizes { faulty: Duration::from_secs(self.seconds), faults: !self.calm, planted })
     }
 }
 
@@ -79,16 +85,22 @@ fn main() -> anyhow::Result<ExitCode> {
             }
             let sink = trace.map(|path| sink(&path)).transpose()?;
             fail_on_panic();
-            let verdict = sim::run::run(seed, &sizes.sizes(), sink);
+            let verdict = sim::run::run(seed, &sizes.sizes()?, sink);
             writeln!(std::io::stdout(), "{verdict}")?;
             Ok(if verdict.violation.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Many { count, first, jobs, twice, sizes } => {
             let passed =
-                many::run(&many::Wish { first, count, jobs, twice, seconds: sizes.seconds, calm: sizes.calm })?;
+                many::run(&many::Wish { first, count, jobs, twice, seconds: sizes.seconds, calm: sizes.calm, plant: sizes.plant })?;
             Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
+}
+
+fn planted(name: &str) -> anyhow::Result<Planted> {
+    anyhow::ensure!(cfg!(feature = "planted"), "build with --features planted");
+    let found = Planted::ALL.iter().find(|(known, _)| *known == name);
+    found.map(|(_, fault)| *fault).with_context(|| format!("possible are {:?}", Planted::ALL.map(|(name, _)| name)))
 }
 
 /// A panic anywhere is a failure of the seed, whatever catches it.

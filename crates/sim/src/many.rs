@@ -18,6 +18,7 @@ pub(crate) struct Wish {
     pub(crate) twice: u64,
     pub(crate) seconds: u64,
     pub(crate) calm: bool,
+    pub(crate) plant: Option<String>,
 }
 
 #[derive(Default)]
@@ -78,6 +79,9 @@ fn start(seed: u64, wish: &Wish) -> Result<Child> {
     command.arg("run").arg(seed.to_string()).arg("--seconds").arg(wish.seconds.to_string());
     if wish.calm {
         command.arg("--calm");
+    }
+    if let Some(fault) = &wish.plant {
+        command.arg("--plant").arg(fault);
     }
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("a seed's process cannot be started")
 }

@@ -1,5 +1,6 @@
 //! What a seed decides before anything runs.
 
+use base::planted::Planted;
 use base::random::{Random, SeededRandom};
 use base::time::Duration;
 
@@ -23,6 +24,7 @@ pub struct Plan {
     pub disk_latency_max: Duration,
     pub disk_bytes: u64,
     pub faults: bool,
+    pub planted: Option<Planted>,
 }
 
 /// What every run has; seeds vary around it.
@@ -30,11 +32,12 @@ pub struct Plan {
 pub struct Sizes {
     pub faulty: Duration,
     pub faults: bool,
+    pub planted: Option<Planted>,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { faulty: Duration::from_secs(300), faults: true }
+        Self { faulty: Duration::from_secs(300), faults: true, planted: None }
     }
 }
 
@@ -58,6 +61,7 @@ impl Plan {
             disk_latency_max: Duration::from_micros(500 + random.below(4_000)),
             disk_bytes: 256 << 20,
             faults: sizes.faults,
+            planted: sizes.planted,
         }
     }
 }

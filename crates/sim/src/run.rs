@@ -46,6 +46,8 @@ pub struct Verdict {
 #[must_use]
 pub fn run(seed: u64, sizes: &Sizes, sink: Option<Sink>) -> Verdict {
     let _simulated = task::simulate();
+    #[cfg(feature = "planted")]
+    base::planted::plant(sizes.planted);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
     let verdict = runtime.block_on(async {
@@ -103,7 +105,12 @@ async fn phases(world: &Arc<World>) -> Result<Duration, Failed> {
         faults::heal(world);
         tracing::info!("the faults have ended");
         trace::event("healed", &[]);
+        world.heal();
         world.machines.iter().for_each(|machine| machine.start());
+        if timeout(plan.converge_max, faults::finish(world)).await.is_err() {
+            world.fail(format!("changes of members do not end: {:?}", looks::unsettled(world)));
+            return Err(Failed);
+        }
     } else {
         sleep(plan.faulty).await;
     }
@@ -168,10 +175,10 @@ async fn tend(world: Arc<World>) {
     loop {
         sleep(RESTART_PAUSE).await;
         for machine in &world.machines {
-            // What a fault ended it starts itself.
+            // What a fault ended it starts itself, while there are faults.
             let ended_by_itself =
                 machine.exit().is_some_and(|exit| !["killed", "power off", "stopped"].contains(&exit.as_str()));
-            if ended_by_itself && !machine.has_process() {
+            if (ended_by_itself || world.is_healed()) && !machine.has_process() {
                 machine.start();
             }
         }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::net::{SimNetwork, SimNetworkOptions};
 use base::random::Random;
+use base::task::JoinHandle;
 use base::time::Duration;
 use base::trace;
 use parking_lot::Mutex;
@@ -26,6 +28,9 @@ pub struct World {
     counts: Mutex<Counts>,
     violation: watch::Sender<Option<String>>,
     clients: Mutex<u8>,
+    healed: AtomicBool,
+    /// Changes of members that are gone on with when the faults have ended.
+    pub(crate) changes: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What happened, counted.
@@ -63,7 +68,19 @@ impl World {
             counts: Mutex::default(),
             violation: watch::Sender::new(None),
             clients: Mutex::default(),
+            healed: AtomicBool::new(false),
+            changes: Mutex::default(),
         })
+    }
+
+    /// The faults have ended.
+    pub fn heal(&self) {
+        self.healed.store(true, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn is_healed(&self) -> bool {
+        self.healed.load(Ordering::Relaxed)
     }
 
     /// A client on a machine of its own.

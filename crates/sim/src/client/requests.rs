@@ -19,8 +19,8 @@ use record::{
 
 use super::{CallError, Client, TOPIC, Target, group_id};
 
-/// Timestamps do not matter to the load.
-const TIME: TimestampMs = TimestampMs(1_767_225_600_000);
+/// Far enough back that no clock that jumps finds it too late.
+const TIME: TimestampMs = TimestampMs(1_577_836_800_000);
 /// What a fetch is answered with at most.
 const FETCH_BYTES_MAX: i32 = 64 << 10;
 /// How long the broker waits with the answer to a fetch.

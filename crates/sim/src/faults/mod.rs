@@ -3,6 +3,7 @@
 
 mod clocks;
 mod disks;
+mod members;
 mod network;
 mod processes;
 
@@ -17,7 +18,7 @@ use crate::plan::{between, fork, pick};
 use crate::world::World;
 
 /// Pause between the beginnings of two faults.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(9));
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(7));
 /// So many faults are there at once.
 const AT_ONCE_MAX: usize = 3;
 
@@ -39,10 +40,13 @@ pub enum Kind {
     FailedDisk,
     ClockJump,
     AllPowerOff,
+    Move,
+    Drain,
+    Replace,
 }
 
 /// All kinds; those that stand here twice are drawn twice as often.
-const KINDS: [Kind; 18] = [
+const KINDS: [Kind; 22] = [
     Kind::Kill,
     Kind::PowerOff,
     Kind::PowerOffAtOperation,
@@ -61,6 +65,10 @@ const KINDS: [Kind; 18] = [
     Kind::FailedDisk,
     Kind::ClockJump,
     Kind::AllPowerOff,
+    Kind::Move,
+    Kind::Move,
+    Kind::Drain,
+    Kind::Replace,
 ];
 
 impl Kind {
@@ -82,6 +90,9 @@ impl Kind {
             Self::FailedDisk => "failed disk",
             Self::ClockJump => "clock jump",
             Self::AllPowerOff => "all power off",
+            Self::Move => "move",
+            Self::Drain => "drain",
+            Self::Replace => "replace",
         }
     }
 
@@ -119,6 +130,9 @@ async fn one(world: Arc<World>, kind: Kind, random: Arc<SeededRandom>) {
         Kind::PowerOffAtOperation => processes::power_off_at_operation(&world, random).await,
         Kind::Restart => processes::restart(&world, random).await,
         Kind::AllPowerOff => processes::all_power_off(&world, random).await,
+        Kind::Move => members::move_shard(&world, random).await,
+        Kind::Drain => members::drain(&world, random),
+        Kind::Replace => members::replace(&world, random),
         Kind::Partition => network::partition(&world, random).await,
         Kind::OneWay => network::one_way(&world, random).await,
         Kind::Isolate => network::isolate(&world, random).await,
@@ -136,6 +150,14 @@ async fn one(world: Arc<World>, kind: Kind, random: Arc<SeededRandom>) {
 pub fn heal(world: &World) {
     network::heal(world);
     disks::heal(world);
+}
+
+/// Goes on with changes of members until they are done.
+pub async fn finish(world: &Arc<World>) {
+    loop {
+        let Some(change) = world.changes.lock().pop() else { return };
+        let _ = change.await;
+    }
 }
 
 fn some_machine<'a>(world: &'a World, random: &dyn Random) -> &'a Arc<Machine> {

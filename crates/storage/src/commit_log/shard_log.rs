@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use base::planted::{Planted, is_planted};
 use base::queue::{SendError, Sender};
 use record::{LogIndex, ShardId};
 use tokio::sync::oneshot;
@@ -111,6 +112,9 @@ impl ShardLog {
             let mut inner = self.state.lock();
             assert!(inner.state.vote.is_none_or(|before| vote.may_follow(&before)), "a vote never goes back");
             inner.vote(vote);
+            if is_planted(Planted::VoteNotPersisted) {
+                return Ok(());
+            }
             self.control(Control::Vote(vote))
         };
         self.wait(durable).await
@@ -145,6 +149,9 @@ impl ShardLog {
             assert!(last <= inner.state.last, "what is kept is in the log");
             assert!(last >= inner.state.purged, "nothing purged is truncated");
             inner.truncate_after(last, &self.shared.memory);
+            if is_planted(Planted::TruncationSkipped) {
+                return Ok(());
+            }
             self.control(Control::Truncate(last))
         };
         self.wait(durable).await

@@ -1,0 +1,139 @@
+//! Changes that operators make under load: shards move, nodes are emptied and take part again, and a
+//! machine gets a new disk and comes back as another node. What is begun is ended, if need be after the
+//! faults: an operator does not go home in between.
+
+use std::sync::Arc;
+
+use base::random::Random;
+use base::task::spawn;
+use base::time::{Duration, sleep, timeout};
+use record::NodeId;
+
+use super::some_machine;
+use crate::machine::{Machine, host};
+use crate::plan::{between, chance, pick};
+use crate::world::World;
+
+/// How long an emptied node is left so.
+const DRAINED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
+/// Pause between two tries of one command.
+const TRY_PAUSE: Duration = Duration::from_secs(1);
+/// An answer to a command is waited for so long.
+const ANSWER_MAX: Duration = Duration::from_secs(15);
+/// A node that is not empty after so many looks is kept, while there are faults.
+const LOOKS_MAX: u32 = 40;
+
+/// What some node that runs answers to a command.
+async fn operate(world: &World, words: &[&str]) -> Result<String, String> {
+    let running: Vec<_> = world.machines.iter().filter_map(|machine| machine.running()).collect();
+    let Some(first) = running.first() else { return Err("no node runs".to_owned()) };
+    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    let cluster = first.cluster.clone();
+    drop(running);
+    // As a task of its own: a node that is killed never answers.
+    let asked = async move { cluster.operate(&words).await };
+    timeout(ANSWER_MAX, asked).await.unwrap_or_else(|_| Err("no answer".to_owned()))
+}
+
+/// Tells a command again and again until it is done.
+async fn insist(world: &World, words: &[&str]) {
+    while let Err(error) = operate(world, words).await {
+        tracing::debug!("{words:?}: {error}");
+        sleep(TRY_PAUSE).await;
+    }
+}
+
+/// A shard goes to other nodes, or prefers another leader.
+pub(super) async fn move_shard(world: &World, random: &dyn Random) {
+    let mut nodes: Vec<NodeId> = Vec::new();
+    for machine in &world.machines {
+        nodes.extend(machine.running().map(|running| running.cluster.node_id()));
+    }
+    while nodes.len() > 3 {
+        let place = usize::try_from(random.below(nodes.len() as u64)).expect("an index");
+        nodes.remove(place);
+    }
+    if nodes.len() < 3 {
+        return;
+    }
+    let first = usize::try_from(random.below(3)).expect("an index");
+    nodes.rotate_left(first);
+    let shard = 1 + random.below(world.plan.shards as u64);
+    let voters = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let answer = operate(world, &["move", &shard.to_string(), &voters]).await;
+    world.fault("move", || format!("shard {shard} to {voters}: {answer:?}"));
+}
+
+/// Others than `machine` that run.
+fn others(world: &World, machine: &Machine) -> usize {
+    world.machines.iter().filter(|other| other.place != machine.place && other.running().is_some()).count()
+}
+
+/// A node is emptied and takes part again.
+pub(super) fn drain(world: &Arc<World>, random: &dyn Random) {
+    let machine = some_machine(world, random);
+    let Some(running) = machine.running() else { return };
+    if world.changes.lock().iter().any(|change| !change.is_finished()) || others(world, machine) < 2 {
+        return;
+    }
+    let node = running.cluster.node_id().to_string();
+    drop(running);
+    world.fault("drain", || format!("{} as node {node}", host(machine.place)));
+    let lasts = between(random, DRAINED.0, DRAINED.1);
+    let of = Arc::clone(world);
+    let change = spawn("drain", async move {
+        let _ = operate(&of, &["drain", &node]).await;
+        sleep(lasts).await;
+        insist(&of, &["resume", &node]).await;
+    });
+    note(world, change);
+}
+
+/// A node is emptied and removed, and its machine comes back with an empty disk as another node.
+pub(super) fn replace(world: &Arc<World>, random: &dyn Random) {
+    let machine = Arc::clone(pick(random, &world.machines));
+    let Some(running) = machine.running() else { return };
+    if world.changes.lock().iter().any(|change| !change.is_finished()) || others(world, &machine) < 2 || (world.machines.len() == 3 && chance(random, 2)) {
+        return;
+    }
+    let node = running.cluster.node_id().to_string();
+    drop(running);
+    world.fault("replace", || format!("{} as node {node}", host(machine.place)));
+    let of = Arc::clone(world);
+    let change = spawn("replace", async move {
+        let _ = operate(&of, &["drain", &node]).await;
+        let mut looks = 0;
+        loop {
+            sleep(TRY_PAUSE).await;
+            match operate(&of, &["remove", &node]).await {
+                Ok(_) => break,
+                // Done by a try that was not answered.
+                Err(error) if error.contains("no node") || error.contains("unknown") => break,
+                Err(error) => tracing::debug!("remove {node}: {error}"),
+            }
+            looks += 1;
+            if looks >= LOOKS_MAX && !is_removed(&of, &node) {
+                insist(&of, &["resume", &node]).await;
+                return;
+            }
+        }
+        machine.replace();
+    });
+    note(world, change);
+}
+
+/// Whether some node knows that the other one was removed.
+fn is_removed(world: &World, node: &str) -> bool {
+    let Ok(node) = node.parse().map(NodeId) else { return false };
+    world
+        .machines
+        .iter()
+        .filter_map(|machine| machine.running())
+        .any(|running| running.cluster.metadata().node(node).is_none())
+}
+
+fn note(world: &World, change: base::task::JoinHandle<()>) {
+    let mut changes = world.changes.lock();
+    changes.retain(|change| !change.is_finished());
+    changes.push(change);
+}
