@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::checker;
-use crate::cluster::{Cluster, SETTLE_LIMIT, Settings};
+use crate::cluster::{Cluster, Settings};
 use crate::ledger::Chance;
 use crate::network::Network;
 use crate::workload::{Plan as Load, Workload, now_ms};
@@ -47,6 +47,8 @@ pub struct Plan {
     /// After so much time comes a calm one.
     pub calm_every: Duration,
     pub calm: Duration,
+    /// How long copies may take to be whole again: longer, the more there is to copy.
+    pub settle_limit: Duration,
     pub load: Load,
     /// Where logs and histories are kept when something was wrong.
     pub keep: Option<PathBuf>,
@@ -133,7 +135,7 @@ impl Run<'_> {
     /// One fault from its beginning until all clients get on again.
     fn once(&mut self, kind: Kind) -> Result<()> {
         if kind.needs_all() {
-            self.cluster.wait_settled(SETTLE_LIMIT)?;
+            self.cluster.wait_settled(self.plan.settle_limit)?;
         }
         let from_ms = now_ms();
         let acked = self.load.acked();
@@ -148,7 +150,7 @@ impl Run<'_> {
 
     /// A time without faults in which everything must go well.
     fn calm(&mut self) -> Result<()> {
-        self.cluster.wait_settled(SETTLE_LIMIT)?;
+        self.cluster.wait_settled(self.plan.settle_limit)?;
         let status = self.cluster.operate(&["status"])?;
         self.tell(&format!("calm\n{status}"));
         let from_ms = now_ms();

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use tests::cluster::SETTLE_LIMIT;
 use tests::nemesis::{self, Kind, Plan};
 use tests::places;
 use tests::workload;
@@ -32,6 +33,7 @@ fn a_minute_of_faults_loses_nothing() -> Result<()> {
         pause: (Duration::from_millis(200), Duration::from_secs(1)),
         calm_every: Duration::from_secs(3600),
         calm: Duration::from_secs(3),
+        settle_limit: SETTLE_LIMIT,
         load,
         keep: Some(places::target().join("nemesis/test")),
     };

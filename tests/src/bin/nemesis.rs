@@ -36,6 +36,7 @@ fn main() -> Result<ExitCode> {
         pause: (Duration::from_secs(1), Duration::from_secs(4)),
         calm_every: Duration::from_secs(360),
         calm: Duration::from_secs_f64((minutes * 60.0 / 8.0).min(60.0)),
+        settle_limit: Duration::from_secs(900),
         load,
         keep: Some(keep.clone()),
     };

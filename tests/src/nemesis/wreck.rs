@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::{DISK_BYTES, Kind, Run};
-use crate::cluster::SETTLE_LIMIT;
 use crate::process;
 
 /// Free space on a disk that was filled: below the reserve.
@@ -63,7 +62,7 @@ impl Run<'_> {
             if let Some(place) = place {
                 return Ok(place);
             }
-            ensure!(began.elapsed() < SETTLE_LIMIT, "no shard has a leader: {status:?}");
+            ensure!(began.elapsed() < self.plan.settle_limit, "no shard has a leader: {status:?}");
             thread::sleep(Duration::from_millis(200));
         }
     }
@@ -147,8 +146,8 @@ impl Run<'_> {
         node.wipe()?;
         node.spawn()?;
         node.wait_ready()?;
-        self.cluster.drain_and_remove(id, SETTLE_LIMIT)?;
-        self.cluster.wait_settled(SETTLE_LIMIT)
+        self.cluster.drain_and_remove(id, self.plan.settle_limit)?;
+        self.cluster.wait_settled(self.plan.settle_limit)
     }
 
     fn rolling_restart(&mut self) -> Result<()> {
@@ -159,7 +158,7 @@ impl Run<'_> {
             ensure!(status.success(), "SIGTERM at place {place} ended with {status}\n{}", node.log_tail());
             node.spawn()?;
             node.wait_ready()?;
-            self.cluster.wait_settled(SETTLE_LIMIT)?;
+            self.cluster.wait_settled(self.plan.settle_limit)?;
         }
         Ok(())
     }
@@ -171,7 +170,7 @@ impl Run<'_> {
         self.cluster.operate(&["drain", &id])?;
         self.hold();
         self.cluster.operate(&["resume", &id])?;
-        self.cluster.wait_settled(SETTLE_LIMIT)
+        self.cluster.wait_settled(self.plan.settle_limit)
     }
 
     fn move_shard(&mut self) -> Result<()> {
@@ -184,6 +183,6 @@ impl Run<'_> {
         voters.rotate_left(1);
         self.tell(&format!("shard {} goes to {voters:?}", shard.id));
         self.cluster.operate(&["move", &shard.id, &voters.join(",")])?;
-        self.cluster.wait_settled(SETTLE_LIMIT)
+        self.cluster.wait_settled(self.plan.settle_limit)
     }
 }
