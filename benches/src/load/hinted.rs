@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use tests::wire::{Reader, Writer};
+use ::tests::wire::{Reader, Writer};
 
 /// The first with hints; its encodings are the flexible ones.
 pub(super) const HINTED_VERSION: i16 = 10;

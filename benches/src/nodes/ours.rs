@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anyhow::Result;
-use tests::broker::rosettamq_binary;
+use ::tests::broker::rosettamq_binary;
 
 use super::Node;
 
