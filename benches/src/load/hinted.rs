@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context, Result, ensure};
 use ::tests::wire::{Reader, Writer};
+use anyhow::{Context, Result, ensure};
 
 /// The first with hints; its encodings are the flexible ones.
 pub(super) const HINTED_VERSION: i16 = 10;

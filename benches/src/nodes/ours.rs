@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use anyhow::Result;
 use ::tests::broker::rosettamq_binary;
+use anyhow::Result;
 
 use super::Node;
 

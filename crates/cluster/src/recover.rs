@@ -125,7 +125,8 @@ async fn recover_shards(host: &Host, lost: &BTreeSet<NodeId>, accepted: bool) ->
     }
     let _ = writeln!(
         out,
-        "\nNode {me} goes on alone where the majority was lost. Start it, `cluster remove` the lost nodes, and let new ones join."
+        "\nNode {me} goes on alone where the majority was lost. Start it, `cluster drain` and then `cluster \
+         remove` the lost nodes, and let new ones join."
     );
     Ok(out)
 }

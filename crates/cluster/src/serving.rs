@@ -71,6 +71,10 @@ impl Serving {
             (Request::Status(_) | Request::Barrier | Request::Await(_) | Request::HandOver(_), None) => {
                 refused(FOR_MEMBERS)
             }
+            // It may have connected before that: now it connects anew, and is told.
+            (Request::Status(_), Some(from)) if self.knows(from) == Acquaintance::Removed => {
+                refused("the cluster has removed this node")
+            }
             (Request::Status(status), Some(from)) => {
                 let ours = node.status();
                 node.statuses.hear(&node, from, status);

@@ -197,7 +197,13 @@ pub(crate) fn exchange(node: &Arc<Node>) -> JoinHandle<()> {
                     match answer.map(|answer| decode::<Status>(&answer)) {
                         Ok(Ok(status)) => node.statuses.hear(&node, other, status),
                         Ok(Err(error)) => tracing::warn!(node = other.0, %error, "a status that cannot be read"),
-                        Err(error) => tracing::debug!(node = other.0, %error, "a node does not answer"),
+                        Err(error) => {
+                            tracing::debug!(node = other.0, %error, "a node does not answer");
+                            // One that refuses says why when it is called anew.
+                            if error.kind() == std::io::ErrorKind::Other {
+                                node.peers.call_anew(other);
+                            }
+                        }
                     }
                     busy.lock().remove(&other);
                 });

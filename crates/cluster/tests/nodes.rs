@@ -218,6 +218,7 @@ async fn the_last_of_three_goes_on_alone_when_told_so() {
     until("one voter of every shard", || is_settled(&alone, 6, 1)).await;
     topic(&alone[0], "new").await;
     for node in &lost {
+        alone[0].operate(&["drain".to_owned(), node.to_string()]).await.expect("begun");
         let remove = ["remove".to_owned(), node.to_string()];
         let deadline = now() + WAIT_MAX;
         while let Err(error) = alone[0].operate(&remove).await {

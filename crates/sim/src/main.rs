@@ -90,8 +90,15 @@ fn main() -> anyhow::Result<ExitCode> {
             Ok(if verdict.violation.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Many { count, first, jobs, twice, sizes } => {
-            let passed =
-                many::run(&many::Wish { first, count, jobs, twice, seconds: sizes.seconds, calm: sizes.calm, plant: sizes.plant })?;
+            let passed = many::run(&many::Wish {
+                first,
+                count,
+                jobs,
+                twice,
+                seconds: sizes.seconds,
+                calm: sizes.calm,
+                plant: sizes.plant,
+            })?;
             Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }

@@ -90,6 +90,16 @@ impl Peers {
         (me.cluster, me.node) = (cluster, node);
     }
 
+    /// Closes the connections to a node: the next call opens others.
+    pub(crate) fn call_anew(&self, node: NodeId) {
+        let mut links = self.inner.links.lock();
+        for lane in [Lane::Control, Lane::Bulk] {
+            if let Some(Way::Open(link)) = links.ways.remove(&(node, lane)) {
+                link.close("it is called anew");
+            }
+        }
+    }
+
     /// Becomes true when the cluster has removed this node.
     pub(crate) fn removed(&self) -> watch::Receiver<bool> {
         self.inner.removed.subscribe()

@@ -1,6 +1,8 @@
 //! Several nodes: clients learn where everything is from any of them, are sent to whoever leads, and lose nothing when
 //! that changes.
 
+use std::collections::BTreeSet;
+
 use base::time::timeout;
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -9,6 +11,7 @@ use kafka_protocol::messages::{
     DeleteTopicsRequest, DescribeClusterRequest, FetchRequest, FetchResponse, ProduceResponse,
 };
 use record::{NodeId, ShardId};
+use shard::SLOTS;
 
 use crate::groups::{heartbeat, joined, sync};
 use crate::offsets::{commit, commit_codes};
@@ -235,7 +238,10 @@ async fn without_the_others_what_is_committed_is_read_and_nothing_else_is_said()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_a_copy_sends_clients_to_the_leader() {
     let nodes = Nodes::start_some(4).await;
-    let data = |shard: &ShardId| *shard != cluster::METADATA;
+    // Groups live on the shards of the first node.
+    let slots: BTreeSet<ShardId> =
+        (0..SLOTS).filter_map(|slot| nodes.0[0].cluster.metadata().slot_shard(slot)).collect();
+    let data = |shard: &ShardId| slots.contains(shard);
     let lacks =
         |node: &Node| nodes.shards().into_iter().filter(data).find(|shard| node.cluster.replica(*shard).is_none());
     until("a node without a copy", || nodes.0.iter().any(|node| lacks(node).is_some())).await;
@@ -244,7 +250,7 @@ async fn a_node_without_a_copy_sends_clients_to_the_leader() {
     let mut client = nodes.0[place].client().await;
     // Topics go around the shards.
     let mut name = String::new();
-    for number in 0..8 {
+    for number in 0..64 {
         name = format!("t{number}");
         assert_eq!(create(&mut client, &name, 3).await, (0, 3));
         if nodes.shard_of(&name) == shard {

@@ -33,7 +33,8 @@ impl Nodes {
         nodes.sort_by_key(|node| node.cluster.node_id());
         let nodes = Self(nodes);
         until("three voters and a leader of every shard", || {
-            nodes.shards().into_iter().all(|shard| nodes.is_whole(shard))
+            // Each node brings two, beside the metadata's.
+            nodes.shards().len() == 1 + 2 * count && nodes.shards().into_iter().all(|shard| nodes.is_whole(shard))
         })
         .await;
         nodes

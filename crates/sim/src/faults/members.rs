@@ -93,7 +93,10 @@ pub(super) fn drain(world: &Arc<World>, random: &dyn Random) {
 pub(super) fn replace(world: &Arc<World>, random: &dyn Random) {
     let machine = Arc::clone(pick(random, &world.machines));
     let Some(running) = machine.running() else { return };
-    if world.changes.lock().iter().any(|change| !change.is_finished()) || others(world, &machine) < 2 || (world.machines.len() == 3 && chance(random, 2)) {
+    if world.changes.lock().iter().any(|change| !change.is_finished())
+        || others(world, &machine) < 2
+        || (world.machines.len() == 3 && chance(random, 2))
+    {
         return;
     }
     let node = running.cluster.node_id().to_string();
