@@ -150,7 +150,7 @@ impl Machine {
             group_initial_rebalance_delay_ms: 0,
             ..broker::Config::default()
         };
-        let broker = Broker::start(env.clone(), cluster.clone(), config);
+        let broker = Broker::start(cluster.environment(), cluster.clone(), config);
         let limits = Limits { drain_max: Duration::from_secs(2), ..Limits::default() };
         let drain_max = limits.drain_max;
         let service = Service::new(&env, broker.clone(), limits, 16 << 20);

@@ -83,9 +83,16 @@ fn main() -> anyhow::Result<ExitCode> {
                     .with_ansi(false)
                     .init();
             }
-            let sink = trace.map(|path| sink(&path)).transpose()?;
             fail_on_panic();
-            let verdict = sim::run::run(seed, &sizes.sizes()?, sink);
+            let sizes = sizes.sizes()?;
+            // A thread's hash tables begin with the same chance in every process; what the command line or the log
+            // drew before must not shift it.
+            let simulation = move || {
+                let sink = trace.map(|path| sink(&path)).transpose()?;
+                anyhow::Ok(sim::run::run(seed, &sizes, sink))
+            };
+            let thread = std::thread::Builder::new().name("simulation".to_owned()).spawn(simulation)?;
+            let verdict = thread.join().map_err(|_| anyhow::anyhow!("the simulation panicked"))??;
             writeln!(std::io::stdout(), "{verdict}")?;
             Ok(if verdict.violation.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
