@@ -28,7 +28,7 @@ pub fn run() -> Result<()> {
     pytest.args(["-p", "kafka_python_settings"]);
     pytest.args(["--show-capture=no", "-W", "ignore"]);
     pytest.args(entries.iter().map(|entry| format!("test/integration/{}", entry.name())));
-    pytest.env("KAFKA_URI", format!("kafka://{}", broker.bootstrap())).env("KAFKA_VERSION", "4.2.0");
+    pytest.env("KAFKA_URI", format!("kafka://{}", broker.bootstrap())).env("KAFKA_VERSION", "4.3.0");
     pytest.env("KAFKA_ROOT", &source).env("PYTHONPATH", &modules).env("PYTHONDONTWRITEBYTECODE", "1");
     let finished = process::run(&mut pytest, LIMIT)?;
     let text = finished.text();
