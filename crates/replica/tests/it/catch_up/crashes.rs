@@ -135,7 +135,7 @@ fn run(seed: u64) -> Result<u64, String> {
 
 #[test]
 fn an_install_that_is_cut_off_at_any_time_comes_to_the_same_state() {
-    let seeds = std::env::var("INSTALL_CRASH_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
+    let seeds = std::env::var("CRASH_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
     let mut cuts = 0;
     for seed in 0..seeds {
         match run(seed) {

@@ -48,8 +48,15 @@ impl Finder {
             self.segments[sequence].file.sync_data().await?;
         }
         let sizes_match = |file: &SegmentFile| u64::from(file.capacity) == options.segment_bytes;
+        let mut removed = false;
         for file in unused.extract_if(.., |file| !sizes_match(file)) {
             remove_file(disk, &file.path)?;
+            removed = true;
+        }
+        if removed {
+            // Before a header behind them says that all before it is durable: one that came back would
+            // count as damage.
+            disk.sync_dir(dir)?;
         }
         let mut next_sequence = files.iter().chain(&unused).map(|file| file.sequence + 1).max().unwrap_or(1);
         let mut ready: VecDeque<Arc<Segment>> = unused
