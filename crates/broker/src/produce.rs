@@ -8,6 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use base::time::{Instant, timeout_at};
 use bytes::Bytes;
 use record::{BatchError, BatchSummary, Patched, ProducerId, TimestampMs, TimestampType};
 use replica::{Pending, ProposeError, Replica};
@@ -199,6 +200,20 @@ impl Broker {
             }
             TimestampType::CreateTime => {
                 Ok(Stamped { replica, summary, batch: Payload::from_iter([batch]), log_append_time: None })
+            }
+        }
+    }
+}
+
+impl PartitionRef {
+    /// Returns when this node knows which other one leads the partition, and in which epoch, or at `until`: who was
+    /// refused because another leads is best told then.
+    pub fn succeeded(&self, until: Instant) -> impl Future<Output = ()> + Send + use<> {
+        let replica = self.partition().replica();
+        async move {
+            // Without a copy of the shard it is what others told.
+            if let Some(replica) = replica {
+                let _ = timeout_at(until, replica.succeeded()).await;
             }
         }
     }

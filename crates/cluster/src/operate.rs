@@ -13,7 +13,7 @@ use crate::cluster::{INTERNAL_LISTENER, METADATA};
 use crate::errors::RemoveNodeError;
 use crate::messages::{Led, Phase, ReplicaStatus};
 use crate::node::Node;
-use crate::placement::{DATA_VOTERS, Home, Placed, look, odd};
+use crate::placement::{DATA_VOTERS, Home, Placed, look, voters_of};
 use crate::switch;
 use crate::topics::unexpected;
 
@@ -40,11 +40,11 @@ pub(crate) async fn run(node: &Arc<Node>, words: &[String]) -> Result<String, St
             let id = node_id(id)?;
             let left = enough_without(node, id)?;
             set_standing(node, id, Standing::Draining).await.map_err(|error| of_node(id, &error))?;
-            let votes = odd(left.min(DATA_VOTERS));
+            let votes = voters_of(DATA_VOTERS, left, left + 1);
             Ok(format!(
                 "node {id} is being emptied: `cluster status` shows when nothing is left on it\n{left} nodes are left: \
                  every shard gets {votes} of them{}\n",
-                if votes == 1 { ", so none of them may fail; `cluster resume` takes it back" } else { "" }
+                if votes < DATA_VOTERS { ", so none of them may fail; `cluster resume` takes it back" } else { "" }
             ))
         }
         ["resume", id] => {

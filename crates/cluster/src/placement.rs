@@ -62,8 +62,15 @@ impl Placed {
 }
 
 /// The largest odd number that is not above `count`: with an even one no more nodes may fail.
-pub(crate) fn odd(count: usize) -> usize {
+fn odd(count: usize) -> usize {
     count.saturating_sub(1) / 2 * 2 + usize::from(count > 0)
+}
+
+/// How many of `usable` nodes decide, where at most `most` do and `now` did: an odd number. But of three copies two
+/// stay when one node goes: a second copy is worth more than that the other may fail.
+pub(crate) fn voters_of(most: usize, usable: usize, now: usize) -> usize {
+    let count = most.min(usable);
+    if count == 2 && now > 1 { 2 } else { odd(count) }
 }
 
 /// What changes next, if anything does.
@@ -100,7 +107,7 @@ fn loads(homes: &[Home], shards: &[Placed]) -> BTreeMap<NodeId, usize> {
 fn fill(homes: &[Home], shards: &[Placed], placed: &Placed) -> Option<ShardRecord> {
     let may_hold: Vec<&Home> = homes.iter().filter(|home| !home.draining).collect();
     let most = if placed.id == METADATA { METADATA_VOTERS } else { DATA_VOTERS };
-    let count = odd(most.min(may_hold.len()));
+    let count = voters_of(most, may_hold.len(), placed.voters.len());
     let loads = loads(homes, shards);
     let load = |id: NodeId| loads.get(&id).copied().unwrap_or(0);
     let rack = |id: NodeId| homes.iter().find(|home| home.id == id).and_then(|home| home.rack.as_ref());

@@ -54,7 +54,8 @@ impl Code for ProduceError {
     fn code(&self) -> i16 {
         match self {
             Self::UnknownTopicOrPartition => UNKNOWN_TOPIC_OR_PARTITION,
-            Self::NotLeader | Self::Stopped => NOT_LEADER_OR_FOLLOWER,
+            // As Kafka answers what waits when its leader is deposed: clients ask who leads, and send it again.
+            Self::NotLeader | Self::Stopped | Self::UnknownFate => NOT_LEADER_OR_FOLLOWER,
             Self::MessageTooLarge { .. } => MESSAGE_TOO_LARGE,
             Self::InvalidBatch(error) => error.code(),
             Self::TransactionsUnsupported => TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
@@ -63,9 +64,8 @@ impl Code for ProduceError {
             Self::InvalidProducerEpoch { .. } => INVALID_PRODUCER_EPOCH,
             // There is no room for it and never will be.
             Self::OffsetsExhausted => UNKNOWN_SERVER_ERROR,
-            // All retriable, and none claims that nothing was appended where that is not known.
+            // Retriable: nothing was appended.
             Self::TooManyProducers | Self::DiskFull | Self::Busy => NOT_ENOUGH_REPLICAS,
-            Self::UnknownFate => REQUEST_TIMED_OUT,
         }
     }
 }

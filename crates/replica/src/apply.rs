@@ -93,6 +93,7 @@ impl Core {
         self.waiters.grown(appended.iter().map(|growth| (growth.stream, growth.bytes)));
         self.waiters.wake(deleted.iter().copied());
         if *leader_changed {
+            self.note_leader();
             self.waiters.wake_all();
         }
         if *metadata_changed || !groups.is_empty() {

@@ -35,6 +35,9 @@ pub struct Config {
     pub heartbeat: Duration,
     /// A follower that hears nothing for a time between these two stands for election.
     pub election_timeout: (Duration, Duration),
+    /// A leader that has not heard from a majority for so long takes no proposals, and says of those under way that
+    /// their fate is unknown, until it hears from one.
+    pub majority_silence_max: Duration,
     /// How long a start waits until the log's tail is applied.
     pub recovery_wait_max: Duration,
     /// Seal the index when this many batches are unsealed.
@@ -87,6 +90,7 @@ impl Config {
             lease_wait_max: Duration::from_secs(1),
             heartbeat: Duration::from_millis(75),
             election_timeout: (Duration::from_millis(250), Duration::from_millis(400)),
+            majority_silence_max: Duration::from_secs(1),
             recovery_wait_max: Duration::from_secs(600),
             seal_batches: 64 * 1024,
             seal_streams: 16 * 1024,

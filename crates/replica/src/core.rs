@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use base::Env;
 use parking_lot::{Mutex, RwLock};
-use record::{FileNumber, LogIndex};
+use record::{FileNumber, LogIndex, NodeId};
 use shard::commands::UploadId;
 use shard::{SealedIndex, Shard};
 use storage::checkpoint::CheckpointStore;
@@ -138,6 +138,8 @@ pub(crate) struct Core {
     pub(crate) changed: watch::Sender<u64>,
     pub(crate) full_disk: FullDisk,
     alone: AtomicBool,
+    /// Who announced itself last as the leader, in what is applied here.
+    announced: watch::Sender<Option<NodeId>>,
     uploads: AtomicU64,
     pub(crate) checkpoints: CheckpointStore,
     /// What is held for others that catch up, and how far the log was purged.
@@ -165,6 +167,7 @@ impl Core {
         });
         let pins = Pins::new(log.log_state().purged);
         let alone = raft::is_alone(&applied.membership, config.node);
+        let announced = watch::Sender::new(applied.shard.leader());
         Self {
             log,
             index,
@@ -180,6 +183,7 @@ impl Core {
             changed: watch::Sender::new(0),
             full_disk: FullDisk::new(config.full_disk_bytes_max),
             alone: AtomicBool::new(alone),
+            announced,
             // Unlike any that another leader may have begun.
             uploads: AtomicU64::new(env.random.next_u64()),
             checkpoints,
@@ -203,6 +207,29 @@ impl Core {
         self.leadership.send_modify(|leadership| leadership.is_self = false);
         self.waiters.wake_all();
         reason
+    }
+
+    /// A leader's announcement was applied.
+    pub(crate) fn note_leader(&self) {
+        let leader = self.state.read().shard.leader();
+        self.announced.send_replace(leader);
+    }
+
+    /// Returns when another node leads and its announcement is applied here.
+    pub(crate) async fn succeeded(&self) {
+        let (mut leadership, mut announced) = (self.leadership.subscribe(), self.announced.subscribe());
+        loop {
+            let leader = leadership.borrow_and_update().leader;
+            let is_announced = leader == *announced.borrow_and_update();
+            if leader.is_some_and(|leader| leader != self.config.node) && is_announced {
+                return;
+            }
+            tokio::select! {
+                changed = leadership.changed() => changed,
+                changed = announced.changed() => changed,
+            }
+            .expect("what is waited for lives as long as this");
+        }
     }
 
     pub(crate) fn is_failed(&self) -> bool {

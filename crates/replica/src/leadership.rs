@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base::time::{Duration, sleep};
+use base::time::{Duration, sleep, timeout};
 use record::{NodeId, Term, TimestampMs};
 use shard::commands::LeaderChange;
 use shard::{Command, EntryBuilder};
@@ -17,6 +17,9 @@ use crate::raft::types::Commands;
 /// Pause before a leader that could not announce itself tries again.
 const ANNOUNCE_PAUSE: Duration = Duration::from_millis(2);
 
+/// Pause between two looks of a leader that hears from no majority.
+const SILENCE_PAUSE: Duration = Duration::from_millis(100);
+
 /// The leadership of one shard. `is_self` becomes true only when this node's leadership is
 /// announced in the log (the streams' epochs have risen), so whoever sees it may serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,7 +33,8 @@ pub struct Leadership {
 }
 
 /// Follows the group's leadership until consensus stops. A new leader's first entry lifts the
-/// epoch of every stream; only then are proposals let through.
+/// epoch of every stream; only then are proposals let through. One that hears from no majority goes
+/// on serving what is committed, but takes nothing: another may lead without its knowledge.
 pub(crate) async fn follow(core: Arc<Core>, group: Group) {
     let mut changes = group.changes();
     let mut announced = None;
@@ -60,7 +64,12 @@ pub(crate) async fn follow(core: Arc<Core>, group: Group) {
             // A member that is alone has nobody to hear from: its timers are idle work.
             group.set_timers(!view.alone);
         }
-        if !changes.next().await {
+        let look = if announced == Some(term) { watch_majority(&core, &group, term) } else { None };
+        let changed = match look {
+            Some(pause) => timeout(pause, changes.next()).await.unwrap_or(true),
+            None => changes.next().await,
+        };
+        if !changed {
             // The library is gone; that it stopped may be told a moment later, a panic never.
             sleep(ANNOUNCE_PAUSE).await;
             let reason = group.view().stopped.unwrap_or_else(|| "its core ended without a reason".to_owned());
@@ -68,6 +77,29 @@ pub(crate) async fn follow(core: Arc<Core>, group: Group) {
             return;
         }
     }
+}
+
+/// Closes and opens the gate of a leader by whether it hears from a majority. When to look again; never when nobody else
+/// decides.
+fn watch_majority(core: &Core, group: &Group, term: Term) -> Option<Duration> {
+    let silence = group.majority_silence();
+    let shard = core.config.shard.0;
+    let is_closed = matches!(core.proposals.gate(), Gate::Closed { .. });
+    if let Some(silence) = silence
+        && silence >= core.config.majority_silence_max
+    {
+        if !is_closed {
+            tracing::warn!(shard, term = term.0, ?silence, "no majority answers: the shard takes no writes here");
+        }
+        // Each time: the proposer may have handed over another entry meanwhile.
+        core.proposals.close_without_majority();
+        return Some(SILENCE_PAUSE);
+    }
+    if is_closed {
+        tracing::info!(shard, term = term.0, "a majority answers again");
+        core.proposals.set_gate(Gate::Open { term });
+    }
+    silence.map(|silence| core.config.majority_silence_max.saturating_sub(silence).max(SILENCE_PAUSE))
 }
 
 /// A stop that was asked for is no failure.

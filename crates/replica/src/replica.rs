@@ -242,6 +242,11 @@ impl Replica {
         self.inner.core.leadership.subscribe()
     }
 
+    /// Returns when another node is known to lead, and the streams' epochs under it are. May wait for ever.
+    pub async fn succeeded(&self) {
+        self.inner.core.succeeded().await;
+    }
+
     /// Whether this node leads the shard and serves.
     #[must_use]
     pub fn is_leader(&self) -> bool {

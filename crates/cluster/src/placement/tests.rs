@@ -44,6 +44,24 @@ fn odd_numbers_of_voters() {
 }
 
 #[test]
+fn a_second_copy_is_kept_and_not_made() {
+    assert_eq!(voters_of(3, 2, 1), 1);
+    assert_eq!(voters_of(3, 2, 2), 2);
+    assert_eq!(voters_of(3, 2, 3), 2);
+    assert_eq!(voters_of(5, 4, 5), 3);
+    let mut nodes = homes(3);
+    let mut shards = vec![placed(0, &[1, 2, 3]), placed(1, &[1, 2, 3]), placed(2, &[3, 1, 2])];
+    nodes[2].draining = true;
+    settle(&nodes, &mut shards);
+    for placed in &shards {
+        assert_eq!(placed.voters.iter().map(|node| node.0).collect::<BTreeSet<_>>(), [1, 2].into(), "{placed:?}");
+    }
+    nodes[1].draining = true;
+    settle(&nodes, &mut shards);
+    assert!(shards.iter().all(|placed| placed.voters == [NodeId(1)]), "{shards:?}");
+}
+
+#[test]
 fn one_node_that_grows_to_three_is_on_all_of_them() {
     let mut shards = vec![placed(0, &[1]), placed(1, &[1]), placed(2, &[1])];
     assert_eq!(settle(&homes(1), &mut shards), 0);

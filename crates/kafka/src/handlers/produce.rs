@@ -17,7 +17,7 @@ use std::task::{Context as TaskContext, Poll, ready};
 
 use base::memory::Permit;
 use base::task::yield_now;
-use base::time::{Duration, Instant};
+use base::time::{Duration, Instant, now};
 use broker::produce::{CheckedBatch, PendingProduce, ProduceError, Produced};
 use broker::topics::{PartitionRef, Topic};
 use bytes::Bytes;
@@ -25,8 +25,8 @@ use bytes::Bytes;
 use crate::context::{Context, Shared, node_id};
 use crate::endpoints::Endpoints;
 use crate::errors::{
-    Code, INVALID_RECORD, INVALID_REQUIRED_ACKS, NONE, REQUEST_TIMED_OUT, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION,
-    UNSUPPORTED_COMPRESSION_TYPE,
+    Code, INVALID_RECORD, INVALID_REQUIRED_ACKS, NONE, NOT_LEADER_OR_FOLLOWER, REQUEST_TIMED_OUT, UNKNOWN_TOPIC_ID,
+    UNKNOWN_TOPIC_OR_PARTITION, UNSUPPORTED_COMPRESSION_TYPE,
 };
 use crate::frame::Hold;
 use crate::handshake::RequestHeader;
@@ -51,6 +51,10 @@ const ZSTD: u8 = 4;
 /// Bytes of batches that are checked before others have their turn on the thread.
 const CHECKED_BYTES_MAX: usize = 1 << 20;
 
+/// So long a request whose partitions are led by others now waits until it can tell by whom: while a shard is handed
+/// over its writers would otherwise ask too early, and then pause.
+const LEADER_WAIT_MAX: Duration = Duration::from_millis(500);
+
 /// A produce request that waits for its batches.
 pub(crate) struct Produce {
     header: RequestHeader,
@@ -60,6 +64,10 @@ pub(crate) struct Produce {
     /// The first slot that may still wait.
     at: usize,
     deadline: Instant,
+    /// Until when it waits for leaders to be known.
+    leaders_until: Option<Instant>,
+    /// The wait of the slot at `at`.
+    leader_known: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Memory of the request and of what was made of it; given back when it is complete, at the latest before its answer is sent.
     hold: Option<(Hold, Permit)>,
 }
@@ -73,7 +81,14 @@ struct Slot {
 
 enum State {
     Done(PartitionAnswer),
-    Waiting { pending: PendingProduce, partition: PartitionRef },
+    Waiting {
+        pending: PendingProduce,
+        partition: PartitionRef,
+    },
+    /// Refused, and to be answered when it is known who leads.
+    Leaderless {
+        partition: PartitionRef,
+    },
 }
 
 /// Why a completed request gets no response, and the connection ends.
@@ -104,6 +119,8 @@ pub(crate) struct CheckedRequest {
 struct Checked {
     index: i32,
     verdict: Result<(PartitionRef, CheckedBatch), PartitionAnswer>,
+    /// Refused because another node leads.
+    leaderless: Option<PartitionRef>,
     sent: Option<Sent>,
 }
 
@@ -132,7 +149,10 @@ pub(crate) async fn check(context: &Context, header: &RequestHeader, request: Pr
             let place = Place { key: &topic.key, topic: found.as_ref(), index };
             let verdict = check_batch(context, header.version, place, records);
             let verdict = if known_acks { verdict } else { Err(without_acks(verdict)) };
-            batches.push(Checked { index, verdict, sent });
+            let is_leaderless = verdict.as_ref().is_err_and(|answer| answer.error == NOT_LEADER_OR_FOLLOWER);
+            let leaderless =
+                found.as_ref().filter(|_| is_leaderless).and_then(|topic| PartitionRef::new(Arc::clone(topic), index));
+            batches.push(Checked { index, verdict, leaderless, sent });
         }
     }
     let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
@@ -209,11 +229,23 @@ impl Produce {
     /// its end wakes us to ask the next.
     pub(crate) fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
         while let Some(slot) = self.slots.get_mut(self.at) {
-            if let State::Waiting { pending, partition } = &mut slot.state {
-                let result = ready!(Pin::new(pending).poll(task));
-                slot.state = State::Done(answer(result, partition));
+            match &mut slot.state {
+                State::Done(_) => self.at += 1,
+                State::Waiting { pending, partition } => match ready!(Pin::new(pending).poll(task)) {
+                    Err(ProduceError::NotLeader | ProduceError::UnknownFate) => {
+                        slot.state = State::Leaderless { partition: partition.clone() };
+                    }
+                    result => slot.state = State::Done(answer(result, partition)),
+                },
+                State::Leaderless { partition } => {
+                    // One time limit for all: who waits for many would wait too long.
+                    let until = *self.leaders_until.get_or_insert_with(|| now() + LEADER_WAIT_MAX);
+                    let known = self.leader_known.get_or_insert_with(|| Box::pin(partition.succeeded(until)));
+                    ready!(known.as_mut().poll(task));
+                    self.leader_known = None;
+                    slot.state = State::Done(refusal(ProduceError::NotLeader, partition));
+                }
             }
-            self.at += 1;
         }
         Poll::Ready(())
     }
@@ -236,13 +268,15 @@ impl Produce {
         // What is done already is told as it is, not as timed out.
         let task = &mut TaskContext::from_waker(std::task::Waker::noop());
         for slot in &mut self.slots {
-            if let State::Waiting { pending, partition } = &mut slot.state {
-                let ended = match Pin::new(pending).poll(task) {
+            let ended = match &mut slot.state {
+                State::Done(_) => continue,
+                State::Waiting { pending, partition } => match Pin::new(pending).poll(task) {
                     Poll::Ready(result) => answer(result, partition),
                     Poll::Pending => PartitionAnswer::refused(REQUEST_TIMED_OUT),
-                };
-                slot.state = State::Done(ended);
-            }
+                },
+                State::Leaderless { partition } => refusal(ProduceError::NotLeader, partition),
+            };
+            slot.state = State::Done(ended);
         }
         self.at = self.slots.len();
     }
@@ -263,7 +297,7 @@ impl Produce {
         let answers = || {
             self.slots.iter().filter_map(|slot| match &slot.state {
                 State::Done(answer) => Some((slot.index, answer)),
-                State::Waiting { .. } => None,
+                State::Waiting { .. } | State::Leaderless { .. } => None,
             })
         };
         if self.acks == 0 {
@@ -321,7 +355,7 @@ fn answer(result: Result<Produced, ProduceError>, partition: &PartitionRef) -> P
 fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
     let mut answer = PartitionAnswer::refused(error.code());
     let detail = match error {
-        ProduceError::NotLeader | ProduceError::Stopped => {
+        ProduceError::NotLeader | ProduceError::Stopped | ProduceError::UnknownFate => {
             let leader = partition.partition().leader();
             let Some(node) = leader.node else { return answer };
             AnswerDetail { current_leader: Some((node_id(node), leader.epoch)), ..AnswerDetail::default() }
@@ -343,8 +377,7 @@ fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
         ProduceError::UnknownTopicOrPartition
         | ProduceError::OutOfOrderSequence { .. }
         | ProduceError::InvalidProducerEpoch { .. }
-        | ProduceError::Busy
-        | ProduceError::UnknownFate => return answer,
+        | ProduceError::Busy => return answer,
     };
     answer.detail = Some(Box::new(detail));
     answer

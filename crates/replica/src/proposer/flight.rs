@@ -1,5 +1,6 @@
 //! Entries under way in consensus, and what becomes of them.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use base::time::Instant;
@@ -37,8 +38,16 @@ pub(crate) enum Refusal {
 /// consensus drops it.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    entry: Option<OpenEntry>,
+    entry: Option<Underway>,
     flights: Arc<Flights>,
+}
+
+/// The entry of a flight; those who wait for its outcomes stand in [`Flights::waiting`].
+#[derive(Debug)]
+struct Underway {
+    sequence: u64,
+    payload: Payload,
+    refused_since: Option<Instant>,
 }
 
 /// An entry with those who wait for its outcomes.
@@ -64,6 +73,9 @@ pub(crate) struct Flights {
     count: AtomicUsize,
     /// The highest sequence that consensus accepted, or may have accepted; 0 when none.
     accepted: AtomicU64,
+    /// Those who wait for the outcomes of entries under way, by the entries' sequences in their order. Who was told
+    /// that the fate is unknown stands here no more.
+    waiting: Mutex<VecDeque<(u64, Vec<Answer>)>>,
     refused: Mutex<Refused>,
     queue: Arc<Queue>,
 }
@@ -77,13 +89,21 @@ struct Refused {
 
 impl Flights {
     pub(crate) fn new(queue: Arc<Queue>) -> Self {
-        Self { count: AtomicUsize::new(0), accepted: AtomicU64::new(0), refused: Mutex::default(), queue }
+        Self {
+            count: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
+            waiting: Mutex::default(),
+            refused: Mutex::default(),
+            queue,
+        }
     }
 
     pub(crate) fn begin(self: &Arc<Self>, entry: OpenEntry) -> Flight {
-        assert!(entry.sequence > 0, "sequences begin at 1");
+        let OpenEntry { sequence, payload, answers, refused_since } = entry;
+        assert!(sequence > 0, "sequences begin at 1");
         self.count.fetch_add(1, Ordering::AcqRel);
-        Flight { entry: Some(entry), flights: Arc::clone(self) }
+        self.waiting.lock().push_back((sequence, answers));
+        Flight { entry: Some(Underway { sequence, payload, refused_since }), flights: Arc::clone(self) }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -94,10 +114,25 @@ impl Flights {
         !self.refused.lock().entries.is_empty()
     }
 
+    /// Tells all who wait for entries under way that the fate is unknown: it may stay so for long.
+    pub(crate) fn give_up(&self) {
+        let waiting = std::mem::take(&mut *self.waiting.lock());
+        for (sequence, answers) in waiting {
+            self.accepted.fetch_max(sequence, Ordering::AcqRel);
+            answers.into_iter().for_each(|answer| answer.send(Err(ProposeError::Unknown)));
+        }
+    }
+
+    /// Who still waits for an entry: nobody when they were told already.
+    fn take_waiting(&self, sequence: u64) -> Option<Vec<Answer>> {
+        let mut waiting = self.waiting.lock();
+        let place = waiting.iter().position(|(of, _)| *of == sequence)?;
+        waiting.remove(place).map(|(_, answers)| answers)
+    }
+
     /// The refused entries in their order, and whether something behind the first of them was, or
-    /// may have been, accepted. Only to be asked when nothing is under way.
+    /// may have been, accepted: only known when nothing is under way.
     pub(crate) fn take_refused(&self) -> (Vec<(OpenEntry, Refusal)>, bool) {
-        assert_eq!(self.count(), 0, "entries under way may still be refused");
         let mut refused = std::mem::take(&mut self.refused.lock().entries);
         refused.sort_by_key(|(entry, _)| entry.sequence);
         let first = refused.first().map_or(u64::MAX, |(entry, _)| entry.sequence);
@@ -139,20 +174,27 @@ impl Flight {
         self.settle(entry, end);
     }
 
-    fn settle(&self, entry: OpenEntry, end: EntryEnd) {
-        match end {
-            EntryEnd::Refused(refusal) => self.flights.refuse(entry, refusal),
-            EntryEnd::Applied(Answers(outcomes)) => {
-                self.flights.accepted.fetch_max(entry.sequence, Ordering::AcqRel);
-                assert_eq!(outcomes.len(), entry.answers.len(), "one outcome for each command");
-                for (answer, outcome) in entry.answers.into_iter().zip(outcomes) {
+    fn settle(&self, entry: Underway, end: EntryEnd) {
+        let Underway { sequence, payload, refused_since } = entry;
+        let answers = self.flights.take_waiting(sequence);
+        match (end, answers) {
+            (EntryEnd::Refused(refusal), Some(answers)) => {
+                self.flights.refuse(OpenEntry { sequence, payload, answers, refused_since }, refusal);
+            }
+            (EntryEnd::Applied(Answers(outcomes)), Some(answers)) => {
+                self.flights.accepted.fetch_max(sequence, Ordering::AcqRel);
+                assert_eq!(outcomes.len(), answers.len(), "one outcome for each command");
+                for (answer, outcome) in answers.into_iter().zip(outcomes) {
                     answer.send(Ok(outcome));
                 }
             }
-            EntryEnd::Unknown => {
-                self.flights.accepted.fetch_max(entry.sequence, Ordering::AcqRel);
-                entry.answer_all(&ProposeError::Unknown);
+            (EntryEnd::Unknown, Some(answers)) => {
+                self.flights.accepted.fetch_max(sequence, Ordering::AcqRel);
+                answers.into_iter().for_each(|answer| answer.send(Err(ProposeError::Unknown)));
             }
+            // Their fate was unknown for too long, and they may have tried again: not even what was refused is
+            // handed over once more.
+            (_, None) => {}
         }
         self.flights.ended();
     }

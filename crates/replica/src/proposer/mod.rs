@@ -97,6 +97,13 @@ impl Shared {
         self.queue.wake.notify_one();
     }
 
+    /// Nobody can say when a majority is heard of again: what is under way is answered as unknown, what waits is
+    /// refused, until the gate is opened again.
+    pub(crate) fn close_without_majority(&self) {
+        self.set_gate(Gate::Closed { leader: None });
+        self.flights.give_up();
+    }
+
     pub(crate) fn hold(&self, held: bool) {
         if self.held.swap(held, Ordering::AcqRel) && !held {
             self.queue.wake.notify_one();
@@ -125,7 +132,8 @@ impl<C: Consensus> Proposer<C> {
         loop {
             let gate = self.shared.gate();
             if self.shared.flights.has_refused() {
-                if self.shared.flights.count() == 0 {
+                // Only what may be handed over again has to wait for the fate of what was before it.
+                if self.shared.flights.count() == 0 || !matches!(gate, Gate::Open { .. }) {
                     self.settle_refused(gate).await;
                     continue;
                 }

@@ -155,6 +155,39 @@ async fn a_refused_entry_is_not_tried_again_behind_an_accepted_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_a_majority_nobody_waits_and_nothing_is_handed_over_twice() {
+    let Setup { shared, mut entries, .. } = setup(3, 1 << 20);
+    let mut flights = Vec::new();
+    let mut pending = Vec::new();
+    for number in 1..=3 {
+        pending.push(propose(&shared, number));
+        flights.push(entries.recv().await.unwrap().1);
+    }
+    let behind = propose(&shared, 4);
+    let third = flights.pop().unwrap();
+    third.end(EntryEnd::Refused(Refusal::LeaseExpired));
+    yield_now().await;
+    shared.close_without_majority();
+    let [one, two, three] = pending.try_into().unwrap();
+    assert_eq!(one.await, Err(ProposeError::Unknown));
+    assert_eq!(two.await, Err(ProposeError::Unknown));
+    assert_eq!(three.await, Err(ProposeError::NotLeader { leader: None }), "it was in no log");
+    assert_eq!(behind.await, Err(ProposeError::NotLeader { leader: None }));
+    // A majority is back before the fate of those is told.
+    shared.set_gate(Gate::Open { term: TERM });
+    let five = propose(&shared, 5);
+    let (numbers, flight) = entries.recv().await.unwrap();
+    assert_eq!(numbers, [5]);
+    let [first, second] = <[Flight; 2]>::try_from(flights).unwrap();
+    first.end(EntryEnd::Applied(outcomes(&[1])));
+    second.end(EntryEnd::Refused(Refusal::LeaseExpired));
+    flight.end(EntryEnd::Applied(outcomes(&numbers)));
+    assert!(five.await.is_ok());
+    yield_now().await;
+    assert!(entries.try_recv().is_err(), "what was told as unknown is never handed over again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_that_never_comes_ends_in_a_refusal() {
     let Setup { shared, mut entries, .. } = setup(1, 1 << 20);
     let refusing = spawn("refusing", async move {

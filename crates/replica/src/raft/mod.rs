@@ -226,6 +226,17 @@ impl Group {
         Replication { committed, members }
     }
 
+    /// How long ago a leader's last question was asked that a majority answered; none when it decides alone.
+    pub(crate) fn majority_silence(&self) -> Option<Duration> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        if metrics.membership_config.voter_ids().eq([self.node.0]) {
+            return None;
+        }
+        // Before the first answer the gate is closed for want of the leader's own entry.
+        Some(metrics.last_quorum_acked.as_deref().map_or(Duration::ZERO, Instant::elapsed))
+    }
+
     /// Returns when this node is known to lead and has applied all that was committed before.
     pub(crate) async fn read_barrier(&self) -> Result<(), ProposeError> {
         match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {

@@ -186,9 +186,49 @@ async fn a_leader_that_is_cut_off_gives_up_what_nobody_else_has() {
     let lost = base::task::spawn("writer", async move { append(&cut_off, 1, &batch("lost", 1, 1_000, 0)).await });
     let next = group.leader_of(&[1, 2]).await;
     append_texts(&group.replica(next), &mut texts, 10, 1_000).await;
-    group.board.heal();
+    // Whoever waits is told while the leader is still cut off.
     let lost = timeout(WAIT_MAX, lost).await.expect("an answer").expect("no panic");
-    assert!(matches!(lost, Err(AppendFailure::Propose(_))), "{lost:?}");
+    assert!(matches!(lost, Err(AppendFailure::Propose(ProposeError::Unknown))), "{lost:?}");
+    group.board.heal();
+    group.assert_equal(&texts).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_without_a_majority_serves_what_is_committed_and_takes_nothing_until_it_has_one_again() {
+    let group = Group::found(3).await;
+    group.create_stream(0).await;
+    let mut texts = Vec::new();
+    append_texts(&group.replica(0), &mut texts, 10, 1_000).await;
+    for place in 0..3 {
+        group.board.isolate(id(place), &[id(0), id(1), id(2)]);
+    }
+    let leader = group.replica(0);
+    let (sent, sent_later) = (batch("unknown", 1, 1_000, 0), batch("refused", 1, 1_000, 0));
+    let unknown = timeout(WAIT_MAX, append(&leader, 1, &sent)).await.expect("an answer");
+    assert!(matches!(unknown, Err(AppendFailure::Propose(ProposeError::Unknown))), "{unknown:?}");
+    let refused =
+        timeout(Duration::from_millis(100), append(&leader, 1, &sent_later)).await.expect("an answer at once");
+    assert!(matches!(refused, Err(AppendFailure::Propose(ProposeError::NotLeader { leader: None }))), "{refused:?}");
+    assert!(leader.is_leader(), "it goes on serving");
+    let node = group.nodes[0].as_ref().expect("a running node");
+    let read: Vec<String> = node.read_all(1, 1 << 20).await.iter().map(|(_, bytes)| text(bytes)).collect();
+    assert_eq!(read, texts);
+    group.board.heal();
+    let next = group.leader_of(&[0, 1, 2]).await;
+    let appended = async {
+        loop {
+            if let Ok(appended) = append(&group.replica(next), 1, &batch("after", 1, 1_000, 0)).await {
+                return appended;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let appended = timeout(WAIT_MAX, appended).await.expect("writes again");
+    // Of what was unknown, and stands in the leader's log alone, either may come true.
+    if appended.base_offset.0 == 11 {
+        texts.push("unknown".to_owned());
+    }
+    texts.push("after".to_owned());
     group.assert_equal(&texts).await;
 }
 

@@ -39,14 +39,24 @@ impl Submission {
     ) -> Self {
         let CheckedRequest { acks, timeout, topics, batches } = request;
         let slots = Vec::with_capacity(batches.len());
-        let produce = Produce { header, acks, topics, slots, at: 0, deadline: now + timeout, hold: Some(memory) };
+        let produce = Produce {
+            header,
+            acks,
+            topics,
+            slots,
+            at: 0,
+            deadline: now + timeout,
+            leaders_until: None,
+            leader_known: None,
+            hold: Some(memory),
+        };
         Self { produce, batches: batches.into_iter(), request_bytes, admitted: 0, has_waited: false }
     }
 
     /// Notes the batches in `sequences`. Whether all are; if not, those before MUST be complete before the next call.
     pub(crate) fn admit(&mut self, context: &Context, sequences: &mut Sequences, now: Instant) -> bool {
         let broker = context.broker();
-        for Checked { verdict, sent, .. } in self.batches.as_mut_slice().iter_mut().skip(self.admitted) {
+        for Checked { verdict, sent, leaderless, .. } in self.batches.as_mut_slice().iter_mut().skip(self.admitted) {
             let Some(stamped) = sent else {
                 self.admitted += 1;
                 continue;
@@ -63,6 +73,7 @@ impl Submission {
                 Err(Held::Behind(expected)) => {
                     let error = ProduceError::OutOfOrderSequence { expected: expected.0, actual: stamped.sequence.0 };
                     *sent = None;
+                    *leaderless = None;
                     if let Ok((partition, _)) = verdict {
                         *verdict = Err(refusal(error, partition));
                     }
@@ -81,12 +92,13 @@ impl Submission {
             if let Ok((_, batch)) = &next.verdict {
                 batch.ready().await;
             }
-            let Some(Checked { index, verdict, sent }) = self.batches.next() else { return };
-            let state = match verdict {
-                Ok((partition, batch)) => {
+            let Some(Checked { index, verdict, leaderless, sent }) = self.batches.next() else { return };
+            let state = match (verdict, leaderless) {
+                (Ok((partition, batch)), _) => {
                     State::Waiting { pending: context.broker().append(&partition, batch), partition }
                 }
-                Err(answer) => State::Done(answer),
+                (Err(_), Some(partition)) => State::Leaderless { partition },
+                (Err(answer), None) => State::Done(answer),
             };
             self.produce.slots.push(Slot { index, state, sent });
         }
