@@ -200,6 +200,38 @@ async fn what_was_acknowledged_outlives_the_node_that_led() {
     nodes.stop().await;
 }
 
+/// Who asks while nobody leads would pause, and then ask again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_meets_a_hand_over_is_told_at_once_where_to_go() {
+    let nodes = Nodes::start().await;
+    let mut client = nodes.0[0].client().await;
+    assert_eq!(create(&mut client, "t", -1).await.0, 0);
+    let shard = nodes.shard_of("t");
+    for _ in 0..4 {
+        let from = nodes.leader(shard);
+        let to = (from + 1) % 3;
+        let next = nodes.0[to].cluster.node_id();
+        let mut writer = nodes.0[from].client().await;
+        let before = described(&mut writer, "t").await.partitions[0].leader_epoch;
+        let replica = nodes.0[from].cluster.replica(shard).expect("it leads");
+        replica.transfer_leader(next).await.expect("it is asked");
+        let refused = loop {
+            let response: ProduceResponse = writer.call(12, &produce_request(-1, "t", 0, Some(batch(&[b"a"])))).await;
+            let answer = response.responses[0].partition_responses[0].clone();
+            if answer.error_code != 0 {
+                break answer;
+            }
+        };
+        let leader = refused.current_leader;
+        assert_eq!((refused.error_code, leader.leader_id.0), (6, i32::try_from(next.0).expect("a small number")));
+        assert!(leader.leader_epoch > before, "{} after {before}", leader.leader_epoch);
+        let mut there = nodes.0[to].client().await;
+        assert_eq!(there.produce("t", 0, batch(&[b"b"])).await.error_code, 0, "it takes writes already");
+        until("another leader", || nodes.is_whole(shard)).await;
+    }
+    nodes.stop().await;
+}
+
 /// Whoever led last has all that was acknowledged, and cannot know whether it still leads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_others_what_is_committed_is_read_and_nothing_else_is_said() {
