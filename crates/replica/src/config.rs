@@ -88,7 +88,7 @@ impl Config {
             queue_items_max: 65_536,
             full_disk_bytes_max: 1 << 20,
             lease_wait_max: Duration::from_secs(1),
-            heartbeat: Duration::from_millis(75),
+            heartbeat: Duration::from_millis(100),
             election_timeout: (Duration::from_millis(250), Duration::from_millis(400)),
             majority_silence_max: Duration::from_secs(1),
             recovery_wait_max: Duration::from_secs(600),

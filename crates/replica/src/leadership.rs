@@ -61,8 +61,8 @@ pub(crate) async fn follow(core: Arc<Core>, group: Group) {
             publish(&core, view.leadership, Gate::Open { term });
             continue;
         } else {
-            // A member that is alone has nobody to hear from: its timers are idle work.
-            group.set_timers(!view.alone);
+            // A leader has nobody to hear from: its timers are idle work.
+            group.set_timers(false);
         }
         let look = if announced == Some(term) { watch_majority(&core, &group, term) } else { None };
         let changed = match look {

@@ -103,6 +103,7 @@ impl Replica {
     ) -> Self {
         maintenance.set_group(group.clone());
         let leadership = lasting(&core, "leadership", leadership::follow(Arc::clone(&core), group.clone()));
+        let heartbeats = lasting(&core, "heartbeats", group.clone().beat(core.config.heartbeat));
         let disk = lasting(&core, "disk state", full_disk::follow(Arc::clone(&core), disk_state));
         let limits = Limits {
             entry_bytes_max: core.config.entry_bytes_max,
@@ -114,7 +115,7 @@ impl Replica {
         let proposer = Proposer::new(Arc::clone(&core.proposals), writer, clock, limits);
         let tasks = Tasks {
             proposer: Some(lasting(&core, "proposer", proposer.run())),
-            others: vec![leadership, disk],
+            others: vec![leadership, heartbeats, disk],
             maintenance: Some(maintenance),
         };
         Self { inner: Arc::new(Inner { core, group, tasks: Mutex::new(tasks) }) }

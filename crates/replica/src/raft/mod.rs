@@ -2,6 +2,7 @@
 //! entries, learns who leads and asks for a barrier.
 
 mod answering;
+mod grid;
 mod log_store;
 mod membership;
 pub(crate) mod network;
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base::random::Random;
-use base::time::{Duration, timeout};
+use base::time::{Duration, sleep_until, timeout};
 use openraft::async_runtime::WatchReceiver;
 use openraft::async_runtime::watch::Watch;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError};
@@ -46,6 +47,9 @@ use types::{
 
 /// Messages that the library's core may have waiting; ours are few, entries being large.
 const API_QUEUE_LENGTH: u64 = 1_024;
+/// What the library takes for the pause between heartbeats, which it does not send: it sets how often timers are looked
+/// at, which is at 13/64 of it, and how long an answer is waited for. At most this part of the shortest time to an election.
+const INTERVAL_SHARE: (u64, u64) = (4, 5);
 /// How long is waited until the library knows of a checkpoint; it is told of the next one as well.
 const CHECKPOINT_TOLD_MAX: Duration = Duration::from_secs(1);
 
@@ -88,6 +92,7 @@ impl Group {
         let started = Raft::new(config.node.0, Arc::new(settings), network, log, machine);
         let raft =
             Runtime::scope(core.env.random.next_u64(), started).await.map_err(|error| failed(error.to_string()))?;
+        raft.runtime_config().heartbeat(false);
         Ok(Self { raft, node: config.node, log: core.log.clone(), random: Arc::clone(&core.env.random) })
     }
 
@@ -118,9 +123,25 @@ impl Group {
         self.raft.wait_for_recovery(Some(wait_max)).await.is_ok()
     }
 
-    /// The library's timers are idle work for a member that is alone: it has nobody to hear from.
+    /// Whether the library looks at its timers, which tell a follower that it hears from nobody.
     pub(crate) fn set_timers(&self, enabled: bool) {
         self.raft.runtime_config().tick(enabled);
+    }
+
+    /// Tells the others that this node leads, while it does, until consensus stops.
+    pub(crate) async fn beat(self, pause: Duration) {
+        let mut changes = self.changes();
+        loop {
+            let view = self.view();
+            if view.leadership.is_self && !view.alone {
+                if self.raft.trigger().heartbeat().await.is_err() {
+                    return;
+                }
+                sleep_until(grid::next(pause)).await;
+            } else if !changes.next().await {
+                return;
+            }
+        }
     }
 
     pub(crate) fn view(&self) -> View {
@@ -345,7 +366,7 @@ fn settings(config: &Config) -> Result<openraft::Config, String> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let settings = openraft::Config {
         cluster_name: format!("shard {}", config.shard),
-        heartbeat_interval: millis(config.heartbeat),
+        heartbeat_interval: millis(config.election_timeout.0) * INTERVAL_SHARE.0 / INTERVAL_SHARE.1,
         election_timeout_min: millis(config.election_timeout.0),
         election_timeout_max: millis(config.election_timeout.1),
         snapshot_policy: SnapshotPolicy::Never,

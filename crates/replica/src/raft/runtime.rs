@@ -2,11 +2,19 @@
 
 use std::future::Future;
 use std::io;
-use std::time::Duration;
 
+use base::time::{Duration, now, sleep_until};
 use openraft::rt::deterministic_rng::DeterministicRng;
 use openraft::{AsyncRuntime, OptionalSend};
 use openraft_rt_tokio::TokioRuntime;
+
+use super::grid::aligned;
+
+/// What waits until a moment is a group's look at its timers: all look at once, so far from each other, and every second
+/// time when heartbeats leave.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// What is over sooner is none.
+const SHORT: Duration = Duration::from_micros(10);
 
 /// The runtime of the consensus tasks. Its randomness (election timeouts, the seeds of its tasks)
 /// follows from one seed per replica, so that a simulation repeats itself.
@@ -42,7 +50,11 @@ impl AsyncRuntime for Tasks {
     }
 
     fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
-        TokioRuntime::sleep_until(deadline)
+        let at = <Self::Instant as openraft::Instant>::now();
+        if deadline <= at + SHORT {
+            return TokioRuntime::sleep_until(deadline);
+        }
+        sleep_until(aligned(now() + (deadline - at), LOOK_PAUSE))
     }
 
     fn timeout<R, F: Future<Output = R> + OptionalSend>(duration: Duration, future: F) -> Self::Timeout<R, F> {

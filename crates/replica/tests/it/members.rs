@@ -214,9 +214,9 @@ async fn a_leader_without_a_majority_serves_what_is_committed_and_takes_nothing_
     let read: Vec<String> = node.read_all(1, 1 << 20).await.iter().map(|(_, bytes)| text(bytes)).collect();
     assert_eq!(read, texts);
     group.board.heal();
-    let next = group.leader_of(&[0, 1, 2]).await;
     let appended = async {
         loop {
+            let next = group.leader_of(&[0, 1, 2]).await;
             if let Ok(appended) = append(&group.replica(next), 1, &batch("after", 1, 1_000, 0)).await {
                 return appended;
             }
