@@ -89,7 +89,7 @@ impl Config {
             full_disk_bytes_max: 1 << 20,
             lease_wait_max: Duration::from_secs(1),
             heartbeat: Duration::from_millis(100),
-            election_timeout: (Duration::from_millis(250), Duration::from_millis(400)),
+            election_timeout: (Duration::from_millis(200), Duration::from_millis(350)),
             majority_silence_max: Duration::from_secs(1),
             recovery_wait_max: Duration::from_secs(600),
             seal_batches: 64 * 1024,
