@@ -53,6 +53,7 @@ pub(crate) fn follow_addresses(node: &Arc<Node>, metadata: &Replica, contacts: V
                 }
             }
             node.peers.set_addresses(addresses);
+            node.peers.set_feature_level(metadata.state().feature_level());
         }
     })
 }

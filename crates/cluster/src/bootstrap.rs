@@ -16,7 +16,7 @@ use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use record::{NodeId, ShardId};
 use replica::{Founding, Replica};
-use shard::commands::{AssignSlots, Configure, CreateCluster, PutShards, RegisterNode, SlotRange};
+use shard::commands::{AssignSlots, Configure, CreateCluster, PutShards, RaiseFeatures, RegisterNode, SlotRange};
 use shard::{Command, NodeAddress, NodeRecord, Outcome, SLOTS, Settings, ShardRecord, Standing};
 use storage::data_dir::{Claim, Contact, DataDir, covered};
 use storage::{CommitLog, Options};
@@ -26,6 +26,7 @@ use crate::announce::{contact_addresses, follow_addresses, keep_announcing};
 use crate::cluster::{INTERNAL_LISTENER, Inner, METADATA};
 use crate::config::{self, Config};
 use crate::errors::StartError;
+use crate::features::keep_features;
 use crate::host::{Host, keep_hosting};
 use crate::join::{self, Settled};
 use crate::members::keep_members;
@@ -63,6 +64,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         cluster: identity.and_then(|identity| identity.cluster).unwrap_or(0),
         node: identity.map_or(NodeId(0), |identity| identity.node_id),
         life: env.random.next_u64(),
+        features: config.features_known,
     };
     let peers = Peers::new(env.clone(), me);
     let wished = u32::try_from(config.data_shards()).expect("at most 64 shards");
@@ -111,6 +113,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         keep_announcing(&node, host.config.rack.clone(), addresses, alone, failure.clone()),
         keep_configuring(&host),
         watch_disk(&host),
+        keep_features(&node, failure.clone()),
     ]);
     if alone && !host.config.join.is_empty() {
         tasks.0.push(look_elsewhere(&node, host.config.join.clone(), failure.clone()));
@@ -241,6 +244,7 @@ async fn metadata(
         tasks.0.push(exchange(node));
     }
     let replica = host.start(METADATA, founding).await?;
+    check_features(host, &replica)?;
     if let Some(failure) = &*replica.failure().borrow() {
         return Err(StartError::Metadata { reason: failure.to_string() });
     }
@@ -254,15 +258,16 @@ async fn metadata(
         node.peers.set_me(cluster_id, identity.node_id);
         return Ok((replica, cluster_id));
     }
-    let copy = replica.clone();
+    let (copy, checked) = (replica.clone(), Arc::clone(host));
     let known = async move {
         loop {
             {
+                check_features(&checked, &copy)?;
                 let state = copy.state();
                 let takes_part =
                     matches!(state.standing(identity.node_id), Some(Standing::Member | Standing::Draining));
                 if let Some(cluster_id) = state.cluster_id().filter(|_| takes_part) {
-                    return cluster_id;
+                    return Ok::<u128, StartError>(cluster_id);
                 }
             }
             sleep(LOOK_PAUSE).await;
@@ -271,7 +276,7 @@ async fn metadata(
     tokio::pin!(known);
     loop {
         match timeout(WAIT_REPORT, &mut known).await {
-            Ok(cluster_id) => return Ok((replica, cluster_id)),
+            Ok(cluster_id) => return Ok((replica, cluster_id?)),
             Err(_) => tracing::warn!("waiting for the cluster's metadata from its members"),
         }
     }
@@ -313,9 +318,24 @@ async fn found(host: &Host, metadata: &Replica, addresses: &[NodeAddress]) -> Re
         addresses: addresses.to_vec(),
     };
     match propose(metadata, RegisterNode { node: record }.into()).await? {
-        Outcome::RegisterNode(Ok(())) => Ok(cluster_id),
-        other => Err(refused(&other)),
+        Outcome::RegisterNode(Ok(())) => {}
+        other => return Err(refused(&other)),
     }
+    // Nobody else has to know it. Where others were taken in already, they are asked first, when this node runs.
+    let level = host.config.features_known;
+    if level > metadata.state().feature_level() {
+        propose(metadata, RaiseFeatures { level, nodes: vec![node] }.into()).await?;
+    }
+    Ok(cluster_id)
+}
+
+/// The cluster must not use what this program does not know.
+fn check_features(host: &Host, metadata: &Replica) -> Result<(), StartError> {
+    let (level, known) = (metadata.state().feature_level(), host.config.features_known);
+    if level > known {
+        return Err(StartError::Features { path: host.data_dir.path().to_owned(), level, known });
+    }
+    Ok(())
 }
 
 /// The bounds of a shard where they are not the configured ones.

@@ -5,6 +5,7 @@ use std::io;
 use base::Env;
 use base::time::{Duration, timeout};
 use record::{NodeId, ShardId};
+use shard::FEATURE_LEVEL;
 use storage::Payload;
 
 use crate::messages::Request;
@@ -20,7 +21,7 @@ pub async fn operate(
     words: Vec<String>,
     wait_max: Duration,
 ) -> io::Result<String> {
-    let me = Me { cluster: 0, node: NodeId(0), life: env.random.next_u64() };
+    let me = Me { cluster: 0, node: NodeId(0), life: env.random.next_u64(), features: FEATURE_LEVEL };
     let peers = Peers::new(env.clone(), me);
     let asking = async {
         let (link, _) = peers.dial_as_guest(host, port).await?;

@@ -119,6 +119,13 @@ impl Cluster {
         self.inner.cluster_id
     }
 
+    /// The level of features that the cluster uses: nothing that needs a higher one may be proposed. It rises when all
+    /// nodes know more, and never falls.
+    #[must_use]
+    pub fn feature_level(&self) -> u32 {
+        self.inner.node.feature_level()
+    }
+
     /// Where the commit log is.
     #[must_use]
     pub fn log_dir(&self) -> PathBuf {

@@ -22,6 +22,9 @@ pub struct Config {
     pub rack: Option<String>,
     /// Where clients reach this node, by listener.
     pub addresses: Vec<NodeAddress>,
+    /// The level of features that the node says it knows. Tests lower it; a node that runs knows what its program does.
+    #[doc(hidden)]
+    pub features_known: u32,
     /// Data shards made at the first start; 0 takes the number of cores. Later starts keep what
     /// there is.
     pub shards: usize,
@@ -56,6 +59,7 @@ impl Config {
             catch_up_bytes_per_second: None,
             rack: None,
             addresses: Vec::new(),
+            features_known: shard::FEATURE_LEVEL,
             shards: 0,
             segment_bytes: 256 << 20,
             reserve_bytes: 512 << 20,

@@ -32,6 +32,19 @@ pub enum StartError {
         /// The node.
         node: record::NodeId,
     },
+    /// The cluster uses features of the replicated state that came later than this program.
+    #[error(
+        "the data directory {} is of a cluster that uses features of level {level}, this program knows level {known}: start \
+         the node with the program that the other nodes run", path.display()
+    )]
+    Features {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// The cluster's level.
+        level: u32,
+        /// What this program knows.
+        known: u32,
+    },
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),

@@ -18,6 +18,7 @@ mod clock;
 mod cluster;
 mod config;
 mod errors;
+mod features;
 mod forward;
 mod host;
 mod join;

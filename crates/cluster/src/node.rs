@@ -13,8 +13,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use record::{LogIndex, NodeId, ShardId};
 use replica::{Lane, Pending, ProposeError, ProposeResult, Replica};
-use shard::Command;
 use shard::codec::{Wire, decode};
+use shard::{Command, FIRST_FEATURE_LEVEL};
 use storage::Payload;
 use storage::data_dir::DataDir;
 use tokio::sync::watch;
@@ -78,6 +78,22 @@ impl Node {
         self.shards.replica(METADATA)
     }
 
+    /// The level of features that the cluster uses, by this node's copy of the metadata.
+    pub(crate) fn feature_level(&self) -> u32 {
+        self.metadata().map_or(FIRST_FEATURE_LEVEL, |metadata| metadata.state().feature_level())
+    }
+
+    /// No node could read what the cluster does not use yet. It never ceases to use anything, so whoever looks at the
+    /// level before it proposes is right.
+    fn assert_known(&self, command: &Command) {
+        let needed = command.feature_level();
+        assert!(
+            needed == FIRST_FEATURE_LEVEL || needed <= self.feature_level(),
+            "{} is proposed to a cluster that does not use features of level {needed}",
+            command.name()
+        );
+    }
+
     /// Who leads a shard, as far as this node knows.
     pub(crate) fn leader(&self, shard: ShardId) -> Option<NodeId> {
         self.shards.known(shard)?.leader()
@@ -86,6 +102,7 @@ impl Node {
     /// Proposes a command to the shard's leader, wherever it is. The command has its place in the order
     /// when this returns, not when the result is awaited.
     pub(crate) fn propose(&self, shard: ShardId, command: Command) -> Pending {
+        self.assert_known(&command);
         match self.elsewhere(shard) {
             Some(leader) => Pending::forwarded(self.forward.propose(leader, shard, command)),
             // It takes it, or says why it can't.
@@ -95,6 +112,7 @@ impl Node {
 
     /// As [`Self::propose`], past the bound of a queue here: for a step of work that was accepted already.
     fn step(&self, shard: ShardId, command: Command) -> Pending {
+        self.assert_known(&command);
         match self.elsewhere(shard) {
             Some(leader) => Pending::forwarded(self.forward.propose(leader, shard, command)),
             None => self.shards.replica(shard).map_or_else(nobody, |replica| replica.propose_step(command)),

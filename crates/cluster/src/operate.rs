@@ -14,8 +14,8 @@ use crate::errors::RemoveNodeError;
 use crate::messages::{Led, Phase, ReplicaStatus};
 use crate::node::Node;
 use crate::placement::{DATA_VOTERS, Home, Placed, look, voters_of};
-use crate::switch;
 use crate::topics::unexpected;
+use crate::{features, switch};
 
 /// How long a change may wait for the metadata group.
 const CHANGE_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -139,7 +139,7 @@ async fn move_shard(node: &Node, shard: &str, voters: &str) -> Result<String, St
 fn status(node: &Node) -> Result<String, String> {
     let (homes, shards) = view(node)?;
     let metadata = node.metadata().ok_or("the node is starting")?;
-    let mut out = format!("cluster {:032x}\n\n", node.peers.me().cluster);
+    let mut out = format!("cluster {:032x}\nfeatures {}\n\n", node.peers.me().cluster, features::describe(node));
     let addresses = |id: NodeId| {
         let state = metadata.state();
         let record = state.node(id).cloned();

@@ -66,7 +66,8 @@ pub async fn recover(
         return Err(RecoverError::Itself(identity.node_id));
     }
     let data_dir = Arc::new(claim.founded(&env).await.map_err(StartError::from)?);
-    let me = Me { cluster: identity.cluster.unwrap_or(0), node: identity.node_id, life: 0 };
+    let me =
+        Me { cluster: identity.cluster.unwrap_or(0), node: identity.node_id, life: 0, features: config.features_known };
     let peers = Peers::new(env.clone(), me);
     let node = Arc::new(Node::new(env.clone(), peers, 0));
     let (log, payload_bytes_max) = open_log(&env, &config, &data_dir).await?;

@@ -18,7 +18,7 @@ use storage::Payload;
 use crate::cluster::{INTERNAL_LISTENER, METADATA};
 use crate::messages::{Join, Joined, Place, Request, encode};
 use crate::node::Node;
-use crate::peers::{Acquaintance, Gate, Me, Service, Subject};
+use crate::peers::{Acquaintance, Caller, Gate, Me, Service, Subject, too_old};
 use crate::{operate, proposal};
 
 const FOR_MEMBERS: &str = "only nodes of this cluster may ask that";
@@ -51,18 +51,16 @@ impl Serving {
         async move { Ok(Payload::from(proposal::encode_answer(&proposed?.await))) }.boxed()
     }
 
-    fn node_call(
-        &self,
-        from: Option<NodeId>,
-        shard: ShardId,
-        body: &Bytes,
-    ) -> BoxFuture<'static, Result<Payload, String>> {
+    fn node_call(&self, from: Caller, shard: ShardId, body: &Bytes) -> BoxFuture<'static, Result<Payload, String>> {
         let request = match Request::decode(body) {
             Ok(request) => request,
             Err(error) => return std::future::ready(Err(error.to_string())).boxed(),
         };
         let node = Arc::clone(&self.node);
-        match (request, from) {
+        match (request, from.node) {
+            (Request::Join(_), None) if from.features < node.feature_level() => {
+                std::future::ready(Err(too_old(node.feature_level(), from.features))).boxed()
+            }
             (Request::Join(join), None) => async move { join_cluster(&node, join).await }.boxed(),
             (Request::Operate(words), None) => {
                 async move { operate::run(&node, &words).await.map(|text| Payload::from(Bytes::from(text))) }.boxed()
@@ -157,17 +155,25 @@ impl Gate for Serving {
             None => Acquaintance::Unknown,
         }
     }
+
+    fn feature_level(&self) -> u32 {
+        self.node.feature_level()
+    }
+
+    fn let_in(&self, node: NodeId, features: u32) {
+        self.node.peers.note_features(node, features);
+    }
 }
 
 impl Service for Serving {
     fn call(
         &self,
-        from: Option<NodeId>,
+        from: Caller,
         subject: Subject,
         shard: ShardId,
         body: Bytes,
     ) -> BoxFuture<'static, Result<Payload, String>> {
-        match (subject, from) {
+        match (subject, from.node) {
             (Subject::Group | Subject::Proposal | Subject::Pull, None) => refused(FOR_MEMBERS),
             (Subject::Group, Some(from)) => {
                 let replica = self.replica(shard);
@@ -182,19 +188,19 @@ impl Service for Serving {
                 async move { replica?.answer_pull(body).await.map_err(|error| error.to_string()) }.boxed()
             }
             (Subject::Proposal, Some(_)) => self.propose(shard, body),
-            (Subject::Node, from) => self.node_call(from, shard, &body),
+            (Subject::Node, _) => self.node_call(from, shard, &body),
             (Subject::Connection, _) => refused("nobody answers this here"),
         }
     }
 
     fn stream(
         &self,
-        from: Option<NodeId>,
+        from: Caller,
         subject: Subject,
         shard: ShardId,
         requests: BoxStream<'static, Bytes>,
     ) -> BoxFuture<'static, Result<BoxStream<'static, Result<Bytes, String>>, String>> {
-        let Some(from) = from else { return refused(FOR_MEMBERS) };
+        let Some(from) = from.node else { return refused(FOR_MEMBERS) };
         if subject != Subject::Group {
             return refused("nobody answers a stream of these");
         }

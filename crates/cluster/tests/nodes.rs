@@ -268,3 +268,82 @@ async fn a_lone_node_gives_up_its_cluster_only_when_it_holds_nothing() {
     first.shutdown().await;
     second.shutdown().await;
 }
+
+async fn features(node: &Cluster) -> String {
+    let status = node.operate(&["status".to_owned()]).await.expect("a status");
+    let line = status.lines().find_map(|line| line.strip_prefix("features "));
+    line.expect("a line of features").to_owned()
+}
+
+async fn until_features(node: &Cluster, expected: &str) {
+    let deadline = now() + WAIT_MAX;
+    loop {
+        let line = features(node).await;
+        if line == expected {
+            return;
+        }
+        assert!(now() < deadline, "{line:?} instead of {expected:?}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_level_of_features_rises_when_the_last_node_has_the_new_program() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let addresses = free_addresses(3);
+    let with = |place: usize, features_known: u32| Config { features_known, ..config(dir.path(), place, &addresses) };
+    let starts = (0..3).map(|place| start(with(place, 1)));
+    let mut nodes = futures_util::future::join_all(starts).await;
+    until("three voters of every shard", || is_settled(&nodes, 6, 3)).await;
+    let ids: Vec<NodeId> = nodes.iter().map(Cluster::node_id).collect();
+    for place in [0, 1] {
+        assert_eq!(features(&nodes[2]).await, "1", "all that the old program knows");
+        nodes.remove(place).shutdown().await;
+        nodes.insert(place, start(with(place, 2)).await);
+        until("all three", || is_settled(&nodes, 6, 3)).await;
+    }
+    until_features(&nodes[0], &format!("1, held back from 2: node {} knows 1", ids[2])).await;
+    assert!(nodes.iter().all(|node| node.feature_level() == 1));
+    nodes.remove(2).shutdown().await;
+    until_features(&nodes[0], &format!("1, held back from 2: node {} is silent", ids[2])).await;
+    assert_eq!(nodes[1].feature_level(), 1, "it may come back as it was");
+    nodes.push(start(with(2, 2)).await);
+    until("the level everywhere", || nodes.iter().all(|node| node.feature_level() == 2)).await;
+    until_features(&nodes[2], "2").await;
+    for node in &nodes {
+        node.shutdown().await;
+    }
+    drop(nodes);
+    let refused = Cluster::start(Env::real(), with(2, 1)).await.expect_err("there is no way back");
+    assert!(matches!(refused, StartError::Features { level: 2, known: 1, .. }), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_gone_holds_the_level_back_until_it_is_removed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let addresses = free_addresses(3);
+    let with = |place: usize, features_known: u32| Config { features_known, ..config(dir.path(), place, &addresses) };
+    let starts = (0..3).map(|place| start(with(place, 1)));
+    let mut nodes = futures_util::future::join_all(starts).await;
+    until("three voters of every shard", || is_settled(&nodes, 6, 3)).await;
+    let old = nodes.pop().expect("three");
+    let gone = old.node_id();
+    old.shutdown().await;
+    for place in [0, 1] {
+        nodes.remove(place).shutdown().await;
+        nodes.insert(place, start(with(place, 2)).await);
+    }
+    until_features(&nodes[0], &format!("1, held back from 2: node {gone} is silent")).await;
+    assert!(nodes.iter().all(|node| node.feature_level() == 1));
+    nodes[0].operate(&["drain".to_owned(), gone.to_string()]).await.expect("begun");
+    let remove = ["remove".to_owned(), gone.to_string()];
+    let deadline = now() + WAIT_MAX;
+    while let Err(error) = nodes[0].operate(&remove).await {
+        assert!(now() < deadline, "{error}");
+        sleep(Duration::from_millis(50)).await;
+    }
+    until("the level", || nodes.iter().all(|node| node.feature_level() == 2)).await;
+    for node in &nodes {
+        node.shutdown().await;
+    }
+}

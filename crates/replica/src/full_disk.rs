@@ -94,6 +94,7 @@ fn need(command: &Command) -> Need {
         | Command::SetStanding(_)
         | Command::OpenShards(_)
         | Command::CompleteShards(_)
+        | Command::RaiseFeatures(_)
         | Command::Configure(_) => Need::Nothing,
         Command::PutGroup(_) | Command::CommitOffsets(_) => Need::Little,
         _ => Need::Room,

@@ -11,8 +11,9 @@ use crate::commands::{
     AbandonParts, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append, AssignSlots,
     CommitOffsets, CompleteDeletion, CompletePartitions, CompleteShards, CompleteTopics, Configure, CreateCluster,
     CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics, ExpireProducers,
-    LeaderChange, OpenShards, PutGroup, PutShards, RegisterNode, Seal, SetStanding, StagePart, Tick,
+    LeaderChange, OpenShards, PutGroup, PutShards, RaiseFeatures, RegisterNode, Seal, SetStanding, StagePart, Tick,
 };
+use crate::features::level_of_command;
 
 /// The only version that commands have so far.
 const VERSION: u8 = 1;
@@ -111,9 +112,17 @@ commands! {
     78 SetStanding(SetStanding),
     79 OpenShards(OpenShards),
     80 CompleteShards(CompleteShards),
+    91 RaiseFeatures(RaiseFeatures),
 }
 
 impl Command {
+    /// The level of features that the cluster must have for this to be proposed; see
+    /// [`FEATURE_LEVEL`](crate::FEATURE_LEVEL).
+    #[must_use]
+    pub const fn feature_level(&self) -> u32 {
+        level_of_command(self.number(), matches!(self, Self::RaiseFeatures(_)))
+    }
+
     /// Bytes of this command's body, which stand behind the command section of its entry.
     #[must_use]
     pub const fn body_bytes(&self) -> u32 {

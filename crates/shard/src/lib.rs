@@ -25,6 +25,7 @@ mod slots;
 
 mod batches;
 mod digest;
+mod features;
 mod file_set;
 mod groups;
 mod metadata;
@@ -51,6 +52,7 @@ pub use effects::{Applied, Effects, Growth};
 pub use entry::{
     BODY_JOINED_BYTES, ENTRY_HEADER_BYTES, EntryBuilder, EntryCommands, EntryHeader, PlacedCommand, entry_head_bytes,
 };
+pub use features::{FEATURE_LEVEL, FIRST_FEATURE_LEVEL};
 pub use file_set::FileSet;
 pub use fuzz::{fuzz_apply, fuzz_entry, fuzz_restore};
 pub use model::{
@@ -60,7 +62,8 @@ pub use model::{
 pub use outcome::{
     AddPartitionsError, AdmitNodeError, AlterConfigError, AnnounceNodeError, AppendError, Appended, AssignSlotsError,
     CommitOffsetsError, CreateStreamError, CreateTopicError, DeleteGroupError, EpochEnd, Outcome, ProducerIdBlock,
-    ProducerIdsExhausted, PutGroupError, RegisterNodeError, SetStandingError, StageError, UnknownTopic,
+    ProducerIdsExhausted, PutGroupError, RaiseFeaturesError, RegisterNodeError, SetStandingError, StageError,
+    UnknownTopic,
 };
 pub use query::{GroupView, Intention};
 pub use restore::{Restore, RestoreError};

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use record::{NodeId, ShardId, TopicId};
 
 use crate::codec::{DecodeError, Reader, Wire, wire_struct};
-use crate::model::{ConfigResource, NodeRecord, NodeStanding, ShardFounding, ShardRecord, Topic, TopicState};
+use crate::model::{
+    ClusterFeatures, ConfigResource, NodeRecord, NodeStanding, ShardFounding, ShardRecord, Topic, TopicState,
+};
 use crate::table::{Record, Table};
 
 #[derive(Debug)]
@@ -62,6 +64,13 @@ impl Record for ShardFounding {
     }
 }
 
+/// There is one at most.
+impl Record for ClusterFeatures {
+    type Key = ();
+    const TABLE: u8 = 15;
+    fn key(&self) {}
+}
+
 /// The keys that were set on something that is no topic.
 #[derive(Debug)]
 pub(crate) struct ConfigEntry {
@@ -88,6 +97,7 @@ pub(crate) struct Metadata {
     pub(crate) configs: Table<ConfigEntry>,
     pub(crate) standings: Table<NodeStanding>,
     pub(crate) foundings: Table<ShardFounding>,
+    pub(crate) features: Table<ClusterFeatures>,
     /// Derived: the topics that are not being deleted.
     pub(crate) names: BTreeMap<Arc<str>, TopicId>,
     /// Derived: the topics on which work on other shards is to be done.

@@ -71,6 +71,8 @@ pub enum Outcome {
     CompleteShards {
         completed: u32,
     },
+    /// The cluster's level.
+    RaiseFeatures(Result<u32, RaiseFeaturesError>),
 }
 
 /// A batch is in the stream.
@@ -229,6 +231,12 @@ pub enum SetStandingError {
     UnknownNode,
     #[error("shards have replicas on the node")]
     HasReplicas,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RaiseFeaturesError {
+    #[error("node {node} was not heard to know the level")]
+    Unheard { node: NodeId },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

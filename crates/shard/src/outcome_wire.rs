@@ -9,7 +9,8 @@ use crate::model::GroupVersion;
 use crate::outcome::{
     AddPartitionsError, AdmitNodeError, AlterConfigError, AnnounceNodeError, AppendError, Appended, AssignSlotsError,
     CommitOffsetsError, CreateStreamError, CreateTopicError, DeleteGroupError, Outcome, ProducerIdBlock,
-    ProducerIdsExhausted, PutGroupError, RegisterNodeError, SetStandingError, StageError, UnknownTopic,
+    ProducerIdsExhausted, PutGroupError, RaiseFeaturesError, RegisterNodeError, SetStandingError, StageError,
+    UnknownTopic,
 };
 
 impl Wire for () {
@@ -94,6 +95,7 @@ wire_enum!(Outcome, "an outcome":
     78 SetStanding(result: Result<(), SetStandingError>),
     79 OpenShards { opened: u32 },
     80 CompleteShards { completed: u32 },
+    91 RaiseFeatures(result: Result<u32, RaiseFeaturesError>),
 );
 
 wire_enum!(AppendError, "a refusal of an append":
@@ -172,6 +174,10 @@ wire_enum!(AnnounceNodeError, "a refusal of a node's addresses":
 wire_enum!(SetStandingError, "a refusal of a node's standing":
     1 UnknownNode,
     2 HasReplicas,
+);
+
+wire_enum!(RaiseFeaturesError, "a refusal of a level of features":
+    1 Unheard { node: NodeId },
 );
 
 wire_enum!(AssignSlotsError, "a refusal of slots":
@@ -253,6 +259,8 @@ mod tests {
             Outcome::SetStanding(Err(SetStandingError::HasReplicas)),
             Outcome::OpenShards { opened: 1 },
             Outcome::CompleteShards { completed: 1 },
+            Outcome::RaiseFeatures(Ok(2)),
+            Outcome::RaiseFeatures(Err(RaiseFeaturesError::Unheard { node: NodeId(3) })),
         ]
     }
 

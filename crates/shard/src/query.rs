@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use record::{FileNumber, LogIndex, NodeId, Partition, ProducerId, ShardId, StreamId, Term, TimestampMs, TopicId};
 
+use crate::features::FIRST_FEATURE_LEVEL;
 use crate::model::{
     CommittedOffset, ConfigResource, GroupRecord, GroupVersion, NodeRecord, OffsetKey, Settings, ShardRecord, Standing,
     Topic, TopicState,
@@ -296,6 +297,12 @@ impl Shard {
     pub fn standing(&self, id: NodeId) -> Option<Standing> {
         let known = self.metadata.nodes.get(&id).map(|_| Standing::Member);
         self.metadata.standings.get(&id).map(|standing| standing.standing).or(known)
+    }
+
+    /// The level of features that the cluster uses: nothing above it is in any of its logs.
+    #[must_use]
+    pub fn feature_level(&self) -> u32 {
+        self.metadata.features.get(&()).map_or(FIRST_FEATURE_LEVEL, |features| features.level)
     }
 
     /// All shards, in the order of their ids.

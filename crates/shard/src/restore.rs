@@ -5,6 +5,7 @@ use record::{BatchEntry, LogIndex, ShardId, StreamId};
 
 use crate::capture::{BATCHES, END, FORMAT, HEADER, Header, PUT, REMOVE, each_table};
 use crate::codec::{DecodeError, Reader, Wire, decode};
+use crate::features::FEATURE_LEVEL;
 use crate::shard::Shard;
 use crate::table::{Record, Table};
 
@@ -17,6 +18,8 @@ pub enum RestoreError {
     WrongShard { expected: ShardId, actual: ShardId },
     #[error("checkpoints are missing: one builds on {previous:?} but the state is at {applied:?}")]
     Gap { previous: Option<LogIndex>, applied: Option<LogIndex> },
+    #[error("the checkpoint is of a cluster that uses features of level {level}, this program knows level {known}")]
+    Features { level: u32, known: u32 },
     #[error("a checkpoint ends before its end")]
     Incomplete,
     #[error("the restored state has the digest {actual:#018x}, the checkpoint says {expected:#018x}")]
@@ -94,12 +97,19 @@ impl Restore {
                 });
                 done.into_iter().collect::<Result<(), DecodeError>>()?;
                 if !known {
+                    self.check_features()?;
                     return Err(DecodeError::Value { what: "a table", value: u64::from(table) }.into());
                 }
             }
             _ => return Err(DecodeError::Value { what: "an item of a checkpoint", value: u64::from(kind) }.into()),
         }
         Ok(())
+    }
+
+    /// What cannot be read may be of a later program: then that is what is wrong.
+    fn check_features(&self) -> Result<(), RestoreError> {
+        let level = self.shard.feature_level();
+        if level > FEATURE_LEVEL { Err(RestoreError::Features { level, known: FEATURE_LEVEL }) } else { Ok(()) }
     }
 
     fn header(&mut self, header: Header) -> Result<(), RestoreError> {

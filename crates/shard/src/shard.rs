@@ -1,6 +1,7 @@
 //! The state of one shard, and the boundary at which entries are applied to it.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use crate::command::{Command, dispatch};
 use crate::digest::mix;
 use crate::effects::{Applied, Effects};
 use crate::entry::EntryCommands;
+use crate::features::FEATURE_LEVEL;
 use crate::groups::Groups;
 use crate::metadata::Metadata;
 use crate::model::Settings;
@@ -177,11 +179,17 @@ impl Shard {
         }
         let mut at = String::new();
         let result = catch_unwind(AssertUnwindSafe(|| self.apply_entry(index, term, head, &mut at)));
-        let broken = match result {
+        let mut broken = match result {
             Ok(Ok(applied)) => return Ok(applied),
             Ok(Err(broken)) => broken,
             Err(panic) => Broken { what: panic_text(panic.as_ref()) },
         };
+        // A later program's log; only the metadata group knows.
+        let level = self.feature_level();
+        if level > FEATURE_LEVEL {
+            let _ =
+                write!(broken.what, "; the cluster uses features of level {level}, this program knows {FEATURE_LEVEL}");
+        }
         let failed = AssertionFailed { index, command: at, what: broken.what };
         self.failed = Some(failed.clone());
         Err(failed)

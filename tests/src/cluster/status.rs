@@ -8,6 +8,8 @@ const METADATA_VOTERS: usize = 5;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
+    /// The cluster's level of features and who holds it back; nodes of before there were levels say nothing.
+    pub features: Option<String>,
     pub nodes: Vec<NodeLine>,
     pub shards: Vec<ShardLine>,
 }
@@ -39,6 +41,7 @@ impl Status {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words.as_slice() {
                 ["SHARD", ..] => in_shards = true,
+                ["features", rest @ ..] => status.features = Some(rest.join(" ")),
                 [] | ["cluster" | "NODE", ..] => {}
                 [id, leader, voters, wanted, state @ ..] if in_shards => status.shards.push(ShardLine {
                     id: (*id).to_owned(),

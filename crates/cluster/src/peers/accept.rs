@@ -38,12 +38,21 @@ const GUEST_BODY_BYTES_MAX: usize = 64 << 10;
 /// Pings come far more often.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// What a node answers others; `from` is no node for a guest, who may be anybody.
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// No node for a guest, who may be anybody.
+    pub(crate) node: Option<NodeId>,
+    /// The level of features that its program knows.
+    pub(crate) features: u32,
+}
+
+/// What a node answers others.
 pub(crate) trait Service: Send + Sync + 'static {
     /// Answers one request. MUST take its place in the order when called, not when polled.
     fn call(
         &self,
-        from: Option<NodeId>,
+        from: Caller,
         subject: Subject,
         shard: ShardId,
         body: Bytes,
@@ -52,7 +61,7 @@ pub(crate) trait Service: Send + Sync + 'static {
     /// Answers a stream of requests in their order.
     fn stream(
         &self,
-        from: Option<NodeId>,
+        from: Caller,
         subject: Subject,
         shard: ShardId,
         requests: BoxStream<'static, Bytes>,
@@ -60,15 +69,10 @@ pub(crate) trait Service: Send + Sync + 'static {
 }
 
 /// Serves a connection whose handshake is done until it ends; says why, if not in order.
-pub(crate) async fn serve(
-    read: ReadHalf,
-    write: WriteHalf,
-    from: Option<NodeId>,
-    service: Arc<dyn Service>,
-) -> io::Result<()> {
+pub(crate) async fn serve(read: ReadHalf, write: WriteHalf, from: Caller, service: Arc<dyn Service>) -> io::Result<()> {
     let (answers, receiver) = queue::bounded(QUEUE_FRAMES, QUEUE_BYTES);
     let mut reader =
-        FrameReader::new(read, SILENCE_MAX, if from.is_some() { BODY_BYTES_MAX } else { GUEST_BODY_BYTES_MAX });
+        FrameReader::new(read, SILENCE_MAX, if from.node.is_some() { BODY_BYTES_MAX } else { GUEST_BODY_BYTES_MAX });
     let mut connection = Connection {
         from,
         service,
@@ -96,7 +100,7 @@ pub(crate) async fn serve(
 }
 
 struct Connection {
-    from: Option<NodeId>,
+    from: Caller,
     service: Arc<dyn Service>,
     answers: Sender<Frame>,
     calls: Arc<Semaphore>,

@@ -15,12 +15,12 @@ use futures_util::stream::BoxStream;
 use parking_lot::{Mutex, RwLock};
 use record::{NodeId, ShardId};
 use replica::{AnswerStream, Lane, Peer, Transport};
-use shard::NodeAddress;
+use shard::{FIRST_FEATURE_LEVEL, NodeAddress};
 use storage::Payload;
 use tokio::sync::watch;
 
 use super::frame::Subject;
-use super::handshake::{FEATURES, Hello, Purpose, Refusal, VERSIONS, Welcome, common_version};
+use super::handshake::{Hello, Purpose, Refusal, VERSIONS, Welcome, common_version, too_old};
 use super::link::Link;
 
 /// The kind of the error when the cluster has removed this node.
@@ -35,6 +35,8 @@ pub(crate) struct Me {
     pub(crate) node: NodeId,
     /// Another one for every start of the process.
     pub(crate) life: u64,
+    /// The level of features that it knows.
+    pub(crate) features: u32,
 }
 
 /// The ways to other nodes. Clones are the same.
@@ -48,8 +50,17 @@ struct Inner {
     me: RwLock<Me>,
     addresses: RwLock<BTreeMap<NodeId, NodeAddress>>,
     links: Mutex<Links>,
+    levels: Mutex<Levels>,
     /// Another node said that the cluster has removed this one.
     removed: watch::Sender<bool>,
+}
+
+/// Levels of features, as far as connections are concerned.
+struct Levels {
+    /// The cluster's, as far as it is known here.
+    cluster: u32,
+    /// What the others said that they know, each when it was last connected.
+    known: BTreeMap<NodeId, u32>,
 }
 
 #[derive(Default)]
@@ -75,6 +86,7 @@ impl Peers {
             me: RwLock::new(me),
             addresses: RwLock::default(),
             links: Mutex::default(),
+            levels: Mutex::new(Levels { cluster: FIRST_FEATURE_LEVEL, known: BTreeMap::new() }),
             removed: watch::Sender::new(false),
         };
         Self { inner: Arc::new(inner) }
@@ -97,6 +109,28 @@ impl Peers {
             if let Some(Way::Open(link)) = links.ways.remove(&(node, lane)) {
                 link.close("it is called anew");
             }
+        }
+    }
+
+    /// A node that was let in, or let this one in, knows features of that level.
+    pub(crate) fn note_features(&self, node: NodeId, features: u32) {
+        self.inner.levels.lock().known.insert(node, features);
+    }
+
+    /// What a node said when it was last connected.
+    pub(crate) fn features_of(&self, node: NodeId) -> Option<u32> {
+        self.inner.levels.lock().known.get(&node).copied()
+    }
+
+    /// The cluster uses features of that level from now on. Connections to nodes that know less are closed.
+    pub(crate) fn set_feature_level(&self, level: u32) {
+        let behind: Vec<NodeId> = {
+            let mut levels = self.inner.levels.lock();
+            levels.cluster = levels.cluster.max(level);
+            levels.known.iter().filter(|(_, known)| **known < level).map(|(node, _)| *node).collect()
+        };
+        for node in behind {
+            self.call_anew(node);
         }
     }
 
@@ -191,7 +225,17 @@ impl Peers {
         if dialed.as_ref().is_err_and(|error| error.kind() == REMOVED) {
             self.inner.removed.send_replace(true);
         }
-        Ok(dialed?.0)
+        let (link, welcome) = dialed?;
+        // What it said counts in any case: who asks why the level does not rise is told.
+        self.note_features(node, welcome.features);
+        let level = self.inner.levels.lock().cluster;
+        if welcome.features < level {
+            let text = format!("node {node} at {host}:{port} cannot take part: {}", too_old(level, welcome.features));
+            tracing::warn!("{text}");
+            link.close("the node is too old");
+            return Err(io::Error::new(io::ErrorKind::ConnectionRefused, text));
+        }
+        Ok(link)
     }
 
     /// Opens a connection to whoever listens at an address, to ask what a guest may.
@@ -232,9 +276,8 @@ async fn dial(
             match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => {
                     let (mut read, mut write) = stream.into_split();
-                    let Me { cluster, node, life } = me;
-                    let hello =
-                        Hello { versions: VERSIONS, lane, purpose, features: FEATURES, cluster, node, life, wanted };
+                    let Me { cluster, node, life, features } = me;
+                    let hello = Hello { versions: VERSIONS, lane, purpose, features, cluster, node, life, wanted };
                     hello.send(&mut write).await?;
                     let welcome = Welcome::receive(&mut read).await?;
                     if let Some((refusal, text)) = &welcome.refusal {

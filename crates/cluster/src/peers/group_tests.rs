@@ -29,29 +29,27 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 struct One(Replica);
 
 impl Service for One {
-    fn call(
-        &self,
-        from: Option<NodeId>,
-        _: Subject,
-        _: ShardId,
-        body: Bytes,
-    ) -> BoxFuture<'static, Result<Payload, String>> {
+    fn call(&self, from: Caller, _: Subject, _: ShardId, body: Bytes) -> BoxFuture<'static, Result<Payload, String>> {
         let replica = self.0.clone();
         async move {
-            replica.answer(from.expect("a member"), body).await.map(Payload::from).map_err(|error| error.to_string())
+            replica
+                .answer(from.node.expect("a member"), body)
+                .await
+                .map(Payload::from)
+                .map_err(|error| error.to_string())
         }
         .boxed()
     }
 
     fn stream(
         &self,
-        from: Option<NodeId>,
+        from: Caller,
         _: Subject,
         _: ShardId,
         requests: BoxStream<'static, Bytes>,
     ) -> BoxFuture<'static, Result<BoxStream<'static, Result<Bytes, String>>, String>> {
         let replica = self.0.clone();
-        let answers = async move { replica.answer_appends(from.expect("a member"), requests).await };
+        let answers = async move { replica.answer_appends(from.node.expect("a member"), requests).await };
         async move { Ok(answers.await.map(|answer| answer.map_err(|error| error.to_string())).boxed()) }.boxed()
     }
 }
@@ -66,6 +64,12 @@ impl Gate for Known {
     fn knows(&self, _: NodeId) -> Acquaintance {
         Acquaintance::Member
     }
+
+    fn feature_level(&self) -> u32 {
+        1
+    }
+
+    fn let_in(&self, _: NodeId, _: u32) {}
 }
 
 struct Node {
@@ -81,7 +85,7 @@ impl Node {
         let dir = dir.join(number.to_string());
         let options = Options { segment_bytes: 4 << 20, reserve_bytes: 0, memory_bytes: 1 << 20, ..Options::default() };
         let (log, _) = CommitLog::open(Arc::clone(&env.disk), &dir.join("log"), options).await.expect("a log");
-        let me = Me { cluster: 1, node: NodeId(number), life: number };
+        let me = Me { cluster: 1, node: NodeId(number), life: number, features: 1 };
         let peers = Peers::new(env.clone(), me);
         peers.set_addresses(addresses);
         let parts = Parts {

@@ -28,9 +28,6 @@ const TEXT_BYTES_MAX: usize = 1_024;
 
 /// The versions of the frames' contents that this program speaks.
 pub(crate) const VERSIONS: (u16, u16) = (1, 1);
-/// The features of the replicated state that this program knows: a cluster raises its level when
-/// all of its nodes know the next one.
-pub(crate) const FEATURES: u32 = 1;
 
 /// Why a connection is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +45,7 @@ pub(crate) struct Hello {
     pub(crate) versions: (u16, u16),
     pub(crate) lane: Lane,
     pub(crate) purpose: Purpose,
+    /// The level of features that it knows.
     pub(crate) features: u32,
     pub(crate) cluster: u128,
     pub(crate) node: NodeId,
@@ -253,6 +251,14 @@ fn checked(bytes: &[u8]) -> Result<&[u8], HandshakeError> {
 pub(crate) fn common_version(ours: (u16, u16), theirs: (u16, u16)) -> Option<u16> {
     let newest = ours.1.min(theirs.1);
     (newest >= ours.0.max(theirs.0)).then_some(newest)
+}
+
+/// Why a node that knows less than the cluster uses has no part in it.
+pub(crate) fn too_old(level: u32, known: u32) -> String {
+    format!(
+        "the cluster uses features of level {level}, the node's program knows level {known}: start it with the program \
+         that the other nodes run"
+    )
 }
 
 /// Reads whatever bytes as a handshake, as they are and with the checksum that they should have.

@@ -12,9 +12,9 @@ use base::time::{Duration, sleep, timeout};
 use record::NodeId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::accept::{self, Service};
+use super::accept::{self, Caller, Service};
 use super::dial::Me;
-use super::handshake::{FEATURES, Hello, Purpose, Refusal, VERSIONS, Welcome, common_version};
+use super::handshake::{Hello, Purpose, Refusal, VERSIONS, Welcome, common_version, too_old};
 
 /// How long a handshake may take.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
@@ -44,6 +44,12 @@ pub(crate) trait Gate: Send + Sync + 'static {
 
     /// How the cluster stands to that node. MUST be [`Acquaintance::Member`] while this node cannot know.
     fn knows(&self, node: NodeId) -> Acquaintance;
+
+    /// The level of features that the cluster uses, as far as this node knows.
+    fn feature_level(&self) -> u32;
+
+    /// A node of the cluster that knows features of that level was let in.
+    fn let_in(&self, node: NodeId, features: u32);
 }
 
 /// A bound socket that does not serve yet.
@@ -121,16 +127,19 @@ async fn connection(
         Ok(version) => (version, None),
         Err(refusal) => (VERSIONS.1, Some(refusal)),
     };
-    let Me { cluster, node, life } = me;
-    let welcome = Welcome { refusal, version, features: FEATURES, cluster, node, life };
+    let Me { cluster, node, life, features } = me;
+    let welcome = Welcome { refusal, version, features, cluster, node, life };
     let sent = timeout(HANDSHAKE_TIME_MAX, welcome.send(&mut write)).await;
     sent.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the handshake is not read"))??;
     if let Some((refusal, text)) = welcome.refusal {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("refused as {refusal:?}: {text}")));
     }
     drop(handshake);
-    let from = (!is_guest).then_some(hello.node);
-    accept::serve(read, write, from, service).await
+    let node = (!is_guest).then_some(hello.node);
+    if let Some(node) = node {
+        gate.let_in(node, hello.features);
+    }
+    accept::serve(read, write, Caller { node, features: hello.features }, service).await
 }
 
 /// The version to speak, or why not at all.
@@ -145,6 +154,13 @@ fn judge(hello: &Hello, me: Me, gate: &dyn Gate) -> Result<u16, (Refusal, String
     if hello.wanted != NodeId(0) && hello.wanted != me.node {
         let text = format!("here is node {}, not node {}", me.node.0, hello.wanted.0);
         return Err((Refusal::Node, text));
+    }
+    let level = gate.feature_level();
+    let is_old = hello.features < level;
+    // Operators' commands come as guests without a cluster, and what they ask has no level; one that wants to join is
+    // told when it asks. A node of another cluster must know that before it gives up its own.
+    if is_old && (hello.purpose == Purpose::Member || hello.cluster != 0) {
+        return Err((Refusal::Features, too_old(level, hello.features)));
     }
     if hello.purpose == Purpose::Guest {
         return Ok(version);

@@ -19,9 +19,10 @@ mod link;
 mod listener;
 mod window;
 
-pub(crate) use accept::Service;
+pub(crate) use accept::{Caller, Service};
 pub(crate) use dial::{Me, Peers};
 pub(crate) use frame::Subject;
+pub(crate) use handshake::too_old;
 pub(crate) use listener::{Acquaintance, Gate, Listener};
 
 /// Reads whatever bytes as what another node may send, from the handshake to a proposal.

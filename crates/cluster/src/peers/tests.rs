@@ -32,13 +32,7 @@ struct Echo {
 }
 
 impl Service for Echo {
-    fn call(
-        &self,
-        _: Option<NodeId>,
-        _: Subject,
-        shard: ShardId,
-        body: Bytes,
-    ) -> BoxFuture<'static, Result<Payload, String>> {
+    fn call(&self, _: Caller, _: Subject, shard: ShardId, body: Bytes) -> BoxFuture<'static, Result<Payload, String>> {
         self.calls.lock().push(body.clone());
         let answer = match &body[..] {
             b"refuse" => Err("no".to_owned()),
@@ -49,7 +43,7 @@ impl Service for Echo {
 
     fn stream(
         &self,
-        _: Option<NodeId>,
+        _: Caller,
         _: Subject,
         _: ShardId,
         requests: BoxStream<'static, Bytes>,
@@ -63,7 +57,8 @@ impl Service for Echo {
     }
 }
 
-struct Open(Me);
+/// Lets nodes in that know features of the level.
+struct Open(Me, u32);
 
 impl Gate for Open {
     fn me(&self) -> Me {
@@ -73,10 +68,16 @@ impl Gate for Open {
     fn knows(&self, node: NodeId) -> Acquaintance {
         if node.0 < 100 { Acquaintance::Member } else { Acquaintance::Unknown }
     }
+
+    fn feature_level(&self) -> u32 {
+        self.1
+    }
+
+    fn let_in(&self, _: NodeId, _: u32) {}
 }
 
 fn me(cluster: u128, node: u64) -> Me {
-    Me { cluster, node: NodeId(node), life: node }
+    Me { cluster, node: NodeId(node), life: node, features: 2 }
 }
 
 /// A node that serves.
@@ -88,10 +89,14 @@ struct Node {
 
 impl Node {
     async fn start(me: Me) -> Self {
+        Self::start_at(me, 1).await
+    }
+
+    async fn start_at(me: Me, level: u32) -> Self {
         let listener = Listener::bind(&Env::real(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
         let port = listener.local_address().unwrap().port();
         let echo = Arc::new(Echo::default());
-        let serving = listener.serve(Arc::new(Open(me)), Arc::clone(&echo) as Arc<dyn Service>);
+        let serving = listener.serve(Arc::new(Open(me, level)), Arc::clone(&echo) as Arc<dyn Service>);
         Self { port, echo, serving }
     }
 }
@@ -185,12 +190,38 @@ async fn a_node_is_told_why_it_is_refused() {
 }
 
 #[tokio::test]
+async fn a_node_that_knows_less_than_the_cluster_uses_is_refused_by_whoever_is_asked() {
+    let node = Node::start_at(me(1, 2), 2).await;
+    let old = Me { features: 1, ..me(1, 1) };
+    let refused = peers(old, &[(2, node.port)]).link(NodeId(2), Lane::Control).await.unwrap_err();
+    assert!(refused.to_string().contains("level 2, the node's program knows level 1"), "{refused}");
+    let of_another_cluster = Me { features: 1, ..me(9, 1) };
+    let refused = peers(of_another_cluster, &[]).dial_as_guest("127.0.0.1", node.port).await.unwrap_err();
+    assert!(refused.to_string().contains("level 2"), "it would give up its own cluster: {refused}");
+    let operator = Me { features: 1, ..me(0, 0) };
+    assert!(peers(operator, &[]).dial_as_guest("127.0.0.1", node.port).await.is_ok());
+    assert!(node.echo.calls.lock().is_empty());
+    let new = peers(me(1, 1), &[(2, node.port)]);
+    assert!(new.link(NodeId(2), Lane::Control).await.is_ok());
+    assert_eq!(new.features_of(NodeId(2)), Some(2));
+
+    let old = Node::start(Me { features: 1, ..me(1, 3) }).await;
+    let new = peers(me(1, 1), &[(3, old.port)]);
+    let link = new.link(NodeId(3), Lane::Control).await.unwrap();
+    assert_eq!(new.features_of(NodeId(3)), Some(1));
+    new.set_feature_level(2);
+    assert!(link.is_closed(), "it cannot take part any more");
+    let refused = new.link(NodeId(3), Lane::Control).await.unwrap_err();
+    assert!(refused.to_string().contains("node 3 at 127.0.0.1"), "{refused}");
+}
+
+#[tokio::test]
 async fn whatever_comes_that_is_no_node_is_closed() {
     let node = Node::start(me(1, 2)).await;
     let hello_and_garbage = {
         let (left, right) = base::net::Stream::pair(1 << 16);
         let ((_r, mut write), (mut read, _w)) = (left.into_split(), right.into_split());
-        let Me { cluster, node, life } = me(1, 1);
+        let Me { cluster, node, life, .. } = me(1, 1);
         let hello = handshake::Hello {
             versions: (1, 1),
             lane: Lane::Bulk,
@@ -230,7 +261,7 @@ async fn a_node_that_falls_silent_is_given_up_and_reached_again() {
         let (stream, _) = listener.accept().await.unwrap();
         let (mut read, mut write) = stream.into_split();
         handshake::Hello::receive(&mut read).await.unwrap();
-        let Me { cluster, node, life } = me(1, 2);
+        let Me { cluster, node, life, .. } = me(1, 2);
         let welcome = handshake::Welcome { refusal: None, version: 1, features: 1, cluster, node, life };
         welcome.send(&mut write).await.unwrap();
         // It is there, reads nothing and says nothing.

@@ -8,7 +8,7 @@ use base::time::{Duration, sleep, timeout};
 use record::LogIndex;
 use replica::{Lane, ProposeError};
 use shard::commands::{AllocateProducerIds, RegisterNode};
-use shard::{Command, NodeAddress, NodeRecord, Outcome};
+use shard::{Command, FEATURE_LEVEL, NodeAddress, NodeRecord, Outcome};
 
 use super::*;
 use crate::forward::Forward;
@@ -30,7 +30,7 @@ async fn start(dir: &Path) -> Cluster {
 
 /// The ways of the other node, which belongs to `cluster` or not.
 fn other(node: &Cluster, cluster: u128) -> Peers {
-    let peers = Peers::new(Env::real(), Me { cluster, node: OTHER, life: 7 });
+    let peers = Peers::new(Env::real(), Me { cluster, node: OTHER, life: 7, features: FEATURE_LEVEL });
     let port = node.listening().expect("it listens").port();
     let address = NodeAddress { listener: INTERNAL_LISTENER.to_owned(), host: "127.0.0.1".to_owned(), port };
     peers.set_addresses(BTreeMap::from([(node.node_id(), address)]));
@@ -97,4 +97,28 @@ async fn the_end_of_the_node_ends_its_connections() {
         }
     };
     timeout(Duration::from_secs(10), closed).await.expect("it is closed");
+}
+
+#[tokio::test]
+async fn a_lone_node_raises_the_level_and_takes_nobody_in_who_knows_less() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = start(dir.path()).await;
+    assert_eq!(node.feature_level(), FEATURE_LEVEL, "nobody else has to know");
+    let port = node.listening().expect("it listens").port();
+    let addresses = vec![NodeAddress { listener: INTERNAL_LISTENER.to_owned(), host: "h".to_owned(), port: 1 }];
+    let request = |birth| Request::Join(Join { birth, rack: None, addresses: addresses.clone() }).encode();
+    let ask = |features: u32| {
+        let peers = Peers::new(Env::real(), Me { cluster: 0, node: NodeId(0), life: 8, features });
+        let body = Payload::from(request(u128::from(features)));
+        async move {
+            let (guest, _) = peers.dial_as_guest("127.0.0.1", port).await.expect("let in");
+            guest.call(Subject::Node, METADATA, body).expect("sent").await
+        }
+    };
+    let refused = ask(FEATURE_LEVEL - 1).await.expect_err("refused").to_string();
+    assert!(refused.contains(&format!("level {FEATURE_LEVEL}, the node's program knows level")), "{refused}");
+    assert_eq!(node.metadata().nodes().len(), 2, "nothing was changed");
+    ask(FEATURE_LEVEL).await.expect("taken in");
+    assert_eq!(node.metadata().nodes().len(), 3);
+    node.shutdown().await;
 }

@@ -9,7 +9,7 @@ mod topic;
 
 pub use config::ConfigResource;
 pub use group::{CommittedOffset, GroupRecord, GroupState, GroupVersion, Member, OffsetKey};
+pub(crate) use node::{ClusterFeatures, NodeStanding, ShardFounding};
 pub use node::{NodeAddress, NodeRecord, ShardRecord, Standing};
-pub(crate) use node::{NodeStanding, ShardFounding};
 pub use settings::Settings;
 pub use topic::{Placement, StreamHome, Topic, TopicMode, TopicState};

@@ -83,3 +83,11 @@ pub(crate) struct ShardFounding {
 }
 
 wire_struct!(ShardFounding { id: ShardId, founder: NodeId });
+
+/// What of its replicated state a cluster may use; absent before it was raised for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClusterFeatures {
+    pub(crate) level: u32,
+}
+
+wire_struct!(ClusterFeatures { level: u32 });

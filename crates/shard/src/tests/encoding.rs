@@ -52,6 +52,7 @@ fn numbers_of_commands_never_change() {
         (78, "SetStanding"),
         (79, "OpenShards"),
         (80, "CompleteShards"),
+        (91, "RaiseFeatures"),
     ];
     assert_eq!(Command::ALL, expected);
 }

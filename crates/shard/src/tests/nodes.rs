@@ -4,9 +4,12 @@ use record::{NodeId, ShardId};
 
 use super::harness::Node;
 use crate::commands::{
-    AdmitNode, AnnounceNode, CompleteShards, NewShard, OpenShards, PutShards, RegisterNode, SetStanding,
+    AdmitNode, AnnounceNode, CompleteShards, NewShard, OpenShards, PutShards, RaiseFeatures, RegisterNode, SetStanding,
 };
-use crate::{AdmitNodeError, AnnounceNodeError, NodeRecord, Outcome, SetStandingError, ShardRecord, Standing};
+use crate::{
+    AdmitNodeError, AnnounceNodeError, Command, FEATURE_LEVEL, NodeRecord, Outcome, RaiseFeaturesError,
+    SetStandingError, ShardRecord, Standing,
+};
 
 fn admit(node: &mut Node, birth: u128) -> Result<NodeId, AdmitNodeError> {
     match node.one(AdmitNode { birth, rack: None, addresses: Vec::new() }) {
@@ -84,4 +87,52 @@ fn a_shard_is_founded_by_one_node_once() {
         assert_eq!(node.shard.founder(ShardId(5)), None);
     }
     assert_eq!(open(&mut node, 5, 3), 0, "nobody founds it again");
+}
+
+fn raise(node: &mut Node, level: u32, nodes: &[u64]) -> Result<u32, RaiseFeaturesError> {
+    match node.one(RaiseFeatures { level, nodes: nodes.iter().copied().map(NodeId).collect() }) {
+        Outcome::RaiseFeatures(result) => result,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_level_of_features_rises_when_every_node_that_is_not_removed_knows_it() {
+    let mut node = Node::default();
+    assert_eq!(admit(&mut node, 1), Ok(NodeId(1)));
+    assert_eq!(admit(&mut node, 2), Ok(NodeId(2)));
+    assert_eq!(node.shard.feature_level(), 1, "of every cluster that never raised it");
+    assert_eq!(raise(&mut node, 2, &[1]), Err(RaiseFeaturesError::Unheard { node: NodeId(2) }));
+    assert_eq!(stand(&mut node, 2, Standing::Draining), Ok(()));
+    assert_eq!(raise(&mut node, 2, &[1]), Err(RaiseFeaturesError::Unheard { node: NodeId(2) }), "it may come back");
+    assert_eq!(stand(&mut node, 2, Standing::Removed), Ok(()));
+    assert_eq!(raise(&mut node, 2, &[1]), Ok(2));
+    assert_eq!(raise(&mut node, 1, &[1]), Ok(2), "never lowered");
+    assert_eq!(admit(&mut node, 3), Ok(NodeId(3)));
+    assert_eq!(raise(&mut node, 3, &[1]), Err(RaiseFeaturesError::Unheard { node: NodeId(3) }), "taken in meanwhile");
+    assert_eq!(node.shard.feature_level(), 2);
+}
+
+#[test]
+fn a_level_that_was_never_raised_does_not_show_in_the_digest() {
+    let (mut left, mut right) = (Node::default(), Node::default());
+    for node in [&mut left, &mut right] {
+        node.one(RegisterNode {
+            node: NodeRecord { id: NodeId(1), start_number: 1, rack: None, addresses: Vec::new() },
+        });
+    }
+    assert_eq!(raise(&mut left, 1, &[1]), Ok(1));
+    assert_eq!(raise(&mut right, 2, &[]), Err(RaiseFeaturesError::Unheard { node: NodeId(1) }));
+    assert_eq!(left.shard.digest(), right.shard.digest());
+    assert_eq!(raise(&mut right, 2, &[1]), Ok(2));
+    assert_ne!(left.shard.digest(), right.shard.digest());
+}
+
+#[test]
+fn commands_say_which_level_they_need() {
+    let level = |command: Command| command.feature_level();
+    assert_eq!(level(CompleteShards { shards: vec![] }.into()), 1);
+    assert_eq!(level(RaiseFeatures { level: 2, nodes: vec![] }.into()), 1, "it raises it");
+    assert!(Command::ALL.iter().filter(|(number, _)| *number > 80).count() > 0);
+    assert_eq!(FEATURE_LEVEL, 2);
 }

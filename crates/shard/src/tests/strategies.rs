@@ -15,8 +15,8 @@ use crate::commands::{
     AbandonParts, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append, AssignSlots,
     CommitCheck, CommitOffsets, CompleteDeletion, CompletePartitions, CompleteShards, CompleteTopics, ConfigAlteration,
     Configure, CreateCluster, CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics,
-    ExpireProducers, LeaderChange, NewShard, NewStream, NewTopic, OpenShards, PutGroup, PutShards, RegisterNode, Seal,
-    SetStanding, SlotRange, StagePart, Tick, UploadId,
+    ExpireProducers, LeaderChange, NewShard, NewStream, NewTopic, OpenShards, PutGroup, PutShards, RaiseFeatures,
+    RegisterNode, Seal, SetStanding, SlotRange, StagePart, Tick, UploadId,
 };
 use crate::{
     Command, CommittedOffset, ConfigResource, GroupRecord, GroupState, GroupVersion, Member, NodeAddress, NodeRecord,
@@ -248,6 +248,8 @@ fn metadata_command() -> impl Strategy<Value = Command> {
             OpenShards { shards: shards.into_iter().map(shard).collect() }.into()
         }),
         1 => vec((0_u32..4).prop_map(ShardId), 0..3).prop_map(|shards| CompleteShards { shards }.into()),
+        1 => (0_u32..4, vec((0_u64..4).prop_map(NodeId), 0..5))
+            .prop_map(|(level, nodes)| RaiseFeatures { level, nodes }.into()),
         1 => any::<u128>().prop_map(|cluster_id| CreateCluster { cluster_id }.into()),
     ]
 }

@@ -1,0 +1,18 @@
+//! Levels of features: which commands and tables a cluster may use.
+//!
+//! A program knows all levels up to [`FEATURE_LEVEL`]. A cluster uses those up to its own level, which is part of the
+//! metadata and is raised once every node was heard to know more; it is never lowered. Until then nothing of a higher
+//! level is proposed, so that a program that knows less reads every log that there is.
+
+/// The level that this program knows, and all below it.
+pub const FEATURE_LEVEL: u32 = 2;
+/// The level of a cluster that never raised its own: commands up to 80, tables up to 12.
+pub const FIRST_FEATURE_LEVEL: u32 = 1;
+/// The last command of that level.
+const FIRST_LEVEL_COMMAND_MAX: u8 = 80;
+
+/// The level that the cluster must have for the command of that number to be proposed; `raises` tells the one that
+/// raises the level, which says itself for whom it is safe.
+pub(crate) const fn level_of_command(number: u8, raises: bool) -> u32 {
+    if number <= FIRST_LEVEL_COMMAND_MAX || raises { FIRST_FEATURE_LEVEL } else { 2 }
+}
