@@ -5,7 +5,6 @@
 //! yet. A node of several answers the others from the moment when its log is open, because none of them
 //! can start without the others.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -14,10 +13,10 @@ use base::task::{JoinHandle, spawn};
 use base::time::{Duration, sleep, timeout};
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
-use record::{NodeId, ShardId};
+use record::NodeId;
 use replica::{Founding, Replica};
-use shard::commands::{AssignSlots, Configure, CreateCluster, PutShards, RaiseFeatures, RegisterNode, SlotRange};
-use shard::{Command, NodeAddress, NodeRecord, Outcome, SLOTS, Settings, ShardRecord, Standing};
+use shard::commands::Configure;
+use shard::{Command, NodeAddress, Outcome, Settings, Standing};
 use storage::data_dir::{Claim, Contact, DataDir, covered};
 use storage::{CommitLog, Options};
 use tokio::sync::watch;
@@ -26,7 +25,8 @@ use crate::announce::{contact_addresses, follow_addresses, keep_announcing};
 use crate::cluster::{INTERNAL_LISTENER, Inner, METADATA};
 use crate::config::{self, Config};
 use crate::errors::StartError;
-use crate::features::keep_features;
+use crate::features::{check_features, keep_features};
+use crate::found::found;
 use crate::host::{Host, keep_hosting};
 use crate::join::{self, Settled};
 use crate::members::keep_members;
@@ -244,7 +244,8 @@ async fn metadata(
         tasks.0.push(exchange(node));
     }
     let replica = host.start(METADATA, founding).await?;
-    check_features(host, &replica)?;
+    let known = host.config.features_known;
+    check_features(host.data_dir.path(), &replica, known)?;
     if let Some(failure) = &*replica.failure().borrow() {
         return Err(StartError::Metadata { reason: failure.to_string() });
     }
@@ -258,11 +259,11 @@ async fn metadata(
         node.peers.set_me(cluster_id, identity.node_id);
         return Ok((replica, cluster_id));
     }
-    let (copy, checked) = (replica.clone(), Arc::clone(host));
-    let known = async move {
+    let (copy, path) = (replica.clone(), host.data_dir.path().to_owned());
+    let named = async move {
         loop {
             {
-                check_features(&checked, &copy)?;
+                check_features(&path, &copy, known)?;
                 let state = copy.state();
                 let takes_part =
                     matches!(state.standing(identity.node_id), Some(Standing::Member | Standing::Draining));
@@ -273,69 +274,13 @@ async fn metadata(
             sleep(LOOK_PAUSE).await;
         }
     };
-    tokio::pin!(known);
+    tokio::pin!(named);
     loop {
-        match timeout(WAIT_REPORT, &mut known).await {
+        match timeout(WAIT_REPORT, &mut named).await {
             Ok(cluster_id) => return Ok((replica, cluster_id?)),
             Err(_) => tracing::warn!("waiting for the cluster's metadata from its members"),
         }
     }
-}
-
-/// Writes into the metadata what a first start must, and announces this start. Gives the cluster's
-/// id.
-async fn found(host: &Host, metadata: &Replica, addresses: &[NodeAddress]) -> Result<u128, StartError> {
-    let node = host.data_dir.identity().node_id;
-    let known = metadata.state().cluster_id();
-    let cluster_id = match known {
-        Some(cluster_id) => cluster_id,
-        None => {
-            let command = CreateCluster { cluster_id: host.node.env.random.uuid() };
-            match propose(metadata, command.into()).await? {
-                Outcome::CreateCluster { cluster_id } => cluster_id,
-                other => return Err(refused(&other)),
-            }
-        }
-    };
-    if metadata.state().shard_records().is_empty() {
-        let count = u32::try_from(host.config.data_shards()).expect("at most 64 shards");
-        let shards = (0..=count).map(|id| ShardRecord { id: ShardId(id), voters: vec![node] }).collect();
-        propose(metadata, PutShards { shards }.into()).await?;
-    }
-    if metadata.state().slot_shard(0).is_none() {
-        let shards: Vec<ShardId> =
-            metadata.state().shard_records().iter().map(|record| record.id).filter(|id| *id != METADATA).collect();
-        match propose(metadata, AssignSlots { ranges: slot_ranges(&shards) }.into()).await? {
-            Outcome::AssignSlots(Ok(())) => {}
-            other => return Err(refused(&other)),
-        }
-    }
-    let before = metadata.state().node(node).map(|before| before.start_number);
-    let record = NodeRecord {
-        id: node,
-        start_number: before.map_or(1, |before| before + 1),
-        rack: host.config.rack.clone(),
-        addresses: addresses.to_vec(),
-    };
-    match propose(metadata, RegisterNode { node: record }.into()).await? {
-        Outcome::RegisterNode(Ok(())) => {}
-        other => return Err(refused(&other)),
-    }
-    // Nobody else has to know it. Where others were taken in already, they are asked first, when this node runs.
-    let level = host.config.features_known;
-    if level > metadata.state().feature_level() {
-        propose(metadata, RaiseFeatures { level, nodes: vec![node] }.into()).await?;
-    }
-    Ok(cluster_id)
-}
-
-/// The cluster must not use what this program does not know.
-fn check_features(host: &Host, metadata: &Replica) -> Result<(), StartError> {
-    let (level, known) = (metadata.state().feature_level(), host.config.features_known);
-    if level > known {
-        return Err(StartError::Features { path: host.data_dir.path().to_owned(), level, known });
-    }
-    Ok(())
 }
 
 /// The bounds of a shard where they are not the configured ones.
@@ -373,41 +318,6 @@ fn keep_configuring(host: &Arc<Host>) -> JoinHandle<()> {
     })
 }
 
-async fn propose(replica: &Replica, command: Command) -> Result<Outcome, StartError> {
+pub(crate) async fn propose(replica: &Replica, command: Command) -> Result<Outcome, StartError> {
     replica.propose(command).await.map_err(|error| StartError::Metadata { reason: error.to_string() })
-}
-
-fn refused(outcome: &impl Debug) -> StartError {
-    StartError::Metadata { reason: format!("{outcome:?}") }
-}
-
-/// The slots, in runs of nearly equal length, over `shards`.
-fn slot_ranges(shards: &[ShardId]) -> Vec<SlotRange> {
-    let count = u16::try_from(shards.len()).expect("at most 64 shards");
-    assert!((1..=SLOTS).contains(&count), "slots need shards");
-    let start =
-        |place: u16| u16::try_from(u32::from(SLOTS) * u32::from(place) / u32::from(count)).expect("at most 1,024");
-    let range =
-        |(place, shard): (u16, &ShardId)| SlotRange { first: start(place), last: start(place + 1) - 1, shard: *shard };
-    (0..count).zip(shards).map(range).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slot_ranges_cover_every_slot_once() {
-        for count in 1..=64 {
-            let shards: Vec<ShardId> = (1..=count).map(ShardId).collect();
-            let ranges = slot_ranges(&shards);
-            let mut next = 0;
-            for (range, shard) in ranges.iter().zip(&shards) {
-                assert_eq!((range.first, range.shard), (next, *shard));
-                assert!(range.last >= range.first);
-                next = range.last + 1;
-            }
-            assert_eq!(next, SLOTS);
-        }
-    }
 }

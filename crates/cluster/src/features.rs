@@ -4,19 +4,31 @@
 //!
 //! What a node knows it says in the handshake, so with every start anew.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use base::task::{JoinHandle, spawn};
 use base::time::{Duration, timeout};
 use record::NodeId;
+use replica::Replica;
 use shard::Outcome;
 use shard::commands::RaiseFeatures;
 use tokio::sync::watch;
 
+use crate::errors::StartError;
 use crate::node::Node;
 
 /// Pause between two looks.
 const ROUND_PAUSE: Duration = Duration::from_millis(500);
+
+/// The cluster must not use what this program does not know; `path` is the node's directory.
+pub(crate) fn check_features(path: &Path, metadata: &Replica, known: u32) -> Result<(), StartError> {
+    let level = metadata.state().feature_level();
+    if level > known {
+        return Err(StartError::Features { path: path.to_owned(), level, known });
+    }
+    Ok(())
+}
 
 /// A node of the cluster, and the level of features that it is known to know now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +44,12 @@ fn common(nodes: &[Heard]) -> Option<u32> {
 }
 
 /// All nodes of the cluster that are not removed.
-fn heard(node: &Node) -> Vec<Heard> {
+fn members(node: &Node) -> Vec<NodeId> {
     let Some(metadata) = node.metadata() else { return Vec::new() };
-    let ids: Vec<NodeId> = metadata.state().nodes().into_iter().map(|record| record.id).collect();
+    metadata.state().nodes().into_iter().map(|record| record.id).collect()
+}
+
+fn heard(node: &Node) -> Vec<Heard> {
     let me = node.peers.me();
     let heard = |id: NodeId| {
         let known = if id == me.node {
@@ -44,7 +59,7 @@ fn heard(node: &Node) -> Vec<Heard> {
         };
         Heard { node: id, known }
     };
-    ids.into_iter().map(heard).collect()
+    members(node).into_iter().map(heard).collect()
 }
 
 /// The level, and who holds it back where this program knows a higher one.

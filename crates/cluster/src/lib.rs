@@ -17,9 +17,11 @@ mod client;
 mod clock;
 mod cluster;
 mod config;
+mod digest;
 mod errors;
 mod features;
 mod forward;
+mod found;
 mod host;
 mod join;
 mod members;
@@ -42,12 +44,14 @@ mod work;
 pub use client::operate;
 pub use cluster::{Cluster, INTERNAL_LISTENER, METADATA};
 pub use config::{Config, SHARDS_MAX};
+pub use digest::{DigestError, digests};
 pub use errors::{
     AddPartitionsError, CreateTopicError, DeleteTopicError, PreferLeaderError, RemoveNodeError, StartError,
 };
 #[cfg(feature = "fuzzing")]
 pub use peers::fuzz_peer_messages;
 pub use recover::{RecoverError, recover};
+pub use replica::Replayed;
 pub use shard::NodeAddress;
 pub use shards::ShardHandle;
 pub use topics::NewTopic;

@@ -262,6 +262,18 @@ pub(crate) enum LogCommand {
         #[arg(long)]
         entries: bool,
     },
+    /// On a stopped node: replay the log of each shard and print a number for what came of it. Replicas of a shard
+    /// have the same number at the same entry, whatever machine and version they are of
+    Digest {
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// Replay a shard up to this entry, to compare nodes that are not equally far
+        #[arg(long, value_name = "SHARD:INDEX", value_delimiter = ',', value_parser = crate::digest::parse_through)]
+        through: Vec<(u32, u64)>,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Parses the process's arguments; on a mistake, or for help, it prints and exits as every tool does.

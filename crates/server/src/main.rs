@@ -6,6 +6,7 @@
 mod cli;
 mod client;
 mod config;
+mod digest;
 mod inspect;
 mod logging;
 mod machine;
@@ -48,6 +49,9 @@ fn run_command(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Log(LogArgs { command: LogCommand::Inspect { directory, entries } }) => {
             inspect::run(&directory, entries)
+        }
+        Command::Log(LogArgs { command: LogCommand::Digest { directory, through, json } }) => {
+            digest::run(&digest::Wish { directory, through, json })
         }
         Command::Completion { shell } => {
             let mut script = Vec::new();
