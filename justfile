@@ -58,6 +58,14 @@ sim-many COUNT *ARGS:
 nemesis MINUTES="30" *ARGS:
     cargo run --release --package tests --bin nemesis -- {{ MINUTES }} {{ ARGS }}
 
+# A rolling upgrade of three nodes under load, from the binary of an older build that knows clusters.
+upgrade OLD_BINARY:
+    cargo run --release --package tests --bin upgrade -- rolling {{ OLD_BINARY }}
+
+# The same of a node that is alone, from any older build, which then grows to three.
+upgrade-lone OLD_BINARY:
+    cargo run --release --package tests --bin upgrade -- lone {{ OLD_BINARY }}
+
 # What takes hours: all tests with the long ones among them, a thousand simulated clusters, then every fuzz target for an hour.
 nightly:
     TEST_NIGHTLY=1 CRASH_SEEDS=10000 cargo xtask test

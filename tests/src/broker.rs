@@ -69,6 +69,8 @@ pub struct Settings {
     pub properties: Vec<(String, String)>,
     /// A program in front of the broker's, such as a tracer.
     pub wrapper: Vec<String>,
+    /// Another build of ours than the one under test.
+    pub program: Option<PathBuf>,
 }
 
 /// A listener beside the first one.
@@ -100,6 +102,7 @@ impl Settings {
             flush_every_message: false,
             properties: Vec::new(),
             wrapper: Vec::new(),
+            program: None,
         }
     }
 

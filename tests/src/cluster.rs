@@ -37,6 +37,8 @@ pub struct Settings {
     pub flags: Vec<String>,
     /// Nodes, by place, whose data is on a disk of so many megabytes.
     pub small_disks: Vec<(usize, u32)>,
+    /// Another build than the one under test, for the nodes that are there from the start.
+    pub program: Option<PathBuf>,
 }
 
 /// The nodes, by place. A place keeps its address, whatever node is there.
@@ -45,12 +47,32 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     pub network: Option<Network>,
     flags: Vec<String>,
+    program: Option<PathBuf>,
     home: TempDir,
 }
 
 impl Cluster {
     /// Starts `count` nodes that all have the same list to join, and waits until they are one cluster.
-    pub fn start(count: usize, mut settings: Settings) -> Result<Self> {
+    pub fn start(count: usize, settings: Settings) -> Result<Self> {
+        let mut cluster = Self::prepare(count, settings)?;
+        for node in &mut cluster.nodes {
+            node.spawn()?;
+        }
+        for node in &mut cluster.nodes {
+            node.wait_ready()?;
+        }
+        cluster.wait_settled(SETTLE_LIMIT)?;
+        Ok(cluster)
+    }
+
+    /// A node that nobody has told of clusters, and that is not started yet: its data may be put in place.
+    pub fn prepare_lone(settings: Settings) -> Result<Self> {
+        let mut cluster = Self::prepare(1, settings)?;
+        cluster.nodes[0].set_lone();
+        Ok(cluster)
+    }
+
+    fn prepare(count: usize, mut settings: Settings) -> Result<Self> {
         // For a look at a run that failed, `TEST_KEEP` leaves every folder.
         let is_kept = env::var_os("TEST_KEEP").is_some();
         let home = tempfile::Builder::new().prefix("cluster-").disable_cleanup(is_kept).tempdir()?;
@@ -59,19 +81,20 @@ impl Cluster {
             addresses.push(place_addresses(&mut settings.network)?);
         }
         let join: Vec<SocketAddr> = addresses.iter().map(|(_, internal)| *internal).collect();
-        let mut cluster = Self { nodes: Vec::new(), network: settings.network, flags: settings.flags, home };
+        let mut cluster = Self {
+            nodes: Vec::new(),
+            network: settings.network,
+            flags: settings.flags,
+            program: settings.program,
+            home,
+        };
         for (place, addresses) in addresses.into_iter().enumerate() {
             let megabytes = settings.small_disks.iter().find(|(of, _)| *of == place).map(|(_, megabytes)| *megabytes);
             let node = cluster.new_node(place, addresses, &join, megabytes)?;
             cluster.nodes.push(node);
         }
-        for node in &mut cluster.nodes {
-            node.spawn()?;
-        }
-        for node in &mut cluster.nodes {
-            node.wait_ready()?;
-        }
-        cluster.wait_settled(SETTLE_LIMIT)?;
+        // Whoever comes later is of the build under test.
+        cluster.program = None;
         Ok(cluster)
     }
 
@@ -85,7 +108,16 @@ impl Cluster {
         let wrapper = self.network.as_ref().map(|network| network.wrapper(place)).unwrap_or_default();
         let home = self.home.path().join(format!("n{}", place + 1));
         Node::new(
-            node::Plan { home, wrapper, kafka, internal, join: join.to_vec(), flags: self.flags.clone() },
+            node::Plan {
+                home,
+                wrapper,
+                kafka,
+                internal,
+                join: join.to_vec(),
+                flags: self.flags.clone(),
+                program: self.program.clone(),
+                is_lone: false,
+            },
             megabytes,
         )
     }

@@ -64,6 +64,7 @@ pub fn run(plan: Plan, say: &mut dyn FnMut(&str)) -> Result<Report> {
         network,
         flags: FLAGS.map(str::to_owned).into(),
         small_disks: vec![(plan.nodes - 1, DISK_MEGABYTES)],
+        program: None,
     };
     say(&format!("seed {}: {} nodes", plan.seed, plan.nodes));
     let cluster = Cluster::start(plan.nodes, settings)?;

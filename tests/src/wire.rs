@@ -3,9 +3,11 @@
 //!
 //! Only the plain (not flexible) encodings are written here; the clients exercise the newer ones.
 
+pub mod admin;
 pub mod batch;
 pub mod bytes;
 pub mod connection;
+pub mod groups;
 pub mod produce_requests;
 pub mod requests;
 

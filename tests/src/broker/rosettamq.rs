@@ -37,7 +37,8 @@ fn build() -> Result<PathBuf> {
 pub(super) fn command(settings: &Settings, home: &Path, port: u16) -> Result<Command> {
     let file = home.join("rosettamq.toml");
     write_file(&file, &configuration(settings, home, port))?;
-    let mut command = Command::new(binary()?);
+    let program = settings.program.clone().map_or_else(binary, Ok)?;
+    let mut command = Command::new(program);
     command.arg("--config").arg(file);
     Ok(command)
 }

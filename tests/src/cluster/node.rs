@@ -28,6 +28,10 @@ pub(super) struct Plan {
     pub(super) internal: SocketAddr,
     pub(super) join: Vec<SocketAddr>,
     pub(super) flags: Vec<String>,
+    /// Another build than the one under test.
+    pub(super) program: Option<PathBuf>,
+    /// Nothing is said of a cluster.
+    pub(super) is_lone: bool,
 }
 
 /// A node that runs, was killed, is paused or was never started.
@@ -74,13 +78,29 @@ impl Node {
         self.child.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_none()))
     }
 
+    /// The next start is of the build under test, with the flags of a node of a cluster.
+    pub fn upgrade(&mut self) {
+        self.plan.program = None;
+        self.plan.is_lone = false;
+    }
+
+    /// The next start says nothing of a cluster.
+    pub(super) fn set_lone(&mut self) {
+        self.plan.is_lone = true;
+    }
+
+    /// The next start is of another build.
+    pub fn set_program(&mut self, program: PathBuf) {
+        self.plan.program = Some(program);
+    }
+
     /// Starts the process with the flags of the README.
     pub fn spawn(&mut self) -> Result<()> {
         if self.child.is_some() {
             bail!("the node at {} runs already", self.plan.internal);
         }
         let join: Vec<String> = self.plan.join.iter().map(ToString::to_string).collect();
-        let program = rosettamq_binary()?;
+        let program = self.plan.program.clone().map_or_else(rosettamq_binary, Ok)?;
         let mut command = match self.plan.wrapper.split_first() {
             Some((wrapper, words)) => {
                 let mut command = Command::new(wrapper);
@@ -91,8 +111,11 @@ impl Node {
         };
         command.arg("--data-dir").arg(self.data());
         command.args(["--kafka-listeners", &self.plan.kafka.to_string()]);
-        command.args(["--cluster-listen", &self.plan.internal.to_string()]);
-        command.args(["--cluster-join", &join.join(",")]).args(&self.plan.flags);
+        if !self.plan.is_lone {
+            command.args(["--cluster-listen", &self.plan.internal.to_string()]);
+            command.args(["--cluster-join", &join.join(",")]);
+        }
+        command.args(&self.plan.flags);
         let log = File::options().create(true).append(true).open(self.log_path())?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().context("starting a node")?);

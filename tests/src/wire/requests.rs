@@ -1,5 +1,7 @@
 //! The requests that the tests send by hand, and what is read from their answers.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -176,6 +178,42 @@ pub fn brokers(connection: &mut Connection) -> Result<Vec<(i32, String, i32)>> {
         brokers.push((id, host, port));
     }
     Ok(brokers)
+}
+
+/// Where each partition of a topic is led, for those that are.
+pub fn leaders(connection: &mut Connection, topic: &str) -> Result<BTreeMap<i32, SocketAddr>> {
+    let brokers = brokers(connection)?;
+    let mut body = Writer::new();
+    body.i32(1).string(topic);
+    let answer = connection.call(METADATA, 1, &body.0)?;
+    let mut reader = Reader(&answer);
+    for _ in 0..reader.count()? {
+        reader.i32()?;
+        reader.string()?;
+        reader.i32()?;
+        reader.string()?;
+    }
+    reader.i32()?;
+    ensure!(reader.i32()? == 1, "topics answered");
+    reader.i16()?;
+    reader.string()?;
+    reader.i8()?;
+    let mut leaders = BTreeMap::new();
+    for _ in 0..reader.count()? {
+        let error = reader.i16()?;
+        let partition = reader.i32()?;
+        let leader = reader.i32()?;
+        for _ in 0..2 {
+            for _ in 0..reader.count()? {
+                reader.i32()?;
+            }
+        }
+        let found = brokers.iter().find(|(id, _, _)| *id == leader).filter(|_| error == 0);
+        if let Some((_, host, port)) = found {
+            leaders.insert(partition, SocketAddr::new(host.parse()?, u16::try_from(*port)?));
+        }
+    }
+    Ok(leaders)
 }
 
 /// Whether every partition of a topic has a leader.
