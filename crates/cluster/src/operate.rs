@@ -14,6 +14,7 @@ use crate::errors::RemoveNodeError;
 use crate::messages::{Led, Phase, ReplicaStatus};
 use crate::node::Node;
 use crate::placement::{DATA_VOTERS, Home, Placed, look, voters_of};
+use crate::slots;
 use crate::switch;
 use crate::topics::unexpected;
 
@@ -179,6 +180,8 @@ fn status(node: &Node) -> Result<String, String> {
         let id = if placed.id == METADATA { "meta".to_owned() } else { placed.id.to_string() };
         let _ = writeln!(out, "{id:<6} {leader:<7} {voters:<16} {:<16} {state}", list(&placed.voters));
     }
+    let data: Vec<ShardId> = shards.iter().map(|placed| placed.id).filter(|id| *id != METADATA).collect();
+    slots::describe(&mut out, &metadata.state(), &data);
     Ok(out)
 }
 

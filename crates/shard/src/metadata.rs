@@ -6,7 +6,9 @@ use std::sync::Arc;
 use record::{NodeId, ShardId, TopicId};
 
 use crate::codec::{DecodeError, Reader, Wire, wire_struct};
-use crate::model::{ConfigResource, NodeRecord, NodeStanding, ShardFounding, ShardRecord, Topic, TopicState};
+use crate::model::{
+    ConfigResource, NodeRecord, NodeStanding, ShardFounding, ShardRecord, SlotMove, SlotMoveId, Topic, TopicState,
+};
 use crate::table::{Record, Table};
 
 #[derive(Debug)]
@@ -62,6 +64,14 @@ impl Record for ShardFounding {
     }
 }
 
+impl Record for SlotMove {
+    type Key = SlotMoveId;
+    const TABLE: u8 = 14;
+    fn key(&self) -> SlotMoveId {
+        self.id
+    }
+}
+
 /// The keys that were set on something that is no topic.
 #[derive(Debug)]
 pub(crate) struct ConfigEntry {
@@ -88,6 +98,7 @@ pub(crate) struct Metadata {
     pub(crate) configs: Table<ConfigEntry>,
     pub(crate) standings: Table<NodeStanding>,
     pub(crate) foundings: Table<ShardFounding>,
+    pub(crate) moves: Table<SlotMove>,
     /// Derived: the topics that are not being deleted.
     pub(crate) names: BTreeMap<Arc<str>, TopicId>,
     /// Derived: the topics on which work on other shards is to be done.

@@ -10,6 +10,8 @@ const METADATA_VOTERS: usize = 5;
 pub struct Status {
     pub nodes: Vec<NodeLine>,
     pub shards: Vec<ShardLine>,
+    /// Slots of groups move, or are still to move.
+    pub moves: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +41,8 @@ impl Status {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words.as_slice() {
                 ["SHARD", ..] => in_shards = true,
-                [] | ["cluster" | "NODE", ..] => {}
+                [] | ["cluster" | "NODE" | "slots", ..] => {}
+                [_, "slots", ..] => status.moves = true,
                 [id, leader, voters, wanted, state @ ..] if in_shards => status.shards.push(ShardLine {
                     id: (*id).to_owned(),
                     leader: leader.parse().ok(),
@@ -74,6 +77,7 @@ impl Status {
             && self.nodes.iter().all(is_here)
             && self.shards.len() > 1
             && self.shards.iter().all(is_well)
+            && !self.moves
     }
 
     /// The node that leads a shard.

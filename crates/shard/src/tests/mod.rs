@@ -10,4 +10,5 @@ mod metadata;
 mod nodes;
 mod properties;
 mod seal;
+mod slots;
 mod strategies;
