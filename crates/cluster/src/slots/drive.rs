@@ -206,6 +206,9 @@ async fn forget_topics(node: &Node, known: &SlotMove) -> Result<(), Interrupted>
     let index = node.barrier(METADATA, deadline).await.ok_or(Interrupted::NoLeader(METADATA))?;
     let leader = node.leader(known.to).ok_or(Interrupted::NoLeader(known.to))?;
     if leader == node.id() {
+        if !node.applied(METADATA, index, deadline).await {
+            return Err(Interrupted::NoLeader(METADATA));
+        }
         let forgotten = committed_of_gone(node, known.to, &known.slots).await;
         return forgotten.map_err(|why| Interrupted::Refused { step: "forgetting topics", shard: known.to, why });
     }
