@@ -136,13 +136,8 @@ fn is_even(node: &Cluster, shards: usize) -> bool {
 
 /// Every group is on its shard as it was promised, and on no other.
 async fn check(nodes: &[Cluster], promised: &Promised) {
-    until("all know who leads", || {
-        let shards: Vec<ShardId> = nodes[0].metadata().shard_records().iter().map(|record| record.id).collect();
-        shards.iter().all(|shard| leader(nodes, *shard).is_some())
-    })
-    .await;
-    let shards: Vec<ShardId> = nodes[0].metadata().shard_records().iter().map(|record| record.id).collect();
-    for shard in shards.into_iter().filter(|shard| *shard != METADATA) {
+    until("a leader of every shard", || shards(&nodes[0]).iter().all(|shard| leader(nodes, *shard).is_some())).await;
+    for shard in shards(&nodes[0]) {
         let node = leader(nodes, shard).expect("known above");
         let replica = nodes[node].replica(shard).expect("it leads");
         replica.read_barrier().await.expect("it leads");
@@ -164,6 +159,12 @@ async fn check(nodes: &[Cluster], promised: &Promised) {
             assert_eq!(record.map(|record| record.generation), number.is_multiple_of(2).then_some(3));
         }
     }
+}
+
+/// The data shards.
+fn shards(node: &Cluster) -> Vec<ShardId> {
+    let metadata = node.metadata();
+    metadata.shard_records().iter().map(|record| record.id).filter(|shard| *shard != METADATA).collect()
 }
 
 fn leader(nodes: &[Cluster], shard: ShardId) -> Option<usize> {
