@@ -35,6 +35,7 @@ use crate::node::Node;
 use crate::peers::{Gate, Listener, Me, Peers, Service};
 use crate::placement::keep_placing;
 use crate::serving::Serving;
+use crate::slots::keep_moving_slots;
 use crate::slow_disk::watch_disk;
 use crate::statuses::{exchange, tell_leaders};
 use crate::switch::look_elsewhere;
@@ -109,6 +110,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         tell_leaders(&node),
         keep_members(&node),
         keep_placing(&node),
+        keep_moving_slots(&node),
         keep_hosting(&host),
         keep_announcing(&node, host.config.rack.clone(), addresses, alone, failure.clone()),
         keep_configuring(&host),

@@ -4,7 +4,7 @@
 //! What holds here:
 //! - a node that starts alone is a cluster of one, on the code that several nodes run: its shards
 //!   are groups with one voter, its metadata is shard 0;
-//! - work over several shards (making and removing topics, adding partitions) begins with an
+//! - work over several shards (making and removing topics, adding partitions, moving slots) begins with an
 //!   intention in shard 0, goes on in idempotent steps and ends with a completion in shard 0;
 //!   whoever leads shard 0 resumes what has not ended;
 //! - a failed write or sync of the commit log stops the node, a failed assertion only its shard.
@@ -35,6 +35,7 @@ mod recover;
 mod serving;
 mod several;
 mod shards;
+mod slots;
 mod slow_disk;
 mod statuses;
 mod switch;

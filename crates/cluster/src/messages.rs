@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use record::{LogIndex, NodeId, ShardId, Term};
 use shard::codec::{DecodeError, Reader, Wire, decode};
-use shard::{NodeAddress, wire_struct};
+use shard::{MoveCursor, MovedGroup, NodeAddress, SlotMoveId, wire_struct};
 
 /// A node wants to become one of the cluster's. A guest may ask that.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +122,26 @@ impl Wire for Phase {
     }
 }
 
+/// What stands behind `after` in slots that are closed on a shard, by that move.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GroupsOfSlots {
+    pub(crate) id: SlotMoveId,
+    pub(crate) slots: Vec<u16>,
+    pub(crate) after: Option<MoveCursor>,
+}
+
+wire_struct!(GroupsOfSlots { id: SlotMoveId, slots: Vec<u16>, after: Option<MoveCursor> });
+
+/// A piece of the groups of slots that move.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GroupsPiece {
+    pub(crate) groups: Vec<MovedGroup>,
+    /// Nothing is behind it.
+    pub(crate) last: bool,
+}
+
+wire_struct!(GroupsPiece { groups: Vec<MovedGroup>, last: bool });
+
 /// What is asked of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Request {
@@ -136,6 +156,14 @@ pub(crate) enum Request {
     HandOver(NodeId),
     /// An operator's wish, as text; answered with text.
     Operate(Vec<String>),
+    /// Answered with a [`GroupsPiece`] by a node whose replica of the shard has closed the slots.
+    GroupsOfSlots(GroupsOfSlots),
+    /// The leader of the shard is to remove offsets of these slots whose topics its copy of the metadata, as of that
+    /// entry, does not have any more; answered with nothing when that is done.
+    ForgetTopics {
+        slots: Vec<u16>,
+        index: LogIndex,
+    },
 }
 
 impl Request {
@@ -163,6 +191,15 @@ impl Request {
                 out.push(5);
                 words.put(&mut out);
             }
+            Self::GroupsOfSlots(wanted) => {
+                out.push(10);
+                wanted.put(&mut out);
+            }
+            Self::ForgetTopics { slots, index } => {
+                out.push(11);
+                slots.put(&mut out);
+                index.put(&mut out);
+            }
         }
         out.into()
     }
@@ -176,6 +213,8 @@ impl Request {
             4 => decode(fields).map(Self::Await),
             5 => decode(fields).map(Self::Operate),
             6 => decode(fields).map(Self::HandOver),
+            10 => decode(fields).map(Self::GroupsOfSlots),
+            11 => decode(fields).map(|(slots, index)| Self::ForgetTopics { slots, index }),
             kind => Err(DecodeError::Value { what: "a request to a node", value: u64::from(*kind) }),
         }
     }
@@ -219,6 +258,12 @@ mod tests {
             Request::Await(LogIndex(3)),
             Request::HandOver(NodeId(2)),
             Request::Operate(vec!["drain".to_owned(), "2".to_owned()]),
+            Request::GroupsOfSlots(GroupsOfSlots {
+                id: SlotMoveId(7),
+                slots: vec![1, 1023],
+                after: Some(MoveCursor { group_id: "g".to_owned(), offset: None }),
+            }),
+            Request::ForgetTopics { slots: vec![3], index: LogIndex(4) },
         ]
     }
 
@@ -233,7 +278,7 @@ mod tests {
             bytes.push(0);
             assert!(Request::decode(&bytes).is_err());
         }
-        assert!(Request::decode(&[9]).is_err());
+        assert!(Request::decode(&[99]).is_err());
     }
 
     #[test]

@@ -163,6 +163,23 @@ impl Node {
         timeout(wait_max, answer).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
+    /// As [`Self::ask`], of something whose answer may be long: it does not hold up signs of life.
+    pub(crate) async fn ask_in_bulk<T: Wire>(
+        &self,
+        node: NodeId,
+        shard: ShardId,
+        request: &Request,
+        wait_max: Duration,
+    ) -> io::Result<T> {
+        let body = Payload::from(request.encode());
+        let answer = async {
+            let link = self.peers.link(node, Lane::Bulk).await?;
+            link.call(Subject::Node, shard, body)?.await
+        };
+        let answer = timeout(wait_max, answer).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        decode(&answer).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
     async fn ask_for<T: Wire>(
         &self,
         node: NodeId,

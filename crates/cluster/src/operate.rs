@@ -15,7 +15,7 @@ use crate::messages::{Led, Phase, ReplicaStatus};
 use crate::node::Node;
 use crate::placement::{DATA_VOTERS, Home, Placed, look, voters_of};
 use crate::topics::unexpected;
-use crate::{features, switch};
+use crate::{features, slots, switch};
 
 /// How long a change may wait for the metadata group.
 const CHANGE_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -179,6 +179,8 @@ fn status(node: &Node) -> Result<String, String> {
         let id = if placed.id == METADATA { "meta".to_owned() } else { placed.id.to_string() };
         let _ = writeln!(out, "{id:<6} {leader:<7} {voters:<16} {:<16} {state}", list(&placed.voters));
     }
+    let data: Vec<ShardId> = shards.iter().map(|placed| placed.id).filter(|id| *id != METADATA).collect();
+    slots::describe(&mut out, &metadata.state(), &data);
     Ok(out)
 }
 

@@ -107,7 +107,9 @@ fn loads(homes: &[Home], shards: &[Placed]) -> BTreeMap<NodeId, usize> {
 fn fill(homes: &[Home], shards: &[Placed], placed: &Placed) -> Option<ShardRecord> {
     let may_hold: Vec<&Home> = homes.iter().filter(|home| !home.draining).collect();
     let most = if placed.id == METADATA { METADATA_VOTERS } else { DATA_VOTERS };
-    let count = voters_of(most, may_hold.len(), placed.voters.len());
+    // Those that there are, if that is known: of a shard that was recovered all others are only wanted.
+    let now = placed.actual.as_ref().map_or(placed.voters.len(), |actual| actual.voters.len());
+    let count = voters_of(most, may_hold.len(), now);
     let loads = loads(homes, shards);
     let load = |id: NodeId| loads.get(&id).copied().unwrap_or(0);
     let rack = |id: NodeId| homes.iter().find(|home| home.id == id).and_then(|home| home.rack.as_ref());

@@ -16,9 +16,10 @@ use shard::{Outcome, Standing};
 use storage::Payload;
 
 use crate::cluster::{INTERNAL_LISTENER, METADATA};
-use crate::messages::{Join, Joined, Place, Request, encode};
+use crate::messages::{GroupsOfSlots, GroupsPiece, Join, Joined, Place, Request, encode};
 use crate::node::Node;
 use crate::peers::{Acquaintance, Caller, Gate, Me, Service, Subject, too_old};
+use crate::slots::{PIECE_BYTES_MAX, committed_of_gone};
 use crate::{operate, proposal};
 
 const FOR_MEMBERS: &str = "only nodes of this cluster may ask that";
@@ -66,9 +67,15 @@ impl Serving {
                 async move { operate::run(&node, &words).await.map(|text| Payload::from(Bytes::from(text))) }.boxed()
             }
             (Request::Join(_) | Request::Operate(_), Some(_)) => refused("only guests ask that"),
-            (Request::Status(_) | Request::Barrier | Request::Await(_) | Request::HandOver(_), None) => {
-                refused(FOR_MEMBERS)
-            }
+            (
+                Request::Status(_)
+                | Request::Barrier
+                | Request::Await(_)
+                | Request::HandOver(_)
+                | Request::GroupsOfSlots(_)
+                | Request::ForgetTopics { .. },
+                None,
+            ) => refused(FOR_MEMBERS),
             // It may have connected before that: now it connects anew, and is told.
             (Request::Status(_), Some(from)) if self.knows(from) == Acquaintance::Removed => {
                 refused("the cluster has removed this node")
@@ -95,6 +102,22 @@ impl Serving {
                 }
                 .boxed()
             }
+            (Request::GroupsOfSlots(GroupsOfSlots { id, slots, after }), Some(_)) => {
+                let piece = self.replica(shard).and_then(|replica| {
+                    let piece = replica.state().moving_piece(id, &slots, after.as_ref(), PIECE_BYTES_MAX);
+                    piece.ok_or_else(|| "the slots are not closed here".to_owned())
+                });
+                let answer = piece.map(|piece| encode(&GroupsPiece { groups: piece.groups, last: piece.last }));
+                std::future::ready(answer.map(Payload::from)).boxed()
+            }
+            (Request::ForgetTopics { slots, index }, Some(_)) => async move {
+                if !node.applied(METADATA, index, now() + WAIT_MAX).await {
+                    return Err("the metadata does not come so far".to_owned());
+                }
+                committed_of_gone(&node, shard, &slots).await?;
+                Ok(Payload::default())
+            }
+            .boxed(),
             (Request::Await(index), Some(_)) => async move {
                 match node.applied(shard, index, now() + WAIT_MAX).await {
                     true => Ok(Payload::default()),

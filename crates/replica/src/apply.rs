@@ -88,6 +88,7 @@ impl Core {
             liveness_changed,
             leader_changed,
             metadata_changed,
+            slots_changed,
             groups,
         } = effects;
         self.waiters.grown(appended.iter().map(|growth| (growth.stream, growth.bytes)));
@@ -98,6 +99,9 @@ impl Core {
         }
         if *metadata_changed || !groups.is_empty() {
             self.changed.send_modify(|count| *count += 1);
+        }
+        if *slots_changed {
+            self.slots_changed.send_modify(|count| *count += 1);
         }
         let due = self.progress.is_seal_due(&self.config);
         if !sealed.is_empty() {

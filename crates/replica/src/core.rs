@@ -136,6 +136,8 @@ pub(crate) struct Core {
     pub(crate) failure: watch::Sender<Option<OutOfService>>,
     /// See `Replica::changed`.
     pub(crate) changed: watch::Sender<u64>,
+    /// See `Replica::slots_changed`.
+    pub(crate) slots_changed: watch::Sender<u64>,
     pub(crate) full_disk: FullDisk,
     alone: AtomicBool,
     /// Who announced itself last as the leader, in what is applied here.
@@ -181,6 +183,7 @@ impl Core {
             leadership: watch::Sender::new(Leadership::default()),
             failure: watch::Sender::new(None),
             changed: watch::Sender::new(0),
+            slots_changed: watch::Sender::new(0),
             full_disk: FullDisk::new(config.full_disk_bytes_max),
             alone: AtomicBool::new(alone),
             announced,

@@ -94,9 +94,13 @@ fn need(command: &Command) -> Need {
         | Command::SetStanding(_)
         | Command::OpenShards(_)
         | Command::CompleteShards(_)
+        | Command::CloseSlots(_)
+        | Command::CompleteSlots(_)
+        | Command::DropSlots(_)
         | Command::RaiseFeatures(_)
         | Command::Configure(_) => Need::Nothing,
-        Command::PutGroup(_) | Command::CommitOffsets(_) => Need::Little,
+        // Groups that are on their way have left the shard where they were.
+        Command::PutGroup(_) | Command::CommitOffsets(_) | Command::ReceiveGroups(_) => Need::Little,
         _ => Need::Room,
     }
 }

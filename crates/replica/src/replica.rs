@@ -266,6 +266,12 @@ impl Replica {
         self.inner.core.changed.subscribe()
     }
 
+    /// Counts how often slots came to the shard or left it since the replica started.
+    #[must_use]
+    pub fn slots_changed(&self) -> watch::Receiver<u64> {
+        self.inner.core.slots_changed.subscribe()
+    }
+
     /// Returns when this node is known to lead and has applied everything that was committed when
     /// the call began.
     ///

@@ -9,9 +9,10 @@
 use crate::codec::{DecodeError, Reader, Wire};
 use crate::commands::{
     AbandonParts, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append, AssignSlots,
-    CommitOffsets, CompleteDeletion, CompletePartitions, CompleteShards, CompleteTopics, Configure, CreateCluster,
-    CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics, ExpireProducers,
-    LeaderChange, OpenShards, PutGroup, PutShards, RaiseFeatures, RegisterNode, Seal, SetStanding, StagePart, Tick,
+    CloseSlots, CommitOffsets, CompleteDeletion, CompletePartitions, CompleteShards, CompleteSlots, CompleteTopics,
+    Configure, CreateCluster, CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics,
+    DropSlots, ExpireProducers, LeaderChange, MoveSlots, OpenShards, PutGroup, PutShards, RaiseFeatures, ReceiveGroups,
+    RegisterNode, Seal, SetStanding, StagePart, Tick,
 };
 use crate::features::level_of_command;
 
@@ -112,6 +113,11 @@ commands! {
     78 SetStanding(SetStanding),
     79 OpenShards(OpenShards),
     80 CompleteShards(CompleteShards),
+    86 MoveSlots(MoveSlots),
+    87 CloseSlots(CloseSlots),
+    88 ReceiveGroups(ReceiveGroups),
+    89 CompleteSlots(CompleteSlots),
+    90 DropSlots(DropSlots),
     91 RaiseFeatures(RaiseFeatures),
 }
 

@@ -33,6 +33,8 @@ pub struct Effects {
     pub leader_changed: bool,
     /// Something of the metadata group's own state changed.
     pub metadata_changed: bool,
+    /// Slots came to this shard or left it.
+    pub slots_changed: bool,
     /// Groups whose record or offsets changed.
     pub groups: Vec<Arc<str>>,
 }

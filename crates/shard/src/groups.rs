@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::codec::{DecodeError, Reader, Wire, wire_struct};
 use crate::model::{CommittedOffset, GroupRecord, GroupVersion, OffsetKey};
 use crate::table::{Record, Table};
+use crate::tenures::SlotTenure;
 
 /// A group that has a record, offsets or both.
 #[derive(Debug)]
@@ -81,6 +82,8 @@ impl Record for StoredOffset {
 pub(crate) struct Groups {
     pub(crate) table: Table<Group>,
     pub(crate) offsets: Table<StoredOffset>,
+    /// Of slots that ever came here or left.
+    pub(crate) tenures: Table<SlotTenure>,
 }
 
 impl Groups {

@@ -29,6 +29,7 @@ mod features;
 mod file_set;
 mod groups;
 mod metadata;
+mod moving;
 mod producers;
 mod ranges;
 mod sealing;
@@ -36,6 +37,7 @@ mod shard;
 mod space;
 mod stream;
 mod table;
+mod tenures;
 mod uploads;
 
 mod capture;
@@ -56,14 +58,16 @@ pub use features::{FEATURE_LEVEL, FIRST_FEATURE_LEVEL};
 pub use file_set::FileSet;
 pub use fuzz::{fuzz_apply, fuzz_entry, fuzz_restore};
 pub use model::{
-    CommittedOffset, ConfigResource, GroupRecord, GroupState, GroupVersion, Member, NodeAddress, NodeRecord, OffsetKey,
-    Placement, Settings, ShardRecord, Standing, StreamHome, Topic, TopicMode, TopicState,
+    CommittedOffset, ConfigResource, GroupRecord, GroupState, GroupVersion, Member, MoveCursor, MovedGroup,
+    NodeAddress, NodeRecord, OffsetKey, Placement, SLOTS_PER_MOVE_MAX, Settings, ShardRecord, SlotMove, SlotMoveId,
+    Standing, StreamHome, Topic, TopicMode, TopicState,
 };
+pub use moving::MovingPiece;
 pub use outcome::{
     AddPartitionsError, AdmitNodeError, AlterConfigError, AnnounceNodeError, AppendError, Appended, AssignSlotsError,
-    CommitOffsetsError, CreateStreamError, CreateTopicError, DeleteGroupError, EpochEnd, Outcome, ProducerIdBlock,
-    ProducerIdsExhausted, PutGroupError, RaiseFeaturesError, RegisterNodeError, SetStandingError, StageError,
-    UnknownTopic,
+    CloseSlotsError, CommitOffsetsError, CreateStreamError, CreateTopicError, DeleteGroupError, DropSlotsError,
+    EpochEnd, MoveSlotsError, Outcome, ProducerIdBlock, ProducerIdsExhausted, PutGroupError, RaiseFeaturesError,
+    ReceiveGroupsError, Received, RegisterNodeError, SetStandingError, StageError, UnknownTopic,
 };
 pub use query::{GroupView, Intention};
 pub use restore::{Restore, RestoreError};

@@ -7,7 +7,8 @@ use record::{NodeId, ShardId, TopicId};
 
 use crate::codec::{DecodeError, Reader, Wire, wire_struct};
 use crate::model::{
-    ClusterFeatures, ConfigResource, NodeRecord, NodeStanding, ShardFounding, ShardRecord, Topic, TopicState,
+    ClusterFeatures, ConfigResource, NodeRecord, NodeStanding, ShardFounding, ShardRecord, SlotMove, SlotMoveId, Topic,
+    TopicState,
 };
 use crate::table::{Record, Table};
 
@@ -64,6 +65,14 @@ impl Record for ShardFounding {
     }
 }
 
+impl Record for SlotMove {
+    type Key = SlotMoveId;
+    const TABLE: u8 = 14;
+    fn key(&self) -> SlotMoveId {
+        self.id
+    }
+}
+
 /// There is one at most.
 impl Record for ClusterFeatures {
     type Key = ();
@@ -97,6 +106,7 @@ pub(crate) struct Metadata {
     pub(crate) configs: Table<ConfigEntry>,
     pub(crate) standings: Table<NodeStanding>,
     pub(crate) foundings: Table<ShardFounding>,
+    pub(crate) moves: Table<SlotMove>,
     pub(crate) features: Table<ClusterFeatures>,
     /// Derived: the topics that are not being deleted.
     pub(crate) names: BTreeMap<Arc<str>, TopicId>,

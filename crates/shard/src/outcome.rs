@@ -4,7 +4,7 @@
 use record::{LeaderEpoch, NodeId, ProducerEpoch, ProducerId, Sequence, StreamOffset, TimestampMs, TopicId};
 use smallvec::SmallVec;
 
-use crate::model::GroupVersion;
+use crate::model::{GroupVersion, MoveCursor, SlotMoveId};
 
 /// The answer to one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +71,17 @@ pub enum Outcome {
     CompleteShards {
         completed: u32,
     },
+    /// Of a command about a group whose slot is on another shard, or on its way: nothing was changed.
+    GroupElsewhere,
+    MoveSlots(Result<SlotMoveId, MoveSlotsError>),
+    CloseSlots(Result<(), CloseSlotsError>),
+    ReceiveGroups(Result<Received, ReceiveGroupsError>),
+    /// Whether it was news.
+    CompleteSlots {
+        completed: bool,
+    },
+    /// Whether something is left.
+    DropSlots(Result<bool, DropSlotsError>),
     /// The cluster's level.
     RaiseFeatures(Result<u32, RaiseFeaturesError>),
 }
@@ -245,6 +256,57 @@ pub enum AssignSlotsError {
     OutOfRange,
     #[error("there is no such shard")]
     UnknownShard,
+}
+
+/// How far a shard is with the groups that move to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Behind what has come; `None` before the first of it, and when all has.
+    pub cursor: Option<MoveCursor>,
+    /// All has come, and the slots are the shard's.
+    pub complete: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MoveSlotsError {
+    #[error("not slots of one move: some, ascending, each once")]
+    OutOfRange,
+    #[error("there is no such shard")]
+    UnknownShard,
+    #[error("not all of the slots are on the shard that they are to leave")]
+    NotThere,
+    #[error("some of the slots are moving")]
+    Moving,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CloseSlotsError {
+    #[error("not slots of one move: some, ascending, each once")]
+    OutOfRange,
+    #[error("the shard does not hold all of the slots")]
+    NotHeld,
+    #[error("the later move {} has concerned the slots since", current.0)]
+    Stale { current: SlotMoveId },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiveGroupsError {
+    #[error("not slots of one move: some, ascending, each once")]
+    OutOfRange,
+    #[error("the shard still has something of the slots")]
+    NotDropped,
+    #[error("the later move {} has concerned the slots since", current.0)]
+    Stale { current: SlotMoveId },
+    #[error("the groups are not of the slots, or out of order")]
+    Foreign,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DropSlotsError {
+    #[error("not slots of one move: some, ascending, each once")]
+    OutOfRange,
+    #[error("the slots were not closed by the move")]
+    NotClosed,
 }
 
 /// Until which offset an epoch reaches, in the terms of KIP-320.

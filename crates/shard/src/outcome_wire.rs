@@ -5,12 +5,12 @@ use record::{FileNumber, NodeId, ProducerEpoch, ProducerId, Sequence, StreamOffs
 use smallvec::SmallVec;
 
 use crate::codec::{DecodeError, Reader, Wire, decode, wire_struct};
-use crate::model::GroupVersion;
+use crate::model::{GroupVersion, MoveCursor, SlotMoveId};
 use crate::outcome::{
     AddPartitionsError, AdmitNodeError, AlterConfigError, AnnounceNodeError, AppendError, Appended, AssignSlotsError,
-    CommitOffsetsError, CreateStreamError, CreateTopicError, DeleteGroupError, Outcome, ProducerIdBlock,
-    ProducerIdsExhausted, PutGroupError, RaiseFeaturesError, RegisterNodeError, SetStandingError, StageError,
-    UnknownTopic,
+    CloseSlotsError, CommitOffsetsError, CreateStreamError, CreateTopicError, DeleteGroupError, DropSlotsError,
+    MoveSlotsError, Outcome, ProducerIdBlock, ProducerIdsExhausted, PutGroupError, RaiseFeaturesError,
+    ReceiveGroupsError, Received, RegisterNodeError, SetStandingError, StageError, UnknownTopic,
 };
 
 impl Wire for () {
@@ -78,6 +78,7 @@ wire_enum!(Outcome, "an outcome":
     33 DeleteGroup(result: Result<(), DeleteGroupError>),
     34 CommitOffsets(result: Result<(), CommitOffsetsError>),
     35 DeleteOffsets { deleted: u32 },
+    36 GroupElsewhere,
     64 CreateTopics(results: Vec<Result<TopicId, CreateTopicError>>),
     65 CompleteTopics { completed: u32 },
     66 DeleteTopics(results: Vec<Result<(), UnknownTopic>>),
@@ -95,6 +96,11 @@ wire_enum!(Outcome, "an outcome":
     78 SetStanding(result: Result<(), SetStandingError>),
     79 OpenShards { opened: u32 },
     80 CompleteShards { completed: u32 },
+    86 MoveSlots(result: Result<SlotMoveId, MoveSlotsError>),
+    87 CloseSlots(result: Result<(), CloseSlotsError>),
+    88 ReceiveGroups(result: Result<Received, ReceiveGroupsError>),
+    89 CompleteSlots { completed: bool },
+    90 DropSlots(result: Result<bool, DropSlotsError>),
     91 RaiseFeatures(result: Result<u32, RaiseFeaturesError>),
 );
 
@@ -185,6 +191,32 @@ wire_enum!(AssignSlotsError, "a refusal of slots":
     2 UnknownShard,
 );
 
+wire_enum!(MoveSlotsError, "a refusal to move slots":
+    1 OutOfRange,
+    2 UnknownShard,
+    3 NotThere,
+    4 Moving,
+);
+
+wire_enum!(CloseSlotsError, "a refusal to close slots":
+    1 OutOfRange,
+    2 NotHeld,
+    3 Stale { current: SlotMoveId },
+);
+
+wire_enum!(ReceiveGroupsError, "a refusal of groups that move":
+    1 OutOfRange,
+    2 NotDropped,
+    3 Stale { current: SlotMoveId },
+    4 Foreign,
+);
+
+wire_enum!(DropSlotsError, "a refusal to drop slots":
+    1 OutOfRange,
+    2 NotClosed,
+);
+
+wire_struct!(Received { cursor: Option<MoveCursor>, complete: bool });
 wire_struct!(Appended {
     base_offset: StreamOffset,
     duplicate: bool,
@@ -259,6 +291,18 @@ mod tests {
             Outcome::SetStanding(Err(SetStandingError::HasReplicas)),
             Outcome::OpenShards { opened: 1 },
             Outcome::CompleteShards { completed: 1 },
+            Outcome::GroupElsewhere,
+            Outcome::MoveSlots(Ok(SlotMoveId(7))),
+            Outcome::MoveSlots(Err(MoveSlotsError::Moving)),
+            Outcome::CloseSlots(Err(CloseSlotsError::Stale { current: SlotMoveId(8) })),
+            Outcome::ReceiveGroups(Ok(Received {
+                cursor: Some(MoveCursor { group_id: "g".to_owned(), offset: None }),
+                complete: false,
+            })),
+            Outcome::ReceiveGroups(Err(ReceiveGroupsError::NotDropped)),
+            Outcome::CompleteSlots { completed: true },
+            Outcome::DropSlots(Ok(true)),
+            Outcome::DropSlots(Err(DropSlotsError::NotClosed)),
             Outcome::RaiseFeatures(Ok(2)),
             Outcome::RaiseFeatures(Err(RaiseFeaturesError::Unheard { node: NodeId(3) })),
         ]

@@ -12,6 +12,8 @@ pub struct Status {
     pub features: Option<String>,
     pub nodes: Vec<NodeLine>,
     pub shards: Vec<ShardLine>,
+    /// Slots of groups move, or are still to move.
+    pub moves: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +43,9 @@ impl Status {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words.as_slice() {
                 ["SHARD", ..] => in_shards = true,
+                [] | ["cluster" | "NODE" | "slots", ..] => {}
+                [_, "slots", ..] => status.moves = true,
                 ["features", rest @ ..] => status.features = Some(rest.join(" ")),
-                [] | ["cluster" | "NODE", ..] => {}
                 [id, leader, voters, wanted, state @ ..] if in_shards => status.shards.push(ShardLine {
                     id: (*id).to_owned(),
                     leader: leader.parse().ok(),
@@ -77,6 +80,7 @@ impl Status {
             && self.nodes.iter().all(is_here)
             && self.shards.len() > 1
             && self.shards.iter().all(is_well)
+            && !self.moves
     }
 
     /// The node that leads a shard.

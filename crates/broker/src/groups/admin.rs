@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shard::commands::DeleteGroup;
-use shard::{GroupView, Outcome};
+use shard::{GroupView, Outcome, SlotMoveId, slot_of};
 
 use super::api::{DeleteGroupError, DescribeGroupError, GroupDescription, GroupState, ListedGroup};
 use super::group::coordinator_error;
 use super::service::{Found, Groups};
+use super::tenure::ELSEWHERE;
 
 impl Groups {
     /// A group that only has committed offsets is empty and has no protocol type.
@@ -30,11 +31,16 @@ impl Groups {
             if replica.read_barrier().await.is_err() {
                 continue;
             }
-            shards.insert(replica.shard_id());
-            let state = replica.state();
-            for view in state.groups() {
-                listed.insert(view.id.to_string(), stored(view));
-            }
+            let shard = replica.shard_id();
+            shards.insert(shard);
+            let groups: Vec<(ListedGroup, Option<SlotMoveId>)> = {
+                let state = replica.state();
+                let tenure = |id: &str| state.slot_tenure(slot_of(id));
+                state.groups().into_iter().map(|view| (stored(view), tenure(view.id))).collect()
+            };
+            let ours =
+                groups.into_iter().filter(|(group, tenure)| self.inner.is_listed(&group.group_id, shard, *tenure));
+            listed.extend(ours.map(|(group, _)| (group.group_id.clone(), group)));
         }
         for group in self.inner.all_in_use().iter().filter(|group| shards.contains(&group.replica.shard_id())) {
             if let Ok(Some(group)) = group.with(|machine, _| machine.exists().then(|| machine.listed())) {
@@ -60,6 +66,7 @@ impl Groups {
             Outcome::DeleteGroup(Ok(())) => Ok(()),
             Outcome::DeleteGroup(Err(shard::DeleteGroupError::NotFound)) => Err(DeleteGroupError::GroupIdNotFound),
             Outcome::DeleteGroup(Err(shard::DeleteGroupError::NotEmpty)) => Err(DeleteGroupError::NonEmptyGroup),
+            Outcome::GroupElsewhere => Err(ELSEWHERE.into()),
             other => unreachable!("a deletion has its own outcome, not {other:?}"),
         }
     }

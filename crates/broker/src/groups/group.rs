@@ -21,12 +21,13 @@ use base::time::{self, Duration, Instant};
 use parking_lot::Mutex;
 use record::Term;
 use replica::{Pending, ProposeError, ProposeResult, Replica};
-use shard::GroupVersion;
+use shard::{GroupVersion, SlotMoveId};
 use tokio::sync::{Notify, oneshot};
 
 use super::api::{CoordinatorError, JoinGroupError, SyncGroupError};
 use super::machine::{Event, Machine, Moment, Outputs, Reply, Ticket};
 use super::memory::Held;
+use super::tenure::ELSEWHERE;
 use cell::{Cell, Locked, Write};
 
 /// What a request that waits is told in the end.
@@ -43,6 +44,8 @@ pub(super) struct Group {
     pub(super) replica: Replica,
     /// In another term another node may have changed the group.
     pub(super) term: Term,
+    /// The slot came here by that move. By a later one it may have been elsewhere.
+    pub(super) tenure: SlotMoveId,
     started: Instant,
     cell: Mutex<Cell>,
     /// The driver has something new to look at.
@@ -62,11 +65,11 @@ impl Group {
         version: GroupVersion,
         id: String,
         replica: Replica,
-        term: Term,
+        (term, tenure): (Term, SlotMoveId),
         started: Instant,
     ) -> Arc<Self> {
         let cell = Cell::new(machine, held, version);
-        Arc::new(Self { id, replica, term, started, cell: Mutex::new(cell), changed: Notify::new() })
+        Arc::new(Self { id, replica, term, tenure, started, cell: Mutex::new(cell), changed: Notify::new() })
     }
 
     /// Gives the machine an event whose answer may come later.
@@ -188,11 +191,20 @@ impl Group {
     /// `retire` is asked to take it out of use, and says whether it did.
     pub(super) async fn drive(self: Arc<Self>, retire: impl Fn(&Self) -> bool) {
         let mut leadership = self.replica.leadership();
+        let mut slots = self.replica.slots_changed();
+        // It may have left before anybody looked.
+        slots.mark_changed();
         let mut pending: Option<Pending> = None;
         loop {
             let now = *leadership.borrow_and_update();
             if !now.is_self || now.term != self.term {
                 self.close(CoordinatorError::NotCoordinator { leader: now.leader });
+            }
+            if slots.has_changed().unwrap_or(false) {
+                slots.mark_unchanged();
+                if !self.is_held() {
+                    self.close(ELSEWHERE);
+                }
             }
             let next = self.next(pending.is_some());
             pending = pending.or(next.pending);
@@ -212,6 +224,8 @@ impl Group {
                     }
                 }
                 () = self.changed.notified() => {}
+                // Its end is that of the replica, as below.
+                Ok(()) = slots.changed() => slots.mark_changed(),
                 // Its end is that of the replica: whatever is proposed comes to its end too.
                 changed = leadership.changed() => if changed.is_err() {
                     self.close(CoordinatorError::NotCoordinator { leader: None });

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use record::{LeaderEpoch, Partition, StreamOffset, TimestampMs, TopicId};
+use replica::Replica;
 use shard::commands::{CommitCheck, DeleteOffsets};
 use shard::{CommittedOffset, OffsetKey, Outcome};
 
@@ -13,6 +14,7 @@ use super::api::{
 use super::group::{coordinator_error, moment};
 use super::machine::Machine;
 use super::service::{Found, Groups, Inner, is_storable};
+use super::tenure::{ELSEWHERE, tenure};
 
 /// Offsets of one command: with the largest metadata far below what a command may have.
 const OFFSETS_PER_COMMAND: usize = 500;
@@ -26,14 +28,18 @@ impl Groups {
         }
         let check = |machine: &mut Machine, now| machine.check_commit(now, &member, generation);
         let mut new = false;
-        match self.inner.find(&group_id).await? {
-            Found::Open(group) => group.with(check)??,
-            Found::Idle(mut machine, _) => {
-                let checked = check(&mut machine, moment(self.inner.started()));
-                checked.map_err(|error| self.inner.unknown_to(&group_id, error))?;
-                new = !machine.exists();
+        let replica = match self.inner.find(&group_id).await? {
+            Found::Open(group) => {
+                group.with(check)??;
+                group.replica.clone()
             }
-        }
+            Found::Idle(mut machine, replica) => {
+                let checked = check(&mut machine, moment(self.inner.started()));
+                checked.map_err(|error| unknown_to(&replica, &group_id, error))?;
+                new = !machine.exists();
+                replica
+            }
+        };
         let answers: OffsetsCommitted = offsets.iter().map(|offset| self.inner.check_offset(offset)).collect();
         let now = TimestampMs(self.inner.wall_clock_ms());
         let accepted: Vec<CommittedOffset> = offsets
@@ -50,26 +56,27 @@ impl Groups {
             })
             .collect();
         if new && !accepted.is_empty() {
-            self.inner.make_room_for_new(&group_id)?;
+            self.inner.make_room_for_new(&replica, &group_id)?;
         }
-        self.inner.make_room_for_offsets(&group_id, &accepted)?;
+        self.inner.make_room_for_offsets(&replica, &group_id, &accepted)?;
         let check = (generation >= 0).then_some(CommitCheck {
             member_id: member.member_id,
             instance_id: member.instance_id,
             generation,
         });
-        let shard = self.inner.cluster.slot_shard(&group_id);
         let pending: Vec<_> = accepted
             .chunks(OFFSETS_PER_COMMAND)
             .map(|offsets| {
                 let (group_id, check, offsets) = (group_id.clone(), check.clone(), offsets.to_vec());
                 let command = shard::commands::CommitOffsets { group_id, check, offsets };
-                self.inner.cluster.propose(shard, command.into())
+                replica.propose(command.into())
             })
             .collect();
         for pending in pending {
             match pending.await.map_err(|error| coordinator_error(&error))? {
                 Outcome::CommitOffsets(result) => result.map_err(refused)?,
+                // What was checked here was so before the slot left; whoever has it now decides.
+                Outcome::GroupElsewhere => return Err(ELSEWHERE.into()),
                 other => unreachable!("a commit has its own outcome, not {other:?}"),
             }
         }
@@ -85,6 +92,8 @@ impl Groups {
     ) -> Result<Vec<FetchedOffset>, FetchOffsetsError> {
         let (replica, _) = self.inner.coordinate(group_id).await?;
         let state = replica.state();
+        // A slot that has left meanwhile may have gone on elsewhere.
+        tenure(&state, group_id)?;
         let Some(partitions) = partitions else { return Ok(state.offsets(group_id).map(fetched).collect()) };
         let of = |(topic, partition): &(TopicId, i32)| {
             let none = FetchedOffset {
@@ -146,38 +155,36 @@ impl Groups {
         if !keys.is_empty() {
             let command = DeleteOffsets::Group { group_id: group_id.to_owned(), partitions: keys };
             let outcome = replica.propose(command.into()).await.map_err(|error| coordinator_error(&error))?;
-            assert!(matches!(outcome, Outcome::DeleteOffsets { .. }), "a deletion has its own outcome");
+            match outcome {
+                Outcome::DeleteOffsets { .. } => {}
+                Outcome::GroupElsewhere => return Err(ELSEWHERE.into()),
+                other => unreachable!("a deletion has its own outcome, not {other:?}"),
+            }
         }
         Ok(answers)
     }
 }
 
 impl Inner {
-    /// A group that has offsets exists, though it has no members.
-    fn unknown_to(&self, group_id: &str, error: CommitOffsetsError) -> CommitOffsetsError {
-        let has_offsets = || self.replica(group_id).is_ok_and(|replica| replica.state().group(group_id).is_some());
-        match error {
-            CommitOffsetsError::GroupIdNotFound if has_offsets() => CommitOffsetsError::UnknownMemberId,
-            error => error,
-        }
-    }
-
     /// Before offsets are stored for a group that has no members: a group that has none yet is one more.
-    fn make_room_for_new(&self, group_id: &str) -> Result<(), CoordinatorError> {
-        let replica = self.replica(group_id)?;
+    fn make_room_for_new(&self, replica: &Replica, group_id: &str) -> Result<(), CoordinatorError> {
         if replica.state().group(group_id).is_some() {
             return Ok(());
         }
-        self.check_room_for_new(group_id, &replica)?;
-        self.note_added(&replica);
+        self.check_room_for_new(group_id, replica)?;
+        self.note_added(replica);
         Ok(())
     }
 
     /// Before offsets are stored: those of all groups together take only so much. Whoever stores new positions over
     /// old ones is not held up.
-    fn make_room_for_offsets(&self, group_id: &str, offsets: &[CommittedOffset]) -> Result<(), CoordinatorError> {
-        let replica = self.replica(group_id)?;
-        if self.stored.take_offsets(&replica, group_id, offsets, self.config.group_offset_bytes_max) {
+    fn make_room_for_offsets(
+        &self,
+        replica: &Replica,
+        group_id: &str,
+        offsets: &[CommittedOffset],
+    ) -> Result<(), CoordinatorError> {
+        if self.stored.take_offsets(replica, group_id, offsets, self.config.group_offset_bytes_max) {
             return Ok(());
         }
         self.offsets_refused.notify_waiters();
@@ -197,6 +204,15 @@ impl Inner {
 
     fn is_partition(&self, topic: TopicId, partition: i32) -> bool {
         self.topics.by_id(topic).is_some_and(|topic| (0..topic.partition_count()).contains(&partition))
+    }
+}
+
+/// A group that has offsets exists, though it has no members.
+fn unknown_to(replica: &Replica, group_id: &str, error: CommitOffsetsError) -> CommitOffsetsError {
+    let has_offsets = || replica.state().group(group_id).is_some();
+    match error {
+        CommitOffsetsError::GroupIdNotFound if has_offsets() => CommitOffsetsError::UnknownMemberId,
+        error => error,
     }
 }
 

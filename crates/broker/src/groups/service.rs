@@ -9,7 +9,7 @@ use cluster::Cluster;
 use parking_lot::Mutex;
 use record::{NodeId, Term};
 use replica::Replica;
-use shard::GroupVersion;
+use shard::{GroupVersion, SlotMoveId};
 use tokio::sync::Notify;
 
 use super::api::{
@@ -22,6 +22,7 @@ use super::leads::Leads;
 use super::machine::{Event, Machine, Reply, Settings, Ticket, join_bytes};
 use super::memory::GroupMemory;
 use super::stored::Stored;
+use super::tenure::tenure;
 use super::watch;
 use crate::Config;
 use crate::topics::Cache;
@@ -55,6 +56,13 @@ pub(super) struct Inner {
     leads: Leads,
     /// Offsets were refused because the node holds as many as it may.
     pub(super) offsets_refused: Arc<Notify>,
+}
+
+/// A group as it is stored.
+struct Loaded {
+    machine: Machine,
+    version: GroupVersion,
+    tenure: SlotMoveId,
 }
 
 /// A group as a request finds it.
@@ -186,13 +194,15 @@ impl Inner {
         self.cluster.replica(shard).ok_or_else(elsewhere)
     }
 
-    /// The shard of the group, which this node leads, with everything applied that was committed before the call.
+    /// The shard of the group, which this node leads and where the group's slot is, with everything applied that was
+    /// committed before the call.
     pub(super) async fn coordinate(&self, group_id: &str) -> Result<(Replica, Term), CoordinatorError> {
         if self.open.lock().stopped {
             return Err(CoordinatorError::NotCoordinator { leader: None });
         }
         let (replica, term) = self.led(group_id)?;
         replica.read_barrier().await.map_err(|error| coordinator_error(&error))?;
+        tenure(&replica.state(), group_id)?;
         Ok((replica, term))
     }
 
@@ -213,6 +223,7 @@ impl Inner {
         if !leadership.is_self {
             return Err(CoordinatorError::NotCoordinator { leader: leadership.leader });
         }
+        tenure(&replica.state(), group_id)?;
         Ok((replica, leadership.term))
     }
 
@@ -220,28 +231,30 @@ impl Inner {
     pub(super) async fn find(self: &Arc<Self>, group_id: &str) -> Result<Found, CoordinatorError> {
         if let Some(group) = self.in_use(group_id)? {
             self.leads.confirm(&group.replica).await?;
+            self.check_held(&group)?;
             return Ok(Found::Open(group));
         }
         let (replica, term) = self.coordinate(group_id).await?;
-        let (machine, version) = self.load(group_id, &replica);
-        if machine.is_idle() {
-            return Ok(Found::Idle(Box::new(machine), replica));
+        let loaded = self.load(group_id, &replica)?;
+        if loaded.machine.is_idle() {
+            return Ok(Found::Idle(Box::new(loaded.machine), replica));
         }
-        self.put_in_use(group_id, replica, term, machine, version).map(Found::Open)
+        self.put_in_use(group_id, replica, term, loaded).map(Found::Open)
     }
 
     /// The group, in use from now on.
     async fn open(self: &Arc<Self>, group_id: &str) -> Result<Arc<Group>, CoordinatorError> {
         if let Some(group) = self.in_use(group_id)? {
             self.leads.confirm(&group.replica).await?;
+            self.check_held(&group)?;
             return Ok(group);
         }
         let (replica, term) = self.coordinate(group_id).await?;
-        let (machine, version) = self.load(group_id, &replica);
-        if !machine.exists() {
+        let loaded = self.load(group_id, &replica)?;
+        if !loaded.machine.exists() {
             self.check_room_for_new(group_id, &replica)?;
         }
-        self.put_in_use(group_id, replica, term, machine, version)
+        self.put_in_use(group_id, replica, term, loaded)
     }
 
     /// Whether a group that is nowhere yet may come to be.
@@ -268,23 +281,24 @@ impl Inner {
         if self.open.lock().find(group_id)?.is_some() {
             return Ok(());
         }
-        let (machine, version) = self.load(group_id, replica);
-        if !machine.is_idle() {
-            self.put_in_use(group_id, replica.clone(), term, machine, version)?;
+        let loaded = self.load(group_id, replica)?;
+        if !loaded.machine.is_idle() {
+            self.put_in_use(group_id, replica.clone(), term, loaded)?;
         }
         Ok(())
     }
 
-    fn load(&self, group_id: &str, replica: &Replica) -> (Machine, GroupVersion) {
+    fn load(&self, group_id: &str, replica: &Replica) -> Result<Loaded, CoordinatorError> {
         let settings = self.settings(replica);
         let state = replica.state();
+        let tenure = tenure(&state, group_id)?;
         let view = state.group(group_id);
         let version = view.map(|view| view.version).unwrap_or_default();
         let machine = match view.and_then(|view| view.record) {
             Some(record) => Machine::restore(record, moment(self.started), settings),
             None => Machine::new(group_id.to_owned(), settings),
         };
-        (machine, version)
+        Ok(Loaded { machine, version, tenure })
     }
 
     fn settings(&self, replica: &Replica) -> Settings {
@@ -300,8 +314,7 @@ impl Inner {
         group_id: &str,
         replica: Replica,
         term: Term,
-        machine: Machine,
-        version: GroupVersion,
+        Loaded { machine, version, tenure }: Loaded,
     ) -> Result<Arc<Group>, CoordinatorError> {
         let mut open = self.open.lock();
         // Another request may have been first; what it made is as good.
@@ -309,7 +322,7 @@ impl Inner {
             return Ok(group);
         }
         let held = self.memory.hold(machine.bytes());
-        let group = Group::new(machine, held, version, group_id.to_owned(), replica, term, self.started);
+        let group = Group::new(machine, held, version, group_id.to_owned(), replica, (term, tenure), self.started);
         open.insert(&group)?;
         drop(open);
         let inner = Arc::clone(self);

@@ -96,6 +96,11 @@ impl Stored {
         shards.insert(shard, bytes + since);
     }
 
+    /// Groups came or went by themselves: they are counted when one is added.
+    pub(super) fn recount_groups(&self, shard: ShardId) {
+        self.shards.lock().remove(&shard);
+    }
+
     /// The shard is led elsewhere, and counted there.
     pub(super) fn forget(&self, shard: ShardId) {
         self.shards.lock().remove(&shard);

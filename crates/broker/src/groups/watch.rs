@@ -1,19 +1,22 @@
 //! What is done for the groups of a shard without anyone asking, as long as this node leads it.
 //!
-//! A group that had members when the shard was last led, here before a restart or elsewhere, comes into use: its
-//! members have their session timeout to be heard of, then they are taken out, whether anyone names the group or not.
+//! A group that had members when the shard was last led, here before a restart or elsewhere, or when its slot left
+//! another shard, comes into use: its members have their session timeout to be heard of, then they are taken out,
+//! whether anyone names the group or not. That time begins when the metadata sends members here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use base::task::{self, AbortHandle};
-use base::time::{self, Duration};
+use base::time::{self, Duration, Instant};
 use record::{ShardId, Term};
 use replica::Replica;
+use shard::slot_of;
 use tokio::sync::watch;
 
 use super::service::Inner;
 use super::stored::groups_where;
+use super::tenure::Tenures;
 
 /// The offsets of a shard are counted anew so long after they were.
 const COUNT_AFTER: Duration = Duration::from_secs(60);
@@ -68,7 +71,10 @@ async fn follow(groups: Weak<Inner>) {
 
 /// A replica that goes and comes back meanwhile is another one, which is led in later terms.
 async fn watch(groups: Weak<Inner>, shard: ShardId, mut replicas: watch::Receiver<u64>) {
-    let mut loaded: Option<Term> = None;
+    let mut loaded: Option<(Term, Tenures)> = None;
+    let mut counted: Option<Instant> = None;
+    // Whether what was counted is out of date.
+    let mut stale = false;
     loop {
         replicas.mark_unchanged();
         let Some(inner) = groups.upgrade() else { return };
@@ -81,47 +87,62 @@ async fn watch(groups: Weak<Inner>, shard: ShardId, mut replicas: watch::Receive
             continue;
         };
         let mut leadership = replica.leadership();
+        let (mut slots, mut metadata) = (replica.slots_changed(), inner.cluster.metadata_changed());
         let now = *leadership.borrow_and_update();
-        let mut again = COUNT_AFTER;
+        let due = |counted: Instant, stale| counted + if stale { COUNT_FULL_AFTER } else { COUNT_AFTER };
+        let mut alarm = time::now() + RETRY_AFTER;
         if now.is_self {
-            if loaded != Some(now.term) {
-                loaded = inner.load_all(&replica, now.term).await.then_some(now.term);
-            }
-            match loaded {
-                Some(_) => inner.stored.count_offsets(&replica).await,
-                None => again = RETRY_AFTER,
+            let before = loaded.take().filter(|(term, _)| *term == now.term).map(|(_, tenures)| tenures);
+            loaded = inner.load_new(&replica, now.term, before).await.map(|tenures| (now.term, tenures));
+            if loaded.is_some() {
+                if counted.is_none_or(|counted| due(counted, stale) <= time::now()) {
+                    inner.stored.count_offsets(&replica).await;
+                    (counted, stale) = (Some(time::now()), false);
+                }
+                alarm = due(counted.unwrap_or_else(time::now), stale);
             }
         } else {
-            loaded = None;
+            (loaded, counted) = (None, None);
             inner.stored.forget(shard);
+            alarm = time::now() + COUNT_AFTER;
         }
         let refused = Arc::clone(&inner.offsets_refused);
         drop((inner, replica));
-        let counted = time::now();
         tokio::select! {
+            // These two end with the replica and the node.
+            Ok(()) = slots.changed() => stale = true,
+            Ok(()) = metadata.changed(), if now.is_self => {}
             // Its end is that of the replica; whether there is another one is told beside.
             changed = leadership.changed() => if changed.is_err() && replicas.changed().await.is_err() { return },
             changed = replicas.changed() => if changed.is_err() { return },
-            () = time::sleep_until(counted + again) => {}
-            () = async {
-                refused.notified().await;
-                time::sleep_until(counted + COUNT_FULL_AFTER).await;
-            } => {}
+            () = time::sleep_until(alarm) => {}
+            () = refused.notified(), if !stale => stale = true,
         }
     }
 }
 
 impl Inner {
-    /// Puts every group of the shard in use that has members; whether it was seen to the end.
-    async fn load_all(self: &Arc<Self>, replica: &Replica, term: Term) -> bool {
+    /// Puts every group in use that has members and whose slot is new on the shard since it was as `before`; without
+    /// that, every one. Gives what is there now, if it was seen to the end.
+    async fn load_new(self: &Arc<Self>, replica: &Replica, term: Term, before: Option<Tenures>) -> Option<Tenures> {
         let shard = replica.shard_id();
-        // Only what a former leader committed last makes the list whole.
-        if replica.read_barrier().await.is_err() {
-            return false;
+        if before.as_ref().is_some_and(|before| *before == self.tenures(replica)) {
+            return before;
         }
-        let has_members = |view: &shard::GroupView<'_>| view.record.is_some_and(|record| !record.members.is_empty());
+        // Only what a former leader committed last makes the list whole.
+        replica.read_barrier().await.ok()?;
+        let tenures = self.tenures(replica);
+        self.stored.recount_groups(shard);
+        let is_new =
+            |slot: usize| tenures[slot].is_some() && before.as_ref().is_none_or(|known| known[slot] != tenures[slot]);
+        if !(0..tenures.len()).any(is_new) {
+            return Some(tenures);
+        }
+        let wanted = |view: &shard::GroupView<'_>| {
+            view.record.is_some_and(|record| !record.members.is_empty()) && is_new(usize::from(slot_of(view.id)))
+        };
         let (mut groups, mut left) = (0_usize, 0_usize);
-        for group_id in groups_where(replica, has_members) {
+        for group_id in groups_where(replica, wanted) {
             match self.put_stored_in_use(&group_id, replica, term) {
                 Ok(()) => groups += 1,
                 Err(_) => left += 1,
@@ -134,6 +155,6 @@ impl Inner {
         if left > 0 {
             tracing::warn!(%shard, groups = left, "groups stay as they are until they are named: too many are in use");
         }
-        true
+        Some(tenures)
     }
 }

@@ -21,5 +21,6 @@ mod sequences;
 mod sessions;
 mod several;
 mod shortage;
+mod slots;
 mod support;
 mod topics;

@@ -1,17 +1,15 @@
 //! Several nodes: clients learn where everything is from any of them, are sent to whoever leads, and lose nothing when
 //! that changes.
 
-use std::collections::BTreeSet;
-
 use base::time::timeout;
 use bytes::Bytes;
+use cluster::METADATA;
 use futures_util::future::join_all;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::{
     DeleteTopicsRequest, DescribeClusterRequest, FetchRequest, FetchResponse, ProduceResponse,
 };
 use record::{NodeId, ShardId};
-use shard::SLOTS;
 
 use crate::groups::{heartbeat, joined, sync};
 use crate::offsets::{commit, commit_codes};
@@ -270,10 +268,7 @@ async fn without_the_others_what_is_committed_is_read_and_nothing_else_is_said()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_a_copy_sends_clients_to_the_leader() {
     let nodes = Nodes::start_some(4).await;
-    // Groups live on the shards of the first node.
-    let slots: BTreeSet<ShardId> =
-        (0..SLOTS).filter_map(|slot| nodes.0[0].cluster.metadata().slot_shard(slot)).collect();
-    let data = |shard: &ShardId| slots.contains(shard);
+    let data = |shard: &ShardId| *shard != METADATA;
     let lacks =
         |node: &Node| nodes.shards().into_iter().filter(data).find(|shard| node.cluster.replica(*shard).is_none());
     until("a node without a copy", || nodes.0.iter().any(|node| lacks(node).is_some())).await;

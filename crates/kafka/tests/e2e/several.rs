@@ -1,5 +1,6 @@
 //! Several nodes in one process, and short words for what their clients ask.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use base::Env;
@@ -10,6 +11,7 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::{CreateTopicsRequest, FindCoordinatorRequest, ListOffsetsRequest};
 use record::ShardId;
+use shard::SLOTS;
 
 use crate::support::{Client, Node, PATIENCE, Place, text, topic_name};
 
@@ -34,7 +36,9 @@ impl Nodes {
         let nodes = Self(nodes);
         until("three voters and a leader of every shard", || {
             // Each node brings two, beside the metadata's.
-            nodes.shards().len() == 1 + 2 * count && nodes.shards().into_iter().all(|shard| nodes.is_whole(shard))
+            nodes.shards().len() == 1 + 2 * count
+                && nodes.shards().into_iter().all(|shard| nodes.is_whole(shard))
+                && nodes.0.iter().all(|node| is_even(node, 2 * count))
         })
         .await;
         nodes
@@ -93,11 +97,20 @@ impl Nodes {
 }
 
 /// Addresses that nobody uses now.
-async fn free_addresses(count: usize) -> Vec<SocketAddr> {
+pub(crate) async fn free_addresses(count: usize) -> Vec<SocketAddr> {
     let any = "127.0.0.1:0".parse().expect("an address");
     let network = Env::real().network;
     let bound = join_all((0..count).map(|_| network.listen(any))).await;
     bound.iter().map(|listener| listener.as_ref().expect("bound").local_address().expect("bound")).collect()
+}
+
+/// Whether as many slots are on each of the data shards, by what the node knows, and none moves.
+pub(crate) fn is_even(node: &Node, shards: usize) -> bool {
+    let metadata = node.cluster.metadata();
+    let mut counts: BTreeMap<ShardId, usize> = BTreeMap::new();
+    (0..SLOTS).filter_map(|slot| metadata.slot_shard(slot)).for_each(|shard| *counts.entry(shard).or_default() += 1);
+    let (most, fewest) = (counts.values().max().copied().unwrap_or(0), counts.values().min().copied().unwrap_or(0));
+    counts.len() == shards && most - fewest <= 1 && metadata.slot_moves().is_empty()
 }
 
 pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {

@@ -180,6 +180,23 @@ impl Client {
         Self { stream, correlation_id: 0 }
     }
 
+    /// As [`Self::connect`], to a node that may not be there any more.
+    pub(crate) async fn try_connect(env: &Env, address: SocketAddr) -> Option<Self> {
+        let stream = env.network.connect(address).await.ok()?;
+        Some(Self { stream, correlation_id: 0 })
+    }
+
+    /// As [`Self::call`], of a node that may go away; `None` when it does.
+    pub(crate) async fn try_call<Q: Request>(&mut self, version: i16, request: &Q) -> Option<Q::Response> {
+        let request = self.request(version, version, request);
+        let mut bytes = i32::try_from(request.len()).expect("small").to_be_bytes().to_vec();
+        bytes.extend_from_slice(&request);
+        self.stream.write_all(&bytes).await.ok()?;
+        let mut bytes = self.next_raw().await?;
+        let mut body = bytes.split_off(4 + usize::from(Q::Response::header_version(version) >= 1));
+        Some(Q::Response::decode(&mut body, version).expect("a response of that version"))
+    }
+
     /// Header and body of a request without its size.
     pub(crate) fn request<Q: Request>(&mut self, wire_version: i16, version: i16, request: &Q) -> Bytes {
         let mut bytes = self.header(Q::KEY, wire_version, Q::header_version(version) >= 2);

@@ -30,6 +30,9 @@ wire_struct!(CommitOffsets { group_id: String, check: Option<CommitCheck>, offse
 
 impl CommitOffsets {
     pub(crate) fn apply(self, shard: &mut Shard, _: Position, effects: &mut Effects) -> Result<Outcome, Broken> {
+        if shard.groups.is_elsewhere(&self.group_id) {
+            return Ok(Outcome::GroupElsewhere);
+        }
         if let Err(error) = self.allowed(shard) {
             return Ok(Outcome::CommitOffsets(Err(error)));
         }

@@ -18,6 +18,9 @@ wire_struct!(DeleteGroup { group_id: String });
 
 impl DeleteGroup {
     pub(crate) fn apply(self, shard: &mut Shard, _: Position, effects: &mut Effects) -> Result<Outcome, Broken> {
+        if shard.groups.is_elsewhere(&self.group_id) {
+            return Ok(Outcome::GroupElsewhere);
+        }
         let Some(slot) = shard.groups.slot(&self.group_id) else {
             return Ok(Outcome::DeleteGroup(Err(DeleteGroupError::NotFound)));
         };

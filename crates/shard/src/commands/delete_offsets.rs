@@ -18,7 +18,8 @@ pub enum DeleteOffsets {
         group_id: String,
         partitions: Vec<OffsetKey>,
     },
-    /// Of all groups on this shard. A step of deleting topics, so it may come again.
+    /// Of all groups on this shard, those of slots that move included. A step of deleting topics, so it may come
+    /// again.
     Topics {
         topics: Vec<TopicId>,
     },
@@ -51,6 +52,9 @@ impl Wire for DeleteOffsets {
 impl DeleteOffsets {
     pub(crate) fn apply(self, shard: &mut Shard, _: Position, effects: &mut Effects) -> Result<Outcome, Broken> {
         let deleted = match self {
+            Self::Group { group_id, .. } if shard.groups.is_elsewhere(&group_id) => {
+                return Ok(Outcome::GroupElsewhere);
+            }
             Self::Group { group_id, partitions } => {
                 let Some(slot) = shard.groups.slot(&group_id) else {
                     return Ok(Outcome::DeleteOffsets { deleted: 0 });

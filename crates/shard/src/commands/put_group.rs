@@ -21,6 +21,9 @@ wire_struct!(PutGroup { group: GroupRecord, expected: GroupVersion });
 impl PutGroup {
     pub(crate) fn apply(self, shard: &mut Shard, _: Position, effects: &mut Effects) -> Result<Outcome, Broken> {
         let group_id = self.group.group_id.as_str();
+        if shard.groups.is_elsewhere(group_id) {
+            return Ok(Outcome::GroupElsewhere);
+        }
         let actual = shard.groups.get(group_id).map_or(GroupVersion(0), |group| group.version);
         if actual != self.expected {
             return Ok(Outcome::PutGroup(Err(PutGroupError::Conflict { expected: self.expected, actual })));

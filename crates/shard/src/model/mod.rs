@@ -5,6 +5,7 @@ mod config;
 mod group;
 mod node;
 mod settings;
+mod slots;
 mod topic;
 
 pub use config::ConfigResource;
@@ -12,4 +13,5 @@ pub use group::{CommittedOffset, GroupRecord, GroupState, GroupVersion, Member, 
 pub(crate) use node::{ClusterFeatures, NodeStanding, ShardFounding};
 pub use node::{NodeAddress, NodeRecord, ShardRecord, Standing};
 pub use settings::Settings;
+pub use slots::{MoveCursor, MovedGroup, SLOTS_PER_MOVE_MAX, SlotMove, SlotMoveId};
 pub use topic::{Placement, StreamHome, Topic, TopicMode, TopicState};

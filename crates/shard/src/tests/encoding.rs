@@ -52,6 +52,11 @@ fn numbers_of_commands_never_change() {
         (78, "SetStanding"),
         (79, "OpenShards"),
         (80, "CompleteShards"),
+        (86, "MoveSlots"),
+        (87, "CloseSlots"),
+        (88, "ReceiveGroups"),
+        (89, "CompleteSlots"),
+        (90, "DropSlots"),
         (91, "RaiseFeatures"),
     ];
     assert_eq!(Command::ALL, expected);

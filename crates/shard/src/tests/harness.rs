@@ -210,10 +210,12 @@ pub(super) fn dump(shard: &Shard) -> Vec<u8> {
         }
     }
     table(&shard.groups.offsets, &mut out);
+    table(&shard.groups.tenures, &mut out);
     table(&shard.metadata.topics, &mut out);
     table(&shard.metadata.nodes, &mut out);
     table(&shard.metadata.shards, &mut out);
     table(&shard.metadata.configs, &mut out);
+    table(&shard.metadata.moves, &mut out);
     for topic in shard.topics() {
         topic.id.put(&mut out);
     }

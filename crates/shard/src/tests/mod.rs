@@ -10,4 +10,6 @@ mod metadata;
 mod nodes;
 mod properties;
 mod seal;
+mod slot_orders;
+mod slots;
 mod strategies;

@@ -13,14 +13,15 @@ use record::{
 
 use crate::commands::{
     AbandonParts, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append, AssignSlots,
-    CommitCheck, CommitOffsets, CompleteDeletion, CompletePartitions, CompleteShards, CompleteTopics, ConfigAlteration,
-    Configure, CreateCluster, CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics,
-    ExpireProducers, LeaderChange, NewShard, NewStream, NewTopic, OpenShards, PutGroup, PutShards, RaiseFeatures,
-    RegisterNode, Seal, SetStanding, SlotRange, StagePart, Tick, UploadId,
+    CloseSlots, CommitCheck, CommitOffsets, CompleteDeletion, CompletePartitions, CompleteShards, CompleteSlots,
+    CompleteTopics, ConfigAlteration, Configure, CreateCluster, CreateStreams, CreateTopics, DeleteGroup,
+    DeleteOffsets, DeleteStreams, DeleteTopics, DropSlots, ExpireProducers, LeaderChange, MoveSlots, NewShard,
+    NewStream, NewTopic, OpenShards, PutGroup, PutShards, RaiseFeatures, ReceiveGroups, RegisterNode, Seal,
+    SetStanding, SlotRange, StagePart, Tick, UploadId,
 };
 use crate::{
-    Command, CommittedOffset, ConfigResource, GroupRecord, GroupState, GroupVersion, Member, NodeAddress, NodeRecord,
-    OffsetKey, Settings, ShardRecord, Standing,
+    Command, CommittedOffset, ConfigResource, GroupRecord, GroupState, GroupVersion, Member, MoveCursor, MovedGroup,
+    NodeAddress, NodeRecord, OffsetKey, Settings, ShardRecord, SlotMoveId, Standing, slot_of,
 };
 
 fn stream() -> impl Strategy<Value = StreamId> {
@@ -254,9 +255,50 @@ fn metadata_command() -> impl Strategy<Value = Command> {
     ]
 }
 
+/// The slots of the names, so that moves meet groups.
+fn slots() -> impl Strategy<Value = Vec<u16>> {
+    let named: Vec<u16> = ["a", "b", "ü"].map(slot_of).into();
+    prop_oneof![
+        8 => prop::sample::subsequence(named, 1..=3).prop_map(|mut slots| {
+            slots.sort_unstable();
+            slots
+        }),
+        1 => vec(0_u16..1030, 0..3),
+    ]
+}
+
+fn move_id() -> impl Strategy<Value = SlotMoveId> {
+    (0_u64..5).prop_map(SlotMoveId)
+}
+
+fn moved_group() -> impl Strategy<Value = MovedGroup> {
+    (option::of(group()), name(), vec(offset(), 0..3)).prop_map(|(record, name, mut offsets)| {
+        offsets.sort_by_key(CommittedOffset::key);
+        let group_id = record.as_ref().map_or(name, |record| record.group_id.clone());
+        MovedGroup { group_id, record, offsets }
+    })
+}
+
+fn slot_command() -> impl Strategy<Value = Command> {
+    let shard = || (0_u32..4).prop_map(ShardId);
+    let cursor = (name(), option::of((topic(), 0_i32..3))).prop_map(|(group_id, offset)| {
+        let key = |(topic, partition)| OffsetKey { topic, partition: Partition(partition) };
+        MoveCursor { group_id, offset: offset.map(key) }
+    });
+    let after = prop_oneof![4 => Just(None), 1 => cursor.prop_map(Some)];
+    prop_oneof![
+        2 => (slots(), shard(), shard()).prop_map(|(slots, from, to)| MoveSlots { slots, from, to }.into()),
+        2 => (move_id(), slots()).prop_map(|(id, slots)| CloseSlots { id, slots }.into()),
+        4 => (move_id(), slots(), after, vec(moved_group(), 0..3), any::<bool>())
+            .prop_map(|(id, slots, after, groups, last)| ReceiveGroups { id, slots, after, groups, last }.into()),
+        2 => (0_u64..40, any::<bool>()).prop_map(|(id, dropped)| CompleteSlots { id: SlotMoveId(id), dropped }.into()),
+        2 => (move_id(), slots(), 0_u32..3).prop_map(|(id, slots, count_max)| DropSlots { id, slots, count_max }.into()),
+    ]
+}
+
 /// Any command.
 pub(super) fn command() -> impl Strategy<Value = Command> {
-    prop_oneof![5 => data_command(), 2 => group_command(), 2 => metadata_command()]
+    prop_oneof![10 => data_command(), 4 => group_command(), 4 => metadata_command(), 1 => slot_command()]
 }
 
 /// An entry of some commands, with what its term and time do.

@@ -13,6 +13,7 @@ use super::{Answer, coordinator_error};
 use crate::groups::api::CoordinatorError;
 use crate::groups::machine::{Machine, Reply, Ticket};
 use crate::groups::memory::Held;
+use crate::groups::tenure::ELSEWHERE;
 
 #[derive(Debug)]
 pub(super) struct Cell {
@@ -139,6 +140,7 @@ impl Cell {
 fn refusal(result: &ProposeResult) -> CoordinatorError {
     match result {
         Ok(Outcome::PutGroup(Err(PutGroupError::Conflict { .. }))) => CoordinatorError::Loading,
+        Ok(Outcome::GroupElsewhere) => ELSEWHERE,
         Ok(_) => CoordinatorError::Unavailable("the group's record was refused"),
         Err(error) => coordinator_error(error),
     }
