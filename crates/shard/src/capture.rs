@@ -211,7 +211,7 @@ macro_rules! each_table {
                 $call
             },
             {
-                let $table = &mut $shard.metadata.moves;
+                let $table = &mut $shard.metadata.slot_moves;
                 $call
             },
             {

@@ -67,7 +67,7 @@ pub use outcome::{
     AddPartitionsError, AdmitNodeError, AlterConfigError, AnnounceNodeError, AppendError, Appended, AssignSlotsError,
     CloseSlotsError, CommitOffsetsError, CreateStreamError, CreateTopicError, DeleteGroupError, DropSlotsError,
     EpochEnd, MoveSlotsError, Outcome, ProducerIdBlock, ProducerIdsExhausted, PutGroupError, RaiseFeaturesError,
-    ReceiveGroupsError, Received, RegisterNodeError, SetStandingError, StageError, UnknownTopic,
+    ReceiveGroupsError, ReceivedGroups, RegisterNodeError, SetStandingError, StageError, UnknownTopic,
 };
 pub use query::{GroupView, Intention};
 pub use restore::{Restore, RestoreError};

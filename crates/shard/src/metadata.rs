@@ -106,7 +106,7 @@ pub(crate) struct Metadata {
     pub(crate) configs: Table<ConfigEntry>,
     pub(crate) standings: Table<NodeStanding>,
     pub(crate) foundings: Table<ShardFounding>,
-    pub(crate) moves: Table<SlotMove>,
+    pub(crate) slot_moves: Table<SlotMove>,
     pub(crate) features: Table<ClusterFeatures>,
     /// Derived: the topics that are not being deleted.
     pub(crate) names: BTreeMap<Arc<str>, TopicId>,

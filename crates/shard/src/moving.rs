@@ -93,7 +93,7 @@ impl Shard {
     /// The moves of slots that have begun and have not ended, the oldest first.
     #[must_use]
     pub fn slot_moves(&self) -> Vec<&SlotMove> {
-        self.metadata.moves.sorted()
+        self.metadata.slot_moves.sorted()
     }
 
     /// The shard of each slot; none before the first assignment.

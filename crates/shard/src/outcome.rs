@@ -75,7 +75,7 @@ pub enum Outcome {
     GroupElsewhere,
     MoveSlots(Result<SlotMoveId, MoveSlotsError>),
     CloseSlots(Result<(), CloseSlotsError>),
-    ReceiveGroups(Result<Received, ReceiveGroupsError>),
+    ReceiveGroups(Result<ReceivedGroups, ReceiveGroupsError>),
     /// Whether it was news.
     CompleteSlots {
         completed: bool,
@@ -260,7 +260,7 @@ pub enum AssignSlotsError {
 
 /// How far a shard is with the groups that move to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Received {
+pub struct ReceivedGroups {
     /// Behind what has come; `None` before the first of it, and when all has.
     pub cursor: Option<MoveCursor>,
     /// All has come, and the slots are the shard's.

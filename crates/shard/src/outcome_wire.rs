@@ -10,7 +10,7 @@ use crate::outcome::{
     AddPartitionsError, AdmitNodeError, AlterConfigError, AnnounceNodeError, AppendError, Appended, AssignSlotsError,
     CloseSlotsError, CommitOffsetsError, CreateStreamError, CreateTopicError, DeleteGroupError, DropSlotsError,
     MoveSlotsError, Outcome, ProducerIdBlock, ProducerIdsExhausted, PutGroupError, RaiseFeaturesError,
-    ReceiveGroupsError, Received, RegisterNodeError, SetStandingError, StageError, UnknownTopic,
+    ReceiveGroupsError, ReceivedGroups, RegisterNodeError, SetStandingError, StageError, UnknownTopic,
 };
 
 impl Wire for () {
@@ -98,7 +98,7 @@ wire_enum!(Outcome, "an outcome":
     80 CompleteShards { completed: u32 },
     86 MoveSlots(result: Result<SlotMoveId, MoveSlotsError>),
     87 CloseSlots(result: Result<(), CloseSlotsError>),
-    88 ReceiveGroups(result: Result<Received, ReceiveGroupsError>),
+    88 ReceiveGroups(result: Result<ReceivedGroups, ReceiveGroupsError>),
     89 CompleteSlots { completed: bool },
     90 DropSlots(result: Result<bool, DropSlotsError>),
     91 RaiseFeatures(result: Result<u32, RaiseFeaturesError>),
@@ -216,7 +216,7 @@ wire_enum!(DropSlotsError, "a refusal to drop slots":
     2 NotClosed,
 );
 
-wire_struct!(Received { cursor: Option<MoveCursor>, complete: bool });
+wire_struct!(ReceivedGroups { cursor: Option<MoveCursor>, complete: bool });
 wire_struct!(Appended {
     base_offset: StreamOffset,
     duplicate: bool,
@@ -295,7 +295,7 @@ mod tests {
             Outcome::MoveSlots(Ok(SlotMoveId(7))),
             Outcome::MoveSlots(Err(MoveSlotsError::Moving)),
             Outcome::CloseSlots(Err(CloseSlotsError::Stale { current: SlotMoveId(8) })),
-            Outcome::ReceiveGroups(Ok(Received {
+            Outcome::ReceiveGroups(Ok(ReceivedGroups {
                 cursor: Some(MoveCursor { group_id: "g".to_owned(), offset: None }),
                 complete: false,
             })),

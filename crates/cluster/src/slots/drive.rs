@@ -7,7 +7,7 @@ use base::time::{Duration, now, sleep};
 use record::{ShardId, TopicId};
 use replica::{ProposeError, Replica};
 use shard::commands::{CloseSlots, CompleteSlots, DeleteOffsets, DropSlots, MoveSlots, ReceiveGroups};
-use shard::{Command, MoveCursor, MovingPiece, Outcome, Received, Shard, SlotMove, TopicState};
+use shard::{Command, MoveCursor, MovingPiece, Outcome, ReceivedGroups, Shard, SlotMove, TopicState};
 use thiserror::Error;
 
 use super::plan::plan_slots;
@@ -170,7 +170,7 @@ async fn receive(
     known: &SlotMove,
     after: Option<MoveCursor>,
     piece: MovingPiece,
-) -> Result<Received, Interrupted> {
+) -> Result<ReceivedGroups, Interrupted> {
     let MovingPiece { groups, last } = piece;
     let command = ReceiveGroups { id: known.id, slots: known.slots.clone(), after, groups, last };
     match step(node, known.to, command).await? {

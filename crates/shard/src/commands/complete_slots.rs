@@ -20,7 +20,7 @@ wire_struct!(CompleteSlots { id: SlotMoveId, dropped: bool });
 impl CompleteSlots {
     pub(crate) fn apply(self, shard: &mut Shard, _: Position, effects: &mut Effects) -> Result<Outcome, Broken> {
         let Some((switched, slots, to)) =
-            shard.metadata.moves.get(&self.id).map(|known| (known.switched, known.slots.clone(), known.to))
+            shard.metadata.slot_moves.get(&self.id).map(|known| (known.switched, known.slots.clone(), known.to))
         else {
             return Ok(Outcome::CompleteSlots { completed: false });
         };
@@ -30,7 +30,7 @@ impl CompleteSlots {
         }
         shard.metadata_change(effects);
         if self.dropped {
-            shard.metadata.moves.remove(&self.id);
+            shard.metadata.slot_moves.remove(&self.id);
             return Ok(Outcome::CompleteSlots { completed: true });
         }
         for slot in slots {
@@ -38,7 +38,9 @@ impl CompleteSlots {
                 *place = to;
             }
         }
-        if let Some(known) = shard.metadata.moves.slot(&self.id).and_then(|place| shard.metadata.moves.change(place)) {
+        if let Some(known) =
+            shard.metadata.slot_moves.slot(&self.id).and_then(|place| shard.metadata.slot_moves.change(place))
+        {
             known.switched = true;
         }
         Ok(Outcome::CompleteSlots { completed: true })

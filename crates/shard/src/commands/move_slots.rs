@@ -29,7 +29,7 @@ impl MoveSlots {
         }
         let id = SlotMoveId(shard.metadata_change(effects));
         let Self { slots, from, to } = self;
-        shard.metadata.moves.insert(SlotMove { id, slots, from, to, switched: false });
+        shard.metadata.slot_moves.insert(SlotMove { id, slots, from, to, switched: false });
         Ok(Outcome::MoveSlots(Ok(id)))
     }
 
@@ -45,7 +45,7 @@ impl MoveSlots {
         if self.from == self.to || !self.slots.iter().all(is_there) {
             return Err(MoveSlotsError::NotThere);
         }
-        let moves = |slot: &u16| shard.metadata.moves.iter().any(|(_, known)| known.slots.contains(slot));
+        let moves = |slot: &u16| shard.metadata.slot_moves.iter().any(|(_, known)| known.slots.contains(slot));
         if self.slots.iter().any(moves) { Err(MoveSlotsError::Moving) } else { Ok(()) }
     }
 }

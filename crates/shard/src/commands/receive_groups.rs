@@ -7,7 +7,7 @@ use crate::assertion::{Broken, ensure};
 use crate::codec::wire_struct;
 use crate::effects::Effects;
 use crate::model::{GroupVersion, MoveCursor, MovedGroup, SlotMoveId};
-use crate::outcome::{Outcome, ReceiveGroupsError, Received};
+use crate::outcome::{Outcome, ReceiveGroupsError, ReceivedGroups};
 use crate::shard::{Position, Shard};
 use crate::slots::slot_of;
 use crate::tenures::{Tenure, are_slots};
@@ -121,7 +121,7 @@ enum Stands {
 }
 
 fn received(cursor: Option<MoveCursor>, complete: bool) -> Outcome {
-    Outcome::ReceiveGroups(Ok(Received { cursor, complete }))
+    Outcome::ReceiveGroups(Ok(ReceivedGroups { cursor, complete }))
 }
 
 fn take_in(shard: &mut Shard, moved: MovedGroup, effects: &mut Effects) -> Result<(), Broken> {

@@ -215,7 +215,7 @@ pub(super) fn dump(shard: &Shard) -> Vec<u8> {
     table(&shard.metadata.nodes, &mut out);
     table(&shard.metadata.shards, &mut out);
     table(&shard.metadata.configs, &mut out);
-    table(&shard.metadata.moves, &mut out);
+    table(&shard.metadata.slot_moves, &mut out);
     for topic in shard.topics() {
         topic.id.put(&mut out);
     }

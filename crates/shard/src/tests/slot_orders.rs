@@ -9,7 +9,7 @@ use record::ShardId;
 use super::harness::Node;
 use super::slots::{begin, commit, metadata, offset, slots_of, stable};
 use crate::commands::{CloseSlots, CompleteSlots, DropSlots, MoveSlots, PutGroup, ReceiveGroups};
-use crate::{Command, CommittedOffset, OffsetKey, Outcome, Received, SlotMove, slot_of};
+use crate::{Command, CommittedOffset, OffsetKey, Outcome, ReceivedGroups, SlotMove, slot_of};
 
 const GROUPS: [&str; 4] = ["a", "b", "c", "ü"];
 
@@ -110,7 +110,7 @@ impl World {
             }
             (false, _) => {
                 let outcome = self.send(to, begin(id, &slots));
-                if let Outcome::ReceiveGroups(Ok(Received { complete: true, .. })) = outcome {
+                if let Outcome::ReceiveGroups(Ok(ReceivedGroups { complete: true, .. })) = outcome {
                     self.send(ShardId(0), CompleteSlots { id, dropped: false });
                 }
             }

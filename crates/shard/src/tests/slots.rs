@@ -11,7 +11,7 @@ use crate::commands::{
 };
 use crate::{
     CloseSlotsError, Command, CommittedOffset, DropSlotsError, GroupRecord, GroupState, GroupVersion, Member,
-    MoveSlotsError, Outcome, ReceiveGroupsError, Received, SLOTS, ShardRecord, SlotMoveId, slot_of,
+    MoveSlotsError, Outcome, ReceiveGroupsError, ReceivedGroups, SLOTS, ShardRecord, SlotMoveId, slot_of,
 };
 
 const ONE: SlotMoveId = SlotMoveId(1);
@@ -173,7 +173,7 @@ fn what_is_late_changes_nothing() {
     assert_eq!(one.one(drop(SlotMoveId(2))), Outcome::DropSlots(Ok(false)));
     let stale = Outcome::ReceiveGroups(Err(ReceiveGroupsError::Stale { current: SlotMoveId(4) }));
     assert_eq!(two.one(begin(SlotMoveId(2), &slots)), stale);
-    let again = Outcome::ReceiveGroups(Ok(Received { cursor: None, complete: true }));
+    let again = Outcome::ReceiveGroups(Ok(ReceivedGroups { cursor: None, complete: true }));
     assert_eq!(one.one(begin(SlotMoveId(4), &slots)), again);
     assert_eq!(one.shard.offset("a", TopicId(1), Partition(0)).unwrap().offset, StreamOffset(1));
 }
