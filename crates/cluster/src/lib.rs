@@ -17,17 +17,20 @@ mod client;
 mod clock;
 mod cluster;
 mod config;
+mod ended;
 mod errors;
 mod forward;
 mod host;
 mod join;
 mod members;
 mod messages;
+mod moves;
 mod node;
 mod operate;
 mod peers;
 mod placement;
 mod proposal;
+mod reads;
 mod recover;
 mod serving;
 mod several;
@@ -41,9 +44,11 @@ mod work;
 pub use client::operate;
 pub use cluster::{Cluster, INTERNAL_LISTENER, METADATA};
 pub use config::{Config, SHARDS_MAX};
+pub use ended::{EndedError, EndedRange};
 pub use errors::{
     AddPartitionsError, CreateTopicError, DeleteTopicError, PreferLeaderError, RemoveNodeError, StartError,
 };
+pub use moves::MovesError;
 #[cfg(feature = "fuzzing")]
 pub use peers::fuzz_peer_messages;
 pub use recover::{RecoverError, recover};

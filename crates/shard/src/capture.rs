@@ -210,6 +210,14 @@ macro_rules! each_table {
                 let $table = &mut $shard.metadata.foundings;
                 $call
             },
+            {
+                let $table = &mut $shard.metadata.moves;
+                $call
+            },
+            {
+                let $table = &mut $shard.transfers;
+                $call
+            },
         ]
     };
 }
@@ -375,7 +383,7 @@ impl Shard {
 }
 
 /// How many tables there are.
-const TABLES: usize = 12;
+const TABLES: usize = 14;
 /// Those that were there from the first. One that came later and holds nothing does not show in the digest, so that a
 /// state that was written before it came has the digest that stands in its checkpoint.
 const FIRST_TABLES: usize = 10;

@@ -9,9 +9,10 @@
 use crate::codec::{DecodeError, Reader, Wire};
 use crate::commands::{
     AbandonParts, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append, AssignSlots,
-    CommitOffsets, CompleteDeletion, CompletePartitions, CompleteShards, CompleteTopics, Configure, CreateCluster,
-    CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics, ExpireProducers,
-    LeaderChange, OpenShards, PutGroup, PutShards, RegisterNode, Seal, SetStanding, StagePart, Tick,
+    CancelMove, CloseStream, CommitOffsets, CompleteDeletion, CompleteMove, CompletePartitions, CompleteShards,
+    CompleteTopics, Configure, CreateCluster, CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams,
+    DeleteTopics, ExpireProducers, LeaderChange, MoveStreams, OpenShards, PutGroup, PutShards, ReceiveStream,
+    RegisterNode, Seal, SetStanding, StagePart, Tick,
 };
 
 /// The only version that commands have so far.
@@ -111,6 +112,11 @@ commands! {
     78 SetStanding(SetStanding),
     79 OpenShards(OpenShards),
     80 CompleteShards(CompleteShards),
+    81 MoveStreams(MoveStreams),
+    82 CloseStream(CloseStream),
+    83 ReceiveStream(ReceiveStream),
+    84 CompleteMove(CompleteMove),
+    85 CancelMove(CancelMove),
 }
 
 impl Command {

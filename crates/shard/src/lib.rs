@@ -54,13 +54,15 @@ pub use entry::{
 pub use file_set::FileSet;
 pub use fuzz::{fuzz_apply, fuzz_entry, fuzz_restore};
 pub use model::{
-    CommittedOffset, ConfigResource, GroupRecord, GroupState, GroupVersion, Member, NodeAddress, NodeRecord, OffsetKey,
-    Placement, Settings, ShardRecord, Standing, StreamHome, Topic, TopicMode, TopicState,
+    CommittedOffset, ConfigResource, EpochStarts, GroupRecord, GroupState, GroupVersion, Member, MoveId, MovedProducer,
+    NodeAddress, NodeRecord, OffsetKey, Placement, Settings, ShardRecord, Standing, StreamHome, StreamMove, Topic,
+    TopicMode, TopicState,
 };
 pub use outcome::{
     AddPartitionsError, AdmitNodeError, AlterConfigError, AnnounceNodeError, AppendError, Appended, AssignSlotsError,
-    CommitOffsetsError, CreateStreamError, CreateTopicError, DeleteGroupError, EpochEnd, Outcome, ProducerIdBlock,
-    ProducerIdsExhausted, PutGroupError, RegisterNodeError, SetStandingError, StageError, UnknownTopic,
+    CancelMoveError, CloseStreamError, ClosedStream, CommitOffsetsError, CompleteMoveError, CreateStreamError,
+    CreateTopicError, DeleteGroupError, EpochEnd, MoveStreamError, Outcome, ProducerIdBlock, ProducerIdsExhausted,
+    PutGroupError, ReceiveStreamError, Received, RegisterNodeError, SetStandingError, StageError, UnknownTopic,
 };
 pub use query::{GroupView, Intention};
 pub use restore::{Restore, RestoreError};

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use record::{NodeId, ShardId, TopicId};
+use record::{NodeId, ShardId, StreamId, TopicId};
 
 use crate::codec::{DecodeError, Reader, Wire, wire_struct};
-use crate::model::{ConfigResource, NodeRecord, NodeStanding, ShardFounding, ShardRecord, Topic, TopicState};
+use crate::model::{
+    ConfigResource, NodeRecord, NodeStanding, ShardFounding, ShardRecord, StreamMove, Topic, TopicState, Transfer,
+};
 use crate::table::{Record, Table};
 
 #[derive(Debug)]
@@ -62,6 +64,22 @@ impl Record for ShardFounding {
     }
 }
 
+impl Record for StreamMove {
+    type Key = (TopicId, u32);
+    const TABLE: u8 = 13;
+    fn key(&self) -> (TopicId, u32) {
+        (self.topic, self.partition)
+    }
+}
+
+impl Record for Transfer {
+    type Key = StreamId;
+    const TABLE: u8 = 16;
+    fn key(&self) -> StreamId {
+        self.stream
+    }
+}
+
 /// The keys that were set on something that is no topic.
 #[derive(Debug)]
 pub(crate) struct ConfigEntry {
@@ -88,6 +106,7 @@ pub(crate) struct Metadata {
     pub(crate) configs: Table<ConfigEntry>,
     pub(crate) standings: Table<NodeStanding>,
     pub(crate) foundings: Table<ShardFounding>,
+    pub(crate) moves: Table<StreamMove>,
     /// Derived: the topics that are not being deleted.
     pub(crate) names: BTreeMap<Arc<str>, TopicId>,
     /// Derived: the topics on which work on other shards is to be done.
@@ -140,6 +159,13 @@ impl Metadata {
             self.names.remove(entry.0.name.as_str());
         }
         self.unfinished.remove(&id);
+        // None of its streams exist any more, wherever they were to go.
+        let mut moves: Vec<(TopicId, u32)> = self.moves.iter().map(|(_, moving)| moving.key()).collect();
+        moves.retain(|(topic, _)| *topic == id);
+        moves.sort_unstable();
+        for key in moves {
+            self.moves.remove(&key);
+        }
     }
 
     fn note_progress(&mut self, topic: &Topic) {

@@ -15,7 +15,7 @@ use crate::effects::{Applied, Effects};
 use crate::entry::EntryCommands;
 use crate::groups::Groups;
 use crate::metadata::Metadata;
-use crate::model::Settings;
+use crate::model::{Settings, Transfer};
 use crate::outcome::Outcome;
 use crate::producers::Producers;
 use crate::ranges::SealedRange;
@@ -123,6 +123,7 @@ pub struct Shard {
     pub(crate) producers: Producers,
     pub(crate) ranges: Table<SealedRange>,
     pub(crate) uploads: Table<Upload>,
+    pub(crate) transfers: Table<Transfer>,
     pub(crate) groups: Groups,
     pub(crate) metadata: Metadata,
     /// Derived: slots of streams that have batches in memory; a slot may stand here twice or for nothing.
@@ -154,6 +155,7 @@ impl Shard {
             producers: Producers::default(),
             ranges: Table::default(),
             uploads: Table::default(),
+            transfers: Table::default(),
             groups: Groups::default(),
             metadata: Metadata::default(),
             unsealed_slots: Vec::new(),

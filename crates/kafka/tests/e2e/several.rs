@@ -93,7 +93,7 @@ impl Nodes {
 }
 
 /// Addresses that nobody uses now.
-async fn free_addresses(count: usize) -> Vec<SocketAddr> {
+pub(crate) async fn free_addresses(count: usize) -> Vec<SocketAddr> {
     let any = "127.0.0.1:0".parse().expect("an address");
     let network = Env::real().network;
     let bound = join_all((0..count).map(|_| network.listen(any))).await;

@@ -3,12 +3,15 @@
 
 mod config;
 mod group;
+mod moves;
 mod node;
 mod settings;
 mod topic;
 
 pub use config::ConfigResource;
 pub use group::{CommittedOffset, GroupRecord, GroupState, GroupVersion, Member, OffsetKey};
+pub use moves::{EpochStarts, MoveId, MovedProducer, StreamMove};
+pub(crate) use moves::{Transfer, TransferState};
 pub use node::{NodeAddress, NodeRecord, ShardRecord, Standing};
 pub(crate) use node::{NodeStanding, ShardFounding};
 pub use settings::Settings;

@@ -52,6 +52,11 @@ fn numbers_of_commands_never_change() {
         (78, "SetStanding"),
         (79, "OpenShards"),
         (80, "CompleteShards"),
+        (81, "MoveStreams"),
+        (82, "CloseStream"),
+        (83, "ReceiveStream"),
+        (84, "CompleteMove"),
+        (85, "CancelMove"),
     ];
     assert_eq!(Command::ALL, expected);
 }

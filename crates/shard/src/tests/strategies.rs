@@ -13,14 +13,16 @@ use record::{
 
 use crate::commands::{
     AbandonParts, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append, AssignSlots,
-    CommitCheck, CommitOffsets, CompleteDeletion, CompletePartitions, CompleteShards, CompleteTopics, ConfigAlteration,
-    Configure, CreateCluster, CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics,
-    ExpireProducers, LeaderChange, NewShard, NewStream, NewTopic, OpenShards, PutGroup, PutShards, RegisterNode, Seal,
+    CancelAt, CancelMove, CloseStream, CommitCheck, CommitOffsets, CompleteDeletion, CompleteMove, CompletePartitions,
+    CompleteShards, CompleteTopics, ConfigAlteration, Configure, CreateCluster, CreateStreams, CreateTopics,
+    DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics, ExpireProducers, LeaderChange, MoveStreams, NewMove,
+    NewShard, NewStream, NewTopic, OpenShards, OpenStream, PutGroup, PutShards, ReceiveStream, RegisterNode, Seal,
     SetStanding, SlotRange, StagePart, Tick, UploadId,
 };
+use crate::producers::ProducerBatch;
 use crate::{
-    Command, CommittedOffset, ConfigResource, GroupRecord, GroupState, GroupVersion, Member, NodeAddress, NodeRecord,
-    OffsetKey, Settings, ShardRecord, Standing,
+    Command, CommittedOffset, ConfigResource, GroupRecord, GroupState, GroupVersion, Member, MoveId, MovedProducer,
+    NodeAddress, NodeRecord, OffsetKey, Settings, ShardRecord, Standing,
 };
 
 fn stream() -> impl Strategy<Value = StreamId> {
@@ -187,6 +189,60 @@ fn settings() -> impl Strategy<Value = Settings> {
     )
 }
 
+fn move_id() -> impl Strategy<Value = MoveId> {
+    (1_u64..12).prop_map(MoveId)
+}
+
+fn moved_producer() -> impl Strategy<Value = MovedProducer> {
+    let batch = (0_i32..12, 0_i32..12, 0_i64..50).prop_map(|(first, last, offset)| ProducerBatch {
+        first_sequence: Sequence(first),
+        last_sequence: Sequence(last),
+        base_offset: StreamOffset(offset),
+        timestamp: TimestampMs(7),
+    });
+    (-1_i64..4, -1_i16..3, vec(batch, 0..7)).prop_map(|(id, epoch, batches)| MovedProducer {
+        id: ProducerId(id),
+        epoch: ProducerEpoch(epoch),
+        batches,
+    })
+}
+
+fn open_stream() -> impl Strategy<Value = OpenStream> {
+    let epochs = vec((0_i32..4, 0_i64..60), 0..3);
+    (prop_oneof![8 => 0_i64..60, 1 => any::<i64>()], prop_oneof![8 => 0_i32..9, 1 => any::<i32>()], epochs).prop_map(
+        |(first_offset, epoch_start, mut epochs)| {
+            epochs.sort_unstable();
+            let epoch = |(epoch, offset)| (LeaderEpoch(epoch), StreamOffset(offset));
+            OpenStream {
+                first_offset: StreamOffset(first_offset),
+                epoch_start: LeaderEpoch(epoch_start),
+                epochs: epochs.into_iter().map(epoch).collect(),
+            }
+        },
+    )
+}
+
+fn move_command() -> impl Strategy<Value = Command> {
+    let receive = || (move_id(), stream());
+    prop_oneof![
+        3 => vec((topic(), 0_u32..3, (0_u32..4).prop_map(ShardId)), 1..4).prop_map(|moves| {
+            let new = |(topic, partition, to)| NewMove { topic, partition, to };
+            MoveStreams { moves: moves.into_iter().map(new).collect() }.into()
+        }),
+        4 => (move_id(), stream(), option::of((0_i64..3).prop_map(ProducerId)))
+            .prop_map(|(id, stream, after)| CloseStream { id, stream, after }.into()),
+        4 => receive().prop_map(|(id, stream)| ReceiveStream::prepare(id, stream).into()),
+        4 => (receive(), vec(moved_producer(), 0..3), option::of(open_stream()))
+            .prop_map(|((id, stream), producers, open)| ReceiveStream { id, stream, producers, open }.into()),
+        3 => ((1_u64..60).prop_map(MoveId), topic(), 0_u32..3, 0_i64..20).prop_map(|(id, topic, partition, offset)| {
+            CompleteMove { id, topic, partition, from_offset: StreamOffset(offset) }.into()
+        }),
+        1 => receive().prop_map(|(id, stream)| CancelMove { id, at: CancelAt::Shard(stream) }.into()),
+        1 => ((1_u64..60).prop_map(MoveId), topic(), 0_u32..3)
+            .prop_map(|(id, topic, partition)| CancelMove { id, at: CancelAt::Metadata { topic, partition } }.into()),
+    ]
+}
+
 fn data_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         4 => vec(new_stream(), 1..4).prop_map(|streams| CreateStreams { streams }.into()),
@@ -254,7 +310,7 @@ fn metadata_command() -> impl Strategy<Value = Command> {
 
 /// Any command.
 pub(super) fn command() -> impl Strategy<Value = Command> {
-    prop_oneof![5 => data_command(), 2 => group_command(), 2 => metadata_command()]
+    prop_oneof![10 => data_command(), 4 => group_command(), 4 => metadata_command(), 3 => move_command()]
 }
 
 /// An entry of some commands, with what its term and time do.
