@@ -4,11 +4,11 @@ use std::future::Future;
 use std::sync::Arc;
 
 use base::task;
-use record::{LeaderEpoch, TimestampMs};
-use replica::{ProposeError, TimedOffset};
+use record::{LeaderEpoch, StreamId, TimestampMs};
+use replica::{ProposeError, Replica, TimedOffset};
 
 use crate::fetch::{EpochEnd, EpochMismatch, Isolation, check_epoch};
-use crate::topics::PartitionRef;
+use crate::topics::{EarlierRange, PartitionRef};
 use crate::{Barriers, Broker};
 
 /// What is looked for. The protocol's special timestamps are the first six.
@@ -82,6 +82,7 @@ impl Broker {
         _isolation: Isolation,
         current_leader_epoch: i32,
     ) -> Result<ListedOffset, ListOffsetsError> {
+        let partition = &self.found_again(partition).await;
         let stream = partition.partition().stream;
         let replica = partition.partition().replica().ok_or(ListOffsetsError::NotLeader)?;
         // Another node may lead by now: the latest offset would be an old one.
@@ -91,7 +92,7 @@ impl Broker {
             let view = state.stream(stream).ok_or(ListOffsetsError::UnknownTopicOrPartition)?;
             let epoch = view.epoch().0;
             check_epoch(current_leader_epoch, epoch)?;
-            let first = view.first_offset().0;
+            let first = partition.partition().log_start(view.first_offset().0);
             // The smallest epoch that reaches beyond the first offset is the epoch of the first record.
             let first_epoch = epoch_of_first(first, view.next_offset().0, epoch, |asked| view.epoch_end(asked));
             (first, view.next_offset().0, epoch, first_epoch)
@@ -104,12 +105,59 @@ impl Broker {
             }
             OffsetSpec::LatestTiered | OffsetSpec::EarliestPendingUpload => Ok(NONE),
             OffsetSpec::MaxTimestamp => {
-                Ok(listed(self.look_up(async move { replica.max_timestamp(stream).await }).await?))
+                let mut largest: Option<TimedOffset> = None;
+                for range in partition.partition().earlier() {
+                    let found = self.ended_lookup(range, stream, None).await?;
+                    largest = later(largest, found);
+                }
+                let here = self.look_up(async move { replica.max_timestamp(stream).await }).await?;
+                Ok(listed(later(largest, here)))
             }
             OffsetSpec::Timestamp(time) => {
+                for range in partition.partition().earlier() {
+                    let found = self.ended_lookup(range, stream, Some(time)).await?;
+                    if found.is_some() {
+                        return Ok(listed(found));
+                    }
+                }
                 Ok(listed(self.look_up(async move { replica.offset_for_time(stream, time).await }).await?))
             }
         }
+    }
+
+    /// The partition where it is now. Of one that has ended where it was found it is asked where it goes on: there others
+    /// may have written to it already.
+    async fn found_again(&self, partition: &PartitionRef) -> PartitionRef {
+        if !partition.partition().has_ended() {
+            return partition.clone();
+        }
+        self.cluster().refresh_metadata().await;
+        self.topics().again(partition).unwrap_or_else(|| partition.clone())
+    }
+
+    /// A record by its time, or the one with the largest, in a range that a partition has on another shard: of the copy
+    /// here if all of it is here, else of another node's.
+    async fn ended_lookup(
+        &self,
+        range: &EarlierRange,
+        stream: StreamId,
+        time: Option<TimestampMs>,
+    ) -> Result<Option<TimedOffset>, ListOffsetsError> {
+        let is_whole = |replica: &Replica| replica.state().stream(stream).is_some_and(|view| view.is_closed());
+        if let Some(replica) = range.replica().filter(is_whole) {
+            let found = self.look_up(async move {
+                match time {
+                    Some(time) => replica.offset_for_time(stream, time).await,
+                    None => replica.max_timestamp(stream).await,
+                }
+            });
+            return Ok(found.await?);
+        }
+        let found = match time {
+            Some(time) => self.cluster().ended_offset_for_time(range.shard(), stream, time).await,
+            None => self.cluster().ended_max_timestamp(range.shard(), stream).await,
+        };
+        found.map_err(|error| ListOffsetsError::Storage(error.to_string()))
     }
 
     /// Runs a lookup that may unpack whole batches where it holds up no other connection, and few at a time: each may
@@ -133,6 +181,7 @@ impl Broker {
         leader_epoch: i32,
         current_leader_epoch: i32,
     ) -> Result<EpochEnd, EpochError> {
+        let partition = &self.found_again(partition).await;
         let replica = partition.partition().replica().ok_or(EpochError::NotLeader)?;
         // Of epochs that it lacks, a former leader would say that they were never there.
         barriers.pass(&replica).await.map_err(|_| EpochError::NotLeader)?;
@@ -159,6 +208,14 @@ fn epoch_of_first(first: i64, next: i64, current: i32, epoch_end: impl Fn(Leader
         if epoch_end(LeaderEpoch(middle)).end_offset.0 > first { high = middle } else { low = middle + 1 }
     }
     high
+}
+
+/// The one with the larger timestamp; of equal ones the first.
+fn later(first: Option<TimedOffset>, second: Option<TimedOffset>) -> Option<TimedOffset> {
+    match (first, second) {
+        (Some(first), Some(second)) if second.timestamp > first.timestamp => Some(second),
+        (first, second) => first.or(second),
+    }
 }
 
 fn listed(found: Option<TimedOffset>) -> ListedOffset {

@@ -28,6 +28,7 @@ pub struct Produced {
     pub base_offset: i64,
     /// The time written into the batch when the topic uses `LogAppendTime`.
     pub log_append_time: Option<TimestampMs>,
+    /// Of what is on the shard: see [`Partition::log_start`](crate::topics::Partition::log_start).
     pub log_start_offset: i64,
     /// The batch had been appended before; nothing was appended now.
     pub duplicate: bool,
@@ -207,10 +208,15 @@ impl Broker {
 
 impl PartitionRef {
     /// Returns when this node knows which other one leads the partition, and in which epoch, or at `until`: who was
-    /// refused because another leads is best told then.
+    /// refused because another leads is best told then. The same of a partition that goes on on another shard.
     pub fn succeeded(&self, until: Instant) -> impl Future<Output = ()> + Send + use<> {
         let replica = self.partition().replica();
+        let moving = self.partition().has_ended().then(|| self.clone());
         async move {
+            if let Some(partition) = moving {
+                let _ = timeout_at(until, partition.moved()).await;
+                return;
+            }
             // Without a copy of the shard it is what others told.
             if let Some(replica) = replica {
                 let _ = timeout_at(until, replica.succeeded()).await;
@@ -264,7 +270,11 @@ fn produced(
     assert_eq!(outcomes.len(), 1, "one stream was appended to");
     let outcome = outcomes.into_iter().next().expect("there is one outcome");
     let appended = outcome.map_err(not_appended)?;
-    assert!(appended.base_offset.0 >= appended.log_start_offset.0, "what was appended is still there");
+    // The original of a duplicate may be on the shard where the partition was before.
+    assert!(
+        appended.duplicate || appended.base_offset.0 >= appended.log_start_offset.0,
+        "what was appended is still there"
+    );
     Ok(Produced {
         base_offset: appended.base_offset.0,
         log_append_time: appended.log_append_time.or(log_append_time),
@@ -287,6 +297,8 @@ fn not_proposed(error: ProposeError, bytes: usize) -> ProduceError {
 fn not_appended(error: AppendError) -> ProduceError {
     match error {
         AppendError::UnknownStream => ProduceError::UnknownTopicOrPartition,
+        // It goes on on another shard, of which the metadata tell now or in a moment.
+        AppendError::Closed => ProduceError::NotLeader,
         AppendError::OutOfOrderSequence { expected, actual, .. } => {
             ProduceError::OutOfOrderSequence { expected: expected.0, actual: actual.0 }
         }

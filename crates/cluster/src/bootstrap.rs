@@ -31,6 +31,7 @@ use crate::host::{Host, keep_hosting};
 use crate::join::{self, Settled};
 use crate::members::keep_members;
 use crate::messages::Join;
+use crate::moves::keep_moving;
 use crate::node::Node;
 use crate::peers::{Gate, Listener, Me, Peers, Service};
 use crate::placement::keep_placing;
@@ -110,6 +111,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         tell_leaders(&node),
         keep_members(&node),
         keep_placing(&node),
+        keep_moving(&node),
         keep_moving_slots(&node),
         keep_hosting(&host),
         keep_announcing(&node, host.config.rack.clone(), addresses, alone, failure.clone()),

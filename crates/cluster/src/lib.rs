@@ -18,6 +18,7 @@ mod clock;
 mod cluster;
 mod config;
 mod digest;
+mod ended;
 mod errors;
 mod features;
 mod forward;
@@ -26,11 +27,13 @@ mod host;
 mod join;
 mod members;
 mod messages;
+mod moves;
 mod node;
 mod operate;
 mod peers;
 mod placement;
 mod proposal;
+mod reads;
 mod recover;
 mod serving;
 mod several;
@@ -46,9 +49,11 @@ pub use client::operate;
 pub use cluster::{Cluster, INTERNAL_LISTENER, METADATA};
 pub use config::{Config, SHARDS_MAX};
 pub use digest::{DigestError, digests};
+pub use ended::{EndedError, EndedRange};
 pub use errors::{
     AddPartitionsError, CreateTopicError, DeleteTopicError, PreferLeaderError, RemoveNodeError, StartError,
 };
+pub use moves::MovesError;
 #[cfg(feature = "fuzzing")]
 pub use peers::fuzz_peer_messages;
 pub use recover::{RecoverError, recover};

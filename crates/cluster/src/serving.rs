@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use base::task::offload;
 use base::time::{Duration, now};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -14,17 +15,21 @@ use replica::Replica;
 use shard::commands::AdmitNode;
 use shard::{Outcome, Standing};
 use storage::Payload;
+use tokio::sync::Semaphore;
 
 use crate::cluster::{INTERNAL_LISTENER, METADATA};
 use crate::messages::{GroupsOfSlots, GroupsPiece, Join, Joined, Place, Request, encode};
 use crate::node::Node;
 use crate::peers::{Acquaintance, Caller, Gate, Me, Service, Subject, too_old};
+use crate::reads::{self, ByTime, ReadRequest, encode_timed};
 use crate::slots::{PIECE_BYTES_MAX, committed_of_gone};
 use crate::{operate, proposal};
 
 const FOR_MEMBERS: &str = "only nodes of this cluster may ask that";
 /// How long somebody who waits for an entry is kept waiting, and a node that wants to join.
 const WAIT_MAX: Duration = Duration::from_secs(10);
+/// Reads for other nodes at the same time; each has some megabytes.
+const READS_MAX: usize = 8;
 
 fn refused<T: Send + 'static>(text: &'static str) -> BoxFuture<'static, Result<T, String>> {
     std::future::ready(Err(text.to_owned())).boxed()
@@ -33,11 +38,13 @@ fn refused<T: Send + 'static>(text: &'static str) -> BoxFuture<'static, Result<T
 /// Answers other nodes as soon as there is something to answer with.
 pub(crate) struct Serving {
     node: Arc<Node>,
+    /// Reads of streams that have ended here, for other nodes.
+    reads: Arc<Semaphore>,
 }
 
 impl Serving {
     pub(crate) fn new(node: Arc<Node>) -> Self {
-        Self { node }
+        Self { node, reads: Arc::new(Semaphore::new(READS_MAX)) }
     }
 
     fn replica(&self, shard: ShardId) -> Result<Replica, String> {
@@ -50,6 +57,40 @@ impl Serving {
             .and_then(|command| self.replica(shard).map(|replica| replica.propose(command)));
         // It has its place in the order; what becomes of it may take its time.
         async move { Ok(Payload::from(proposal::encode_answer(&proposed?.await))) }.boxed()
+    }
+
+    /// Gives out what a stream had here. A look-up may unpack batches, so it holds up nobody else.
+    fn read_ended(&self, shard: ShardId, body: Bytes) -> BoxFuture<'static, Result<Payload, String>> {
+        let replica = self.replica(shard);
+        let request = ReadRequest::decode(&body);
+        let reads = Arc::clone(&self.reads);
+        async move {
+            let (replica, request) = (replica?, request.map_err(|error| error.to_string())?);
+            let turn = reads.acquire_owned().await.map_err(|error| error.to_string())?;
+            let ended = |stream| {
+                let state = replica.state();
+                // Of one that still grows here this copy may lack the end.
+                match state.stream(stream).is_some_and(|view| view.is_closed()) {
+                    true => Ok(()),
+                    false => Err(format!("stream {stream} has not ended on shard {shard}")),
+                }
+            };
+            match request {
+                ReadRequest::Batches(asked) => reads::batches(&replica, asked).await,
+                ReadRequest::ByTime(ByTime { stream, time }) => {
+                    ended(stream)?;
+                    // The turn goes with the work, which does not end when nobody waits for it.
+                    let found = offload(async move { (replica.offset_for_time(stream, time).await, turn) }).await.0;
+                    found.map(encode_timed).map(Payload::from).map_err(|error| error.to_string())
+                }
+                ReadRequest::MaxTime(stream) => {
+                    ended(stream)?;
+                    let found = offload(async move { (replica.max_timestamp(stream).await, turn) }).await.0;
+                    found.map(encode_timed).map(Payload::from).map_err(|error| error.to_string())
+                }
+            }
+        }
+        .boxed()
     }
 
     fn node_call(&self, from: Caller, shard: ShardId, body: &Bytes) -> BoxFuture<'static, Result<Payload, String>> {
@@ -197,7 +238,7 @@ impl Service for Serving {
         body: Bytes,
     ) -> BoxFuture<'static, Result<Payload, String>> {
         match (subject, from.node) {
-            (Subject::Group | Subject::Proposal | Subject::Pull, None) => refused(FOR_MEMBERS),
+            (Subject::Group | Subject::Proposal | Subject::Pull | Subject::Ended, None) => refused(FOR_MEMBERS),
             (Subject::Group, Some(from)) => {
                 let replica = self.replica(shard);
                 async move {
@@ -210,6 +251,7 @@ impl Service for Serving {
                 let replica = self.replica(shard);
                 async move { replica?.answer_pull(body).await.map_err(|error| error.to_string()) }.boxed()
             }
+            (Subject::Ended, Some(_)) => self.read_ended(shard, body),
             (Subject::Proposal, Some(_)) => self.propose(shard, body),
             (Subject::Node, _) => self.node_call(from, shard, &body),
             (Subject::Connection, _) => refused("nobody answers this here"),

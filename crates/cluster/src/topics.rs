@@ -238,7 +238,17 @@ impl Cluster {
         self.step(METADATA, complete).await.map(|_| ()).map_err(StepError::Propose)
     }
 
+    /// Removes the streams, on every shard that they were on, and then the topics. A topic of which a stream moves is
+    /// left to be resumed: first its moves are given up, by whoever drives them.
     async fn finish_deletion(&self, topics: &[TopicId]) -> Result<(), ProposeError> {
+        let topics: Vec<TopicId> = {
+            let moves = self.metadata().stream_moves();
+            let moves = |topic: &TopicId| moves.iter().any(|moving| moving.topic == *topic);
+            topics.iter().copied().filter(|topic| !moves(topic)).collect()
+        };
+        if topics.is_empty() {
+            return Ok(());
+        }
         let mut streams: BTreeMap<ShardId, Vec<StreamId>> = BTreeMap::new();
         {
             let metadata = self.metadata();
@@ -259,16 +269,14 @@ impl Cluster {
         let offsets = {
             let metadata = self.metadata();
             let shards = metadata.shard_records().into_iter().map(|record| record.id);
-            let forget = |shard| self.step(shard, Command::from(DeleteOffsets::Topics { topics: topics.to_vec() }));
+            let forget = |shard| self.step(shard, Command::from(DeleteOffsets::Topics { topics: topics.clone() }));
             shards.filter(|shard| *shard != METADATA).map(forget).collect::<Vec<_>>()
         };
         let (deleted, forgotten) = tokio::join!(join_all(steps), join_all(offsets));
         for result in deleted.into_iter().chain(forgotten) {
             result?;
         }
-        if !topics.is_empty() {
-            self.step(METADATA, Command::from(CompleteDeletion { topics: topics.to_vec() })).await?;
-        }
+        self.step(METADATA, Command::from(CompleteDeletion { topics })).await?;
         Ok(())
     }
 

@@ -83,6 +83,7 @@ impl Core {
             appended,
             created: _,
             deleted,
+            closed,
             sealed,
             dead_files,
             liveness_changed,
@@ -92,7 +93,7 @@ impl Core {
             groups,
         } = effects;
         self.waiters.grown(appended.iter().map(|growth| (growth.stream, growth.bytes)));
-        self.waiters.wake(deleted.iter().copied());
+        self.waiters.wake(deleted.iter().chain(closed).copied());
         if *leader_changed {
             self.note_leader();
             self.waiters.wake_all();

@@ -211,6 +211,10 @@ macro_rules! each_table {
                 $call
             },
             {
+                let $table = &mut $shard.metadata.moves;
+                $call
+            },
+            {
                 let $table = &mut $shard.metadata.slot_moves;
                 $call
             },
@@ -220,6 +224,10 @@ macro_rules! each_table {
             },
             {
                 let $table = &mut $shard.groups.tenures;
+                $call
+            },
+            {
+                let $table = &mut $shard.transfers;
                 $call
             },
         ]
@@ -387,7 +395,7 @@ impl Shard {
 }
 
 /// How many tables there are.
-const TABLES: usize = 15;
+const TABLES: usize = 17;
 /// Those that were there from the first. One that came later and holds nothing does not show in the digest, so that a
 /// state that was written before it came has the digest that stands in its checkpoint.
 const FIRST_TABLES: usize = 10;

@@ -9,10 +9,11 @@
 use crate::codec::{DecodeError, Reader, Wire};
 use crate::commands::{
     AbandonParts, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append, AssignSlots,
-    CloseSlots, CommitOffsets, CompleteDeletion, CompletePartitions, CompleteShards, CompleteSlots, CompleteTopics,
-    Configure, CreateCluster, CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics,
-    DropSlots, ExpireProducers, LeaderChange, MoveSlots, OpenShards, PutGroup, PutShards, RaiseFeatures, ReceiveGroups,
-    RegisterNode, Seal, SetStanding, StagePart, Tick,
+    CancelMove, CloseSlots, CloseStream, CommitOffsets, CompleteDeletion, CompleteMove, CompletePartitions,
+    CompleteShards, CompleteSlots, CompleteTopics, Configure, CreateCluster, CreateStreams, CreateTopics, DeleteGroup,
+    DeleteOffsets, DeleteStreams, DeleteTopics, DropSlots, ExpireProducers, LeaderChange, MoveSlots, MoveStreams,
+    OpenShards, PutGroup, PutShards, RaiseFeatures, ReceiveGroups, ReceiveStream, RegisterNode, Seal, SetStanding,
+    StagePart, Tick,
 };
 use crate::features::level_of_command;
 
@@ -113,6 +114,11 @@ commands! {
     78 SetStanding(SetStanding),
     79 OpenShards(OpenShards),
     80 CompleteShards(CompleteShards),
+    81 MoveStreams(MoveStreams),
+    82 CloseStream(CloseStream),
+    83 ReceiveStream(ReceiveStream),
+    84 CompleteMove(CompleteMove),
+    85 CancelMove(CancelMove),
     86 MoveSlots(MoveSlots),
     87 CloseSlots(CloseSlots),
     88 ReceiveGroups(ReceiveGroups),

@@ -23,6 +23,8 @@ pub struct Effects {
     pub appended: Vec<Growth>,
     pub created: Vec<StreamId>,
     pub deleted: Vec<StreamId>,
+    /// They go on on other shards.
+    pub closed: Vec<StreamId>,
     /// Indexes to be written as files.
     pub sealed: Vec<Arc<SealedIndex>>,
     /// Index files that no stream needs any more; their ranges of the log are dead.

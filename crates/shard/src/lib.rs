@@ -58,16 +58,17 @@ pub use features::{FEATURE_LEVEL, FIRST_FEATURE_LEVEL};
 pub use file_set::FileSet;
 pub use fuzz::{fuzz_apply, fuzz_entry, fuzz_restore};
 pub use model::{
-    CommittedOffset, ConfigResource, GroupRecord, GroupState, GroupVersion, Member, MoveCursor, MovedGroup,
-    NodeAddress, NodeRecord, OffsetKey, Placement, SLOTS_PER_MOVE_MAX, Settings, ShardRecord, SlotMove, SlotMoveId,
-    Standing, StreamHome, Topic, TopicMode, TopicState,
+    CommittedOffset, ConfigResource, EpochStarts, GroupRecord, GroupState, GroupVersion, Member, MoveCursor, MoveId,
+    MovedGroup, MovedProducer, NodeAddress, NodeRecord, OffsetKey, Placement, SLOTS_PER_MOVE_MAX, Settings,
+    ShardRecord, SlotMove, SlotMoveId, Standing, StreamHome, StreamMove, Topic, TopicMode, TopicState,
 };
 pub use moving::MovingPiece;
 pub use outcome::{
     AddPartitionsError, AdmitNodeError, AlterConfigError, AnnounceNodeError, AppendError, Appended, AssignSlotsError,
-    CloseSlotsError, CommitOffsetsError, CreateStreamError, CreateTopicError, DeleteGroupError, DropSlotsError,
-    EpochEnd, MoveSlotsError, Outcome, ProducerIdBlock, ProducerIdsExhausted, PutGroupError, RaiseFeaturesError,
-    ReceiveGroupsError, ReceivedGroups, RegisterNodeError, SetStandingError, StageError, UnknownTopic,
+    CancelMoveError, CloseSlotsError, CloseStreamError, ClosedStream, CommitOffsetsError, CompleteMoveError,
+    CreateStreamError, CreateTopicError, DeleteGroupError, DropSlotsError, EpochEnd, MoveSlotsError, MoveStreamError,
+    Outcome, ProducerIdBlock, ProducerIdsExhausted, PutGroupError, RaiseFeaturesError, ReceiveGroupsError,
+    ReceiveStreamError, Received, ReceivedGroups, RegisterNodeError, SetStandingError, StageError, UnknownTopic,
 };
 pub use query::{GroupView, Intention};
 pub use restore::{Restore, RestoreError};

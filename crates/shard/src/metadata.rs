@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use record::{NodeId, ShardId, TopicId};
+use record::{NodeId, ShardId, StreamId, TopicId};
 
 use crate::codec::{DecodeError, Reader, Wire, wire_struct};
 use crate::model::{
-    ClusterFeatures, ConfigResource, NodeRecord, NodeStanding, ShardFounding, ShardRecord, SlotMove, SlotMoveId, Topic,
-    TopicState,
+    ClusterFeatures, ConfigResource, NodeRecord, NodeStanding, ShardFounding, ShardRecord, SlotMove, SlotMoveId,
+    StreamMove, Topic, TopicState, Transfer,
 };
 use crate::table::{Record, Table};
 
@@ -65,6 +65,22 @@ impl Record for ShardFounding {
     }
 }
 
+impl Record for StreamMove {
+    type Key = (TopicId, u32);
+    const TABLE: u8 = 13;
+    fn key(&self) -> (TopicId, u32) {
+        (self.topic, self.partition)
+    }
+}
+
+impl Record for Transfer {
+    type Key = StreamId;
+    const TABLE: u8 = 18;
+    fn key(&self) -> StreamId {
+        self.stream
+    }
+}
+
 impl Record for SlotMove {
     type Key = SlotMoveId;
     const TABLE: u8 = 14;
@@ -106,6 +122,7 @@ pub(crate) struct Metadata {
     pub(crate) configs: Table<ConfigEntry>,
     pub(crate) standings: Table<NodeStanding>,
     pub(crate) foundings: Table<ShardFounding>,
+    pub(crate) moves: Table<StreamMove>,
     pub(crate) slot_moves: Table<SlotMove>,
     pub(crate) features: Table<ClusterFeatures>,
     /// Derived: the topics that are not being deleted.
@@ -160,6 +177,13 @@ impl Metadata {
             self.names.remove(entry.0.name.as_str());
         }
         self.unfinished.remove(&id);
+        // None of its streams exist any more, wherever they were to go.
+        let mut moves: Vec<(TopicId, u32)> = self.moves.iter().map(|(_, moving)| moving.key()).collect();
+        moves.retain(|(topic, _)| *topic == id);
+        moves.sort_unstable();
+        for key in moves {
+            self.moves.remove(&key);
+        }
     }
 
     fn note_progress(&mut self, topic: &Topic) {

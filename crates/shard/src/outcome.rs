@@ -4,7 +4,7 @@
 use record::{LeaderEpoch, NodeId, ProducerEpoch, ProducerId, Sequence, StreamOffset, TimestampMs, TopicId};
 use smallvec::SmallVec;
 
-use crate::model::{GroupVersion, MoveCursor, SlotMoveId};
+use crate::model::{EpochStarts, GroupVersion, MoveCursor, MoveId, MovedProducer, SlotMoveId};
 
 /// The answer to one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +71,12 @@ pub enum Outcome {
     CompleteShards {
         completed: u32,
     },
+    /// One per move, in the order of the command.
+    MoveStreams(Vec<Result<MoveId, MoveStreamError>>),
+    CloseStream(Result<ClosedStream, CloseStreamError>),
+    ReceiveStream(Result<Received, ReceiveStreamError>),
+    CompleteMove(Result<(), CompleteMoveError>),
+    CancelMove(Result<(), CancelMoveError>),
     /// Of a command about a group whose slot is on another shard, or on its way: nothing was changed.
     GroupElsewhere,
     MoveSlots(Result<SlotMoveId, MoveSlotsError>),
@@ -84,6 +90,29 @@ pub enum Outcome {
     DropSlots(Result<bool, DropSlotsError>),
     /// The cluster's level.
     RaiseFeatures(Result<u32, RaiseFeaturesError>),
+}
+
+/// A stream that has ended on a shard, and a piece of what goes with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosedStream {
+    pub first_offset: StreamOffset,
+    /// Where it ended.
+    pub next_offset: StreamOffset,
+    /// Its last epoch here.
+    pub epoch: LeaderEpoch,
+    pub epochs: EpochStarts,
+    pub producers: Vec<MovedProducer>,
+    /// There are more producers than these.
+    pub more: bool,
+}
+
+/// How far a stream is that is received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// It has its place.
+    Place,
+    /// It is there, and begins with that offset.
+    Open { first_offset: StreamOffset, epoch: LeaderEpoch },
 }
 
 /// A batch is in the stream.
@@ -119,6 +148,8 @@ pub enum AppendError {
     OffsetsExhausted,
     #[error("the index of {unsealed_batches_max} batches waits to be sealed")]
     IndexFull { unsealed_batches_max: u32 },
+    #[error("the stream goes on on another shard")]
+    Closed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -316,4 +347,60 @@ pub struct EpochEnd {
     pub epoch: LeaderEpoch,
     /// Behind its last record; -1 if there is none.
     pub end_offset: StreamOffset,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MoveStreamError {
+    #[error("there is no such topic")]
+    UnknownTopic,
+    #[error("the topic has no such partition")]
+    UnknownPartition,
+    #[error("the partition is moving already")]
+    Moving,
+    #[error("there is no such shard")]
+    UnknownShard,
+    #[error("the partition is on the shard, or was")]
+    OnShard,
+    #[error("as many moves as possible are under way")]
+    TooManyMoves,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CloseStreamError {
+    #[error("the stream is not on this shard")]
+    UnknownStream,
+    #[error("the move was given up")]
+    Cancelled,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiveStreamError {
+    #[error("the shard holds {streams_max} streams, no more are possible")]
+    TooManyStreams { streams_max: u32 },
+    #[error("an offset, an epoch or a producer is out of range")]
+    OutOfRange,
+    #[error("the stream is on this shard, or an earlier range of it")]
+    HasEarlierRange,
+    #[error("the stream is received by a later move")]
+    Stale,
+    #[error("the stream has no place here")]
+    NoPlace,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompleteMoveError {
+    #[error("there is no such move")]
+    UnknownMove,
+    #[error("there is no such topic any more")]
+    UnknownTopic,
+    #[error("the offset is before those that the stream has")]
+    OutOfRange,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CancelMoveError {
+    #[error("there is no such move")]
+    UnknownMove,
+    #[error("the stream has moved, or is about to")]
+    Closed,
 }

@@ -1,16 +1,19 @@
 //! Outcomes as bytes, for the node that a command was forwarded from. They are never stored: the
 //! nodes of one cluster agree on a version before they exchange any.
 
-use record::{FileNumber, NodeId, ProducerEpoch, ProducerId, Sequence, StreamOffset, TimestampMs, TopicId};
+use record::{
+    FileNumber, LeaderEpoch, NodeId, ProducerEpoch, ProducerId, Sequence, StreamOffset, TimestampMs, TopicId,
+};
 use smallvec::SmallVec;
 
 use crate::codec::{DecodeError, Reader, Wire, decode, wire_struct};
-use crate::model::{GroupVersion, MoveCursor, SlotMoveId};
+use crate::model::{EpochStarts, GroupVersion, MoveCursor, MoveId, MovedProducer, SlotMoveId};
 use crate::outcome::{
     AddPartitionsError, AdmitNodeError, AlterConfigError, AnnounceNodeError, AppendError, Appended, AssignSlotsError,
-    CloseSlotsError, CommitOffsetsError, CreateStreamError, CreateTopicError, DeleteGroupError, DropSlotsError,
-    MoveSlotsError, Outcome, ProducerIdBlock, ProducerIdsExhausted, PutGroupError, RaiseFeaturesError,
-    ReceiveGroupsError, ReceivedGroups, RegisterNodeError, SetStandingError, StageError, UnknownTopic,
+    CancelMoveError, CloseSlotsError, CloseStreamError, ClosedStream, CommitOffsetsError, CompleteMoveError,
+    CreateStreamError, CreateTopicError, DeleteGroupError, DropSlotsError, MoveSlotsError, MoveStreamError, Outcome,
+    ProducerIdBlock, ProducerIdsExhausted, PutGroupError, RaiseFeaturesError, ReceiveGroupsError, ReceiveStreamError,
+    Received, ReceivedGroups, RegisterNodeError, SetStandingError, StageError, UnknownTopic,
 };
 
 impl Wire for () {
@@ -96,6 +99,11 @@ wire_enum!(Outcome, "an outcome":
     78 SetStanding(result: Result<(), SetStandingError>),
     79 OpenShards { opened: u32 },
     80 CompleteShards { completed: u32 },
+    81 MoveStreams(results: Vec<Result<MoveId, MoveStreamError>>),
+    82 CloseStream(result: Result<ClosedStream, CloseStreamError>),
+    83 ReceiveStream(result: Result<Received, ReceiveStreamError>),
+    84 CompleteMove(result: Result<(), CompleteMoveError>),
+    85 CancelMove(result: Result<(), CancelMoveError>),
     86 MoveSlots(result: Result<SlotMoveId, MoveSlotsError>),
     87 CloseSlots(result: Result<(), CloseSlotsError>),
     88 ReceiveGroups(result: Result<ReceivedGroups, ReceiveGroupsError>),
@@ -114,6 +122,7 @@ wire_enum!(AppendError, "a refusal of an append":
     7 MissingParts,
     8 OffsetsExhausted,
     9 IndexFull { unsealed_batches_max: u32 },
+    10 Closed,
 );
 
 wire_enum!(CreateStreamError, "a refusal of a stream":
@@ -191,6 +200,52 @@ wire_enum!(AssignSlotsError, "a refusal of slots":
     2 UnknownShard,
 );
 
+wire_enum!(MoveStreamError, "a refusal to move a stream":
+    1 UnknownTopic,
+    2 UnknownPartition,
+    3 Moving,
+    4 UnknownShard,
+    5 OnShard,
+    6 TooManyMoves,
+);
+
+wire_enum!(CloseStreamError, "a refusal to end a stream":
+    1 UnknownStream,
+    2 Cancelled,
+);
+
+wire_enum!(ReceiveStreamError, "a refusal to receive a stream":
+    1 TooManyStreams { streams_max: u32 },
+    2 OutOfRange,
+    3 HasEarlierRange,
+    4 Stale,
+    5 NoPlace,
+);
+
+wire_enum!(Received, "how far a stream is that is received":
+    1 Place,
+    2 Open { first_offset: StreamOffset, epoch: LeaderEpoch },
+);
+
+wire_enum!(CompleteMoveError, "a refusal to complete a move":
+    1 UnknownMove,
+    2 UnknownTopic,
+    3 OutOfRange,
+);
+
+wire_enum!(CancelMoveError, "a refusal to give a move up":
+    1 UnknownMove,
+    2 Closed,
+);
+
+wire_struct!(ClosedStream {
+    first_offset: StreamOffset,
+    next_offset: StreamOffset,
+    epoch: LeaderEpoch,
+    epochs: EpochStarts,
+    producers: Vec<MovedProducer>,
+    more: bool,
+});
 wire_enum!(MoveSlotsError, "a refusal to move slots":
     1 OutOfRange,
     2 UnknownShard,
@@ -291,6 +346,20 @@ mod tests {
             Outcome::SetStanding(Err(SetStandingError::HasReplicas)),
             Outcome::OpenShards { opened: 1 },
             Outcome::CompleteShards { completed: 1 },
+            Outcome::MoveStreams(vec![Ok(MoveId(3)), Err(MoveStreamError::OnShard)]),
+            Outcome::CloseStream(Ok(ClosedStream {
+                first_offset: StreamOffset(1),
+                next_offset: StreamOffset(5),
+                epoch: LeaderEpoch(4),
+                epochs: vec![(LeaderEpoch(2), StreamOffset(1))],
+                producers: Vec::new(),
+                more: true,
+            })),
+            Outcome::CloseStream(Err(CloseStreamError::Cancelled)),
+            Outcome::ReceiveStream(Ok(Received::Open { first_offset: StreamOffset(5), epoch: LeaderEpoch(5) })),
+            Outcome::ReceiveStream(Err(ReceiveStreamError::TooManyStreams { streams_max: 4 })),
+            Outcome::CompleteMove(Ok(())),
+            Outcome::CancelMove(Err(CancelMoveError::Closed)),
             Outcome::GroupElsewhere,
             Outcome::MoveSlots(Ok(SlotMoveId(7))),
             Outcome::MoveSlots(Err(MoveSlotsError::Moving)),

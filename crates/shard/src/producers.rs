@@ -15,6 +15,7 @@ use record::{ProducerEpoch, ProducerId, ProducerStamp, Sequence, StreamId, Strea
 use smallvec::SmallVec;
 
 use crate::codec::{DecodeError, Reader, Wire, wire_struct};
+use crate::model::MovedProducer;
 use crate::outcome::AppendError;
 use crate::stream::Stream;
 use crate::table::{Record, Table};
@@ -24,12 +25,13 @@ pub(crate) const BATCHES_REMEMBERED: usize = 5;
 /// The end of a list.
 pub(crate) const NO_SLOT: u32 = u32::MAX;
 
+/// A batch that is recognized when it comes again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ProducerBatch {
-    first_sequence: Sequence,
-    last_sequence: Sequence,
-    base_offset: StreamOffset,
-    timestamp: TimestampMs,
+    pub(crate) first_sequence: Sequence,
+    pub(crate) last_sequence: Sequence,
+    pub(crate) base_offset: StreamOffset,
+    pub(crate) timestamp: TimestampMs,
 }
 
 wire_struct!(ProducerBatch {
@@ -189,6 +191,57 @@ impl Producers {
                 known.batches.remove(0);
             }
             known.batches.push(batch);
+            (known.last_used, known.use_number) = used;
+        }
+        self.link_newest(slot);
+    }
+
+    /// The producers of a stream behind `after`, in the order of their ids, at most `count_max` of them, and whether there
+    /// are more.
+    pub(crate) fn moved(
+        &self,
+        first_of_stream: u32,
+        after: Option<ProducerId>,
+        count_max: usize,
+    ) -> (Vec<MovedProducer>, bool) {
+        let known = self.of_stream(first_of_stream).filter_map(|slot| self.table.at(slot));
+        let mut behind: Vec<&Producer> = known.filter(|producer| Some(producer.id) > after).collect();
+        let more = behind.len() > count_max;
+        if more {
+            behind.select_nth_unstable_by_key(count_max, |producer| producer.id);
+            behind.truncate(count_max);
+        }
+        behind.sort_unstable_by_key(|producer| producer.id);
+        let moved = |producer: &Producer| MovedProducer {
+            id: producer.id,
+            epoch: producer.epoch,
+            batches: producer.batches.to_vec(),
+        };
+        (behind.into_iter().map(moved).collect(), more)
+    }
+
+    /// Remembers a producer as another shard knew it.
+    pub(crate) fn receive(
+        &mut self,
+        stream: StreamId,
+        first_of_stream: &mut u32,
+        producer: MovedProducer,
+        used: (TimestampMs, u64),
+    ) {
+        let MovedProducer { id, epoch, batches } = producer;
+        let slot = match self.table.slot(&(stream, id)) {
+            Some(slot) => {
+                self.unlink_used(slot);
+                slot
+            }
+            None => {
+                let stamp = ProducerStamp { id, epoch, base_sequence: Sequence(0) };
+                self.add(stream, stamp, first_of_stream)
+            }
+        };
+        if let Some(known) = self.table.change(slot) {
+            known.epoch = epoch;
+            known.batches = batches.into_iter().collect();
             (known.last_used, known.use_number) = used;
         }
         self.link_newest(slot);

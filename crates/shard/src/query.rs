@@ -9,7 +9,7 @@ use record::{FileNumber, LogIndex, NodeId, Partition, ProducerId, ShardId, Strea
 use crate::features::FIRST_FEATURE_LEVEL;
 use crate::model::{
     CommittedOffset, ConfigResource, GroupRecord, GroupVersion, NodeRecord, OffsetKey, Settings, ShardRecord, Standing,
-    Topic, TopicState,
+    StreamMove, Topic, TopicState,
 };
 use crate::shard::Shard;
 
@@ -270,6 +270,20 @@ impl Shard {
             TopicState::Deleting => Intention::Delete(Arc::clone(topic)),
         };
         topics.take(count_max).map(intention).collect()
+    }
+
+    /// Moves of streams that are under way, in the order in which they were begun.
+    #[must_use]
+    pub fn stream_moves(&self) -> Vec<StreamMove> {
+        let mut moves: Vec<StreamMove> = self.metadata.moves.iter().map(|(_, moving)| *moving).collect();
+        moves.sort_unstable_by_key(|moving| moving.id);
+        moves
+    }
+
+    /// The move of a partition's stream, while one is under way.
+    #[must_use]
+    pub fn stream_move(&self, topic: TopicId, partition: u32) -> Option<StreamMove> {
+        self.metadata.moves.get(&(topic, partition)).copied()
     }
 
     /// The keys set on a resource and their version: 0 and none if nothing was ever set.

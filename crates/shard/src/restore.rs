@@ -178,6 +178,7 @@ impl Restore {
         let mut shard = self.shard;
         shard.drop_sealed_batches()?;
         shard.producers.relink(&mut shard.streams)?;
+        shard.relink_transfers()?;
         shard.groups.relink()?;
         shard.metadata.relink();
         let actual = shard.digest();
@@ -196,6 +197,16 @@ const fn number_of<R: Record>(_: &Table<R>) -> u8 {
 }
 
 impl Shard {
+    fn relink_transfers(&mut self) -> Result<(), DecodeError> {
+        for (_, transfer) in self.transfers.iter() {
+            let unknown = || DecodeError::Value { what: "the stream of a transfer", value: transfer.stream.0 };
+            let slot = self.streams.slot(&transfer.stream).ok_or_else(unknown)?;
+            let stream = self.streams.derived_mut(slot).ok_or_else(unknown)?;
+            stream.standing = transfer.standing();
+        }
+        Ok(())
+    }
+
     /// What later checkpoints sealed, earlier ones had in memory.
     fn drop_sealed_batches(&mut self) -> Result<(), DecodeError> {
         let slots: Vec<u32> =

@@ -17,7 +17,7 @@ use crate::entry::EntryCommands;
 use crate::features::FEATURE_LEVEL;
 use crate::groups::Groups;
 use crate::metadata::Metadata;
-use crate::model::Settings;
+use crate::model::{Settings, Transfer};
 use crate::outcome::Outcome;
 use crate::producers::Producers;
 use crate::ranges::SealedRange;
@@ -125,6 +125,7 @@ pub struct Shard {
     pub(crate) producers: Producers,
     pub(crate) ranges: Table<SealedRange>,
     pub(crate) uploads: Table<Upload>,
+    pub(crate) transfers: Table<Transfer>,
     pub(crate) groups: Groups,
     pub(crate) metadata: Metadata,
     /// Derived: slots of streams that have batches in memory; a slot may stand here twice or for nothing.
@@ -156,6 +157,7 @@ impl Shard {
             producers: Producers::default(),
             ranges: Table::default(),
             uploads: Table::default(),
+            transfers: Table::default(),
             groups: Groups::default(),
             metadata: Metadata::default(),
             unsealed_slots: Vec::new(),

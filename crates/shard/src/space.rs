@@ -29,6 +29,7 @@ impl Shard {
                 capture.bury(id, *batches);
             }
         }
+        self.transfers.remove(&id);
         for file in stream.all_files() {
             self.release(file, effects, |range| &mut range.streams)?;
         }

@@ -10,7 +10,17 @@ use crate::producers::NO_SLOT;
 use crate::table::Record;
 
 /// Epochs that are remembered: a change of leader in which nothing was appended leaves none.
-const EPOCHS_MAX: usize = 1024;
+pub(crate) const EPOCHS_MAX: usize = 1024;
+
+/// Whether a stream can be appended to, and read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Open,
+    /// It comes from another shard, and is not seen yet.
+    Receiving,
+    /// It goes on on another shard. What it has here is read.
+    Closed,
+}
 
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -34,6 +44,8 @@ pub(crate) struct Stream {
     pub(crate) batches: Option<Box<BatchList>>,
     /// Derived: the first of the stream's producers.
     pub(crate) first_producer: u32,
+    /// Derived: of the shard's transfers.
+    pub(crate) standing: Standing,
 }
 
 impl Stream {
@@ -51,6 +63,7 @@ impl Stream {
             part_files: None,
             batches: None,
             first_producer: NO_SLOT,
+            standing: Standing::Open,
         }
     }
 
@@ -134,6 +147,7 @@ impl Wire for Stream {
             part_files: if bool::take(input)? { Some(Box::new(Wire::take(input)?)) } else { None },
             batches: None,
             first_producer: NO_SLOT,
+            standing: Standing::Open,
         })
     }
 }

@@ -5,9 +5,10 @@ use smallvec::SmallVec;
 
 use crate::batches::BatchList;
 use crate::file_set::FileSet;
+use crate::model::TransferState;
 use crate::outcome::EpochEnd;
 use crate::shard::Shard;
-use crate::stream::Stream;
+use crate::stream::{Standing, Stream};
 
 /// Where the batch of an offset is found.
 #[derive(Debug)]
@@ -49,7 +50,19 @@ impl<'a> StreamView<'a> {
     /// The stream's epoch now.
     #[must_use]
     pub fn epoch(&self) -> LeaderEpoch {
+        if self.is_closed()
+            && let Some(TransferState::Closed { epoch }) =
+                self.shard.transfers.get(&self.stream.id).map(|transfer| transfer.state)
+        {
+            return epoch;
+        }
         self.stream.epoch(self.shard.scalars.leader_changes)
+    }
+
+    /// Whether it has ended here: it goes on, or is about to, on another shard.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.stream.standing == Standing::Closed
     }
 
     /// The largest timestamp and the base offset of the first batch that has it; `None` while no record has one.
@@ -168,8 +181,10 @@ impl Iterator for Batches<'_> {
 }
 
 impl Shard {
+    /// A stream that is here; one that is still being received is not.
     #[must_use]
     pub fn stream(&self, id: StreamId) -> Option<StreamView<'_>> {
-        self.streams.get(&id).map(|stream| StreamView { shard: self, stream })
+        let seen = self.streams.get(&id).filter(|stream| stream.standing != Standing::Receiving);
+        seen.map(|stream| StreamView { shard: self, stream })
     }
 }

@@ -13,7 +13,8 @@ use futures_util::future::{Either, select};
 use replica::AnswerMemory;
 use storage::Reading;
 
-use super::read::{self, Look, Places};
+use super::places::Places;
+use super::read::{self, Look};
 use super::{Chunk, FetchError, Fetched, FetchedPartition};
 use crate::Broker;
 
@@ -57,12 +58,12 @@ impl Broker {
                 memory = time::timeout_at(deadline, self.memory_later(wanted)).await.ok();
                 if memory.is_none() {
                     let refused = places.iter().map(|_| FetchedPartition::failed(FetchError::NoMemory));
-                    return Fetched { partitions: refused.collect(), memory: Permit::empty() };
+                    return fetched(refused.collect(), Permit::empty());
                 }
                 look = read::look(places, bytes_max, &[]).await;
             }
         }
-        Fetched { partitions: look.into_found(), memory: Permit::empty() }
+        fetched(look.into_found(), Permit::empty())
     }
 
     fn memory_at_once(&self, bytes: usize) -> Option<AnswerMemory<'_>> {
@@ -99,15 +100,19 @@ impl Broker {
             let failures: Vec<_> = partitions.iter().map(|partition| partition.error.clone()).collect();
             if partitions.iter().any(|partition| partition.bytes > 0) || failures.iter().all(Option::is_none) {
                 let memory = memory.end(bytes_in_memory(&partitions));
-                return Fetched { partitions, memory };
+                return fetched(partitions, memory);
             }
             // What stands behind partitions that cannot be read has its turn without them: they may stay so.
             look = read::look(places, bytes_max, &failures).await;
             if look.first_memory_bytes().is_none_or(|least| !memory.try_cover(least)) {
-                return Fetched { partitions, memory: Permit::empty() };
+                return fetched(partitions, Permit::empty());
             }
         }
     }
+}
+
+fn fetched(partitions: Vec<FetchedPartition>, memory: Permit) -> Fetched {
+    Fetched { partitions, memory, memory_of_brought: Permit::empty() }
 }
 
 fn small_max(share: &Share) -> usize {
@@ -116,7 +121,8 @@ fn small_max(share: &Share) -> usize {
 
 /// What of the answer is not in files.
 fn bytes_in_memory(found: &[FetchedPartition]) -> usize {
-    let batches = || found.iter().flat_map(|partition| &partition.batches);
+    let here = || found.iter().filter(|partition| !partition.is_brought);
+    let batches = || here().flat_map(|partition| &partition.batches);
     let chunks = batches().flat_map(|batch| &batch.chunks);
     let bytes: usize = chunks
         .map(|chunk| match chunk {

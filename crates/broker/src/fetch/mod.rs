@@ -15,6 +15,8 @@ use base::time::Duration;
 use crate::topics::PartitionRef;
 
 mod answer;
+mod elsewhere;
+mod places;
 mod read;
 mod rules;
 mod wait;
@@ -59,6 +61,8 @@ pub struct Fetched {
     pub partitions: Vec<FetchedPartition>,
     /// The answer's part of the memory budget: to be held until the answer is sent.
     pub memory: Permit,
+    /// The same for what other nodes gave.
+    pub memory_of_brought: Permit,
 }
 
 impl Fetched {
@@ -84,6 +88,8 @@ pub struct FetchedPartition {
     pub bytes: u64,
     /// What counts for the end of the wait: the limit, if the stream goes on behind a batch that did not fit.
     pub(crate) counted: u64,
+    /// Another node gave the batches, which have memory of their own.
+    pub(crate) is_brought: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +135,7 @@ impl FetchedPartition {
             batches: Vec::new(),
             bytes: 0,
             counted: 0,
+            is_brought: false,
         }
     }
 }

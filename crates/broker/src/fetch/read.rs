@@ -2,36 +2,19 @@
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use record::{LeaderEpoch, StreamOffset};
-use replica::{AnswerMemory, LookUp, Plan, Planned, Replica, StoredBatch, Wish, read_within};
+use replica::{AnswerMemory, LookUp, Plan, Planned, StoredBatch, Wish, read_within};
 use storage::Reading;
 
+use super::elsewhere::Brought;
+use super::places::{Copies, Earlier, Places, check_leader};
 use super::rules::{self, Allowance};
 use super::{EpochEnd, FetchError, FetchPartition, FetchedPartition};
 use crate::Barriers;
-use crate::topics::Partition;
 
 /// Partitions whose index is looked up in files at a time.
 const LOOK_UPS_MAX: usize = 4;
 /// Batches that memory is had for before the first is read, beside their bytes.
 const BATCHES_TO_BEGIN: usize = 100;
-
-/// The partitions of a fetch, each with this node's copy of it as it was when the fetch came.
-pub(super) struct Places<'a> {
-    partitions: &'a [FetchPartition],
-    replicas: Vec<Option<Replica>>,
-}
-
-impl<'a> Places<'a> {
-    pub(super) fn new(partitions: &'a [FetchPartition]) -> Self {
-        let replicas = partitions.iter().map(|request| request.partition.partition().replica()).collect();
-        Self { partitions, replicas }
-    }
-
-    /// In the order of the request; no copy where this node has none.
-    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (&'a FetchPartition, Option<&Replica>)> {
-        self.partitions.iter().zip(self.replicas.iter().map(Option::as_ref))
-    }
-}
 
 /// What a fetch would read. Holds no bytes of it.
 pub(super) struct Look<'a> {
@@ -40,11 +23,18 @@ pub(super) struct Look<'a> {
     plans: Vec<Plan<'a>>,
     /// Which partition each plan is of.
     of: Vec<usize>,
+    /// A stream has ended where it was looked for, and everything that it had there was asked for before.
+    has_ended: bool,
 }
 
 impl<'a> Look<'a> {
     pub(super) fn found(&self) -> &[FetchedPartition] {
         &self.found
+    }
+
+    /// Whether a stream may go on elsewhere: then what is asked for is there.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     /// What each partition is told when there is nothing to read.
@@ -95,7 +85,7 @@ impl<'a> Look<'a> {
         memory: &mut AnswerMemory<'_>,
     ) -> Vec<FetchedPartition> {
         self.cut(memory.begin(self.first_bytes().unwrap_or(0), self.batches()));
-        let Self { mut found, plans, of } = self;
+        let Self { mut found, plans, of, has_ended: _ } = self;
         for (read, partition) in read_within(&plans, turn, memory).await.into_iter().zip(of) {
             let partition = &mut found[partition];
             match read {
@@ -121,7 +111,8 @@ pub(super) async fn look<'a>(places: &'a Places<'_>, bytes_max: i32, failures: &
     let mut turns = Turns::new(bytes_max, places.iter().len());
     let mut ahead = FuturesOrdered::new();
     let mut barriers = Barriers::default();
-    for (number, (partition, replica)) in places.iter().enumerate() {
+    for (number, (partition, copies)) in places.iter().enumerate() {
+        let replica = copies.replica();
         if ahead.len() == LOOK_UPS_MAX
             && let Some((partition, start)) = ahead.next().await
         {
@@ -131,17 +122,17 @@ pub(super) async fn look<'a>(places: &'a Places<'_>, bytes_max: i32, failures: &
         let (limit, at_least_one) = turns.allowance.of_partition(partition.bytes_max);
         let started = match failures.get(number) {
             Some(Some(failure)) => Err(failure.clone()),
-            _ => start(partition, replica, limit, at_least_one),
+            _ => start(partition, copies, limit, at_least_one, &mut turns.look.has_ended),
         };
         let started = match replica {
             Some(replica) if is_told_only_when_sure(&started) => match barriers.pass(replica).await {
-                Ok(()) => start(partition, Some(replica), limit, at_least_one),
+                Ok(()) => start(partition, copies, limit, at_least_one, &mut turns.look.has_ended),
                 Err(_) => Err(FetchError::NotLeader),
             },
             _ => started,
         };
         match started {
-            Ok(Start::InFiles(look_up)) => ahead.push_back(find(partition, Ok(Start::InFiles(look_up)))),
+            Ok(Start::InFiles(..)) => ahead.push_back(find(partition, started)),
             here if ahead.is_empty() => turns.take(partition, here),
             here => ahead.push_back(find(partition, here)),
         }
@@ -162,15 +153,26 @@ pub(super) fn memory_bytes(bytes: u64, batches: usize) -> usize {
 enum Start<'a> {
     /// The reader has to truncate first.
     Diverges(FetchedPartition),
-    Here(Plan<'a>),
-    InFiles(LookUp<'a>),
+    Here(Plan<'a>, Bounds),
+    InFiles(LookUp<'a>, Bounds),
+    /// It is of another shard, of which this node has no copy.
+    Brought(&'a Brought, Bounds),
+}
+
+/// Where a partition begins and ends, if the shard that is read does not have all of it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Bounds {
+    log_start: Option<i64>,
+    high_watermark: Option<i64>,
 }
 
 type Started<'a> = Result<Start<'a>, FetchError>;
 
 async fn find<'a>(partition: &'a FetchPartition, started: Started<'a>) -> (&'a FetchPartition, Started<'a>) {
     match started {
-        Ok(Start::InFiles(look_up)) => (partition, look_up.find().await.map(Start::Here).map_err(Into::into)),
+        Ok(Start::InFiles(look_up, bounds)) => {
+            (partition, look_up.find().await.map(|plan| Start::Here(plan, bounds)).map_err(Into::into))
+        }
         here => (partition, here),
     }
 }
@@ -186,16 +188,22 @@ impl<'a> Turns<'a> {
         let found = Vec::with_capacity(partitions);
         Self {
             allowance: Allowance::new(bytes_max),
-            look: Look { found, plans: Vec::with_capacity(partitions), of: Vec::with_capacity(partitions) },
+            look: Look {
+                found,
+                plans: Vec::with_capacity(partitions),
+                of: Vec::with_capacity(partitions),
+                has_ended: false,
+            },
         }
     }
 
     fn take(&mut self, request: &FetchPartition, started: Started<'a>) {
         let look = &mut self.look;
-        let mut plan = match started {
-            Ok(Start::Here(plan)) => plan,
+        let (mut plan, bounds) = match started {
+            Ok(Start::Here(plan, bounds)) => (plan, bounds),
+            Ok(Start::Brought(brought, bounds)) => return self.take_brought(request, brought, bounds),
             Ok(Start::Diverges(told)) => return look.found.push(told),
-            Ok(Start::InFiles(_)) => unreachable!("what is in files was looked up"),
+            Ok(Start::InFiles(..)) => unreachable!("what is in files was looked up"),
             Err(error) => return look.found.push(FetchedPartition::failed(error)),
         };
         let (limit, at_least_one) = self.allowance.of_partition(request.bytes_max);
@@ -203,21 +211,62 @@ impl<'a> Turns<'a> {
         let (bytes, limit) = (plan.bytes(), u64::try_from(limit).unwrap_or(u64::MAX));
         assert!(at_least_one || bytes <= limit, "only the first batch may exceed a limit");
         self.allowance.spend(bytes);
+        let first = bounds.log_start.unwrap_or_else(|| plan.first_offset().0);
+        let next = bounds.high_watermark.unwrap_or_else(|| plan.next_offset().0);
         look.found.push(FetchedPartition {
             error: None,
             // Only what is committed is in the stream, and nothing is in a transaction.
-            high_watermark: plan.next_offset().0,
-            last_stable_offset: plan.next_offset().0,
-            log_start_offset: plan.first_offset().0,
+            high_watermark: next,
+            last_stable_offset: next,
+            log_start_offset: first,
             diverging_epoch: None,
             batches: Vec::new(),
             bytes,
-            counted: if plan.goes_on() { bytes.max(limit) } else { bytes },
+            // Behind a range of another shard there is more, if only on this one.
+            counted: if plan.goes_on() || (bytes > 0 && bounds.high_watermark.is_some()) {
+                bytes.max(limit)
+            } else {
+                bytes
+            },
+            is_brought: false,
         });
         if bytes > 0 {
             look.plans.push(plan);
             look.of.push(look.found.len() - 1);
         }
+    }
+
+    fn take_brought(&mut self, request: &FetchPartition, brought: &Brought, bounds: Bounds) {
+        let (limit, at_least_one) = self.allowance.of_partition(request.bytes_max);
+        let batches = match brought {
+            Brought::Batches(batches) => &batches[..],
+            Brought::Later => &[],
+            Brought::Failed(error) => return self.look.found.push(FetchedPartition::failed(error.clone())),
+        };
+        let (mut left, mut must_give) = (u64::try_from(limit).unwrap_or(u64::MAX), at_least_one);
+        let fits = |batch: &&StoredBatch| {
+            let bytes = u64::from(batch.bytes);
+            let fits = bytes <= left || must_give;
+            must_give = false;
+            left = left.saturating_sub(bytes);
+            fits
+        };
+        let batches: Vec<StoredBatch> = batches.iter().take_while(fits).cloned().collect();
+        let bytes: u64 = batches.iter().map(|batch| u64::from(batch.bytes)).sum();
+        self.allowance.spend(bytes);
+        let (log_start, next) = (bounds.log_start.unwrap_or(-1), bounds.high_watermark.unwrap_or(-1));
+        self.look.found.push(FetchedPartition {
+            error: None,
+            high_watermark: next,
+            last_stable_offset: next,
+            log_start_offset: log_start,
+            diverging_epoch: None,
+            batches,
+            bytes,
+            // Whose turn did not come must not wait for what others may write.
+            counted: bytes.max(u64::try_from(limit).unwrap_or(u64::MAX)),
+            is_brought: true,
+        });
     }
 }
 
@@ -229,23 +278,37 @@ fn is_told_only_when_sure(started: &Started<'_>) -> bool {
 
 fn start<'a>(
     request: &'a FetchPartition,
-    replica: Option<&'a Replica>,
+    copies: &'a Copies,
     bytes_max: usize,
     at_least_one: bool,
+    has_ended: &mut bool,
 ) -> Started<'a> {
     let partition = request.partition.partition();
-    let replica = replica.ok_or(FetchError::NotLeader)?;
+    let replica = copies.replica().ok_or(FetchError::NotLeader)?;
     check_leader(partition, replica)?;
     let stream = partition.stream;
+    let mut bounds = Bounds::default();
     let diverging = {
         let state = replica.state();
         let view = state.stream(stream).ok_or(FetchError::UnknownTopicOrPartition)?;
+        let (first, next) = (partition.log_start(view.first_offset().0), view.next_offset().0);
+        if view.is_closed() && request.fetch_offset >= next {
+            *has_ended = true;
+            if request.fetch_offset > next {
+                // It is in range where the stream goes on.
+                return Err(FetchError::NotLeader);
+            }
+        }
+        if !partition.earlier().is_empty() {
+            bounds.log_start = Some(first);
+            bounds.high_watermark = copies.earlier().map(|_| next);
+        }
         rules::check_epoch(request.current_leader_epoch, view.epoch().0)?;
         let diverging = diverging_epoch(request, |epoch| {
             let end = view.epoch_end(epoch);
             EpochEnd { epoch: end.epoch.0, end_offset: end.end_offset.0 }
         })?;
-        diverging.map(|epoch| (epoch, view.first_offset().0, view.next_offset().0))
+        diverging.map(|epoch| (epoch, first, next))
     };
     if let Some((epoch, first_offset, next_offset)) = diverging {
         return Ok(Start::Diverges(FetchedPartition {
@@ -257,23 +320,20 @@ fn start<'a>(
             batches: Vec::new(),
             bytes: 0,
             counted: 0,
+            is_brought: false,
         }));
     }
     let wish = Wish { stream, from: StreamOffset(request.fetch_offset), bytes_max, at_least_one };
+    let replica = match copies.earlier() {
+        None => replica,
+        Some(Earlier::Here(earlier)) => earlier,
+        Some(Earlier::Elsewhere(_)) => return Ok(Start::Brought(&Brought::Later, bounds)),
+        Some(Earlier::Brought(brought)) => return Ok(Start::Brought(brought, bounds)),
+    };
     Ok(match replica.plan_fetch(wish)? {
-        Planned::Here(plan) => Start::Here(plan),
-        Planned::InFiles(look_up) => Start::InFiles(look_up),
+        Planned::Here(plan) => Start::Here(plan, bounds),
+        Planned::InFiles(look_up) => Start::InFiles(look_up, bounds),
     })
-}
-
-/// Another leader's readers are sent there; while nobody leads, what was committed is still given out by who has it.
-fn check_leader(partition: &Partition, replica: &Replica) -> Result<(), FetchError> {
-    let leadership = *replica.leadership().borrow();
-    // A copy that was taken away since the request came hears of no leader any more.
-    if leadership.is_self || (leadership.leader.is_none() && partition.replica().is_some()) {
-        return Ok(());
-    }
-    Err(FetchError::NotLeader)
 }
 
 /// Where the reader's log left this one, if it did (KIP-595).

@@ -22,4 +22,5 @@ pub use api::{
 pub(crate) use cache::Cache;
 pub use service::Topics;
 pub(crate) use service::unavailable;
+pub(crate) use topic::EarlierRange;
 pub use topic::{Partition, PartitionLeader, PartitionRef, Topic};

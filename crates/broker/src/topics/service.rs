@@ -46,6 +46,11 @@ impl Topics {
         PartitionRef::new(self.resolve_id(id)?, index)
     }
 
+    /// The partition as it is now; none if it is gone. One that is held for long may have moved.
+    pub fn again(&self, partition: &PartitionRef) -> Option<PartitionRef> {
+        self.partition_by_id(partition.topic().id, partition.index())
+    }
+
     /// Every live topic, by name.
     pub fn all(&self) -> Vec<Arc<Topic>> {
         self.cache.all()

@@ -17,6 +17,8 @@ pub struct Topic {
     pub partitions: Vec<Partition>,
     pub(crate) settings: TopicSettings,
     pub(crate) revision: Revision,
+    /// For what has changed since.
+    cluster: Cluster,
 }
 
 /// Of what the resolved topic was made.
@@ -32,6 +34,28 @@ pub(crate) struct Revision {
 pub struct Partition {
     pub(crate) stream: StreamId,
     shard: Arc<ShardHandle>,
+    /// Where the stream was before, the oldest first; none for most.
+    earlier: Box<[EarlierRange]>,
+}
+
+/// Offsets that a partition's stream has on a shard on which it does not grow any more.
+#[derive(Debug)]
+pub(crate) struct EarlierRange {
+    from_offset: i64,
+    /// Behind the last one.
+    end_offset: i64,
+    shard: Arc<ShardHandle>,
+}
+
+impl EarlierRange {
+    pub(crate) fn shard(&self) -> ShardId {
+        self.shard.id()
+    }
+
+    /// `None` while this node has no copy of that shard.
+    pub(crate) fn replica(&self) -> Option<Replica> {
+        self.shard.replica()
+    }
 }
 
 /// Who serves a partition.
@@ -47,7 +71,12 @@ impl Topic {
     pub(crate) fn new(topic: &shard::Topic, settings: TopicSettings, revision: Revision, cluster: &Cluster) -> Self {
         let partitions = topic.live().iter().map(|placement| {
             let shard = placement.shard().expect("a placement names the shard where its stream grows");
-            Partition { stream: placement.stream, shard: cluster.shard(shard) }
+            let ranges = placement.history.windows(2).map(|homes| EarlierRange {
+                from_offset: homes[0].from_offset.0,
+                end_offset: homes[1].from_offset.0,
+                shard: cluster.shard(homes[0].shard),
+            });
+            Partition { stream: placement.stream, shard: cluster.shard(shard), earlier: ranges.collect() }
         });
         Self {
             id: topic.id,
@@ -55,6 +84,7 @@ impl Topic {
             partitions: partitions.collect(),
             settings,
             revision,
+            cluster: cluster.clone(),
         }
     }
 
@@ -68,15 +98,14 @@ impl Partition {
     /// Who serves the partition now; while nobody leads it, who did last, as far as this node's copy knows: there what
     /// is committed can still be read.
     pub fn leader(&self) -> PartitionLeader {
-        // First the epoch: an earlier leader with a later epoch would be believed.
-        let (epoch, last) = match self.shard.replica() {
-            Some(replica) => {
-                let state = replica.state();
-                (state.stream(self.stream).map(|view| view.epoch().0), state.leader())
-            }
-            None => (None, None),
-        };
-        PartitionLeader { node: self.shard.leader().or(last), epoch: epoch.unwrap_or(-1) }
+        leader(&self.shard, self.stream)
+    }
+
+    /// Whether the stream has ended on the partition's shard, as far as this node's copy knows: then it goes on on
+    /// another one, of which the metadata tell now or in a moment.
+    pub(crate) fn has_ended(&self) -> bool {
+        let replica = self.shard.replica();
+        replica.is_some_and(|replica| replica.state().stream(self.stream).is_some_and(|view| view.is_closed()))
     }
 
     /// The shard that the partition's stream is on.
@@ -88,6 +117,33 @@ impl Partition {
     pub(crate) fn replica(&self) -> Option<Replica> {
         self.shard.replica()
     }
+
+    /// Where the stream was before it came to its shard, the oldest first.
+    pub(crate) fn earlier(&self) -> &[EarlierRange] {
+        &self.earlier
+    }
+
+    /// The range that has an offset, if that is not the one on the partition's shard.
+    pub(crate) fn earlier_of(&self, offset: i64) -> Option<&EarlierRange> {
+        self.earlier.iter().find(|range| (range.from_offset..range.end_offset).contains(&offset))
+    }
+
+    /// The first offset, given the first one that is on the partition's shard.
+    pub fn log_start(&self, first_here: i64) -> i64 {
+        self.earlier.first().map_or(first_here, |range| range.from_offset)
+    }
+}
+
+fn leader(shard: &ShardHandle, stream: StreamId) -> PartitionLeader {
+    // First the epoch: an earlier leader with a later epoch would be believed.
+    let (epoch, last) = match shard.replica() {
+        Some(replica) => {
+            let state = replica.state();
+            (state.stream(stream).map(|view| view.epoch().0), state.leader())
+        }
+        None => (None, None),
+    };
+    PartitionLeader { node: shard.leader().or(last), epoch: epoch.unwrap_or(-1) }
 }
 
 /// A partition with its topic.
@@ -110,6 +166,31 @@ impl PartitionRef {
 
     pub fn partition(&self) -> &Partition {
         &self.topic.partitions[self.index]
+    }
+
+    /// Who serves the partition now, also if it is on another shard since it was resolved.
+    pub fn leader_now(&self) -> PartitionLeader {
+        match self.moved_to() {
+            Some(shard) => leader(&self.topic.cluster.shard(shard), self.partition().stream),
+            None => self.partition().leader(),
+        }
+    }
+
+    /// The shard on which the partition is since it was resolved, if that is another one.
+    fn moved_to(&self) -> Option<ShardId> {
+        let metadata = self.topic.cluster.metadata();
+        let placement = metadata.topic(self.topic.id)?.partitions.get(self.index)?;
+        placement.shard().filter(|shard| *shard != self.partition().shard())
+    }
+
+    /// Returns when the partition is on another shard than it was, or gone. May wait for ever.
+    pub(crate) async fn moved(&self) {
+        let mut metadata = self.topic.cluster.metadata_changed();
+        while self.moved_to().is_none() && self.topic.cluster.metadata().topic(self.topic.id).is_some() {
+            if metadata.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     pub fn index(&self) -> i32 {

@@ -61,6 +61,8 @@ pub(crate) enum Subject {
     Node = 3,
     /// The shard's replica: what another node lacks of it.
     Pull = 4,
+    /// The shard's replica: what a stream had there that goes on on another shard.
+    Ended = 5,
 }
 
 #[derive(Debug, Clone)]
@@ -183,6 +185,7 @@ fn subject(number: u8) -> Result<Subject, FrameError> {
         2 => Subject::Proposal,
         3 => Subject::Node,
         4 => Subject::Pull,
+        5 => Subject::Ended,
         number => return Err(FrameError::Subject(number)),
     })
 }

@@ -32,7 +32,8 @@ pub fn fuzz_peer_messages(input: &[u8]) {
     frame::fuzz_frames(input);
     let bytes = bytes::Bytes::copy_from_slice(input);
     let _ = crate::proposal::decode(&bytes);
-    let _ = crate::proposal::decode_answer(bytes);
+    let _ = crate::proposal::decode_answer(bytes.clone());
+    crate::reads::fuzz_reads(&bytes);
 }
 
 #[cfg(test)]

@@ -227,7 +227,7 @@ async fn read(
     reads: &[Read],
     isolation: Isolation,
     wait_max: Duration,
-) -> (Vec<Answer>, Permit) {
+) -> (Vec<Answer>, (Permit, Permit)) {
     let partitions: Vec<reading::FetchPartition> = reads
         .iter()
         .filter_map(|read| match &read.place {
@@ -242,7 +242,7 @@ async fn read(
         })
         .collect();
     let (fetched, memory) = if partitions.is_empty() {
-        (Vec::new(), Permit::empty())
+        (Vec::new(), (Permit::empty(), Permit::empty()))
     } else {
         let request = reading::FetchRequest {
             partitions,
@@ -255,7 +255,7 @@ async fn read(
         if fetched.lacks_memory() {
             tracing::debug!("a reader was sent away: others hold all memory for answers");
         }
-        (fetched.partitions, fetched.memory)
+        (fetched.partitions, (fetched.memory, fetched.memory_of_brought))
     };
     let mut fetched = fetched.into_iter();
     let aborted = match isolation {
@@ -307,7 +307,7 @@ fn answer(
     let mut answer = refused_answer(read.wish.index, code, Aborted::Null);
     match error {
         FetchError::NotLeader | FetchError::FencedLeaderEpoch | FetchError::Stopped => {
-            answer.head.current_leader = shared.endpoints().hint(partition.partition().leader());
+            answer.head.current_leader = shared.endpoints().hint(partition.leader_now());
         }
         FetchError::Damaged(cause) if !shared.damages.are_new(&cause) => {}
         FetchError::Damaged(cause) | FetchError::Storage(cause) => {

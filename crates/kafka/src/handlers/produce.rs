@@ -345,7 +345,7 @@ fn answer(result: Result<Produced, ProduceError>, partition: &PartitionRef) -> P
             error: NONE,
             base_offset: produced.base_offset,
             log_append_time_ms: produced.log_append_time.map_or(-1, |time| time.0),
-            log_start_offset: produced.log_start_offset,
+            log_start_offset: partition.partition().log_start(produced.log_start_offset),
             detail: None,
         },
         Err(error) => refusal(error, partition),
@@ -356,7 +356,7 @@ fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
     let mut answer = PartitionAnswer::refused(error.code());
     let detail = match error {
         ProduceError::NotLeader | ProduceError::Stopped | ProduceError::UnknownFate => {
-            let leader = partition.partition().leader();
+            let leader = partition.leader_now();
             let Some(node) = leader.node else { return answer };
             AnswerDetail { current_leader: Some((node_id(node), leader.epoch)), ..AnswerDetail::default() }
         }

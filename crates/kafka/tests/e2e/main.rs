@@ -13,6 +13,7 @@ mod groups;
 mod handshake;
 mod input;
 mod list_offsets;
+mod moving;
 mod nodes;
 mod offsets;
 mod produce;

@@ -225,6 +225,24 @@ impl Client {
         self.stream.write_all(&bytes).await.expect("is open");
     }
 
+    /// Whether the connection still takes something.
+    pub(crate) async fn try_send_raw(&mut self, request: &[u8]) -> bool {
+        let size = i32::try_from(request.len()).expect("small");
+        let mut bytes = size.to_be_bytes().to_vec();
+        bytes.extend_from_slice(request);
+        self.stream.write_all(&bytes).await.is_ok()
+    }
+
+    /// As [`Self::next`]; none when the broker closed the connection.
+    pub(crate) async fn try_next<Q: Request>(&mut self, version: i16, behind: i32) -> Option<Q::Response> {
+        let mut bytes = self.next_raw().await?;
+        let correlation_id = i32::from_be_bytes(bytes[..4].try_into().expect("four bytes"));
+        assert_eq!(correlation_id, self.correlation_id - behind, "responses are in order");
+        let header = 4 + usize::from(Q::Response::header_version(version) >= 1);
+        let mut body = bytes.split_off(header);
+        Some(Q::Response::decode(&mut body, version).expect("a response of that version"))
+    }
+
     pub(crate) async fn send<Q: Request>(&mut self, version: i16, request: &Q) {
         let bytes = self.request(version, version, request);
         self.send_raw(&bytes).await;

@@ -16,6 +16,7 @@ use crate::effects::Effects;
 use crate::outcome::{AppendError, Appended, Outcome};
 use crate::producers::Verdict;
 use crate::shard::{Position, Shard};
+use crate::stream::Standing;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
@@ -185,6 +186,10 @@ impl Append {
         let batch = &self.batch;
         let Some(slot) = shard.streams.slot(&id) else { return Ok(Err(AppendError::UnknownStream)) };
         let Some(stream) = shard.streams.at(slot) else { return Ok(Err(AppendError::UnknownStream)) };
+        // Before anything else: of a stream that goes on elsewhere nothing is known here any more.
+        if stream.standing != Standing::Open {
+            return Ok(Err(AppendError::Closed));
+        }
         let (base_offset, log_start_offset) = (stream.next_offset, stream.first_offset);
         let log_append_time = |timestamp| (batch.timestamp_type == TimestampType::LogAppendTime).then_some(timestamp);
 
@@ -279,7 +284,7 @@ struct Parts {
 }
 
 /// True if one more producer can be remembered, for which the one that was silent longest may be forgotten.
-fn make_room_for_producer(shard: &mut Shard) -> bool {
+pub(super) fn make_room_for_producer(shard: &mut Shard) -> bool {
     let settings = shard.scalars.settings;
     if shard.producers.table.len() < settings.producers_max as usize {
         return true;

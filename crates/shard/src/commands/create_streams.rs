@@ -30,8 +30,8 @@ pub struct CreateStreams {
 wire_struct!(CreateStreams { streams: Vec<NewStream> });
 
 /// Bounds on what a stream may begin with: far from where numbers end.
-const FIRST_OFFSET_MAX: i64 = 1 << 62;
-const EPOCH_START_MAX: i32 = 1 << 30;
+pub(super) const FIRST_OFFSET_MAX: i64 = 1 << 62;
+pub(super) const EPOCH_START_MAX: i32 = 1 << 30;
 
 impl CreateStreams {
     pub(crate) fn apply(self, shard: &mut Shard, _: Position, effects: &mut Effects) -> Result<Outcome, Broken> {

@@ -135,7 +135,8 @@ impl Node {
         let unsealed_range = self.shard.unsealed_range();
         let mut unsealed = 0;
         for stream in self.shard.stream_ids() {
-            let view = self.shard.stream(stream).unwrap();
+            // One that is still received is not seen.
+            let Some(view) = self.shard.stream(stream) else { continue };
             let batches = self.read(stream);
             let mut offset = view.first_offset();
             let mut max = TimestampMs::NONE;
@@ -215,6 +216,8 @@ pub(super) fn dump(shard: &Shard) -> Vec<u8> {
     table(&shard.metadata.nodes, &mut out);
     table(&shard.metadata.shards, &mut out);
     table(&shard.metadata.configs, &mut out);
+    table(&shard.metadata.moves, &mut out);
+    table(&shard.transfers, &mut out);
     table(&shard.metadata.slot_moves, &mut out);
     for topic in shard.topics() {
         topic.id.put(&mut out);

@@ -7,6 +7,7 @@ mod encoding;
 mod groups;
 mod harness;
 mod metadata;
+mod moves;
 mod nodes;
 mod properties;
 mod seal;

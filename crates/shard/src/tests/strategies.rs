@@ -13,15 +13,18 @@ use record::{
 
 use crate::commands::{
     AbandonParts, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append, AssignSlots,
-    CloseSlots, CommitCheck, CommitOffsets, CompleteDeletion, CompletePartitions, CompleteShards, CompleteSlots,
-    CompleteTopics, ConfigAlteration, Configure, CreateCluster, CreateStreams, CreateTopics, DeleteGroup,
-    DeleteOffsets, DeleteStreams, DeleteTopics, DropSlots, ExpireProducers, LeaderChange, MoveSlots, NewShard,
-    NewStream, NewTopic, OpenShards, PutGroup, PutShards, RaiseFeatures, ReceiveGroups, RegisterNode, Seal,
-    SetStanding, SlotRange, StagePart, Tick, UploadId,
+    CancelAt, CancelMove, CloseSlots, CloseStream, CommitCheck, CommitOffsets, CompleteDeletion, CompleteMove,
+    CompletePartitions, CompleteShards, CompleteSlots, CompleteTopics, ConfigAlteration, Configure, CreateCluster,
+    CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics, DropSlots, ExpireProducers,
+    LeaderChange, MoveSlots, MoveStreams, NewMove, NewShard, NewStream, NewTopic, OpenShards, OpenStream, PutGroup,
+    PutShards, RaiseFeatures, ReceiveGroups, ReceiveStream, RegisterNode, Seal, SetStanding, SlotRange, StagePart,
+    Tick, UploadId,
 };
+use crate::producers::ProducerBatch;
 use crate::{
-    Command, CommittedOffset, ConfigResource, GroupRecord, GroupState, GroupVersion, Member, MoveCursor, MovedGroup,
-    NodeAddress, NodeRecord, OffsetKey, Settings, ShardRecord, SlotMoveId, Standing, slot_of,
+    Command, CommittedOffset, ConfigResource, GroupRecord, GroupState, GroupVersion, Member, MoveCursor, MoveId,
+    MovedGroup, MovedProducer, NodeAddress, NodeRecord, OffsetKey, Settings, ShardRecord, SlotMoveId, Standing,
+    slot_of,
 };
 
 fn stream() -> impl Strategy<Value = StreamId> {
@@ -188,6 +191,60 @@ fn settings() -> impl Strategy<Value = Settings> {
     )
 }
 
+fn move_id() -> impl Strategy<Value = MoveId> {
+    (1_u64..12).prop_map(MoveId)
+}
+
+fn moved_producer() -> impl Strategy<Value = MovedProducer> {
+    let batch = (0_i32..12, 0_i32..12, 0_i64..50).prop_map(|(first, last, offset)| ProducerBatch {
+        first_sequence: Sequence(first),
+        last_sequence: Sequence(last),
+        base_offset: StreamOffset(offset),
+        timestamp: TimestampMs(7),
+    });
+    (-1_i64..4, -1_i16..3, vec(batch, 0..7)).prop_map(|(id, epoch, batches)| MovedProducer {
+        id: ProducerId(id),
+        epoch: ProducerEpoch(epoch),
+        batches,
+    })
+}
+
+fn open_stream() -> impl Strategy<Value = OpenStream> {
+    let epochs = vec((0_i32..4, 0_i64..60), 0..3);
+    (prop_oneof![8 => 0_i64..60, 1 => any::<i64>()], prop_oneof![8 => 0_i32..9, 1 => any::<i32>()], epochs).prop_map(
+        |(first_offset, epoch_start, mut epochs)| {
+            epochs.sort_unstable();
+            let epoch = |(epoch, offset)| (LeaderEpoch(epoch), StreamOffset(offset));
+            OpenStream {
+                first_offset: StreamOffset(first_offset),
+                epoch_start: LeaderEpoch(epoch_start),
+                epochs: epochs.into_iter().map(epoch).collect(),
+            }
+        },
+    )
+}
+
+fn move_command() -> impl Strategy<Value = Command> {
+    let receive = || (move_id(), stream());
+    prop_oneof![
+        3 => vec((topic(), 0_u32..3, (0_u32..4).prop_map(ShardId)), 1..4).prop_map(|moves| {
+            let new = |(topic, partition, to)| NewMove { topic, partition, to };
+            MoveStreams { moves: moves.into_iter().map(new).collect() }.into()
+        }),
+        4 => (move_id(), stream(), option::of((0_i64..3).prop_map(ProducerId)))
+            .prop_map(|(id, stream, after)| CloseStream { id, stream, after }.into()),
+        4 => receive().prop_map(|(id, stream)| ReceiveStream::prepare(id, stream).into()),
+        4 => (receive(), vec(moved_producer(), 0..3), option::of(open_stream()))
+            .prop_map(|((id, stream), producers, open)| ReceiveStream { id, stream, producers, open }.into()),
+        3 => ((1_u64..60).prop_map(MoveId), topic(), 0_u32..3, 0_i64..20).prop_map(|(id, topic, partition, offset)| {
+            CompleteMove { id, topic, partition, from_offset: StreamOffset(offset) }.into()
+        }),
+        1 => receive().prop_map(|(id, stream)| CancelMove { id, at: CancelAt::Shard(stream) }.into()),
+        1 => ((1_u64..60).prop_map(MoveId), topic(), 0_u32..3)
+            .prop_map(|(id, topic, partition)| CancelMove { id, at: CancelAt::Metadata { topic, partition } }.into()),
+    ]
+}
+
 fn data_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         4 => vec(new_stream(), 1..4).prop_map(|streams| CreateStreams { streams }.into()),
@@ -267,7 +324,7 @@ fn slots() -> impl Strategy<Value = Vec<u16>> {
     ]
 }
 
-fn move_id() -> impl Strategy<Value = SlotMoveId> {
+fn slot_move_id() -> impl Strategy<Value = SlotMoveId> {
     (0_u64..5).prop_map(SlotMoveId)
 }
 
@@ -288,17 +345,18 @@ fn slot_command() -> impl Strategy<Value = Command> {
     let after = prop_oneof![4 => Just(None), 1 => cursor.prop_map(Some)];
     prop_oneof![
         2 => (slots(), shard(), shard()).prop_map(|(slots, from, to)| MoveSlots { slots, from, to }.into()),
-        2 => (move_id(), slots()).prop_map(|(id, slots)| CloseSlots { id, slots }.into()),
-        4 => (move_id(), slots(), after, vec(moved_group(), 0..3), any::<bool>())
+        2 => (slot_move_id(), slots()).prop_map(|(id, slots)| CloseSlots { id, slots }.into()),
+        4 => (slot_move_id(), slots(), after, vec(moved_group(), 0..3), any::<bool>())
             .prop_map(|(id, slots, after, groups, last)| ReceiveGroups { id, slots, after, groups, last }.into()),
         2 => (0_u64..40, any::<bool>()).prop_map(|(id, dropped)| CompleteSlots { id: SlotMoveId(id), dropped }.into()),
-        2 => (move_id(), slots(), 0_u32..3).prop_map(|(id, slots, count_max)| DropSlots { id, slots, count_max }.into()),
+        2 => (slot_move_id(), slots(), 0_u32..3).prop_map(|(id, slots, count_max)| DropSlots { id, slots, count_max }.into()),
     ]
 }
 
 /// Any command.
 pub(super) fn command() -> impl Strategy<Value = Command> {
-    prop_oneof![10 => data_command(), 4 => group_command(), 4 => metadata_command(), 1 => slot_command()]
+    prop_oneof![10 => data_command(), 4 => group_command(), 4 => metadata_command(), 3 => move_command(),
+        1 => slot_command()]
 }
 
 /// An entry of some commands, with what its term and time do.

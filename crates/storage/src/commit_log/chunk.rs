@@ -154,6 +154,36 @@ impl Chunk {
         self.len() == 0
     }
 
+    /// The bytes in `range` of it.
+    ///
+    /// # Panics
+    /// When the range exceeds the chunk.
+    #[must_use]
+    pub fn part(self, range: Range<u32>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.len(), "a part lies within its chunk");
+        match self {
+            Self::Memory(slices) => {
+                let (mut skip, mut left) = (range.start as usize, range.len());
+                let mut parts = Slices::new();
+                for slice in slices {
+                    let length = slice.bytes.len();
+                    let from = skip.min(length);
+                    let to = length.min(from + left);
+                    skip -= from;
+                    left -= to - from;
+                    if from < to {
+                        parts.push(slice.slice(from..to));
+                    }
+                }
+                Self::Memory(parts)
+            }
+            Self::File { file, position, pin, len: _ } => {
+                let len = range.end - range.start;
+                Self::File { file, position: position + u64::from(range.start), len, pin }
+            }
+        }
+    }
+
     /// All bytes in one slice.
     ///
     /// # Errors
@@ -194,6 +224,12 @@ mod tests {
         later.detach();
         assert_eq!((later.bytes().len(), later.backing().bytes()), (100, 100));
         assert_ne!(across[1].backing(), later.backing());
+        for (from, to) in [(0, 15), (2, 5), (4, 6), (5, 9), (3, 3)] {
+            let part = Chunk::Memory(across.clone()).part(from..to);
+            let Chunk::Memory(slices) = part else { panic!("it was in memory") };
+            let expected = payload.slice(5 + from as usize..5 + to as usize).to_bytes();
+            assert_eq!(join(slices).bytes(), &expected);
+        }
         assert_eq!(join(across).bytes(), &payload.slice(5..20).to_bytes());
     }
 }
