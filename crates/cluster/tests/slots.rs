@@ -59,6 +59,8 @@ fn group(number: usize) -> String {
 /// What was promised to the clients of each group: at least that was committed, and at most what was tried.
 struct Promised {
     topic: TopicId,
+    /// Deleted in the middle: nobody has offsets of it in the end.
+    gone: TopicId,
     offsets: BTreeMap<usize, (i64, i64)>,
 }
 
@@ -75,7 +77,9 @@ fn offset(topic: TopicId, partition: i32, offset: i64) -> CommittedOffset {
 
 /// Commits at whoever has the group by what this node knows, which may be old. False if it is refused or not known.
 async fn commit(node: &Cluster, promised: &mut Promised, number: usize) -> bool {
-    let topic = promised.topic;
+    // The first time.
+    let both = [promised.topic, promised.gone];
+    let topics = if promised.offsets.contains_key(&number) { &both[..1] } else { &both[..] };
     let (done, tried) = promised.offsets.entry(number).or_default();
     *tried += 1;
     let next = *tried;
@@ -83,7 +87,7 @@ async fn commit(node: &Cluster, promised: &mut Promised, number: usize) -> bool 
     let command = CommitOffsets {
         group_id: group(number),
         check: number.is_multiple_of(2).then_some(check),
-        offsets: (0..PARTITIONS).map(|partition| offset(topic, partition, next)).collect(),
+        offsets: topics.iter().flat_map(|topic| (0..PARTITIONS).map(|at| offset(*topic, at, next))).collect(),
     };
     let shard = node.slot_shard(&group(number));
     match timeout(Duration::from_secs(5), node.propose(shard, command.into())).await {
@@ -98,9 +102,10 @@ async fn commit(node: &Cluster, promised: &mut Promised, number: usize) -> bool 
 }
 
 async fn found(node: &Cluster) -> Promised {
-    let new = NewTopic { name: "t".to_owned(), partitions: 4, configs: BTreeMap::new() };
-    let topic = node.create_topics(vec![new]).await.remove(0).expect("made");
-    let mut promised = Promised { topic, offsets: BTreeMap::new() };
+    let new = |name: &str| NewTopic { name: name.to_owned(), partitions: 4, configs: BTreeMap::new() };
+    let made = node.create_topics(vec![new("t"), new("gone")]).await;
+    let [Ok(topic), Ok(gone)] = made[..] else { panic!("{made:?}") };
+    let mut promised = Promised { topic, gone, offsets: BTreeMap::new() };
     for number in 0..GROUPS {
         if number.is_multiple_of(2) {
             let record = GroupRecord {
@@ -190,6 +195,10 @@ async fn slots_go_to_new_shards_while_groups_commit_and_their_leaders_fail() {
         let Some(known) = moves(&nodes[0]).pop().filter(|_| failures < 3) else { continue };
         let shard = [METADATA, known.from, known.to][failures];
         let Some(place) = leader(&nodes, shard) else { continue };
+        if failures == 0 {
+            // If it is interrupted, it is gone on with.
+            drop(nodes[(place + 1) % 3].delete_topics(vec![promised.gone]).await);
+        }
         failures += 1;
         let gone = nodes.remove(place);
         gone.shutdown().await;
@@ -201,6 +210,7 @@ async fn slots_go_to_new_shards_while_groups_commit_and_their_leaders_fail() {
         nodes.insert(place, start(config(dir.path(), place, &addresses)).await);
     }
     assert_eq!(failures, 3, "{elsewhere} commits were refused");
+    until("one topic less", || nodes[0].metadata().topic(promised.gone).is_none()).await;
     check(&nodes, &promised).await;
     let shown = nodes[1].operate(&["status".to_owned()]).await.expect("shown");
     assert!(shown.contains("171 on 1") && !shown.contains("move"), "{shown}");
