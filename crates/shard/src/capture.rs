@@ -218,6 +218,10 @@ macro_rules! each_table {
                 let $table = &mut $shard.transfers;
                 $call
             },
+            {
+                let $table = &mut $shard.metadata.rebalancing_stopped;
+                $call
+            },
         ]
     };
 }
@@ -383,7 +387,7 @@ impl Shard {
 }
 
 /// How many tables there are.
-const TABLES: usize = 14;
+const TABLES: usize = 15;
 /// Those that were there from the first. One that came later and holds nothing does not show in the digest, so that a
 /// state that was written before it came has the digest that stands in its checkpoint.
 const FIRST_TABLES: usize = 10;

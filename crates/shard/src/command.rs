@@ -12,7 +12,7 @@ use crate::commands::{
     CancelMove, CloseStream, CommitOffsets, CompleteDeletion, CompleteMove, CompletePartitions, CompleteShards,
     CompleteTopics, Configure, CreateCluster, CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams,
     DeleteTopics, ExpireProducers, LeaderChange, MoveStreams, OpenShards, PutGroup, PutShards, ReceiveStream,
-    RegisterNode, Seal, SetStanding, StagePart, Tick,
+    RegisterNode, Seal, SetRebalancing, SetStanding, StagePart, Tick,
 };
 
 /// The only version that commands have so far.
@@ -117,6 +117,7 @@ commands! {
     83 ReceiveStream(ReceiveStream),
     84 CompleteMove(CompleteMove),
     85 CancelMove(CancelMove),
+    92 SetRebalancing(SetRebalancing),
 }
 
 impl Command {

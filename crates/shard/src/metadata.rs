@@ -7,7 +7,8 @@ use record::{NodeId, ShardId, StreamId, TopicId};
 
 use crate::codec::{DecodeError, Reader, Wire, wire_struct};
 use crate::model::{
-    ConfigResource, NodeRecord, NodeStanding, ShardFounding, ShardRecord, StreamMove, Topic, TopicState, Transfer,
+    ConfigResource, NodeRecord, NodeStanding, RebalancingStopped, ShardFounding, ShardRecord, StreamMove, Topic,
+    TopicState, Transfer,
 };
 use crate::table::{Record, Table};
 
@@ -72,6 +73,14 @@ impl Record for StreamMove {
     }
 }
 
+impl Record for RebalancingStopped {
+    type Key = u8;
+    const TABLE: u8 = 17;
+    fn key(&self) -> u8 {
+        Self::KEY
+    }
+}
+
 impl Record for Transfer {
     type Key = StreamId;
     const TABLE: u8 = 16;
@@ -107,6 +116,7 @@ pub(crate) struct Metadata {
     pub(crate) standings: Table<NodeStanding>,
     pub(crate) foundings: Table<ShardFounding>,
     pub(crate) moves: Table<StreamMove>,
+    pub(crate) rebalancing_stopped: Table<RebalancingStopped>,
     /// Derived: the topics that are not being deleted.
     pub(crate) names: BTreeMap<Arc<str>, TopicId>,
     /// Derived: the topics on which work on other shards is to be done.

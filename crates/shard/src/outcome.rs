@@ -77,6 +77,7 @@ pub enum Outcome {
     ReceiveStream(Result<Received, ReceiveStreamError>),
     CompleteMove(Result<(), CompleteMoveError>),
     CancelMove(Result<(), CancelMoveError>),
+    SetRebalancing,
 }
 
 /// A stream that has ended on a shard, and a piece of what goes with it.

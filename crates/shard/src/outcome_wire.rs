@@ -102,6 +102,7 @@ wire_enum!(Outcome, "an outcome":
     83 ReceiveStream(result: Result<Received, ReceiveStreamError>),
     84 CompleteMove(result: Result<(), CompleteMoveError>),
     85 CancelMove(result: Result<(), CancelMoveError>),
+    92 SetRebalancing,
 );
 
 wire_enum!(AppendError, "a refusal of an append":
@@ -322,6 +323,7 @@ mod tests {
             Outcome::ReceiveStream(Err(ReceiveStreamError::TooManyStreams { streams_max: 4 })),
             Outcome::CompleteMove(Ok(())),
             Outcome::CancelMove(Err(CancelMoveError::Closed)),
+            Outcome::SetRebalancing,
         ]
     }
 

@@ -31,6 +31,11 @@ fn shard_of(node: &Node, topic: &str, partition: usize) -> ShardId {
     history(node, topic, partition).last().expect("it is somewhere").1
 }
 
+/// From now on only what is asked for moves.
+async fn stop_rebalancing(node: &Node) {
+    node.cluster.operate(&["rebalance".to_owned(), "--stop".to_owned()]).await.expect("stopped");
+}
+
 async fn begin_move(node: &Node, topic: &str, partition: u32, to: ShardId) {
     let topic = node.cluster.metadata().topic_by_name(topic).expect("it exists").id;
     let begun = node.cluster.move_streams(vec![NewMove { topic, partition, to }]).await.expect("begun");
@@ -99,6 +104,7 @@ fn data_shards(nodes: &Nodes) -> Vec<ShardId> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn before_and_behind_a_move_is_one_partition() {
     let nodes = Nodes::start().await;
+    stop_rebalancing(&nodes.0[0]).await;
     nodes.0[0].topic("t", 1).await;
     let first = shard_of(&nodes.0[0], "t", 0);
     let old = nodes.leader(first);
@@ -151,6 +157,7 @@ async fn before_and_behind_a_move_is_one_partition() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiting_fetch_is_sent_to_where_its_partition_moved() {
     let nodes = Nodes::start().await;
+    stop_rebalancing(&nodes.0[0]).await;
     nodes.0[0].topic("t", 1).await;
     let first = shard_of(&nodes.0[0], "t", 0);
     let old = nodes.leader(first);
@@ -187,6 +194,7 @@ async fn a_waiting_fetch_is_sent_to_where_its_partition_moved() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_leader_has_no_copy_of_it_gets_from_who_has() {
     let nodes = Nodes::start_some(4).await;
+    stop_rebalancing(&nodes.0[0]).await;
     nodes.0[0].topic_with("t", 8, &[("max.message.bytes", "6000000")]).await;
     let voters = |shard: ShardId| nodes.0[0].cluster.voters(shard);
     // Eight shards on three of four nodes each: when they are spread evenly they stay.
@@ -249,6 +257,7 @@ async fn streams_move_to_the_shards_of_new_nodes_under_load_while_the_metadata_l
         Box::pin(Node::start_with(move |setup| setup.place = Some(place)))
     };
     let alone = start(0, Vec::new()).await;
+    stop_rebalancing(&alone).await;
     alone.topic("t", PARTITIONS).await;
     let mut client = alone.client().await;
     for partition in 0..PARTITIONS {

@@ -57,6 +57,7 @@ fn numbers_of_commands_never_change() {
         (83, "ReceiveStream"),
         (84, "CompleteMove"),
         (85, "CancelMove"),
+        (92, "SetRebalancing"),
     ];
     assert_eq!(Command::ALL, expected);
 }
