@@ -12,6 +12,7 @@ use shard::{Outcome, SetStandingError, ShardRecord, Standing};
 use crate::cluster::{INTERNAL_LISTENER, METADATA};
 use crate::errors::RemoveNodeError;
 use crate::messages::{Led, Phase, ReplicaStatus};
+use crate::moves::{MovesError, moves_allowed};
 use crate::node::Node;
 use crate::placement::{DATA_VOTERS, Home, Placed, look, voters_of};
 use crate::topics::unexpected;
@@ -141,6 +142,9 @@ async fn move_shard(node: &Node, shard: &str, voters: &str) -> Result<String, St
 
 /// Lets partitions move to other shards without being asked, or no more; those that are under way come to their end.
 async fn rebalance(node: &Node, on: bool) -> Result<String, String> {
+    if !moves_allowed(node) {
+        return Err(MovesError::NotYet.to_string());
+    }
     match node.propose_patiently(METADATA, SetRebalancing { on }.into(), CHANGE_WAIT_MAX).await {
         Ok(Outcome::SetRebalancing) if on => {
             Ok("partitions move until every shard has about as many: `cluster status` shows how far it is\n".to_owned())
