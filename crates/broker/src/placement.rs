@@ -1,12 +1,18 @@
-//! Where partitions are led and where their copies move to. Both belong to the shard: all its partitions go together.
+//! Where partitions are led and where their copies move to. Both belong to the shard: all its partitions go together. One
+//! alone moves by going to another shard.
 
 use std::collections::BTreeSet;
 
-use cluster::{PreferLeaderError, RemoveNodeError};
-use record::{NodeId, ShardId};
+use cluster::{METADATA, PreferLeaderError, RemoveNodeError};
+use record::{NodeId, ShardId, TopicId};
+use shard::commands::NewMove;
+use shard::{MoveStreamError, StreamMove};
+
+pub use cluster::MovesError;
 
 use crate::Broker;
 use crate::nodes::{ClusterView, Copies};
+use crate::topics::PartitionRef;
 
 /// A shard whose copies are not yet where they are to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +23,17 @@ pub struct Movement {
     pub removing: Vec<NodeId>,
 }
 
+/// Why a partition does not go where it was to go.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReassignError {
+    #[error("no shard is on just these nodes on which the partition was not before")]
+    NoShard,
+    #[error(transparent)]
+    Refused(#[from] MoveStreamError),
+    #[error(transparent)]
+    Moves(#[from] MovesError),
+}
+
 impl Broker {
     /// How the copies of a shard move, if they do and this node has one of them.
     pub fn movement(&self, view: &ClusterView, shard: ShardId) -> Option<Movement> {
@@ -24,6 +41,56 @@ impl Broker {
         // While the voters change, those before and those after decide: what is left of both is still there.
         let present = members.voters.into_iter().flatten().collect();
         movement(view.copies(shard)?, &present)
+    }
+
+    /// How the partitions move that are on their way to another shard: topic, index and movement. Those whose copies are on
+    /// the same nodes there do not.
+    pub fn moving_partitions(&self, view: &ClusterView) -> Vec<(TopicId, i32, Movement)> {
+        let moves = self.cluster().metadata().stream_moves();
+        let said = |moving: &StreamMove| {
+            let from: BTreeSet<NodeId> = view.copies(moving.from)?.replicas.iter().copied().collect();
+            let movement = movement(view.copies(moving.to)?, &from)?;
+            Some((moving.topic, i32::try_from(moving.partition).ok()?, movement))
+        };
+        moves.iter().filter_map(said).collect()
+    }
+
+    /// Moves one partition to a shard whose copies are on just these nodes, the first of which is to lead if there is such a
+    /// shard. Returns when that is begun.
+    ///
+    /// # Errors
+    /// When there is no such shard, the partition moves already, or the metadata group cannot be reached.
+    pub async fn reassign(
+        &self,
+        view: &ClusterView,
+        partition: &PartitionRef,
+        nodes: &[NodeId],
+    ) -> Result<(), ReassignError> {
+        let wanted: BTreeSet<NodeId> = nodes.iter().copied().collect();
+        let was_on = |shard: ShardId| {
+            let partition = partition.partition();
+            partition.shard() == shard || partition.earlier().iter().any(|range| range.shard() == shard)
+        };
+        let fits = |(shard, copies): &(ShardId, &Copies)| {
+            *shard != METADATA && !was_on(*shard) && copies.replicas.iter().copied().collect::<BTreeSet<_>>() == wanted
+        };
+        let led_by_another = |(_, copies): &(ShardId, &Copies)| copies.replicas.first() != nodes.first();
+        let to = view.shards().filter(fits).min_by_key(led_by_another).map(|(shard, _)| shard);
+        let to = to.ok_or(ReassignError::NoShard)?;
+        let topic = partition.topic().id;
+        let index = u32::try_from(partition.index()).expect("indexes count from 0");
+        let begun = self.cluster().move_streams(vec![NewMove { topic, partition: index, to }]).await?;
+        begun.into_iter().next().expect("one answer for each")?;
+        Ok(())
+    }
+
+    /// Lets a partition stay where it is that was about to move to another shard.
+    ///
+    /// # Errors
+    /// When it does not move, it is too late, or a shard cannot be reached.
+    pub async fn keep(&self, partition: &PartitionRef) -> Result<(), MovesError> {
+        let index = u32::try_from(partition.index()).expect("indexes count from 0");
+        self.cluster().cancel_move(partition.topic().id, index).await
     }
 
     /// Whether the first of a shard's copies leads it.

@@ -12,6 +12,7 @@
 //! Absent: protocols, messages' contents, groups' rules.
 
 mod announce;
+mod balance;
 mod bootstrap;
 mod client;
 mod clock;

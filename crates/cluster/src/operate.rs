@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use base::time::Duration;
 use record::{NodeId, ShardId};
-use shard::commands::{PutShards, SetStanding};
+use shard::commands::{PutShards, SetRebalancing, SetStanding};
 use shard::{Outcome, SetStandingError, ShardRecord, Standing};
 
 use crate::cluster::{INTERNAL_LISTENER, METADATA};
 use crate::errors::RemoveNodeError;
 use crate::messages::{Led, Phase, ReplicaStatus};
+use crate::moves::{MovesError, moves_allowed};
 use crate::node::Node;
 use crate::placement::{DATA_VOTERS, Home, Placed, look, voters_of};
 use crate::topics::unexpected;
-use crate::{features, slots, switch};
+use crate::{balance, features, slots, switch};
 
 /// How long a change may wait for the metadata group.
 const CHANGE_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -25,7 +26,8 @@ const WORDS_MAX: usize = 64;
 /// A copy that is no more entries behind than this counts as up to date, as of the last status.
 const BEHIND_MIN: u64 = 10_000;
 
-const USAGE: &str = "status | join HOST:PORT,.. | drain NODE | resume NODE | remove NODE | move SHARD NODE,NODE,..";
+const USAGE: &str = "status | join HOST:PORT,.. | drain NODE | resume NODE | remove NODE | move SHARD NODE,NODE,.. | \
+                     rebalance [--stop]";
 
 /// Does what `words` say; the answer ends with a line feed.
 pub(crate) async fn run(node: &Arc<Node>, words: &[String]) -> Result<String, String> {
@@ -58,6 +60,8 @@ pub(crate) async fn run(node: &Arc<Node>, words: &[String]) -> Result<String, St
             Ok(format!("node {id} is removed; its id is never given again\n"))
         }
         ["move", shard, voters] => move_shard(node, shard, voters).await,
+        ["rebalance"] => rebalance(node, true).await,
+        ["rebalance", "--stop"] => rebalance(node, false).await,
         _ => Err(format!("unknown; possible are: {USAGE}")),
     }
 }
@@ -136,6 +140,37 @@ async fn move_shard(node: &Node, shard: &str, voters: &str) -> Result<String, St
     }
 }
 
+/// Lets partitions move to other shards without being asked, or no more; those that are under way come to their end.
+async fn rebalance(node: &Node, on: bool) -> Result<String, String> {
+    if !moves_allowed(node) {
+        return Err(MovesError::NotYet.to_string());
+    }
+    match node.propose_patiently(METADATA, SetRebalancing { on }.into(), CHANGE_WAIT_MAX).await {
+        Ok(Outcome::SetRebalancing) if on => {
+            Ok("partitions move until every shard has about as many: `cluster status` shows how far it is\n".to_owned())
+        }
+        Ok(Outcome::SetRebalancing) => {
+            Ok("partitions stay where they are, but for those that are moving; `cluster rebalance` goes on\n"
+                .to_owned())
+        }
+        Ok(other) => Err(format!("{other:?}")),
+        Err(error) => Err(format!("the metadata group did not take it: {error}")),
+    }
+}
+
+/// How far the partitions are from being spread evenly.
+fn partitions(node: &Node, homes: &[Home], shards: &[Placed]) -> String {
+    let balance::Left { moving, left } = balance::look(node, homes, shards, usize::MAX);
+    let stopped = !node.metadata().is_some_and(|metadata| metadata.state().rebalances());
+    match (moving, left.len()) {
+        (0, 0) => "partitions: spread evenly over the shards".to_owned(),
+        (moving, left) if stopped => {
+            format!("partitions: {moving} are moving, {left} stay, as `cluster rebalance --stop` said")
+        }
+        (moving, left) => format!("partitions: {moving} are moving to other shards, {left} are to follow"),
+    }
+}
+
 fn status(node: &Node) -> Result<String, String> {
     let (homes, shards) = view(node)?;
     let metadata = node.metadata().ok_or("the node is starting")?;
@@ -181,6 +216,7 @@ fn status(node: &Node) -> Result<String, String> {
     }
     let data: Vec<ShardId> = shards.iter().map(|placed| placed.id).filter(|id| *id != METADATA).collect();
     slots::describe(&mut out, &metadata.state(), &data);
+    let _ = writeln!(out, "\n{}", partitions(node, &homes, &shards));
     Ok(out)
 }
 

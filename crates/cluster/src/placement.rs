@@ -14,6 +14,7 @@ use replica::Replica;
 use shard::commands::{NewShard, OpenShards, PutShards};
 use shard::{NodeRecord, ShardRecord, Standing};
 
+use crate::balance::Balancer;
 use crate::cluster::{INTERNAL_LISTENER, METADATA};
 use crate::config::SHARDS_MAX;
 use crate::messages::Led;
@@ -281,13 +282,19 @@ pub(crate) fn look(node: &Node) -> Option<(Vec<Home>, Vec<Placed>)> {
 pub(crate) fn keep_placing(node: &Arc<Node>) -> JoinHandle<()> {
     let node = Arc::clone(node);
     spawn("placement", async move {
+        let mut balancer = Balancer::default();
         loop {
             sleep(ROUND_PAUSE).await;
             let Some(metadata) = node.metadata().filter(Replica::is_leader) else { continue };
             if open_shards(&node, &metadata).await {
                 continue;
             }
-            let Some(record) = look(&node).and_then(|(homes, shards)| plan(&homes, &shards)) else { continue };
+            let Some((homes, shards)) = look(&node) else { continue };
+            let Some(record) = plan(&homes, &shards) else {
+                // Streams move only between shards that stay where they are.
+                balancer.round(&node, &homes, &shards).await;
+                continue;
+            };
             tracing::info!(shard = record.id.0, voters = ?record.voters, "a shard is to be elsewhere");
             let put = PutShards { shards: vec![record] };
             if let Err(error) = metadata.propose_step(put.into()).await {

@@ -123,3 +123,59 @@ async fn a_move_is_given_up_or_comes_to_its_end() {
     assert_eq!(node.leader(METADATA), Some(node.node_id()));
     node.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_of_a_lone_node_spread_over_the_shards_of_those_that_join() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let addresses: Vec<std::net::SocketAddr> =
+        (0..3).map(|place| ([127, high | 64, low, 200 + place], 9190).into()).collect();
+    let config = |place: usize| Config {
+        listen: Some(addresses[place]),
+        join: if place == 0 { Vec::new() } else { vec![(addresses[0].ip().to_string(), addresses[0].port())] },
+        shards: 2,
+        segment_bytes: 4 << 20,
+        reserve_bytes: 0,
+        ..Config::new(dir.path().join(place.to_string()))
+    };
+    let mut nodes = vec![Cluster::start(Env::real(), config(0)).await.expect("started")];
+    let topic = topic(&nodes[0], 24).await;
+    let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+    nodes[0].operate(&words(&["rebalance", "--stop"])).await.expect("stopped");
+    for place in 1..3 {
+        nodes.push(Cluster::start(Env::real(), config(place)).await.expect("started"));
+    }
+    let loads = |node: &Cluster| {
+        let mut loads: BTreeMap<ShardId, usize> =
+            node.metadata().shard_records().iter().map(|record| (record.id, 0)).collect();
+        loads.remove(&METADATA);
+        for partition in 0..24 {
+            *loads.entry(*history(node, topic, partition).last().expect("somewhere")).or_default() += 1;
+        }
+        loads.into_values().collect::<Vec<_>>()
+    };
+    until("six shards", || loads(&nodes[0]).len() == 6).await;
+    let deadline = now() + WAIT_MAX;
+    loop {
+        let status = nodes[1].operate(&words(&["status"])).await.expect("told");
+        if status.contains("0 are moving, 16 stay") {
+            break;
+        }
+        assert!(now() < deadline, "{status}");
+        sleep(Duration::from_millis(50)).await;
+    }
+    nodes[2].operate(&words(&["rebalance"])).await.expect("begun");
+    until("as many on each", || loads(&nodes[0]) == [4; 6]).await;
+    let deadline = now() + WAIT_MAX;
+    loop {
+        let status = nodes[1].operate(&words(&["status"])).await.expect("told");
+        if status.contains("spread evenly") {
+            break;
+        }
+        assert!(now() < deadline, "{status}");
+        sleep(Duration::from_millis(50)).await;
+    }
+    for node in &nodes {
+        node.shutdown().await;
+    }
+}

@@ -230,6 +230,10 @@ macro_rules! each_table {
                 let $table = &mut $shard.transfers;
                 $call
             },
+            {
+                let $table = &mut $shard.metadata.rebalancing_stopped;
+                $call
+            },
         ]
     };
 }
@@ -395,7 +399,7 @@ impl Shard {
 }
 
 /// How many tables there are.
-const TABLES: usize = 17;
+const TABLES: usize = 18;
 /// Those that were there from the first. One that came later and holds nothing does not show in the digest, so that a
 /// state that was written before it came has the digest that stands in its checkpoint.
 const FIRST_TABLES: usize = 10;

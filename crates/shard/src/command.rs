@@ -12,8 +12,8 @@ use crate::commands::{
     CancelMove, CloseSlots, CloseStream, CommitOffsets, CompleteDeletion, CompleteMove, CompletePartitions,
     CompleteShards, CompleteSlots, CompleteTopics, Configure, CreateCluster, CreateStreams, CreateTopics, DeleteGroup,
     DeleteOffsets, DeleteStreams, DeleteTopics, DropSlots, ExpireProducers, LeaderChange, MoveSlots, MoveStreams,
-    OpenShards, PutGroup, PutShards, RaiseFeatures, ReceiveGroups, ReceiveStream, RegisterNode, Seal, SetStanding,
-    StagePart, Tick,
+    OpenShards, PutGroup, PutShards, RaiseFeatures, ReceiveGroups, ReceiveStream, RegisterNode, Seal, SetRebalancing,
+    SetStanding, StagePart, Tick,
 };
 use crate::features::level_of_command;
 
@@ -125,6 +125,7 @@ commands! {
     89 CompleteSlots(CompleteSlots),
     90 DropSlots(DropSlots),
     91 RaiseFeatures(RaiseFeatures),
+    92 SetRebalancing(SetRebalancing),
 }
 
 impl Command {

@@ -7,8 +7,8 @@ use record::{NodeId, ShardId, StreamId, TopicId};
 
 use crate::codec::{DecodeError, Reader, Wire, wire_struct};
 use crate::model::{
-    ClusterFeatures, ConfigResource, NodeRecord, NodeStanding, ShardFounding, ShardRecord, SlotMove, SlotMoveId,
-    StreamMove, Topic, TopicState, Transfer,
+    ClusterFeatures, ConfigResource, NodeRecord, NodeStanding, RebalancingStopped, ShardFounding, ShardRecord,
+    SlotMove, SlotMoveId, StreamMove, Topic, TopicState, Transfer,
 };
 use crate::table::{Record, Table};
 
@@ -73,6 +73,14 @@ impl Record for StreamMove {
     }
 }
 
+impl Record for RebalancingStopped {
+    type Key = u8;
+    const TABLE: u8 = 17;
+    fn key(&self) -> u8 {
+        Self::KEY
+    }
+}
+
 impl Record for Transfer {
     type Key = StreamId;
     const TABLE: u8 = 18;
@@ -125,6 +133,7 @@ pub(crate) struct Metadata {
     pub(crate) moves: Table<StreamMove>,
     pub(crate) slot_moves: Table<SlotMove>,
     pub(crate) features: Table<ClusterFeatures>,
+    pub(crate) rebalancing_stopped: Table<RebalancingStopped>,
     /// Derived: the topics that are not being deleted.
     pub(crate) names: BTreeMap<Arc<str>, TopicId>,
     /// Derived: the topics on which work on other shards is to be done.

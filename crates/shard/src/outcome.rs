@@ -90,6 +90,7 @@ pub enum Outcome {
     DropSlots(Result<bool, DropSlotsError>),
     /// The cluster's level.
     RaiseFeatures(Result<u32, RaiseFeaturesError>),
+    SetRebalancing,
 }
 
 /// A stream that has ended on a shard, and a piece of what goes with it.

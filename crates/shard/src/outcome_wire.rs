@@ -110,6 +110,7 @@ wire_enum!(Outcome, "an outcome":
     89 CompleteSlots { completed: bool },
     90 DropSlots(result: Result<bool, DropSlotsError>),
     91 RaiseFeatures(result: Result<u32, RaiseFeaturesError>),
+    92 SetRebalancing,
 );
 
 wire_enum!(AppendError, "a refusal of an append":
@@ -374,6 +375,7 @@ mod tests {
             Outcome::DropSlots(Err(DropSlotsError::NotClosed)),
             Outcome::RaiseFeatures(Ok(2)),
             Outcome::RaiseFeatures(Err(RaiseFeaturesError::Unheard { node: NodeId(3) })),
+            Outcome::SetRebalancing,
         ]
     }
 

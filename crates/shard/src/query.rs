@@ -280,6 +280,12 @@ impl Shard {
         moves
     }
 
+    /// Whether streams are moved without being asked, so that shards have about as many each.
+    #[must_use]
+    pub fn rebalances(&self) -> bool {
+        self.metadata.rebalancing_stopped.len() == 0
+    }
+
     /// The move of a partition's stream, while one is under way.
     #[must_use]
     pub fn stream_move(&self, topic: TopicId, partition: u32) -> Option<StreamMove> {

@@ -12,7 +12,7 @@ pub struct Status {
     pub features: Option<String>,
     pub nodes: Vec<NodeLine>,
     pub shards: Vec<ShardLine>,
-    /// Slots of groups move, or are still to move.
+    /// Slots of groups or partitions move, or are still to move.
     pub moves: bool,
 }
 
@@ -45,6 +45,7 @@ impl Status {
                 ["SHARD", ..] => in_shards = true,
                 [] | ["cluster" | "NODE" | "slots", ..] => {}
                 [_, "slots", ..] => status.moves = true,
+                ["partitions:", rest @ ..] => status.moves |= !rest.contains(&"evenly"),
                 ["features", rest @ ..] => status.features = Some(rest.join(" ")),
                 [id, leader, voters, wanted, state @ ..] if in_shards => status.shards.push(ShardLine {
                     id: (*id).to_owned(),

@@ -92,7 +92,7 @@ pub(crate) fn keep_moving_slots(node: &Arc<Node>) -> JoinHandle<()> {
 
 /// Whether moves of slots may begin: those that have begun always come to their end.
 fn may_begin(metadata: &Shard) -> bool {
-    metadata.feature_level() >= FEATURE_LEVEL
+    metadata.feature_level() >= FEATURE_LEVEL && metadata.rebalances()
 }
 
 /// What is to move next, when everything else is where it should be.

@@ -1,20 +1,22 @@
-//! AlterPartitionReassignments: partitions are where their shards are, and those move whole.
-
-use std::collections::BTreeSet;
+//! AlterPartitionReassignments: partitions are where their shards are. One goes elsewhere by going to another shard.
 
 use broker::nodes::ClusterView;
+use broker::placement::{MovesError, ReassignError};
 use broker::topics::PartitionRef;
-use kafka_protocol::messages::alter_partition_reassignments_request::ReassignablePartition;
 use kafka_protocol::messages::alter_partition_reassignments_response::{
     ReassignablePartitionResponse, ReassignableTopicResponse,
 };
-use kafka_protocol::messages::{AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse};
+use kafka_protocol::messages::{AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, BrokerId};
 
 use super::topic_partition::text;
 use crate::context::{Context, node_id};
-use crate::errors::{INVALID_REPLICA_ASSIGNMENT, NO_REASSIGNMENT_IN_PROGRESS, NONE, UNKNOWN_TOPIC_OR_PARTITION};
+use crate::errors::{
+    INVALID_REPLICA_ASSIGNMENT, NO_REASSIGNMENT_IN_PROGRESS, NONE, REQUEST_TIMED_OUT, UNKNOWN_TOPIC_OR_PARTITION,
+};
 
 const MOVES_WHOLE: &str = "Partitions are on shards, which move whole: use `rosettamq cluster move`.";
+const NO_SHARD: &str =
+    "No shard is on just these brokers on which the partition was not before: `rosettamq cluster move` moves one.";
 
 pub(super) async fn handle(
     context: &mut Context,
@@ -22,10 +24,11 @@ pub(super) async fn handle(
     _: i16,
 ) -> AlterPartitionReassignmentsResponse {
     let view = context.broker().nodes();
-    let topics = request.topics.into_iter().map(|topic| {
-        let topics = context.broker().topics();
-        let known = topics.resolve(&topic.name);
-        let partitions = topic.partitions.iter().map(|asked| {
+    let mut responses = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let known = context.broker().topics().resolve(&topic.name);
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for asked in &topic.partitions {
             let partition = known.clone().and_then(|known| PartitionRef::new(known, asked.partition_index));
             let (code, message) = match (&known, partition) {
                 (None, _) => (UNKNOWN_TOPIC_OR_PARTITION, format!("Unable to find a topic named {}.", &**topic.name)),
@@ -33,47 +36,72 @@ pub(super) async fn handle(
                     UNKNOWN_TOPIC_OR_PARTITION,
                     format!("Unable to find partition {}:{}.", &**topic.name, asked.partition_index),
                 ),
-                (Some(_), Some(partition)) => reassign(context, &view, &partition, asked),
+                (Some(_), Some(partition)) => match &asked.replicas {
+                    Some(replicas) => reassign(context, &view, &partition, replicas).await,
+                    None => cancel(context, &view, &partition).await,
+                },
             };
-            ReassignablePartitionResponse::default()
-                .with_partition_index(asked.partition_index)
-                .with_error_code(code)
-                .with_error_message((code != NONE).then(|| text(message)))
-        });
-        let partitions = partitions.collect();
-        ReassignableTopicResponse::default().with_name(topic.name).with_partitions(partitions)
-    });
+            partitions.push(
+                ReassignablePartitionResponse::default()
+                    .with_partition_index(asked.partition_index)
+                    .with_error_code(code)
+                    .with_error_message((code != NONE).then(|| text(message))),
+            );
+        }
+        responses.push(ReassignableTopicResponse::default().with_name(topic.name).with_partitions(partitions));
+    }
     AlterPartitionReassignmentsResponse::default()
         .with_allow_replication_factor_change(request.allow_replication_factor_change)
-        .with_responses(topics.collect())
+        .with_responses(responses)
 }
 
-/// What is so already is granted; anything else is not.
-fn reassign(
+/// Ends the move of a partition to another shard, if it is not too late. Shards go on to where they are to be.
+async fn cancel(context: &Context, view: &ClusterView, partition: &PartitionRef) -> (i16, String) {
+    match context.broker().keep(partition).await {
+        Ok(()) => (NONE, String::new()),
+        Err(MovesError::NoMove) if context.broker().movement(view, partition.partition().shard()).is_some() => {
+            (INVALID_REPLICA_ASSIGNMENT, MOVES_WHOLE.to_owned())
+        }
+        Err(MovesError::NoMove) => {
+            (NO_REASSIGNMENT_IN_PROGRESS, "No partition reassignment is in progress.".to_owned())
+        }
+        Err(error @ MovesError::TooLate) => (NO_REASSIGNMENT_IN_PROGRESS, format!("It is too late: {error}.")),
+        Err(error @ (MovesError::NotYet | MovesError::Propose(_))) => (REQUEST_TIMED_OUT, error.to_string()),
+    }
+}
+
+/// What is so already is granted; else the partition goes to a shard that is on these nodes, if there is one.
+async fn reassign(
     context: &Context,
     view: &ClusterView,
     partition: &PartitionRef,
-    asked: &ReassignablePartition,
+    replicas: &[BrokerId],
 ) -> (i16, String) {
-    let shard = partition.partition().shard();
-    let Some(replicas) = &asked.replicas else {
-        return match context.broker().movement(view, shard) {
-            None => (NO_REASSIGNMENT_IN_PROGRESS, "No partition reassignment is in progress.".to_owned()),
-            Some(_) => (INVALID_REPLICA_ASSIGNMENT, MOVES_WHOLE.to_owned()),
-        };
-    };
-    let mut wanted = BTreeSet::new();
+    if replicas.is_empty() {
+        let why = "The manual partition assignment includes an empty replica list.".to_owned();
+        return (INVALID_REPLICA_ASSIGNMENT, why);
+    }
+    let mut wanted = Vec::with_capacity(replicas.len());
     for id in replicas.iter().map(|id| id.0) {
-        if !view.nodes().iter().any(|node| node_id(node.id) == id) {
+        let Some(node) = view.nodes().iter().find(|node| node_id(node.id) == id) else {
             let why =
                 format!("The manual partition assignment includes broker {id}, but no such broker is registered.");
             return (INVALID_REPLICA_ASSIGNMENT, why);
-        }
-        if !wanted.insert(id) {
+        };
+        if wanted.contains(&node.id) {
             let why = format!("The manual partition assignment includes the broker {id} more than once.");
             return (INVALID_REPLICA_ASSIGNMENT, why);
         }
+        wanted.push(node.id);
     }
-    let there = view.copies(shard).map(|copies| copies.replicas.iter().map(|node| node_id(*node)).collect());
-    if there == Some(wanted) { (NONE, String::new()) } else { (INVALID_REPLICA_ASSIGNMENT, MOVES_WHOLE.to_owned()) }
+    let there = view.copies(partition.partition().shard()).map(|copies| &copies.replicas);
+    if there.is_some_and(|there| there.len() == wanted.len() && there.iter().all(|node| wanted.contains(node))) {
+        return (NONE, String::new());
+    }
+    match context.broker().reassign(view, partition, &wanted).await {
+        Ok(()) => (NONE, String::new()),
+        Err(ReassignError::NoShard) => (INVALID_REPLICA_ASSIGNMENT, NO_SHARD.to_owned()),
+        Err(ReassignError::Refused(error)) => (INVALID_REPLICA_ASSIGNMENT, format!("It cannot move there: {error}.")),
+        Err(ReassignError::Moves(error)) => (REQUEST_TIMED_OUT, error.to_string()),
+    }
 }

@@ -1,4 +1,5 @@
-//! ListPartitionReassignments: the partitions whose shards move, as far as this node has a copy of them.
+//! ListPartitionReassignments: the partitions that move to other shards, and those whose shards move, as far as this node
+//! has a copy of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use kafka_protocol::messages::list_partition_reassignments_response::{
     OngoingPartitionReassignment, OngoingTopicReassignment,
 };
 use kafka_protocol::messages::{BrokerId, ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse};
-use record::{NodeId, ShardId};
+use record::{NodeId, ShardId, TopicId};
 
 use super::room::{Room, without_repeats};
 use super::topic_partition::{text, topic_name};
@@ -23,7 +24,8 @@ pub(super) async fn handle(
 ) -> ListPartitionReassignmentsResponse {
     let response = ListPartitionReassignmentsResponse::default();
     let moving = moving(context);
-    if moving.is_empty() {
+    let partitions = moving_partitions(context);
+    if moving.is_empty() && partitions.is_empty() {
         return response;
     }
     let mut room = Room::of(context);
@@ -32,7 +34,10 @@ pub(super) async fn handle(
         let of_topic = (0..).zip(&topic.partitions);
         let asked = of_topic.filter(|(index, _)| indexes.as_ref().is_none_or(|indexes| indexes.contains(index)));
         let ongoing: Vec<_> = asked
-            .filter_map(|(index, partition)| moving.get(&partition.shard()).map(|movement| said(index, movement)))
+            .filter_map(|(index, partition)| {
+                let movement = partitions.get(&(topic.id, index)).or_else(|| moving.get(&partition.shard()));
+                movement.map(|movement| said(index, movement))
+            })
             .collect();
         if ongoing.is_empty() {
             continue;
@@ -51,6 +56,12 @@ fn moving(context: &Context) -> BTreeMap<ShardId, Movement> {
     let broker = context.broker();
     let view = broker.nodes();
     view.shards().filter_map(|(shard, _)| Some((shard, broker.movement(&view, shard)?))).collect()
+}
+
+fn moving_partitions(context: &Context) -> BTreeMap<(TopicId, i32), Movement> {
+    let broker = context.broker();
+    let moving = broker.moving_partitions(&broker.nodes());
+    moving.into_iter().map(|(topic, index, movement)| ((topic, index), movement)).collect()
 }
 
 fn said(index: i32, movement: &Movement) -> OngoingPartitionReassignment {

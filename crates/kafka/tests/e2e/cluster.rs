@@ -94,7 +94,7 @@ async fn a_partition_is_reassigned_only_to_where_it_is() {
     let cases: [Case<'_>; 7] = [
         ("t", 0, Some(vec![own]), 0, ""),
         ("t", 0, None, 85, "No partition reassignment is in progress."),
-        ("t", 0, Some(Vec::new()), 39, "Partitions are on shards, which move whole"),
+        ("t", 0, Some(Vec::new()), 39, "The manual partition assignment includes an empty replica list."),
         ("t", 0, Some(vec![own, own]), 39, "The manual partition assignment includes the broker"),
         ("t", 0, Some(vec![99]), 39, "The manual partition assignment includes broker 99, but no such broker"),
         ("t", 1, None, 3, "Unable to find partition t:1."),

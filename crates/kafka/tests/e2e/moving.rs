@@ -10,10 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use base::time::{Duration, now, sleep, timeout};
 use bytes::Bytes;
 use cluster::METADATA;
+use kafka_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
-use kafka_protocol::messages::{FetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest};
-use record::ShardId;
+use kafka_protocol::messages::{
+    AlterPartitionReassignmentsRequest, FetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest,
+};
+use record::{NodeId, ShardId};
 use shard::commands::NewMove;
 
 use self::load::{follow, read, write};
@@ -29,6 +32,11 @@ fn history(node: &Node, topic: &str, partition: usize) -> Vec<(i64, ShardId)> {
 
 fn shard_of(node: &Node, topic: &str, partition: usize) -> ShardId {
     history(node, topic, partition).last().expect("it is somewhere").1
+}
+
+/// From now on only what is asked for moves.
+async fn stop_rebalancing(node: &Node) {
+    node.cluster.operate(&["rebalance".to_owned(), "--stop".to_owned()]).await.expect("stopped");
 }
 
 async fn begin_move(node: &Node, topic: &str, partition: u32, to: ShardId) {
@@ -92,6 +100,14 @@ async fn epoch_end(client: &mut Client, topic: &str, epoch: i32) -> (i16, i32, i
     (answer.error_code, answer.leader_epoch, answer.end_offset)
 }
 
+async fn reassign(client: &mut Client, topic: &str, partition: i32, nodes: &[NodeId]) -> i16 {
+    let ids = nodes.iter().map(|node| i32::try_from(node.0).expect("small").into()).collect();
+    let partition = ReassignablePartition::default().with_partition_index(partition).with_replicas(Some(ids));
+    let topic = ReassignableTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
+    let request = AlterPartitionReassignmentsRequest::default().with_topics(vec![topic]);
+    client.call(0, &request).await.responses[0].partitions[0].error_code
+}
+
 fn data_shards(nodes: &Nodes) -> Vec<ShardId> {
     nodes.shards().into_iter().filter(|shard| *shard != METADATA).collect()
 }
@@ -99,6 +115,7 @@ fn data_shards(nodes: &Nodes) -> Vec<ShardId> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn before_and_behind_a_move_is_one_partition() {
     let nodes = Nodes::start().await;
+    stop_rebalancing(&nodes.0[0]).await;
     nodes.0[0].topic("t", 1).await;
     let first = shard_of(&nodes.0[0], "t", 0);
     let old = nodes.leader(first);
@@ -151,6 +168,7 @@ async fn before_and_behind_a_move_is_one_partition() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiting_fetch_is_sent_to_where_its_partition_moved() {
     let nodes = Nodes::start().await;
+    stop_rebalancing(&nodes.0[0]).await;
     nodes.0[0].topic("t", 1).await;
     let first = shard_of(&nodes.0[0], "t", 0);
     let old = nodes.leader(first);
@@ -187,6 +205,7 @@ async fn a_waiting_fetch_is_sent_to_where_its_partition_moved() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_leader_has_no_copy_of_it_gets_from_who_has() {
     let nodes = Nodes::start_some(4).await;
+    stop_rebalancing(&nodes.0[0]).await;
     nodes.0[0].topic_with("t", 8, &[("max.message.bytes", "6000000")]).await;
     let voters = |shard: ShardId| nodes.0[0].cluster.voters(shard);
     // Eight shards on three of four nodes each: when they are spread evenly they stay.
@@ -217,7 +236,15 @@ async fn what_the_leader_has_no_copy_of_it_gets_from_who_has() {
     for time in 3_000..3_020 {
         assert_eq!(client.produce("t", index, batch_at(time, &[b"c"])).await.error_code, 0);
     }
-    move_to(&nodes.0, "t", u32::try_from(partition).expect("small"), to).await;
+    // To a shard on those nodes, the first of which leads it.
+    let wanted = voters(to);
+    assert_eq!(reassign(&mut client, "t", index, &[wanted[0]]).await, 39, "no shard has one copy");
+    assert_eq!(reassign(&mut client, "t", index, &voters(from)).await, 0, "there it is");
+    assert_eq!(shard_of(&nodes.0[0], "t", partition), from);
+    assert_eq!(reassign(&mut client, "t", index, &wanted).await, 0);
+    until("the move", || nodes.0.iter().all(|node| history(node, "t", partition).len() == 2)).await;
+    let to = shard_of(&nodes.0[0], "t", partition);
+    assert_eq!(voters(to).iter().collect::<BTreeSet<_>>(), wanted.iter().collect());
     assert_eq!(nodes.leader(to), lacks);
     assert!(nodes.0[lacks].cluster.replica(from).is_none());
     let mut client = nodes.0[lacks].client().await;
@@ -249,6 +276,7 @@ async fn streams_move_to_the_shards_of_new_nodes_under_load_while_the_metadata_l
         Box::pin(Node::start_with(move |setup| setup.place = Some(place)))
     };
     let alone = start(0, Vec::new()).await;
+    stop_rebalancing(&alone).await;
     alone.topic("t", PARTITIONS).await;
     let mut client = alone.client().await;
     for partition in 0..PARTITIONS {

@@ -54,6 +54,12 @@ pub(crate) enum ClusterCommand {
         #[arg(long)]
         accept_loss_of_acknowledged_data: bool,
     },
+    /// Let partitions move to other shards until every shard has about as many, as they do unless that was stopped
+    Rebalance {
+        /// Let them stay where they are
+        #[arg(long)]
+        stop: bool,
+    },
     /// Put a shard onto these nodes; the first one leads
     Move {
         #[arg(value_name = "SHARD")]
@@ -75,6 +81,8 @@ impl ClusterCommand {
             Self::Drain { id } => one("drain", id),
             Self::Resume { id } => one("resume", id),
             Self::Remove { id } => one("remove", id),
+            Self::Rebalance { stop: false } => vec!["rebalance".to_owned()],
+            Self::Rebalance { stop: true } => vec!["rebalance".to_owned(), "--stop".to_owned()],
             Self::Move { shard, voters } => {
                 let voters = voters.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
                 vec!["move".to_owned(), shard.to_string(), voters]

@@ -12,7 +12,7 @@ mod topic;
 pub use config::ConfigResource;
 pub use group::{CommittedOffset, GroupRecord, GroupState, GroupVersion, Member, OffsetKey};
 pub use moves::{EpochStarts, MoveId, MovedProducer, StreamMove};
-pub(crate) use moves::{Transfer, TransferState};
+pub(crate) use moves::{RebalancingStopped, Transfer, TransferState};
 pub(crate) use node::{ClusterFeatures, NodeStanding, ShardFounding};
 pub use node::{NodeAddress, NodeRecord, ShardRecord, Standing};
 pub use settings::Settings;

@@ -53,6 +53,16 @@ impl MovedProducer {
     }
 }
 
+/// Streams are not moved without being asked. There is one, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RebalancingStopped {}
+
+wire_struct!(RebalancingStopped {});
+
+impl RebalancingStopped {
+    pub(crate) const KEY: u8 = 0;
+}
+
 /// What a shard that a stream moves from or to notes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Transfer {

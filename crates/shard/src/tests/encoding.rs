@@ -63,6 +63,7 @@ fn numbers_of_commands_never_change() {
         (89, "CompleteSlots"),
         (90, "DropSlots"),
         (91, "RaiseFeatures"),
+        (92, "SetRebalancing"),
     ];
     assert_eq!(Command::ALL, expected);
 }

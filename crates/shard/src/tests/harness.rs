@@ -219,6 +219,7 @@ pub(super) fn dump(shard: &Shard) -> Vec<u8> {
     table(&shard.metadata.moves, &mut out);
     table(&shard.transfers, &mut out);
     table(&shard.metadata.slot_moves, &mut out);
+    table(&shard.metadata.rebalancing_stopped, &mut out);
     for topic in shard.topics() {
         topic.id.put(&mut out);
     }

@@ -17,8 +17,8 @@ use crate::commands::{
     CompletePartitions, CompleteShards, CompleteSlots, CompleteTopics, ConfigAlteration, Configure, CreateCluster,
     CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics, DropSlots, ExpireProducers,
     LeaderChange, MoveSlots, MoveStreams, NewMove, NewShard, NewStream, NewTopic, OpenShards, OpenStream, PutGroup,
-    PutShards, RaiseFeatures, ReceiveGroups, ReceiveStream, RegisterNode, Seal, SetStanding, SlotRange, StagePart,
-    Tick, UploadId,
+    PutShards, RaiseFeatures, ReceiveGroups, ReceiveStream, RegisterNode, Seal, SetRebalancing, SetStanding, SlotRange,
+    StagePart, Tick, UploadId,
 };
 use crate::producers::ProducerBatch;
 use crate::{
@@ -239,6 +239,7 @@ fn move_command() -> impl Strategy<Value = Command> {
         3 => ((1_u64..60).prop_map(MoveId), topic(), 0_u32..3, 0_i64..20).prop_map(|(id, topic, partition, offset)| {
             CompleteMove { id, topic, partition, from_offset: StreamOffset(offset) }.into()
         }),
+        1 => any::<bool>().prop_map(|on| SetRebalancing { on }.into()),
         1 => receive().prop_map(|(id, stream)| CancelMove { id, at: CancelAt::Shard(stream) }.into()),
         1 => ((1_u64..60).prop_map(MoveId), topic(), 0_u32..3)
             .prop_map(|(id, topic, partition)| CancelMove { id, at: CancelAt::Metadata { topic, partition } }.into()),
