@@ -250,6 +250,7 @@ async fn metadata(
     let contacts = joining.map(|joining| joining.members).unwrap_or_default();
     tasks.0.push(follow_addresses(node, &replica, contacts));
     if is_alone(&replica, identity.node_id) {
+        node.clock.starts_alone();
         let cluster_id = found(host, &replica, addresses).await?;
         node.peers.set_me(cluster_id, identity.node_id);
         return Ok((replica, cluster_id));
