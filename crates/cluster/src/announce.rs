@@ -4,17 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base::task::{JoinHandle, spawn};
-use base::time::{Duration, timeout};
+use base::time::{Duration, now, sleep, timeout};
 use record::NodeId;
 use replica::Replica;
 use shard::commands::AnnounceNode;
-use shard::{AnnounceNodeError, NodeAddress, NodeRecord, Outcome};
+use shard::{AnnounceNodeError, NodeAddress, NodeRecord, Outcome, Standing};
 use storage::data_dir::Contact;
 use tokio::sync::watch;
 
 use crate::cluster::{INTERNAL_LISTENER, METADATA};
+use crate::host::Host;
 use crate::node::Node;
 
+/// Pause between two looks whether the metadata is here.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+/// Waiting for it is reported so often.
+const WAIT_REPORT: Duration = Duration::from_secs(10);
 /// Pause before a node tells again where it is.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How long one try may take.
@@ -55,6 +60,30 @@ pub(crate) fn follow_addresses(node: &Arc<Node>, metadata: &Replica, contacts: V
             node.peers.set_addresses(addresses);
         }
     })
+}
+
+/// Waits until a copy of the metadata names this node, and gives the cluster's id; nothing when that copy lacks what
+/// its leader has let go of, and so never will.
+pub(crate) async fn named_by(host: &Host, copy: &Replica) -> Option<u128> {
+    let me = host.data_dir.identity().node_id;
+    let mut report_at = now() + WAIT_REPORT;
+    loop {
+        {
+            let state = copy.state();
+            let takes_part = matches!(state.standing(me), Some(Standing::Member | Standing::Draining));
+            if let Some(cluster_id) = state.cluster_id().filter(|_| takes_part) {
+                return Some(cluster_id);
+            }
+        }
+        if host.is_behind(copy) {
+            return None;
+        }
+        if now() >= report_at {
+            tracing::warn!("waiting for the cluster's metadata from its members");
+            report_at = now() + WAIT_REPORT;
+        }
+        sleep(LOOK_PAUSE).await;
+    }
 }
 
 /// Tells the cluster that this node has started, unless that was `announced`, and where it is. A cluster that does not have the node any
