@@ -54,6 +54,10 @@ sim SEED *ARGS:
 sim-many COUNT *ARGS:
     cargo run --release --package sim -- many {{ COUNT }} {{ ARGS }}
 
+# Faults planted in the code, each of which simulated clusters must find. ARGS are those of `sim planted`.
+sim-planted *ARGS:
+    cargo run --release --package sim --features planted -- planted {{ ARGS }}
+
 # Faults on a cluster at work, for so many minutes; ARGS are NODES, SEED and kinds of faults. See docs/testing.md.
 nemesis MINUTES="30" *ARGS:
     cargo run --release --package tests --bin nemesis -- {{ MINUTES }} {{ ARGS }}
@@ -70,6 +74,7 @@ upgrade-lone OLD_BINARY:
 nightly:
     TEST_NIGHTLY=1 CRASH_SEEDS=10000 cargo xtask test
     just sim-many 1000
+    just sim-planted
     just nemesis 30
     just nemesis 30 5
     cargo xtask fuzz-all 3600

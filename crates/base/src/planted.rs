@@ -11,22 +11,34 @@ pub enum Planted {
     AckBeforeSync,
     /// A vote is told before it is written.
     VoteNotPersisted,
-    /// A segment's frame counts in whatever life of the segment it was written.
+    /// A segment does not begin with the votes: they go with the segment in which they stand.
+    VoteInRecycledSegment,
+    /// What a segment holds counts in whatever life of its file it was written.
     FormerLifeAccepted,
-    /// A follower's entries that its leader does not have stay on disk.
+    /// A follower's entries that its leader does not have stay, and count as the leader's.
     TruncationSkipped,
     /// A leader answers without asking whether it still leads.
     StaleRead,
+    /// An entry that is not committed soon is proposed again.
+    EntryProposedTwice,
+    /// A replica that was brought here runs before the data is here that its state refers to.
+    SnapshotBeforeData,
+    /// A segment is used again although somebody still reads it.
+    RecycledUnderReader,
 }
 
 impl Planted {
     /// All of them, with the names by which they are asked for.
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 9] = [
         ("ack-before-sync", Self::AckBeforeSync),
         ("vote-not-persisted", Self::VoteNotPersisted),
+        ("vote-in-recycled-segment", Self::VoteInRecycledSegment),
         ("former-life-accepted", Self::FormerLifeAccepted),
         ("truncation-skipped", Self::TruncationSkipped),
         ("stale-read", Self::StaleRead),
+        ("entry-proposed-twice", Self::EntryProposedTwice),
+        ("snapshot-before-data", Self::SnapshotBeforeData),
+        ("recycled-under-reader", Self::RecycledUnderReader),
     ];
 }
 

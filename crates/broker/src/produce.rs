@@ -179,8 +179,7 @@ impl Broker {
     /// the next one of it.
     pub fn knows_producer(&self, partition: &PartitionRef, producer: ProducerId) -> bool {
         let partition = partition.partition();
-        let now = TimestampMs(self.environment().wall_clock.now_ms());
-        partition.replica().is_some_and(|replica| replica.state().remembers_producer(partition.stream, producer, now))
+        partition.replica().is_some_and(|replica| replica.remembers_producer(partition.stream, producer))
     }
 
     /// The batch as it is stored: with the time of now where the topic wants that.

@@ -4,17 +4,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base::task::{JoinHandle, spawn};
-use base::time::{Duration, timeout};
+use base::time::{Duration, now, sleep, timeout};
 use record::NodeId;
 use replica::Replica;
 use shard::commands::AnnounceNode;
-use shard::{AnnounceNodeError, NodeAddress, NodeRecord, Outcome};
+use shard::{AnnounceNodeError, NodeAddress, NodeRecord, Outcome, Standing};
 use storage::data_dir::Contact;
 use tokio::sync::watch;
 
 use crate::cluster::{INTERNAL_LISTENER, METADATA};
+use crate::errors::StartError;
+use crate::features::check_features;
+use crate::host::Host;
 use crate::node::Node;
 
+/// Pause between two looks whether the metadata is here.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+/// Waiting for it is reported so often.
+const WAIT_REPORT: Duration = Duration::from_secs(10);
 /// Pause before a node tells again where it is.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How long one try may take.
@@ -56,6 +63,34 @@ pub(crate) fn follow_addresses(node: &Arc<Node>, metadata: &Replica, contacts: V
             node.peers.set_feature_level(metadata.state().feature_level());
         }
     })
+}
+
+/// Waits until a copy of the metadata names this node, and gives the cluster's id; nothing when that copy lacks what
+/// its leader has let go of, and so never will.
+///
+/// # Errors
+/// When the cluster uses features that this program does not know.
+pub(crate) async fn named_by(host: &Host, copy: &Replica) -> Result<Option<u128>, StartError> {
+    let me = host.data_dir.identity().node_id;
+    let mut report_at = now() + WAIT_REPORT;
+    loop {
+        check_features(host.data_dir.path(), copy, host.config.features_known)?;
+        {
+            let state = copy.state();
+            let takes_part = matches!(state.standing(me), Some(Standing::Member | Standing::Draining));
+            if let Some(cluster_id) = state.cluster_id().filter(|_| takes_part) {
+                return Ok(Some(cluster_id));
+            }
+        }
+        if host.is_behind(copy) {
+            return Ok(None);
+        }
+        if now() >= report_at {
+            tracing::warn!("waiting for the cluster's metadata from its members");
+            report_at = now() + WAIT_REPORT;
+        }
+        sleep(LOOK_PAUSE).await;
+    }
 }
 
 /// Tells the cluster that this node has started, unless that was `announced`, and where it is. A cluster that does not have the node any

@@ -10,18 +10,18 @@ use std::sync::atomic::AtomicUsize;
 
 use base::Env;
 use base::task::{JoinHandle, spawn};
-use base::time::{Duration, sleep, timeout};
+use base::time::{Duration, sleep};
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use record::NodeId;
 use replica::{Founding, Replica};
 use shard::commands::Configure;
-use shard::{Command, NodeAddress, Outcome, Settings, Standing};
+use shard::{Command, NodeAddress, Outcome, Settings};
 use storage::data_dir::{Claim, Contact, DataDir, covered};
 use storage::{CommitLog, Options};
 use tokio::sync::watch;
 
-use crate::announce::{contact_addresses, follow_addresses, keep_announcing};
+use crate::announce::{contact_addresses, follow_addresses, keep_announcing, named_by};
 use crate::cluster::{INTERNAL_LISTENER, Inner, METADATA};
 use crate::config::{self, Config};
 use crate::errors::StartError;
@@ -45,11 +45,6 @@ use crate::work::Work;
 /// What one shard can have queued at the commit log at most: its entries in flight, each as large
 /// as an entry may be. The log's own bound is never met, so that no append is refused there.
 const QUEUED_BYTES_PER_SHARD: usize = 8 * (5 << 20);
-/// Pause between two looks whether the metadata is here.
-const LOOK_PAUSE: Duration = Duration::from_millis(20);
-/// Waiting for it is reported so often.
-const WAIT_REPORT: Duration = Duration::from_secs(10);
-
 pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError> {
     let claim = Claim::take(&env, &config.data_dir).await?;
     // Before anything is recovered: an address in use is told at once.
@@ -113,7 +108,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         keep_placing(&node),
         keep_moving(&node),
         keep_moving_slots(&node),
-        keep_hosting(&host),
+        keep_hosting(&host, failure.clone()),
         keep_announcing(&node, host.config.rack.clone(), addresses, alone, failure.clone()),
         keep_configuring(&host),
         watch_disk(&host),
@@ -247,9 +242,8 @@ async fn metadata(
         node.peers.set_addresses(contact_addresses(joining.iter().flat_map(|joining| &joining.members)));
         tasks.0.push(exchange(node));
     }
-    let replica = host.start(METADATA, founding).await?;
-    let known = host.config.features_known;
-    check_features(host.data_dir.path(), &replica, known)?;
+    let mut replica = host.start(METADATA, founding).await?;
+    check_features(host.data_dir.path(), &replica, host.config.features_known)?;
     if let Some(failure) = &*replica.failure().borrow() {
         return Err(StartError::Metadata { reason: failure.to_string() });
     }
@@ -257,33 +251,23 @@ async fn metadata(
         tasks.0.push(exchange(node));
     }
     let contacts = joining.map(|joining| joining.members).unwrap_or_default();
-    tasks.0.push(follow_addresses(node, &replica, contacts));
-    if is_alone(&replica, identity.node_id) {
-        let cluster_id = found(host, &replica, addresses).await?;
-        node.peers.set_me(cluster_id, identity.node_id);
-        return Ok((replica, cluster_id));
-    }
-    let (copy, path) = (replica.clone(), host.data_dir.path().to_owned());
-    let named = async move {
-        loop {
-            {
-                check_features(&path, &copy, known)?;
-                let state = copy.state();
-                let takes_part =
-                    matches!(state.standing(identity.node_id), Some(Standing::Member | Standing::Draining));
-                if let Some(cluster_id) = state.cluster_id().filter(|_| takes_part) {
-                    return Ok::<u128, StartError>(cluster_id);
-                }
-            }
-            sleep(LOOK_PAUSE).await;
-        }
-    };
-    tokio::pin!(named);
     loop {
-        match timeout(WAIT_REPORT, &mut named).await {
-            Ok(cluster_id) => return Ok((replica, cluster_id?)),
-            Err(_) => tracing::warn!("waiting for the cluster's metadata from its members"),
+        let mut following = Tasks(vec![follow_addresses(node, &replica, contacts.clone())]);
+        let known = if is_alone(&replica, identity.node_id) {
+            node.clock.starts_alone();
+            let cluster_id = found(host, &replica, addresses).await?;
+            node.peers.set_me(cluster_id, identity.node_id);
+            Some(cluster_id)
+        } else {
+            named_by(host, &replica).await?
+        };
+        if let Some(cluster_id) = known {
+            tasks.0.append(&mut following.0);
+            return Ok((replica, cluster_id));
         }
+        drop((following, replica));
+        host.renew(METADATA).await;
+        replica = host.start(METADATA, Founding::Invited).await?;
     }
 }
 

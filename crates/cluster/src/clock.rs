@@ -4,7 +4,8 @@
 //! A shard's time is part of its state and never goes back: a clock that is an hour ahead would expire
 //! for good what is an hour younger. So a node of several takes its time from an anchor, which moves on
 //! with the monotonic clock, and sets the anchor anew only by what the others say theirs is. A clock that
-//! jumps shows nowhere; one that is wrong from the start is corrected by the others' median.
+//! jumps shows nowhere; one that is wrong from the start is corrected by the others' median. A node that has
+//! just started does not know yet whether there are others: what it stores until then has no time.
 
 use std::sync::Arc;
 
@@ -23,10 +24,18 @@ pub(crate) struct ClusterClock {
     state: Mutex<State>,
 }
 
+/// Whether there are other nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Company {
+    #[default]
+    Unknown,
+    Alone,
+    Several,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    /// Whether there are other nodes.
-    several: bool,
+    company: Company,
     anchor: Option<(i64, Instant)>,
     /// By how much the own clock is corrected, for the log.
     correction_ms: i64,
@@ -45,22 +54,35 @@ impl ClusterClock {
     /// The time, once it can be told.
     fn time_ms(&self) -> Option<i64> {
         let state = self.state.lock();
-        if !state.several {
-            return Some(self.own.now_ms());
-        }
-        let (wall_ms, at) = state.anchor?;
+        let (wall_ms, at) = match state.company {
+            Company::Unknown => return None,
+            Company::Alone => return Some(self.own.now_ms()),
+            Company::Several => state.anchor?,
+        };
         Some(wall_ms + i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// This node is the only one, as its metadata says, until others are known.
+    pub(crate) fn starts_alone(&self) {
+        let mut state = self.state.lock();
+        if state.company == Company::Unknown {
+            state.company = Company::Alone;
+        }
     }
 
     /// Sets the anchor by how far ahead of the own clock those of the `others` are that are here, of `known`
     /// other nodes.
     pub(crate) fn compare(&self, known: usize, others: &[i64]) {
         let mut state = self.state.lock();
-        state.several = known > 0;
         if known == 0 {
+            // At the start the others are not known yet.
+            if state.company == Company::Several {
+                state.company = Company::Alone;
+            }
             state.anchor = None;
             return;
         }
+        state.company = Company::Several;
         let own_ms = self.own.now_ms();
         let agrees = |offset: &i64| offset.abs() <= SKEW_MAX_MS;
         let correction_ms = if others.len() + 1 >= CLOCKS_MIN {
@@ -139,12 +161,29 @@ mod tests {
     #[test]
     fn a_lone_node_follows_its_own_clock() {
         let (own, clock) = clock();
+        clock.starts_alone();
         own.0.fetch_add(HOUR, Ordering::Relaxed);
         assert!(is_near(&clock, START + HOUR));
         clock.compare(0, &[]);
         own.0.fetch_sub(HOUR, Ordering::Relaxed);
         assert!(is_near(&clock, START));
         assert!(ProposalClock(clock).now_ms() > 0);
+    }
+
+    #[test]
+    fn nothing_is_stored_with_a_time_before_it_is_known_who_is_there() {
+        let (own, clock) = clock();
+        own.0.fetch_add(HOUR, Ordering::Relaxed);
+        let stored = || ProposalClock(Arc::clone(&clock)).now_ms();
+        assert_eq!(stored(), 0);
+        clock.compare(0, &[]);
+        assert_eq!(stored(), 0, "the others' addresses are not here yet");
+        clock.compare(2, &[-HOUR, -HOUR]);
+        assert!((stored() - START).abs() < 2_000);
+        clock.starts_alone();
+        assert!((stored() - START).abs() < 2_000, "it is not");
+        clock.compare(0, &[]);
+        assert!((stored() - START - HOUR).abs() < 2_000, "all others are gone");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use base::time::Duration;
 use shard::NodeAddress;
 
 /// The settings of this node's part of the cluster.
@@ -38,6 +39,10 @@ pub struct Config {
     pub read_cache_bytes: usize,
     /// What may wait for its entry on this node, divided over its shards.
     pub queue_bytes_max: usize,
+    /// What a shard keeps of its log behind its checkpoint for members that were away, at most.
+    pub log_keep_bytes: u64,
+    /// What was applied is in a checkpoint after this time, however little it is.
+    pub checkpoint_age_max: Duration,
     /// How many pairs of an idempotent producer and a stream it writes to a shard remembers.
     pub producers_per_shard_max: u32,
     /// How long a producer is remembered after its last batch.
@@ -66,6 +71,8 @@ impl Config {
             log_memory_bytes: 64 << 20,
             read_cache_bytes: 32 << 20,
             queue_bytes_max: 64 << 20,
+            log_keep_bytes: 1 << 30,
+            checkpoint_age_max: Duration::from_secs(30),
             producers_per_shard_max: 100_000,
             producer_expiration_ms: 24 * 60 * 60 * 1_000,
         }

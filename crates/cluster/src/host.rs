@@ -22,6 +22,7 @@ use storage::checkpoint::CheckpointStore;
 use storage::data_dir::DataDir;
 use storage::index_file::IndexStore;
 use storage::{CommitLog, InstallMarker, Payload};
+use tokio::sync::watch;
 
 use crate::clock::ProposalClock;
 use crate::cluster::METADATA;
@@ -104,6 +105,8 @@ impl Host {
         config.queue_bytes_max = (self.config.queue_bytes_max / shards).max(config.entry_bytes_max);
         // All shards together leave three quarters of the reserve alone.
         config.full_disk_bytes_max = self.config.reserve_bytes / 4 / shards as u64;
+        config.log_keep_bytes = self.config.log_keep_bytes;
+        config.checkpoint_age_max = self.config.checkpoint_age_max;
         config
     }
 
@@ -248,8 +251,13 @@ impl Host {
         }
     }
 
+    /// Whether a replica lacks what its leader has let go of.
+    pub(crate) fn is_behind(&self, replica: &Replica) -> bool {
+        self.judge(replica) == Judgement::IsBehind
+    }
+
     /// Brings what is behind here anew.
-    async fn renew(&self, shard: ShardId) {
+    pub(crate) async fn renew(&self, shard: ShardId) {
         let Some(replica) = self.node.shards.take(shard) else { return };
         tracing::warn!(shard = shard.0, "this node lacks what its leader has let go: the shard is brought here anew");
         replica.shutdown().await;
@@ -269,8 +277,8 @@ enum Judgement {
 }
 
 /// Starts what the metadata wants here and is not here yet, and stops what was let go, until the task
-/// is aborted.
-pub(crate) fn keep_hosting(host: &Arc<Host>) -> JoinHandle<()> {
+/// is aborted. A copy of the metadata that is behind ends the process: everything here goes by that copy.
+pub(crate) fn keep_hosting(host: &Arc<Host>, failure: watch::Sender<Option<String>>) -> JoinHandle<()> {
     let Some(metadata) = host.node.metadata() else { unreachable!("a node hosts the metadata first") };
     let mut changed = metadata.changed();
     drop(metadata);
@@ -313,17 +321,22 @@ pub(crate) fn keep_hosting(host: &Arc<Host>) -> JoinHandle<()> {
                             underway.lock().remove(&shard);
                         });
                     }
-                    Judgement::IsBehind if shard != METADATA => {
+                    Judgement::IsBehind => {
                         if !underway.lock().insert(shard) {
                             continue;
                         }
-                        let (host, underway) = (Arc::clone(&host), Arc::clone(&underway));
+                        let (host, underway, failure) = (Arc::clone(&host), Arc::clone(&underway), failure.clone());
                         starting.spawn(async move {
                             host.renew(shard).await;
                             underway.lock().remove(&shard);
+                            if shard == METADATA {
+                                let text = "the metadata was brought here anew, as the cluster had let go of what this \
+                                            node lacked; it goes on with its next start";
+                                failure.send_modify(|failure| *failure = Some(text.to_owned()));
+                            }
                         });
                     }
-                    Judgement::IsBehind | Judgement::IsLetGo | Judgement::Stays => {}
+                    Judgement::IsLetGo | Judgement::Stays => {}
                 }
             }
             while starting.try_join_next().is_some() {}

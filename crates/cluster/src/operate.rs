@@ -97,18 +97,28 @@ async fn set_standing(node: &Node, id: NodeId, standing: Standing) -> Result<(),
 
 /// Lets go of a node that holds nothing any more.
 pub(crate) async fn remove(node: &Node, id: NodeId) -> Result<(), RemoveNodeError> {
-    let (_, shards) = look(node).ok_or(RemoveNodeError::UnknownNode)?;
-    let holds = |placed: &&Placed| {
-        placed.voters.contains(&id) || placed.actual.as_ref().is_some_and(|actual| actual.voters.contains(&id))
-    };
-    let held: Vec<String> = shards.iter().filter(holds).map(|placed| placed.id.to_string()).collect();
-    if !held.is_empty() {
-        let shards = held.join(", ");
-        return Err(RemoveNodeError::Refused(format!(
-            "it still holds the shards {shards}; `cluster drain {id}` empties it"
-        )));
-    }
+    let (_, shards) = view(node).map_err(RemoveNodeError::Refused)?;
+    may_be_removed(id, &shards).map_err(RemoveNodeError::Refused)?;
     set_standing(node, id, Standing::Removed).await
+}
+
+/// Whether nothing counts on a node any more. Who votes only a shard's leader says: while none is known the node may be
+/// one of those that a majority is made of.
+fn may_be_removed(id: NodeId, shards: &[Placed]) -> Result<(), String> {
+    let names = |holds: &dyn Fn(&Placed) -> bool| {
+        let held = shards.iter().filter(|placed| holds(placed));
+        held.map(|placed| placed.id.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let votes = |placed: &Placed| placed.actual.as_ref().is_some_and(|actual| actual.voters.contains(&id));
+    let held = names(&|placed| placed.voters.contains(&id) || votes(placed));
+    if !held.is_empty() {
+        return Err(format!("it still holds the shards {held}; `cluster drain {id}` empties it"));
+    }
+    let unknown = names(&|placed| placed.actual.is_none());
+    if !unknown.is_empty() {
+        return Err(format!("no leader of the shards {unknown} is known, which may still count on it"));
+    }
+    Ok(())
 }
 
 async fn move_shard(node: &Node, shard: &str, voters: &str) -> Result<String, String> {
@@ -279,4 +289,25 @@ fn progress(node: &Node, placed: &Placed, learners: &[NodeId]) -> String {
         parts.push(part);
     }
     if parts.is_empty() { "old copies are let go".to_owned() } else { parts.join("; ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placed(id: u32, wanted: &[u64], actual: Option<&[u64]>) -> Placed {
+        let nodes = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
+        let led = |ids| Led { voters: nodes(ids), learners: Vec::new(), changing: false };
+        Placed { id: ShardId(id), voters: nodes(wanted), actual: actual.map(led) }
+    }
+
+    #[test]
+    fn a_node_is_removed_when_all_leaders_say_that_it_holds_nothing() {
+        let other = placed(1, &[1, 2, 3], Some(&[1, 2, 3]));
+        let check = |shard| may_be_removed(NodeId(4), &[other.clone(), shard]);
+        assert_eq!(check(placed(2, &[1, 2, 3], Some(&[1, 2, 3]))), Ok(()));
+        assert!(check(placed(2, &[1, 2, 4], Some(&[1, 2, 3]))).is_err(), "it is wanted there");
+        assert!(check(placed(2, &[1, 2, 3], Some(&[1, 2, 4]))).is_err(), "it votes there");
+        assert!(check(placed(2, &[1, 2, 3], None)).is_err(), "nobody says that it does not");
+    }
 }

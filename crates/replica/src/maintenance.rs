@@ -279,7 +279,10 @@ impl Task {
         } else {
             self.housekeeping_at
         };
-        let deadline = self.purging.next_look(&self.core).map_or(deadline, |look_at| deadline.min(look_at));
+        // Without a group nothing is purged, and a look that is due stays so.
+        let has_group = self.requests.lock().group.is_some();
+        let look_at = self.purging.next_look(&self.core).filter(|_| has_group);
+        let deadline = look_at.map_or(deadline, |look_at| deadline.min(look_at));
         let seal = &mut self.seal;
         let sealed = async {
             match seal {

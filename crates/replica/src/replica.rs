@@ -9,7 +9,9 @@ use base::task::JoinHandle;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLockReadGuard};
-use record::{BatchSummary, LeaderEpoch, LogIndex, NodeId, ShardId, StreamId, StreamOffset, TimestampMs};
+use record::{
+    BatchSummary, LeaderEpoch, LogIndex, NodeId, ProducerId, ShardId, StreamId, StreamOffset, Term, TimestampMs,
+};
 use shard::{Command, Shard};
 use smallvec::{SmallVec, smallvec};
 use storage::Payload;
@@ -163,6 +165,21 @@ impl Replica {
     #[must_use]
     pub fn applied(&self) -> LogIndex {
         self.inner.core.applied_index()
+    }
+
+    /// Whether the shard knows a producer of the stream, and goes on to for minutes, by the time that an entry would have
+    /// that is proposed now.
+    #[must_use]
+    pub fn remembers_producer(&self, stream: StreamId, producer: ProducerId) -> bool {
+        let now = TimestampMs(self.inner.core.env.wall_clock.now_ms());
+        self.state().remembers_producer(stream, producer, now)
+    }
+
+    /// The last vote that other members may have been told of: its term, for whom it is, and whether that one is known
+    /// to lead.
+    #[must_use]
+    pub fn durable_vote(&self) -> Option<(Term, NodeId, bool)> {
+        self.inner.core.log.durable_vote().map(|vote| (vote.term, vote.node_id, vote.committed))
     }
 
     /// The last applied entry and the hash of the state as of it: equal on all members at equal entries.

@@ -25,6 +25,7 @@ use crate::digest::{hash_bytes, mix};
 use crate::sealing::SealedIndex;
 use crate::shard::{Scalars, Shard};
 use crate::table::{Item, Record, Table};
+use crate::tables::{FIRST_TABLES, TABLES, each_table};
 
 /// The only format of a checkpoint so far.
 pub(crate) const FORMAT: u8 = 1;
@@ -157,87 +158,6 @@ impl Capture {
         batches
     }
 }
-
-/// Calls the same method on every table; the first argument is its place.
-macro_rules! each_table {
-    ($shard:expr, $table:ident => $call:expr) => {
-        [
-            {
-                let $table = &mut $shard.streams;
-                $call
-            },
-            {
-                let $table = &mut $shard.producers.table;
-                $call
-            },
-            {
-                let $table = &mut $shard.ranges;
-                $call
-            },
-            {
-                let $table = &mut $shard.uploads;
-                $call
-            },
-            {
-                let $table = &mut $shard.groups.table;
-                $call
-            },
-            {
-                let $table = &mut $shard.groups.offsets;
-                $call
-            },
-            {
-                let $table = &mut $shard.metadata.topics;
-                $call
-            },
-            {
-                let $table = &mut $shard.metadata.nodes;
-                $call
-            },
-            {
-                let $table = &mut $shard.metadata.shards;
-                $call
-            },
-            {
-                let $table = &mut $shard.metadata.configs;
-                $call
-            },
-            {
-                let $table = &mut $shard.metadata.standings;
-                $call
-            },
-            {
-                let $table = &mut $shard.metadata.foundings;
-                $call
-            },
-            {
-                let $table = &mut $shard.metadata.moves;
-                $call
-            },
-            {
-                let $table = &mut $shard.metadata.slot_moves;
-                $call
-            },
-            {
-                let $table = &mut $shard.metadata.features;
-                $call
-            },
-            {
-                let $table = &mut $shard.groups.tenures;
-                $call
-            },
-            {
-                let $table = &mut $shard.transfers;
-                $call
-            },
-            {
-                let $table = &mut $shard.metadata.rebalancing_stopped;
-                $call
-            },
-        ]
-    };
-}
-pub(crate) use each_table;
 
 fn put_item(out: &mut Vec<u8>, kind: u8, table: u8, payload: &[u8]) {
     out.push(kind);
@@ -397,9 +317,3 @@ impl Shard {
         counts.into_iter().sum()
     }
 }
-
-/// How many tables there are.
-const TABLES: usize = 18;
-/// Those that were there from the first. One that came later and holds nothing does not show in the digest, so that a
-/// state that was written before it came has the digest that stands in its checkpoint.
-const FIRST_TABLES: usize = 10;

@@ -37,6 +37,7 @@ mod shard;
 mod space;
 mod stream;
 mod table;
+mod tables;
 mod tenures;
 mod uploads;
 

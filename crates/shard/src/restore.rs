@@ -3,11 +3,12 @@
 
 use record::{BatchEntry, LogIndex, ShardId, StreamId};
 
-use crate::capture::{BATCHES, END, FORMAT, HEADER, Header, PUT, REMOVE, each_table};
+use crate::capture::{BATCHES, END, FORMAT, HEADER, Header, PUT, REMOVE};
 use crate::codec::{DecodeError, Reader, Wire, decode};
 use crate::features::FEATURE_LEVEL;
 use crate::shard::Shard;
 use crate::table::{Record, Table};
+use crate::tables::each_table;
 
 /// Why checkpoints do not make a shard.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

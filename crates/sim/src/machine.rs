@@ -195,6 +195,9 @@ impl Machine {
             log_memory_bytes: 256 << 10,
             read_cache_bytes: 256 << 10,
             queue_bytes_max: 8 << 20,
+            log_keep_bytes: plan.log_keep_bytes,
+            checkpoint_age_max: plan.checkpoint_age_max,
+            catch_up_bytes_per_second: plan.catch_up_bytes_per_second,
             ..cluster::Config::new(PathBuf::from("/data"))
         }
     }
@@ -237,14 +240,23 @@ impl Machine {
 
     /// Takes the power away at a write or sync after so many more.
     pub fn power_off_after(self: &Arc<Self>, operations: u64) {
+        self.disk.crash_after(operations, self.loses_power());
+    }
+
+    /// Takes the power away when a file was begun, after so many more.
+    pub fn power_off_after_beginning(self: &Arc<Self>, files: u64) {
+        self.disk.crash_after_beginning(files, self.loses_power());
+    }
+
+    fn loses_power(self: &Arc<Self>) -> impl Fn() + Send + Sync + 'static {
         let weak = Arc::downgrade(self);
-        self.disk.crash_after(operations, move || {
+        move || {
             let Some(machine) = weak.upgrade() else { return };
             if let Some(scope) = machine.take_process(true) {
                 machine.network.power_off(machine.address);
                 scope.kill();
             }
-        });
+        }
     }
 
     /// Puts an empty disk into the machine and starts it: it comes back as another node.

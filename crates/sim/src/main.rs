@@ -48,8 +48,23 @@ enum Command {
         #[command(flatten)]
         sizes: SizesArgs,
     },
+    /// Plants each fault, or the one of `--plant`, and runs seeds until one fails: all must be found.
+    #[cfg(feature = "planted")]
+    Planted {
+        /// Seeds for each; what is promised when it is 0.
+        #[arg(default_value_t = 0)]
+        count: u64,
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+        /// Processes at once.
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
+        #[command(flatten)]
+        sizes: SizesArgs,
+    },
 }
 
+/// What every command takes.
 #[derive(Debug, clap::Args)]
 struct SizesArgs {
     /// Simulated seconds in which things break.
@@ -64,6 +79,11 @@ struct SizesArgs {
 }
 
 impl SizesArgs {
+    fn wish(self, first: u64, count: u64, jobs: usize, twice: u64) -> many::Wish {
+        let Self { seconds, calm, plant } = self;
+        many::Wish { first, count, jobs, twice, seconds, calm, plant }
+    }
+
     fn sizes(&self) -> anyhow::Result<Sizes> {
         let planted = self.plant.as_deref().map(planted).transpose()?;
         Ok(Sizes { faulty: Duration::from_secs(self.seconds), faults: !self.calm, planted })
@@ -94,21 +114,20 @@ fn main() -> anyhow::Result<ExitCode> {
             let thread = std::thread::Builder::new().name("simulation".to_owned()).spawn(simulation)?;
             let verdict = thread.join().map_err(|_| anyhow::anyhow!("the simulation panicked"))??;
             writeln!(std::io::stdout(), "{verdict}")?;
-            Ok(if verdict.violation.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(code(verdict.violation.is_none()))
         }
         Command::Many { count, first, jobs, twice, sizes } => {
-            let passed = many::run(&many::Wish {
-                first,
-                count,
-                jobs,
-                twice,
-                seconds: sizes.seconds,
-                calm: sizes.calm,
-                plant: sizes.plant,
-            })?;
-            Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(code(many::run(&sizes.wish(first, count, jobs, twice))?))
+        }
+        #[cfg(feature = "planted")]
+        Command::Planted { count, first, jobs, sizes } => {
+            Ok(code(many::planted::run(&sizes.wish(first, count, jobs, 0))?))
         }
     }
+}
+
+fn code(passed: bool) -> ExitCode {
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn planted(name: &str) -> anyhow::Result<Planted> {

@@ -1,5 +1,8 @@
 //! Many seeds, each in a process of its own, and what they covered together.
 
+#[cfg(feature = "planted")]
+pub(crate) mod planted;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
@@ -11,6 +14,7 @@ use sim::faults::Kind;
 const KIND_ONE_IN: u64 = 4;
 
 /// Which seeds, and how.
+#[derive(Debug, Clone)]
 pub(crate) struct Wish {
     pub(crate) first: u64,
     pub(crate) count: u64,
@@ -50,14 +54,7 @@ pub(crate) fn run(wish: &Wish) -> Result<bool> {
         }
         // The oldest first: the others go on meanwhile.
         let (seed, child) = running.remove(0);
-        let output = child.wait_with_output()?;
-        let line = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        let line = if line.is_empty() {
-            let error = String::from_utf8_lossy(&output.stderr);
-            format!("seed {seed} FAILED {}: {}", output.status, error.lines().take(3).collect::<Vec<_>>().join(" "))
-        } else {
-            line
-        };
+        let line = line_of(seed, child)?;
         match lines.get(&seed) {
             Some(before) if *before == line => continue,
             Some(before) => {
@@ -71,6 +68,17 @@ pub(crate) fn run(wish: &Wish) -> Result<bool> {
         lines.insert(seed, line);
     }
     total.report(wish)
+}
+
+/// What a seed's process says at its end.
+fn line_of(seed: u64, child: Child) -> Result<String> {
+    let output = child.wait_with_output()?;
+    let line = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if !line.is_empty() {
+        return Ok(line);
+    }
+    let error = String::from_utf8_lossy(&output.stderr);
+    Ok(format!("seed {seed} FAILED {}: {}", output.status, error.lines().take(3).collect::<Vec<_>>().join(" ")))
 }
 
 fn start(seed: u64, wish: &Wish) -> Result<Child> {

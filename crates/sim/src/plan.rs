@@ -14,6 +14,7 @@ pub struct Plan {
     pub writers: usize,
     pub readers: usize,
     pub committers: usize,
+    pub slow_readers: usize,
     /// A writer rests up to so long between two batches.
     pub writer_pause: Duration,
     /// How long faults happen.
@@ -21,6 +22,15 @@ pub struct Plan {
     /// How long the cluster may take to converge when they have ended.
     pub converge_max: Duration,
     pub segment_bytes: u64,
+    /// What a shard keeps of its log for members that were away: who was away for longer is installed.
+    pub log_keep_bytes: u64,
+    pub checkpoint_age_max: Duration,
+    pub catch_up_bytes_per_second: Option<u64>,
+    /// The records go to a topic after the other, each for about so long: then it is read and deleted, and what
+    /// held it is used again.
+    pub topic_lasts: Option<Duration>,
+    /// One batch in so many is too large to be copied on its way to a reader.
+    pub large_one_in: u64,
     pub disk_latency_max: Duration,
     pub disk_bytes: u64,
     pub faults: bool,
@@ -46,6 +56,7 @@ impl Plan {
     pub fn new(seed: u64, sizes: &Sizes) -> Self {
         let random = fork(seed, "plan");
         let below = |bound: u64| usize::try_from(random.below(bound)).expect("small");
+        let sizes_of = fork(seed, "sizes");
         Self {
             seed,
             nodes: [3, 3, 3, 4, 5][below(5)],
@@ -54,10 +65,17 @@ impl Plan {
             writers: 5 + below(4),
             readers: 2 + below(2),
             committers: 2,
+            slow_readers: 3,
             writer_pause: Duration::from_millis(60 + random.below(60)),
             faulty: sizes.faulty,
             converge_max: Duration::from_secs(120),
-            segment_bytes: 256 << 10,
+            segment_bytes: *pick(&sizes_of, &[128 << 10, 128 << 10, 256 << 10]),
+            log_keep_bytes: *pick(&sizes_of, &[256 << 10, 512 << 10, 1 << 30]),
+            checkpoint_age_max: between(&sizes_of, Duration::from_secs(3), Duration::from_secs(15)),
+            catch_up_bytes_per_second: *pick(&sizes_of, &[None, Some(1 << 20)]),
+            topic_lasts: (!chance(&sizes_of, 4))
+                .then(|| between(&sizes_of, Duration::from_secs(15), Duration::from_secs(40))),
+            large_one_in: *pick(&sizes_of, &[30, 60, 120]),
             disk_latency_max: Duration::from_micros(500 + random.below(4_000)),
             disk_bytes: 256 << 20,
             faults: sizes.faults,

@@ -7,6 +7,7 @@ use cluster::METADATA;
 use record::{NodeId, ShardId};
 use replica::Replica;
 
+use crate::invariants::Vote;
 use crate::machine::Running;
 use crate::world::World;
 
@@ -19,10 +20,17 @@ const STATES_ONE_IN: u64 = 5;
 pub async fn run(world: Arc<World>) {
     for round in 0_u64.. {
         sleep(PAUSE).await;
+        if round.is_multiple_of(STATES_ONE_IN) {
+            note_recycled(&world);
+        }
         for (node, replica) in replicas(&world) {
             let leadership = *replica.leadership().borrow();
             if leadership.is_self {
                 world.observe(|invariants| invariants.leads(replica.shard_id(), leadership.term, node));
+            }
+            if let Some((term, for_whom, leads)) = replica.durable_vote() {
+                let vote = Vote { term, for_whom, leads };
+                world.observe(|invariants| invariants.voted(replica.shard_id(), node, vote));
             }
             if round.is_multiple_of(STATES_ONE_IN) && replica.failure().borrow().is_none() {
                 let (applied, digest) = replica.digest();
@@ -34,6 +42,17 @@ pub async fn run(world: Arc<World>) {
                 world.fail(format!("node {node}: {failure}"));
             }
         }
+    }
+}
+
+/// Counts the segments that were used again, life by life.
+fn note_recycled(world: &World) {
+    for machine in &world.machines {
+        let Some(Running { cluster, life, .. }) = machine.running() else { continue };
+        let recycled = cluster.log_stats().segments_recycled;
+        world.count(|counts| {
+            counts.recycled.insert((machine.place, life), recycled);
+        });
     }
 }
 

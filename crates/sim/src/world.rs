@@ -28,9 +28,23 @@ pub struct World {
     counts: Mutex<Counts>,
     violation: watch::Sender<Option<String>>,
     clients: Mutex<u8>,
+    topics: Mutex<Topics>,
     healed: AtomicBool,
+    /// A machine has flipped bits on its disk.
+    damaged: AtomicBool,
     /// Changes of members that are gone on with when the faults have ended.
     pub(crate) changes: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Which topics there are: they follow one another.
+#[derive(Debug, Default)]
+struct Topics {
+    /// The first that is not deleted, nor about to be.
+    first: i32,
+    /// The one that is written to.
+    last: i32,
+    /// Where each writer writes.
+    written: BTreeMap<usize, i32>,
 }
 
 /// What happened, counted.
@@ -41,6 +55,11 @@ pub struct Counts {
     pub acked_commits: u64,
     pub reads: u64,
     pub questions: u64,
+    pub slow_reads: u64,
+    /// Topics that were read to their end and deleted.
+    pub topics: u64,
+    /// Segments that were used again, by machine and life.
+    pub recycled: BTreeMap<(usize, u64), u64>,
     /// Requests without an answer, or with one that says to try again.
     pub retries: u64,
     pub faults: BTreeMap<&'static str, u64>,
@@ -68,14 +87,61 @@ impl World {
             counts: Mutex::default(),
             violation: watch::Sender::new(None),
             clients: Mutex::default(),
+            topics: Mutex::default(),
             healed: AtomicBool::new(false),
+            damaged: AtomicBool::new(false),
             changes: Mutex::default(),
         })
+    }
+
+    /// The topics that are there: the first and the last. The last is written to.
+    #[must_use]
+    pub fn topics(&self) -> (i32, i32) {
+        let topics = self.topics.lock();
+        (topics.first, topics.last)
+    }
+
+    /// From now on that topic is written to.
+    pub fn begin_topic(&self, topic: i32) {
+        self.topics.lock().last = topic;
+    }
+
+    /// The topics before that one are deleted, or will be.
+    pub fn end_topics_before(&self, topic: i32) {
+        self.topics.lock().first = topic;
+    }
+
+    /// Where a writer writes until it asks again, or ends.
+    pub fn topic_of_writer(&self, writer: usize) -> i32 {
+        let mut topics = self.topics.lock();
+        let last = topics.last;
+        topics.written.insert(writer, last);
+        last
+    }
+
+    pub fn writer_ends(&self, writer: usize) {
+        self.topics.lock().written.remove(&writer);
+    }
+
+    /// Whether some writer still writes to a topic before that one.
+    #[must_use]
+    pub fn is_written_before(&self, topic: i32) -> bool {
+        self.topics.lock().written.values().any(|written| *written < topic)
     }
 
     /// The faults have ended.
     pub fn heal(&self) {
         self.healed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether some machine has flipped bits on its disk, which others may be told.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
+    pub fn set_damaged(&self, damaged: bool) {
+        self.damaged.store(damaged, Ordering::Relaxed);
     }
 
     #[must_use]

@@ -10,6 +10,7 @@
 
 use std::io;
 
+use base::planted::{Planted, is_planted};
 use record::{FileNumber, LogIndex};
 use storage::checkpoint::CheckpointStore;
 use storage::index_file::IndexStore;
@@ -107,7 +108,9 @@ pub async fn install(
     progress.set_phase(InstallPhase::Index);
     pull_files(parts, &mut puller, &offer).await?;
     progress.set_phase(InstallPhase::Entries);
-    pull_entries(parts, &mut puller, &offer).await?;
+    if !is_planted(Planted::SnapshotBeforeData) {
+        pull_entries(parts, &mut puller, &offer).await?;
+    }
     progress.set_phase(InstallPhase::Checkpoint);
     pull_checkpoint(config, parts, &mut puller, &offer).await?;
     parts.marker.remove().await.map_err(InstallError::Files)?;

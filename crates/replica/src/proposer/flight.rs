@@ -106,6 +106,16 @@ impl Flights {
         Flight { entry: Some(Underway { sequence, payload, refused_since }), flights: Arc::clone(self) }
     }
 
+    /// An entry whose end concerns nobody.
+    pub(crate) fn of_nobody(self: &Arc<Self>) -> Flight {
+        Flight { entry: None, flights: Arc::clone(self) }
+    }
+
+    /// Whether the entry, or one behind it, was accepted or may have been.
+    pub(crate) fn has_accepted(&self, sequence: u64) -> bool {
+        self.accepted.load(Ordering::Acquire) >= sequence
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }

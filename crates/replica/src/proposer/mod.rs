@@ -13,6 +13,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use base::planted::{Planted, is_planted};
+use base::task::spawn;
 use base::time::{Duration, WallClock, now, sleep};
 use parking_lot::Mutex;
 use record::{NodeId, Term, TimestampMs};
@@ -31,6 +33,9 @@ use crate::raft::types::Commands;
 const LEASE_RETRY_PAUSE: Duration = Duration::from_millis(2);
 /// Room made ahead for the answers of an entry.
 const ANSWERS_RESERVED_MAX: usize = 1_024;
+
+/// See [`Planted::EntryProposedTwice`].
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Where the proposer hands its entries.
 pub(crate) trait Consensus: Send + Sync + 'static {
@@ -196,8 +201,22 @@ impl<C: Consensus> Proposer<C> {
 
     async fn write(&self, term: Term, entry: OpenEntry) {
         let commands = Commands(entry.payload.clone());
+        if is_planted(Planted::EntryProposedTwice) {
+            self.propose_again(term, entry.sequence, commands.clone());
+        }
         let flight = self.shared.flights.begin(entry);
         self.consensus.write(term, commands, flight).await;
+    }
+
+    /// The fault that is planted: what is not committed soon is proposed again.
+    fn propose_again(&self, term: Term, sequence: u64, commands: Commands) {
+        let (consensus, flights) = (Arc::clone(&self.consensus), Arc::clone(&self.shared.flights));
+        drop(spawn("propose again", async move {
+            sleep(AGAIN_AFTER).await;
+            if !flights.has_accepted(sequence) {
+                consensus.write(term, commands, flights.of_nobody()).await;
+            }
+        }));
     }
 
     /// Decides what becomes of entries that were refused before they were appended.

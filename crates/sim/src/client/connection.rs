@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 use std::io;
 
 use base::net::{ReadHalf, Stream, WriteHalf};
-use base::time::{Duration, timeout};
+use base::time::{Duration, sleep, timeout};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::protocol::{Decodable, HeaderVersion, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// No answer is larger.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// What a slow reader reads at once.
+const SLOW_BYTES: usize = 16 << 10;
 
 /// Why a call has no answer. The connection is of no use afterwards.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +79,11 @@ impl Connection {
     /// # Errors
     /// When the connection broke, nothing comes for `wait_max`, or it is no answer to that request.
     pub async fn receive<Q: Request>(&mut self, version: i16, wait_max: Duration) -> Result<Q::Response, CallError> {
-        let mut bytes = timeout(wait_max, self.frame()).await.map_err(|_| CallError::TimedOut)??;
+        let bytes = timeout(wait_max, self.frame()).await.map_err(|_| CallError::TimedOut)??;
+        self.answer::<Q>(version, bytes)
+    }
+
+    fn answer<Q: Request>(&mut self, version: i16, mut bytes: Bytes) -> Result<Q::Response, CallError> {
         let malformed = |what: &str| CallError::Malformed(what.to_owned());
         let expected = self.waiting.pop_front().ok_or_else(|| malformed("nothing was asked"))?;
         let header_bytes = 4 + usize::from(Q::Response::header_version(version) >= 1);
@@ -93,11 +99,38 @@ impl Connection {
         if body.is_empty() { Ok(response) } else { Err(malformed("something follows it")) }
     }
 
-    async fn frame(&mut self) -> io::Result<Bytes> {
+    /// As [`Self::receive`], but a bit at a time, with `pause` between: `answer_max` is how long it may take.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn receive_slowly<Q: Request>(
+        &mut self,
+        version: i16,
+        pause: Duration,
+        answer_max: Duration,
+    ) -> Result<Q::Response, CallError> {
+        let bytes = timeout(answer_max, self.slow_frame(pause)).await.map_err(|_| CallError::TimedOut)??;
+        self.answer::<Q>(version, bytes)
+    }
+
+    async fn slow_frame(&mut self, pause: Duration) -> io::Result<Bytes> {
+        let size = self.size().await?;
+        let mut body = vec![0; size];
+        for bit in body.chunks_mut(SLOW_BYTES) {
+            self.read.read_exact(bit).await?;
+            sleep(pause).await;
+        }
+        Ok(Bytes::from(body))
+    }
+
+    async fn size(&mut self) -> io::Result<usize> {
         let size = self.read.read_i32().await?;
         let size = usize::try_from(size).ok().filter(|size| *size <= ANSWER_BYTES_MAX);
-        let size = size.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an answer of a wrong size"))?;
-        let mut body = vec![0; size];
+        size.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an answer of a wrong size"))
+    }
+
+    async fn frame(&mut self) -> io::Result<Bytes> {
+        let mut body = vec![0; self.size().await?];
         self.read.read_exact(&mut body).await?;
         Ok(Bytes::from(body))
     }

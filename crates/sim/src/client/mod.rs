@@ -11,6 +11,7 @@ use std::sync::Arc;
 use base::net::{Network, SimNetwork};
 use base::random::{Random, SeededRandom};
 use base::time::{Duration, sleep, timeout};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{FindCoordinatorRequest, GroupId, MetadataRequest, ProducerId as WireProducerId};
 use kafka_protocol::protocol::{Request, StrBytes};
 
@@ -20,8 +21,22 @@ use crate::machine::{KAFKA_PORT, host};
 
 /// An answer is waited for so long, and a connection as long.
 pub const REQUEST_WAIT_MAX: Duration = Duration::from_secs(5);
-/// The topic that everybody uses.
-pub const TOPIC: &str = "numbers";
+/// The first topic; those that follow it have a number behind the name.
+const TOPIC: &str = "numbers";
+/// A partition's number here is that of its topic times this, and its own.
+pub const PARTITIONS_MAX: i32 = 100;
+
+/// The number of the topic of `partition`.
+#[must_use]
+pub fn topic_of(partition: i32) -> i32 {
+    partition / PARTITIONS_MAX
+}
+
+/// The name of a topic.
+#[must_use]
+pub fn topic_text(topic: i32) -> String {
+    if topic == 0 { TOPIC.to_owned() } else { format!("{TOPIC}-{topic}") }
+}
 
 /// Codes after which a client tries again, elsewhere if need be.
 const RETRIABLE: [i16; 16] = [3, 5, 6, 7, 9, 13, 14, 15, 16, 19, 20, 56, 72, 74, 75, 100];
@@ -88,10 +103,15 @@ impl Client {
         &self.random
     }
 
-    /// Rests before a request is tried again, and forgets who led.
-    pub async fn back_off(&mut self) {
+    /// Forgets who led: whoever it asks next may know better.
+    pub fn forget(&mut self) {
         self.leaders.clear();
         self.coordinator = None;
+    }
+
+    /// Rests before a request is tried again, and forgets who led.
+    pub async fn back_off(&mut self) {
+        self.forget();
         sleep(Duration::from_millis(50 + self.random.below(150))).await;
     }
 
@@ -119,6 +139,42 @@ impl Client {
         // One that failed is dropped: nobody knows what it would answer next.
         self.connections.insert(node, connection);
         Ok(response)
+    }
+
+    /// Asks `target` several things at once; the answers in order, up to the first that does not come.
+    ///
+    /// # Errors
+    /// When nothing could be asked.
+    pub async fn call_all<Q: Request>(
+        &mut self,
+        target: Target,
+        version: i16,
+        requests: &[Q],
+    ) -> Result<Vec<Q::Response>, CallError> {
+        let node = self.node(target).await?;
+        let mut connection = match self.connections.remove(&node) {
+            Some(connection) => connection,
+            None => self.connect(node).await?,
+        };
+        let mut asked = 0;
+        for request in requests {
+            if connection.send(&self.name, version, request, REQUEST_WAIT_MAX).await.is_err() {
+                break;
+            }
+            asked += 1;
+        }
+        let mut answers = Vec::new();
+        while answers.len() < asked {
+            match connection.receive::<Q>(version, REQUEST_WAIT_MAX).await {
+                Ok(answer) => answers.push(answer),
+                Err(error @ CallError::Malformed(_)) => return Err(error),
+                Err(_) => return Ok(answers),
+            }
+        }
+        if asked == requests.len() {
+            self.connections.insert(node, connection);
+        }
+        Ok(answers)
     }
 
     /// A connection of its own to whoever `target` is.
@@ -150,7 +206,7 @@ impl Client {
             Target::Any => Ok(self.any()),
             Target::Partition(partition) => {
                 if !self.leaders.contains_key(&partition) {
-                    self.look().await?;
+                    self.look(topic_of(partition)).await?;
                 }
                 self.leaders.get(&partition).copied().ok_or(CallError::Nobody)
             }
@@ -166,11 +222,10 @@ impl Client {
         known[usize::try_from(self.random.below(known.len() as u64)).expect("an index")]
     }
 
-    /// Asks who leads what.
-    async fn look(&mut self) -> Result<(), CallError> {
-        let topic =
-            kafka_protocol::messages::metadata_request::MetadataRequestTopic::default().with_name(Some(topic_name()));
-        let request = MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(false);
+    /// Asks who leads what of a topic.
+    async fn look(&mut self, topic: i32) -> Result<(), CallError> {
+        let asked = MetadataRequestTopic::default().with_name(Some(topic_name(topic)));
+        let request = MetadataRequest::default().with_topics(Some(vec![asked])).with_allow_auto_topic_creation(false);
         let node = self.any();
         let response = self.call_node(node, 12, &request).await?;
         let brokers = response.brokers.iter();
@@ -178,13 +233,10 @@ impl Client {
             .map(|broker| (broker.node_id.0, (broker.host.to_string(), u16::try_from(broker.port).unwrap_or(0))))
             .collect();
         self.connections.retain(|node, _| *node < 0 || self.brokers.contains_key(node));
-        self.leaders = response
-            .topics
-            .iter()
-            .flat_map(|topic| &topic.partitions)
-            .filter(|partition| partition.error_code == 0 && partition.leader_id.0 >= 0)
-            .map(|partition| (partition.partition_index, partition.leader_id.0))
-            .collect();
+        let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+        let led = partitions.filter(|partition| partition.error_code == 0 && partition.leader_id.0 >= 0);
+        self.leaders
+            .extend(led.map(|partition| (topic * PARTITIONS_MAX + partition.partition_index, partition.leader_id.0)));
         Ok(())
     }
 

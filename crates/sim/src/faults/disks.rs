@@ -21,9 +21,15 @@ pub(super) async fn slow(world: &World, random: &dyn Random) {
     let machine = some_machine(world, random);
     let latency_max = between(random, SLOW.0, SLOW.1);
     world.fault("slow disk", || format!("{} {latency_max:?}", host(machine.place)));
-    machine.disk.set_options(|options| options.latency_max = latency_max);
+    machine.disk.set_options(|options| {
+        options.latency_max = latency_max;
+        options.read_latency = latency_max / 10;
+    });
     sleep(between(random, LASTS.0, LASTS.1)).await;
-    machine.disk.set_options(|options| options.latency_max = world.plan.disk_latency_max);
+    machine.disk.set_options(|options| {
+        options.latency_max = world.plan.disk_latency_max;
+        options.read_latency = Duration::ZERO;
+    });
 }
 
 pub(super) async fn full(world: &World, random: &dyn Random) {
@@ -58,6 +64,7 @@ pub(super) fn heal(world: &World) {
         machine.disk.set_options(|options| {
             options.capacity_bytes = world.plan.disk_bytes;
             options.latency_max = world.plan.disk_latency_max;
+            options.read_latency = Duration::ZERO;
         });
         machine.disk.fail_after(u64::MAX);
         machine.disk.crash_after(u64::MAX, || {});

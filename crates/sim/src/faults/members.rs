@@ -12,10 +12,19 @@ use record::NodeId;
 use super::some_machine;
 use crate::machine::{Machine, host};
 use crate::plan::{between, chance, pick};
+use crate::watch::unsettled;
 use crate::world::World;
 
 /// How long an emptied node is left so.
 const DRAINED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
+/// How long a machine goes on with flipped bits.
+const DAMAGED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
+/// An answer of a machine that has another disk by now may be so late.
+const TOLD_FOR: Duration = Duration::from_secs(5);
+/// So many bits flip at once.
+const FLIPS_MAX: u64 = 4;
+/// So many places are looked at for one where something stands.
+const PLACES_MAX: u64 = 50;
 /// Pause between two tries of one command.
 const TRY_PAUSE: Duration = Duration::from_secs(1);
 /// An answer to a command is waited for so long.
@@ -104,25 +113,78 @@ pub(super) fn replace(world: &Arc<World>, random: &dyn Random) {
     world.fault("replace", || format!("{} as node {node}", host(machine.place)));
     let of = Arc::clone(world);
     let change = spawn("replace", async move {
-        let _ = operate(&of, &["drain", &node]).await;
-        let mut looks = 0;
-        loop {
-            sleep(TRY_PAUSE).await;
-            match operate(&of, &["remove", &node]).await {
-                Ok(_) => break,
-                // Done by a try that was not answered.
-                Err(error) if error.contains("no node") || error.contains("unknown") => break,
-                Err(error) => tracing::debug!("remove {node}: {error}"),
-            }
-            looks += 1;
-            if looks >= LOOKS_MAX && !is_removed(&of, &node) {
-                insist(&of, &["resume", &node]).await;
-                return;
-            }
+        if take_out(&of, &node, LOOKS_MAX).await {
+            machine.replace();
+        } else {
+            insist(&of, &["resume", &node]).await;
         }
-        machine.replace();
     });
     note(world, change);
+}
+
+/// Empties a node and removes it; whether that was done, after at most so many looks.
+async fn take_out(world: &World, node: &str, looks_max: u32) -> bool {
+    let _ = operate(world, &["drain", node]).await;
+    let mut looks = 0;
+    loop {
+        sleep(TRY_PAUSE).await;
+        match operate(world, &["remove", node]).await {
+            Ok(_) => return true,
+            // Done by a try that was not answered.
+            Err(error) if error.contains("there is no such node") => return true,
+            Err(error) => tracing::debug!("remove {node}: {error}"),
+        }
+        looks += 1;
+        if looks >= looks_max && !is_removed(world, node) {
+            return false;
+        }
+    }
+}
+
+/// Some bits of what a machine has on its disk flip, while it runs or is off. Whatever it makes of that, nobody may be
+/// told anything wrong; then it gets another disk. Only while all copies are whole: a second one that is damaged, or
+/// a disk that is replaced meanwhile, would be more than what a cluster bears.
+pub(super) fn flip_bits(world: &Arc<World>, random: &dyn Random) {
+    let machine = Arc::clone(some_machine(world, random));
+    let Some(running) = machine.running() else { return };
+    if world.changes.lock().iter().any(|change| !change.is_finished()) || unsettled(world).is_some() {
+        return;
+    }
+    let node = running.cluster.node_id().to_string();
+    drop(running);
+    let is_off = chance(random, 2);
+    if is_off {
+        machine.kill();
+    }
+    let flipped: Vec<String> = (0..1 + random.below(FLIPS_MAX)).filter_map(|_| flip(&machine, random)).collect();
+    world.fault("flipped bits", || format!("{} as node {node}: {flipped:?}, off: {is_off}", host(machine.place)));
+    world.set_damaged(true);
+    machine.start();
+    let lasts = between(random, DAMAGED.0, DAMAGED.1);
+    let of = Arc::clone(world);
+    let change = spawn("flipped bits", async move {
+        sleep(lasts).await;
+        while !take_out(&of, &node, LOOKS_MAX).await {}
+        machine.replace();
+        // Until then a client may still be asking whoever it was.
+        sleep(TOLD_FOR).await;
+        of.set_damaged(false);
+    });
+    note(world, change);
+}
+
+/// Flips a bit of a byte that is not zero; in which file and where.
+fn flip(machine: &Machine, random: &dyn Random) -> Option<String> {
+    let files: Vec<_> = machine.disk.files().into_iter().filter(|(_, len)| *len > 0).collect();
+    if files.is_empty() {
+        return None;
+    }
+    let (path, len) = pick(random, &files);
+    let contents = machine.disk.contents(path);
+    let mut places = (0..PLACES_MAX).map(|_| random.below(*len));
+    let position = places.find(|position| contents[usize::try_from(*position).expect("it fits memory")] != 0)?;
+    machine.disk.flip(path, position, 1 << random.below(8));
+    Some(format!("{} at {position}", path.display()))
 }
 
 /// Whether some node knows that the other one was removed.

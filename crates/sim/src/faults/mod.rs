@@ -38,6 +38,7 @@ pub enum Kind {
     SlowDisk,
     FullDisk,
     FailedDisk,
+    FlippedBits,
     ClockJump,
     AllPowerOff,
     Move,
@@ -45,8 +46,8 @@ pub enum Kind {
     Replace,
 }
 
-/// All kinds; those that stand here twice are drawn twice as often.
-const KINDS: [Kind; 22] = [
+/// All kinds; those that stand here several times are drawn as often. Bits flip only while all copies are whole.
+const KINDS: [Kind; 25] = [
     Kind::Kill,
     Kind::PowerOff,
     Kind::PowerOffAtOperation,
@@ -63,6 +64,9 @@ const KINDS: [Kind; 22] = [
     Kind::SlowDisk,
     Kind::FullDisk,
     Kind::FailedDisk,
+    Kind::FlippedBits,
+    Kind::FlippedBits,
+    Kind::FlippedBits,
     Kind::ClockJump,
     Kind::AllPowerOff,
     Kind::Move,
@@ -88,6 +92,7 @@ impl Kind {
             Self::SlowDisk => "slow disk",
             Self::FullDisk => "full disk",
             Self::FailedDisk => "failed disk",
+            Self::FlippedBits => "flipped bits",
             Self::ClockJump => "clock jump",
             Self::AllPowerOff => "all power off",
             Self::Move => "move",
@@ -142,6 +147,7 @@ async fn one(world: Arc<World>, kind: Kind, random: Arc<SeededRandom>) {
         Kind::SlowDisk => disks::slow(&world, random).await,
         Kind::FullDisk => disks::full(&world, random).await,
         Kind::FailedDisk => disks::failed(&world, random).await,
+        Kind::FlippedBits => members::flip_bits(&world, random),
         Kind::ClockJump => clocks::jump(&world, random).await,
     }
 }

@@ -16,8 +16,9 @@ const DOWN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_s
 const STOP_MAX: Duration = Duration::from_secs(30);
 /// Now and then the majority is gone, too.
 const MAJORITY_ONE_IN: u64 = 8;
-/// A machine loses power within so many writes and syncs.
+/// A machine loses power within so many writes and syncs, or so many files that are begun.
 const OPERATIONS_MAX: u64 = 300;
+const BEGINNINGS_MAX: u64 = 4;
 
 fn machine<'a>(world: &'a World, random: &dyn Random) -> Option<&'a Arc<Machine>> {
     let machine = some_machine(world, random);
@@ -43,9 +44,15 @@ pub(super) async fn power_off(world: &World, random: &dyn Random) {
 
 pub(super) async fn power_off_at_operation(world: &World, random: &dyn Random) {
     let Some(machine) = machine(world, random) else { return };
-    let operations = random.below(OPERATIONS_MAX);
-    world.fault("power off at an operation", || format!("{} after {operations}", host(machine.place)));
-    machine.power_off_after(operations);
+    if chance(random, 3) {
+        let files = random.below(BEGINNINGS_MAX);
+        world.fault("power off at an operation", || format!("{} after {files} beginnings", host(machine.place)));
+        machine.power_off_after_beginning(files);
+    } else {
+        let operations = random.below(OPERATIONS_MAX);
+        world.fault("power off at an operation", || format!("{} after {operations}", host(machine.place)));
+        machine.power_off_after(operations);
+    }
     if !machine.ended(STOP_MAX).await {
         machine.power_off();
     }

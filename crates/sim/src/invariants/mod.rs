@@ -8,6 +8,7 @@ mod one_leader;
 mod one_order;
 mod reads_are_current;
 mod same_state;
+mod votes_stay;
 
 use record::{LogIndex, NodeId, ShardId, Term};
 
@@ -17,6 +18,8 @@ use self::one_leader::OneLeader;
 use self::one_order::OneOrder;
 use self::reads_are_current::ReadsAreCurrent;
 use self::same_state::SameState;
+pub use self::votes_stay::Vote;
+use self::votes_stay::VotesStay;
 use crate::client::Seen;
 
 /// An invariant that does not hold, in words.
@@ -40,6 +43,7 @@ pub struct Invariants {
     commits_stay: CommitsStay,
     one_leader: OneLeader,
     same_state: SameState,
+    votes_stay: VotesStay,
 }
 
 impl Invariants {
@@ -124,6 +128,14 @@ impl Invariants {
         self.one_leader.terms()
     }
 
+    /// What a node says for whom it voted last in a shard.
+    ///
+    /// # Errors
+    /// When it had voted in a later term, or for another node in that term.
+    pub fn voted(&mut self, shard: ShardId, node: NodeId, vote: Vote) -> Result<(), Violation> {
+        self.votes_stay.voted(shard, node, vote)
+    }
+
     /// The digest of a replica's state.
     ///
     /// # Errors
@@ -155,5 +167,6 @@ impl Invariants {
 /// The writer of a value and its number.
 fn parse(value: &str) -> Option<(&str, u64)> {
     let (writer, number) = value.split_once('-')?;
+    let number = number.split_once('/').map_or(number, |(number, _)| number);
     Some((writer, number.parse().ok()?))
 }

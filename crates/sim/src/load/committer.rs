@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base::random::Random;
 use base::time::{Duration, sleep};
 use base::trace;
 use tokio::sync::watch;
 
-use super::settled;
+use super::{index, settled};
 use crate::plan::{chance, fork, up_to};
 use crate::world::World;
 
@@ -22,7 +21,7 @@ pub(super) async fn run(world: Arc<World>, number: usize, stop: watch::Receiver<
     let mut client = world.client(&name);
     let mut offsets: BTreeMap<i32, i64> = BTreeMap::new();
     while !*stop.borrow() {
-        let partition = i32::try_from(random.below(u64::try_from(world.plan.partitions).expect("some"))).expect("few");
+        let partition = index(&random, &world);
         let id = u64::try_from(partition).expect("some");
         let answered = if chance(&random, 3) {
             let least = world.known(|invariants| invariants.commit_now(&group, partition));

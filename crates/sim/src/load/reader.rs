@@ -8,8 +8,8 @@ use base::time::{Duration, sleep};
 use base::trace;
 use tokio::sync::watch;
 
-use super::settled;
-use crate::client::{Client, Seen};
+use super::{index, settled};
+use crate::client::{Client, PARTITIONS_MAX, Seen};
 use crate::plan::{chance, fork, up_to};
 use crate::world::World;
 
@@ -17,6 +17,8 @@ use crate::world::World;
 const PAUSE_MAX: Duration = Duration::from_millis(150);
 /// One fetch in so many begins anew from an earlier offset.
 const ANEW_ONE_IN: u64 = 60;
+/// One step in so many concerns the first topic that is there.
+const EARLIER_ONE_IN: u64 = 5;
 /// One step in so many is a question for the end.
 const END_ONE_IN: u64 = 4;
 
@@ -26,7 +28,7 @@ pub(super) async fn run(world: Arc<World>, number: usize, stop: watch::Receiver<
     let mut client = world.client(&name);
     let mut positions: BTreeMap<i32, i64> = BTreeMap::new();
     while !*stop.borrow() {
-        let partition = i32::try_from(random.below(u64::try_from(world.plan.partitions).expect("some"))).expect("few");
+        let partition = some_partition(&world, &random);
         if chance(&random, END_ONE_IN) {
             let least = world.known(|invariants| invariants.end_now(partition));
             let answer = client.end_offset(partition).await;
@@ -55,17 +57,30 @@ pub(super) async fn run(world: Arc<World>, number: usize, stop: watch::Receiver<
     }
 }
 
+/// A partition of the topic that is written to, or now and then of an earlier one.
+fn some_partition(world: &World, random: &dyn Random) -> i32 {
+    let (first, last) = world.topics();
+    let topic = if chance(random, EARLIER_ONE_IN) { first } else { last };
+    topic * PARTITIONS_MAX + index(random, world)
+}
+
 /// What stands from `position` on, which is looked at; none when there is no answer.
 async fn fetch(world: &World, client: &mut Client, partition: i32, position: i64) -> Option<Vec<Seen>> {
     let answer = client.fetch(partition, position).await;
     let name = client.name.clone();
     let (seen, high_watermark) = settled(world, &name, "a fetch", answer)?;
+    look_at(world, &name, partition, position, &seen, high_watermark);
+    Some(seen)
+}
+
+/// What a fetch gave is in order, and as it was told before.
+pub(super) fn look_at(world: &World, name: &str, partition: i32, position: i64, seen: &[Seen], high_watermark: i64) {
     let hash = seen.iter().fold(0, |hash, seen| trace::hash_of(seen.value.as_bytes()) ^ hash);
     trace::event(
         "fetched",
         &[u64::try_from(partition).expect("some"), position.cast_unsigned(), seen.len() as u64, hash],
     );
-    for (expected, seen) in (position..).zip(&seen) {
+    for (expected, seen) in (position..).zip(seen) {
         if seen.offset != expected {
             world.fail(format!("{name}: offset {} of partition {partition} comes for {expected}", seen.offset));
         }
@@ -74,15 +89,24 @@ async fn fetch(world: &World, client: &mut Client, partition: i32, position: i64
         }
         world.observe(|invariants| invariants.read(partition, seen));
     }
-    Some(seen)
+}
+
+/// Everything of a topic, which is compared with what was said of it.
+pub async fn check_topic(world: &World, client: &mut Client, topic: i32) {
+    for index in 0..world.plan.partitions {
+        let partition = topic * PARTITIONS_MAX + index;
+        let all = read_all(world, client, partition).await;
+        world.observe(|invariants| invariants.all_of(partition, &all));
+    }
 }
 
 /// Everything of a partition, from offset 0 on. Tries until it has it.
-pub async fn read_all(world: &World, client: &mut Client, partition: i32) -> Vec<Seen> {
+async fn read_all(world: &World, client: &mut Client, partition: i32) -> Vec<Seen> {
     let end = loop {
         let least = world.known(|invariants| invariants.end_now(partition));
         let answer = client.end_offset(partition).await;
-        if let Some(end) = settled(world, "the last reader", "the end", answer) {
+        let name = client.name.clone();
+        if let Some(end) = settled(world, &name, "the end", answer) {
             world.observe(|invariants| invariants.end_read(partition, least, end));
             break end;
         }

@@ -39,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) runs: Runs,
     /// The purge mark that no crash takes back.
     durable_purged: Option<LogId>,
+    /// The vote that no crash takes back.
+    durable_vote: Option<Vote>,
     /// Purged ranges that hold live data, sorted; unknown until someone says.
     live: Option<Vec<RangeInclusive<u64>>>,
     /// The committed mark moved since it was put into the log.
@@ -68,8 +70,9 @@ impl ShardState {
 
     pub(crate) fn recovered(id: ShardId, state: LogState, runs: Runs) -> Self {
         let unwritten_from = state.last.map_or(0, |last| last.index.0 + 1);
-        let durable_purged = state.purged;
-        Self { id, inner: Mutex::new(Inner { state, unwritten_from, runs, durable_purged, ..Inner::default() }) }
+        let (durable_purged, durable_vote) = (state.purged, state.vote);
+        let inner = Inner { state, unwritten_from, runs, durable_purged, durable_vote, ..Inner::default() };
+        Self { id, inner: Mutex::new(inner) }
     }
 
     pub(crate) fn lock(&self) -> parking_lot::MutexGuard<'_, Inner> {
@@ -116,6 +119,12 @@ impl Inner {
     /// Index of the entry that an append must begin with; none when any may.
     pub(crate) fn next_index(&self) -> Option<u64> {
         self.state.last.map(|last| last.index.0 + 1)
+    }
+
+    /// Those of `entries` whose index is not in the log.
+    pub(crate) fn without_known(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
+        entries.retain(|entry| self.next_index().is_none_or(|next| entry.id.index.0 >= next));
+        entries
     }
 
     pub(crate) fn add_recent(&mut self, entries: &[Entry], memory: &AtomicUsize) {
@@ -220,6 +229,17 @@ impl Inner {
 
     pub(crate) fn vote(&mut self, vote: Vote) {
         self.state.vote = Some(vote);
+    }
+
+    pub(crate) fn vote_is_durable(&mut self, vote: Vote) {
+        // Those who wait for their votes may be told in any order.
+        if self.durable_vote.is_none_or(|before| vote.may_follow(&before)) {
+            self.durable_vote = Some(vote);
+        }
+    }
+
+    pub(crate) fn durable_vote(&self) -> Option<Vote> {
+        self.durable_vote
     }
 
     /// Forgets the entries behind `last`, for readers at once.

@@ -6,6 +6,8 @@ use crate::random::Random;
 
 /// A disk writes sectors whole or not at all.
 const SECTOR_BYTES: usize = 512;
+/// The system writes back what it caches in pages, in any order.
+const PAGE_BYTES: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(super) struct Image {
@@ -86,18 +88,35 @@ impl Image {
     pub(super) fn crash(&mut self, random: &dyn Random) {
         let mut image = std::mem::take(&mut self.durable);
         // Now and then nothing or everything reached the disk: both are common in life.
-        match random.below(5) {
+        match random.below(7) {
             0 => {}
             1 => self.pending.iter().for_each(|(_, change)| change.apply(&mut image)),
-            _ => self.keep_some(&mut image, random),
+            2 => self.keep_first(&mut image, random),
+            3 | 4 => self.keep_some(&mut image, random, PAGE_BYTES),
+            _ => self.keep_some(&mut image, random, SECTOR_BYTES),
         }
         self.pending.clear();
         self.current.clone_from(&image);
         self.durable = image;
     }
 
-    /// Every sector stands as it was after some one of the changes to it.
-    fn keep_some(&self, image: &mut Vec<u8>, random: &dyn Random) {
+    /// The changes up to some place in the midst of one of them.
+    fn keep_first(&self, image: &mut Vec<u8>, random: &dyn Random) {
+        let kept = usize::try_from(random.below(self.pending.len() as u64 + 1)).expect("a count of changes");
+        for (_, change) in &self.pending[..kept] {
+            change.apply(image);
+        }
+        if let Some((_, torn)) = self.pending.get(kept) {
+            let range = torn.range();
+            let sectors = range.len().div_ceil(SECTOR_BYTES);
+            let sectors = usize::try_from(random.below(sectors as u64 + 1)).expect("a count of sectors");
+            let end = (range.start / SECTOR_BYTES + sectors) * SECTOR_BYTES;
+            torn.apply_within(image, &(range.start..end));
+        }
+    }
+
+    /// Every unit of so many bytes stands as it was after some one of the changes to it.
+    fn keep_some(&self, image: &mut Vec<u8>, random: &dyn Random, unit: usize) {
         for (_, change) in &self.pending {
             if let Change::SetLen(len) = change
                 && random.below(2) == 0
@@ -106,8 +125,9 @@ impl Image {
             }
         }
         let ends = self.pending.iter().map(|(_, change)| change.range().end);
-        for sector in 0..ends.max().unwrap_or(0).div_ceil(SECTOR_BYTES) {
-            let range = sector * SECTOR_BYTES..(sector + 1) * SECTOR_BYTES;
+        let starts = self.pending.iter().map(|(_, change)| change.range().start);
+        for number in starts.min().unwrap_or(0) / unit..ends.max().unwrap_or(0).div_ceil(unit) {
+            let range = number * unit..(number + 1) * unit;
             let touching: Vec<&Change> =
                 self.pending.iter().map(|(_, change)| change).filter(|change| change.touches(&range)).collect();
             let kept = usize::try_from(random.below(touching.len() as u64 + 1)).expect("a count of changes");

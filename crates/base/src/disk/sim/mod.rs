@@ -69,10 +69,19 @@ struct State {
     locked: BTreeSet<PathBuf>,
     /// Writes and syncs until one fails; none fails when unset.
     fail_after: Option<u64>,
-    /// Operations until the machine crashes at one, and who is told.
-    crash_after: Option<(u64, CrashHook)>,
+    /// When the machine crashes, and who is told.
+    crash: Option<(CrashAt, CrashHook)>,
     /// Writes, syncs and changes of names since the disk was made.
     operations: u64,
+}
+
+/// The operation at which a disk crashes.
+#[derive(Debug, Clone, Copy)]
+enum CrashAt {
+    /// The one after so many more.
+    Operation(u64),
+    /// The one after the first write of a file, so many files on.
+    Beginning(u64),
 }
 
 /// Called when a disk crashes at an operation, before that operation returns its error.
@@ -128,7 +137,7 @@ impl SimDisk {
             pending_names: Vec::new(),
             locked: BTreeSet::new(),
             fail_after: None,
-            crash_after: None,
+            crash: None,
             operations: 0,
         };
         Self { shared: Arc::new(Shared { random: SeededRandom::new(seed), state: Mutex::new(state) }) }
@@ -149,7 +158,13 @@ impl SimDisk {
     /// Crashes at the write, sync or change of a name that comes after `operations` more, and calls
     /// `hook` then, unless the disk crashes or is stopped before.
     pub fn crash_after(&self, operations: u64, hook: impl Fn() + Send + Sync + 'static) {
-        self.shared.state.lock().crash_after = Some((operations, CrashHook(Arc::new(hook))));
+        self.shared.state.lock().crash = Some((CrashAt::Operation(operations), CrashHook(Arc::new(hook))));
+    }
+
+    /// As [`Self::crash_after`], but when a file was begun, after `files` more: what it begins with was written then
+    /// and is not synced.
+    pub fn crash_after_beginning(&self, files: u64, hook: impl Fn() + Send + Sync + 'static) {
+        self.shared.state.lock().crash = Some((CrashAt::Beginning(files), CrashHook(Arc::new(hook))));
     }
 
     /// Writes, syncs and changes of names since the disk was made.
@@ -214,18 +229,23 @@ impl Shared {
             let mut state = self.state.lock();
             state.operations += 1;
             trace::event(kind, numbers);
-            match &mut state.crash_after {
-                None => return Ok(()),
-                Some((0, hook)) => {
-                    let hook = hook.clone();
-                    state.crash(&self.random);
-                    hook
-                }
-                Some((left, _)) => {
+            let Some((at, hook)) = &mut state.crash else { return Ok(()) };
+            match at {
+                CrashAt::Operation(0) => {}
+                CrashAt::Operation(left) => {
                     *left -= 1;
                     return Ok(());
                 }
+                CrashAt::Beginning(left) => {
+                    if kind == "write" && numbers.get(1) == Some(&0) {
+                        *at = left.checked_sub(1).map_or(CrashAt::Operation(0), CrashAt::Beginning);
+                    }
+                    return Ok(());
+                }
             }
+            let hook = hook.clone();
+            state.crash(&self.random);
+            hook
         };
         (hook.0)();
         Err(io::Error::other("the simulated machine crashed"))
@@ -258,7 +278,7 @@ impl State {
         self.life += 1;
         self.locked.clear();
         self.fail_after = None;
-        self.crash_after = None;
+        self.crash = None;
     }
 
     fn crash(&mut self, random: &dyn Random) {

@@ -100,3 +100,23 @@ async fn space_and_errors_are_as_asked() {
     assert!(file.sync_data().await.is_err());
     assert!(file.write_at(0, &[IoSlice::new(b"x")]).await.is_err());
 }
+
+#[tokio::test]
+async fn a_crash_at_a_beginning_tears_what_a_file_begins_with() {
+    let (mut with_page, mut without_page, mut first_only) = (0, 0, 0);
+    for seed in 0..200 {
+        let disk = disk(seed);
+        let file = write(&disk, "/d/a", 0, &[1; 8_192]).await;
+        file.sync_data().await.unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        disk.crash_after_beginning(0, || {});
+        file.write_at(4_096, &[IoSlice::new(&[3; 512])]).await.unwrap();
+        file.write_at(0, &[IoSlice::new(&[2; 8_192])]).await.unwrap();
+        assert!(file.sync_data().await.is_err());
+        let bytes = disk.contents(Path::new("/d/a"));
+        with_page += u32::from(bytes[..4_096] == [2; 4_096]);
+        without_page += u32::from(bytes[..4_096] == [1; 4_096]);
+        first_only += u32::from(bytes[..4_096] == [2; 4_096] && bytes[4_608..] == [1; 3_584]);
+    }
+    assert!(with_page > 30 && without_page > 30 && first_only > 5, "{with_page} {without_page} {first_only}");
+}

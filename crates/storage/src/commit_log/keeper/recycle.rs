@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use base::planted::{Planted, is_planted};
+
 use super::Keeper;
 use crate::commit_log::lost::let_go;
 use crate::commit_log::position::segment_name;
@@ -24,7 +26,9 @@ impl Keeper {
         }
         let unread: Vec<_> = {
             let mut retired = self.shared.retired.lock();
-            let (unread, read) = retired.drain(..).partition(|segment| Arc::strong_count(segment) == 1);
+            let is_unread = |segment: &Arc<Segment>| Arc::strong_count(segment) == 1;
+            let (unread, read) =
+                retired.drain(..).partition(|segment| is_unread(segment) || is_planted(Planted::RecycledUnderReader));
             *retired = read;
             unread
         };

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use base::disk::{Disk, OpenOptions};
+use base::planted::{Planted, is_planted};
 use base::time::Duration;
 
 use super::{Stopped, Writer};
-use crate::commit_log::Options;
 use crate::commit_log::position::segment_name;
 use crate::commit_log::segment::Segment;
 use crate::commit_log::segment_header::SegmentHeader;
 use crate::commit_log::shared::Shared;
+use crate::commit_log::{LogState, Options};
 use crate::passing::{failed_write, is_lasting};
 
 /// How long to wait before looking for space again.
@@ -41,7 +42,7 @@ impl Writer {
             capacity: self.segment.capacity,
             synced: self.shared.synced(),
             salt: self.segment.salt,
-            shards: self.states.iter().map(|(shard, state)| (*shard, *state)).collect(),
+            shards: self.states.iter().map(|(shard, state)| (*shard, stated(*state))).collect(),
         };
         self.direct = None;
         self.group.staging.restart(0, b"");
@@ -90,6 +91,11 @@ impl Writer {
             }
         }
     }
+}
+
+/// What a segment begins with, of one shard.
+fn stated(state: LogState) -> LogState {
+    if is_planted(Planted::VoteInRecycledSegment) { LogState { vote: None, ..state } } else { state }
 }
 
 /// Makes a segment file with its space taken and its name durable. On failure no file is left.
