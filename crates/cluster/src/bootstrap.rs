@@ -46,6 +46,7 @@ use crate::work::Work;
 /// as an entry may be. The log's own bound is never met, so that no append is refused there.
 const QUEUED_BYTES_PER_SHARD: usize = 8 * (5 << 20);
 pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError> {
+    replica::act_together();
     let claim = Claim::take(&env, &config.data_dir).await?;
     // Before anything is recovered: an address in use is told at once.
     let listener = match config.listen {

@@ -48,6 +48,7 @@ pub use leadership::Leadership;
 pub use lifecycle::{Founding, Parts};
 pub use members::Members;
 pub use pending::{Pending, ProposeResult};
+pub use raft::act_together;
 #[cfg(feature = "fuzzing")]
 pub use raft::fuzz_messages;
 pub use raft::network::{Alone, AnswerStream, Lane, Peer, Transport};

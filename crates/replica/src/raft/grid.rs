@@ -19,10 +19,18 @@ pub(super) fn next(step: Duration) -> Instant {
     origin().map_or_else(|| now() + step, |origin| aligned_from(origin, now() + step / 2, step))
 }
 
-/// None in a simulation, which repeats itself: nothing in it depends on when its process began.
+static ORIGIN: OnceLock<Instant> = OnceLock::new();
+
+/// From now on all groups of the process act at the same moments. Where it is not said each acts in its own time: what
+/// is simulated repeats itself, and depends on nothing that happened before it in its process.
+pub fn act_together() {
+    if !base::task::simulated() {
+        ORIGIN.get_or_init(now);
+    }
+}
+
 fn origin() -> Option<Instant> {
-    static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    (!base::task::simulated()).then(|| *ORIGIN.get_or_init(now))
+    ORIGIN.get().copied()
 }
 
 fn aligned_from(origin: Instant, deadline: Instant, step: Duration) -> Instant {

@@ -30,6 +30,8 @@ use tokio::sync::oneshot;
 #[cfg(feature = "fuzzing")]
 pub use wire::fuzz_messages;
 
+pub use grid::act_together;
+
 pub(crate) use membership::{decode as decode_membership, encode as encode_membership};
 
 use crate::config::Config;
