@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base::task::{JoinHandle, spawn};
 use base::time::{Duration, sleep, timeout};
 use record::{NodeId, Term, TimestampMs};
 use shard::commands::LeaderChange;
@@ -38,6 +39,7 @@ pub struct Leadership {
 pub(crate) async fn follow(core: Arc<Core>, group: Group) {
     let mut changes = group.changes();
     let mut announced = None;
+    let mut heartbeats: Option<Heartbeats> = None;
     loop {
         let view = group.view();
         if let Some(reason) = view.stopped {
@@ -45,6 +47,12 @@ pub(crate) async fn follow(core: Arc<Core>, group: Group) {
             return;
         }
         let Leadership { leader, term, is_self } = view.leadership;
+        if !is_self || view.alone {
+            heartbeats = None;
+        } else if heartbeats.is_none() {
+            // Begun here and not by a second one who follows the changes: who of two is woken first is chance.
+            heartbeats = Some(Heartbeats(spawn("heartbeats", group.clone().beat(core.config.heartbeat))));
+        }
         if !is_self {
             announced = None;
             publish(&core, view.leadership, Gate::Closed { leader });
@@ -76,6 +84,15 @@ pub(crate) async fn follow(core: Arc<Core>, group: Group) {
             stopped(&core, reason);
             return;
         }
+    }
+}
+
+/// Ends with its drop.
+struct Heartbeats(JoinHandle<()>);
+
+impl Drop for Heartbeats {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

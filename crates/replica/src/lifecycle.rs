@@ -103,7 +103,6 @@ impl Replica {
     ) -> Self {
         maintenance.set_group(group.clone());
         let leadership = lasting(&core, "leadership", leadership::follow(Arc::clone(&core), group.clone()));
-        let heartbeats = lasting(&core, "heartbeats", group.clone().beat(core.config.heartbeat));
         let disk = lasting(&core, "disk state", full_disk::follow(Arc::clone(&core), disk_state));
         let limits = Limits {
             entry_bytes_max: core.config.entry_bytes_max,
@@ -115,7 +114,7 @@ impl Replica {
         let proposer = Proposer::new(Arc::clone(&core.proposals), writer, clock, limits);
         let tasks = Tasks {
             proposer: Some(lasting(&core, "proposer", proposer.run())),
-            others: vec![leadership, heartbeats, disk],
+            others: vec![leadership, disk],
             maintenance: Some(maintenance),
         };
         Self { inner: Arc::new(Inner { core, group, tasks: Mutex::new(tasks) }) }

@@ -130,19 +130,10 @@ impl Group {
         self.raft.runtime_config().tick(enabled);
     }
 
-    /// Tells the others that this node leads, while it does, until consensus stops.
+    /// Tells the others that this node leads, until consensus stops or nobody waits for it any more.
     pub(crate) async fn beat(self, pause: Duration) {
-        let mut changes = self.changes();
-        loop {
-            let view = self.view();
-            if view.leadership.is_self && !view.alone {
-                if self.raft.trigger().heartbeat().await.is_err() {
-                    return;
-                }
-                sleep_until(grid::next(pause)).await;
-            } else if !changes.next().await {
-                return;
-            }
+        while self.raft.trigger().heartbeat().await.is_ok() {
+            sleep_until(grid::next(pause)).await;
         }
     }
 
