@@ -14,6 +14,9 @@ const CLOSED_LIMIT: Duration = Duration::from_secs(20);
 const REFUSED_CLUSTER: u16 = 2;
 const REFUSED_NODE: u16 = 3;
 const REFUSED_UNKNOWN: u16 = 4;
+const REFUSED_FEATURES: u16 = 5;
+/// The level of features of a new cluster.
+const FEATURES: u32 = 2;
 /// How many bytes a node may send before it closes a connection that it does not like.
 const ANSWER_BYTES_MAX: u64 = 1 << 16;
 
@@ -22,6 +25,7 @@ struct Hello {
     cluster: u128,
     node: u64,
     wanted: u64,
+    features: u32,
     versions: (u16, u16),
 }
 
@@ -31,7 +35,7 @@ impl Hello {
         out.extend(self.versions.0.to_le_bytes());
         out.extend(self.versions.1.to_le_bytes());
         out.extend([0, 0, 0, 0]);
-        out.extend(1_u32.to_le_bytes());
+        out.extend(self.features.to_le_bytes());
         out.extend(self.cluster.to_le_bytes());
         out.extend(self.node.to_le_bytes());
         out.extend(77_u64.to_le_bytes());
@@ -80,10 +84,11 @@ fn what_is_no_node_of_the_cluster_changes_nothing() -> Result<()> {
     let before = Status::parse(&before)?;
     let addresses: Vec<SocketAddr> = cluster.nodes.iter().map(|node| node.internal()).collect();
     let nodes: Vec<u64> = (0..3).map(|place| cluster.id(place)).collect::<Result<_>>()?;
-    let member = |node, wanted| Hello { cluster: id, node, wanted, versions: (1, 1) };
+    let member = |node, wanted| Hello { cluster: id, node, wanted, features: FEATURES, versions: (1, 1) };
 
     ensure!(status_of(addresses[0], &Hello { cluster: id ^ 1, ..member(nodes[1], 0) })? == REFUSED_CLUSTER);
     ensure!(status_of(addresses[0], &member(99, 0))? == REFUSED_UNKNOWN, "a node that there never was");
+    ensure!(status_of(addresses[0], &Hello { features: FEATURES - 1, ..member(nodes[1], 0) })? == REFUSED_FEATURES);
     ensure!(status_of(addresses[0], &member(nodes[0], 0))? == REFUSED_NODE, "the node itself");
     ensure!(status_of(addresses[0], &member(nodes[1], nodes[2]))? == REFUSED_NODE, "another was wanted");
     ensure!(status_of(addresses[0], &Hello { versions: (7, 9), ..member(nodes[1], 0) })? == 1, "no version for both");
