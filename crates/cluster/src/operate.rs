@@ -157,10 +157,11 @@ async fn rebalance(node: &Node, on: bool) -> Result<String, String> {
     }
     match node.propose_patiently(METADATA, SetRebalancing { on }.into(), CHANGE_WAIT_MAX).await {
         Ok(Outcome::SetRebalancing) if on => {
-            Ok("partitions move until every shard has about as many: `cluster status` shows how far it is\n".to_owned())
+            Ok("partitions and slots move until every shard has about as many: `cluster status` shows how far it is\n"
+                .to_owned())
         }
         Ok(Outcome::SetRebalancing) => {
-            Ok("partitions stay where they are, but for those that are moving; `cluster rebalance` goes on\n"
+            Ok("partitions and slots stay where they are, but for those that are moving; `cluster rebalance` goes on\n"
                 .to_owned())
         }
         Ok(other) => Err(format!("{other:?}")),
