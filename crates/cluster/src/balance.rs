@@ -2,11 +2,12 @@
 //! and only when every shard is where it should be.
 //!
 //! What is decided depends on what is given alone. A stream never returns to a shard on which it was, so no two decisions
-//! can take back each other for ever.
+//! can take back each other for ever. When it is time for it says `urge`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use base::time::{Duration, now};
 use record::{ShardId, StreamId, TopicId};
 use shard::commands::{MoveStreams, NewMove};
 use shard::{Outcome, Topic, TopicState};
@@ -15,6 +16,10 @@ use crate::cluster::METADATA;
 use crate::moves::moves_allowed;
 use crate::node::Node;
 use crate::placement::{Home, Placed};
+
+mod urge;
+
+use urge::{Urge, loads};
 
 /// Streams that move together; the next ones when these are there.
 const MOVES_PER_ROUND: usize = 16;
@@ -157,13 +162,31 @@ fn records(node: &Node, shard: ShardId, stream: StreamId) -> Option<u64> {
 }
 
 /// Decides, round by round.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Balancer {
+    /// How long a small difference may last.
+    patience: Duration,
+    urge: Urge,
     /// The version of the metadata and the shards at which nothing was left to be moved.
     even: Option<(u64, BTreeSet<ShardId>)>,
 }
 
 impl Balancer {
+    pub(crate) fn new(patience: Duration) -> Self {
+        Self { patience, urge: Urge::default(), even: None }
+    }
+
+    /// Looks at what there is, on every node: whoever comes to lead goes on with what was begun.
+    pub(crate) fn watch(&mut self, node: &Node) {
+        let Some(metadata) = node.metadata() else { return };
+        let state = metadata.state();
+        self.urge.told(state.rebalances());
+        if self.urge.seen != Some(state.metadata_version()) {
+            self.urge.seen = Some(state.metadata_version());
+            self.urge.look(loads(&state), self.patience, now());
+        }
+    }
+
     /// Begins the next moves, when none is under way and every shard is where it should be.
     pub(crate) async fn round(&mut self, node: &Node, homes: &[Home], placed: &[Placed]) {
         let Some(metadata) = node.metadata() else { return };
@@ -173,7 +196,7 @@ impl Balancer {
             let state = metadata.state();
             (state.rebalances(), state.metadata_version())
         };
-        if !is_settled || !rebalances || !moves_allowed(node) {
+        if !is_settled || !rebalances || !moves_allowed(node) || !self.urge.moves(now()) {
             return;
         }
         let looked_at = Some((version, taking_part(node, homes, placed)));

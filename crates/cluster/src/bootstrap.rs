@@ -6,7 +6,6 @@
 //! can start without the others.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use base::Env;
 use base::task::{JoinHandle, spawn};
@@ -106,7 +105,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
     tasks.0.extend([
         tell_leaders(&node),
         keep_members(&node),
-        keep_placing(&node),
+        keep_placing(&node, host.config.balance_wait),
         keep_moving(&node),
         keep_moving_slots(&node),
         keep_hosting(&host, failure.clone()),
@@ -125,7 +124,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         listening,
         cluster_id,
         work: Work::default(),
-        placed: AtomicUsize::new(0),
+        new_partitions: Arc::default(),
         failure,
         tasks: Mutex::new(std::mem::take(&mut tasks.0)),
     })

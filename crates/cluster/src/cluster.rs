@@ -4,7 +4,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base::Env;
 use base::task::{JoinHandle, spawn};
@@ -25,6 +24,7 @@ use crate::errors::StartError;
 use crate::host::Host;
 use crate::node::Node;
 use crate::shards::ShardHandle;
+use crate::spread::{NewPartitions, Spread};
 use crate::topics::unexpected;
 use crate::work::Work;
 
@@ -55,7 +55,7 @@ pub(crate) struct Inner {
     pub(crate) listening: Option<SocketAddr>,
     pub(crate) cluster_id: u128,
     pub(crate) work: Work,
-    pub(crate) placed: AtomicUsize,
+    pub(crate) new_partitions: Arc<NewPartitions>,
     pub(crate) failure: watch::Sender<Option<String>>,
     pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -63,21 +63,6 @@ pub(crate) struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.tasks.lock().iter().for_each(JoinHandle::abort);
-    }
-}
-
-/// Gives the shards for new partitions, one after the other.
-#[derive(Debug)]
-pub(crate) struct PlacementOrder {
-    shards: Vec<ShardId>,
-    next: usize,
-}
-
-impl PlacementOrder {
-    pub(crate) fn next(&mut self) -> ShardId {
-        let shard = self.shards[self.next % self.shards.len()];
-        self.next += 1;
-        shard
     }
 }
 
@@ -278,23 +263,19 @@ impl Cluster {
 
     /// The order in which new partitions go to shards: the emptiest first, then around, so that
     /// topics of one partition spread as well as one topic of many.
-    pub(crate) fn placement(&self) -> PlacementOrder {
+    pub(crate) fn placement(&self) -> Spread {
         let all: Vec<ShardId> = {
             let metadata = self.metadata();
             metadata.shard_records().into_iter().map(|record| record.id).filter(|id| *id != METADATA).collect()
         };
-        let mut shards: Vec<(u64, ShardId)> =
-            all.iter().filter_map(|shard| Some((self.streams_of(*shard)?, *shard))).collect();
+        let mut shards: Vec<(ShardId, u64)> =
+            all.iter().filter_map(|shard| Some((*shard, self.streams_of(*shard)?))).collect();
         if shards.is_empty() {
             // None serves: whatever is placed waits for the shard.
-            shards = all.into_iter().map(|shard| (0, shard)).collect();
+            shards = all.into_iter().map(|shard| (shard, 0)).collect();
         }
         assert!(!shards.is_empty(), "a cluster has at least one data shard");
-        shards.sort_unstable();
-        let shards: Vec<ShardId> = shards.into_iter().map(|(_, shard)| shard).collect();
-        // Concurrent callers see the same counts, so each begins at another place.
-        let next = self.inner.placed.fetch_add(1, Ordering::Relaxed) % shards.len();
-        PlacementOrder { shards, next }
+        NewPartitions::spread(&self.inner.new_partitions, shards)
     }
 
     /// How many streams a shard holds that is served.

@@ -31,6 +31,8 @@ pub struct Config {
     pub shards: usize,
     /// Bytes of a segment file of the commit log.
     pub segment_bytes: u64,
+    /// How long shards may differ in their numbers of streams, when none came, before streams move.
+    pub balance_wait: Duration,
     /// Free space that is never used for data.
     pub reserve_bytes: u64,
     /// What the log's tail may hold in memory.
@@ -67,6 +69,7 @@ impl Config {
             features_known: shard::FEATURE_LEVEL,
             shards: 0,
             segment_bytes: 256 << 20,
+            balance_wait: Duration::from_secs(600),
             reserve_bytes: 512 << 20,
             log_memory_bytes: 64 << 20,
             read_cache_bytes: 32 << 20,

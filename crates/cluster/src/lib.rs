@@ -41,6 +41,7 @@ mod several;
 mod shards;
 mod slots;
 mod slow_disk;
+mod spread;
 mod statuses;
 mod switch;
 mod topics;

@@ -279,12 +279,13 @@ pub(crate) fn look(node: &Node) -> Option<(Vec<Home>, Vec<Placed>)> {
 }
 
 /// Decides while this node leads the metadata group, until the task is aborted.
-pub(crate) fn keep_placing(node: &Arc<Node>) -> JoinHandle<()> {
+pub(crate) fn keep_placing(node: &Arc<Node>, balance_wait: Duration) -> JoinHandle<()> {
     let node = Arc::clone(node);
     spawn("placement", async move {
-        let mut balancer = Balancer::default();
+        let mut balancer = Balancer::new(balance_wait);
         loop {
             sleep(ROUND_PAUSE).await;
+            balancer.watch(&node);
             let Some(metadata) = node.metadata().filter(Replica::is_leader) else { continue };
             if open_shards(&node, &metadata).await {
                 continue;
