@@ -14,7 +14,7 @@ use crate::errors::RemoveNodeError;
 use crate::messages::{Led, Phase, ReplicaStatus};
 use crate::moves::{MovesError, moves_allowed};
 use crate::node::Node;
-use crate::placement::{DATA_VOTERS, Home, Placed, look, voters_of};
+use crate::placement::{DATA_VOTERS, Home, Placed, even_out, look, voters_of};
 use crate::topics::unexpected;
 use crate::{balance, features, slots, switch};
 
@@ -142,12 +142,25 @@ async fn move_shard(node: &Node, shard: &str, voters: &str) -> Result<String, St
     if voters.len().is_multiple_of(2) {
         return Err(format!("{} nodes: an odd number is needed, with an even one no more may fail", voters.len()));
     }
+    let evens_out = node.metadata().is_some_and(|metadata| metadata.state().rebalances());
+    let then = evens_out.then(|| evens_out_again(&homes, shards, id, &voters)).flatten().unwrap_or_default();
     let put = PutShards { shards: vec![ShardRecord { id, voters }] };
     match node.propose_patiently(METADATA, put.into(), CHANGE_WAIT_MAX).await {
-        Ok(Outcome::PutShards) => Ok(format!("shard {id} moves: `cluster status` shows how far it is\n")),
+        Ok(Outcome::PutShards) => Ok(format!("shard {id} moves: `cluster status` shows how far it is\n{then}")),
         Ok(other) => Err(format!("{other:?}")),
         Err(error) => Err(format!("the metadata group did not take it: {error}")),
     }
+}
+
+/// What is said of a move behind which the cluster itself moves something, since nodes have too many and too few then.
+fn evens_out_again(homes: &[Home], mut shards: Vec<Placed>, moved: ShardId, voters: &[NodeId]) -> Option<String> {
+    shards.iter_mut().find(|placed| placed.id == moved)?.voters = voters.to_vec();
+    let record = even_out(homes, &shards)?;
+    Some(format!(
+        "then nodes have copies or leaders too many and too few: shard {} goes to {} by itself, but for after `cluster rebalance --stop`\n",
+        record.id,
+        list(&record.voters)
+    ))
 }
 
 /// Lets partitions move to other shards without being asked, or no more; those that are under way come to their end.
@@ -157,11 +170,11 @@ async fn rebalance(node: &Node, on: bool) -> Result<String, String> {
     }
     match node.propose_patiently(METADATA, SetRebalancing { on }.into(), CHANGE_WAIT_MAX).await {
         Ok(Outcome::SetRebalancing) if on => {
-            Ok("partitions and slots move until every shard has about as many: `cluster status` shows how far it is\n"
-                .to_owned())
+            Ok("copies, leaders, partitions and slots are spread evenly: `cluster status` shows how far it is\n".to_owned())
         }
         Ok(Outcome::SetRebalancing) => {
-            Ok("partitions and slots stay where they are, but for those that are moving; `cluster rebalance` goes on\n"
+            Ok("copies, leaders, partitions and slots stay where they are, but for those that are moving and for copies that \
+                nodes have lost; `cluster rebalance` goes on\n"
                 .to_owned())
         }
         Ok(other) => Err(format!("{other:?}")),

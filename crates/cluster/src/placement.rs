@@ -74,14 +74,19 @@ pub(crate) fn voters_of(most: usize, usable: usize, now: usize) -> usize {
     if count == 2 && now > 1 { 2 } else { odd(count) }
 }
 
-/// What changes next, if anything does.
-pub(crate) fn plan(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
+/// What changes next, if anything does: for the sake of evenness only where it `evens_out`.
+pub(crate) fn plan(homes: &[Home], shards: &[Placed], evens_out: bool) -> Option<ShardRecord> {
     let unsettled = shards.iter().find(|placed| !placed.is_settled());
     if let Some(placed) = unsettled {
         return replace_lost(homes, shards, placed).or_else(|| fill(homes, shards, placed));
     }
     let filled = shards.iter().find_map(|placed| fill(homes, shards, placed));
-    filled.or_else(|| spread(homes, shards)).or_else(|| spread_leaders(homes, shards))
+    filled.or_else(|| if evens_out { even_out(homes, shards) } else { None })
+}
+
+/// What makes nodes have about as many replicas, and lead about as many.
+pub(crate) fn even_out(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
+    spread(homes, shards).or_else(|| spread_leaders(homes, shards))
 }
 
 /// One that was chosen and went silent before it got its vote is given up for another, if there is one: a shard
@@ -291,7 +296,8 @@ pub(crate) fn keep_placing(node: &Arc<Node>, balance_wait: Duration) -> JoinHand
                 continue;
             }
             let Some((homes, shards)) = look(&node) else { continue };
-            let Some(record) = plan(&homes, &shards) else {
+            let evens_out = metadata.state().rebalances();
+            let Some(record) = plan(&homes, &shards, evens_out) else {
                 // Streams move only between shards that stay where they are.
                 balancer.round(&node, &homes, &shards).await;
                 continue;

@@ -165,7 +165,11 @@ async fn partitions_of_a_lone_node_spread_over_the_shards_of_those_that_join() {
         sleep(Duration::from_millis(50)).await;
     }
     nodes[2].operate(&words(&["rebalance"])).await.expect("begun");
-    until("as many on each", || loads(&nodes[0]) == [4; 6]).await;
+    let deadline = now() + WAIT_MAX;
+    while loads(&nodes[0]) != [4; 6] {
+        assert!(now() < deadline, "{}", nodes[1].operate(&words(&["status"])).await.expect("told"));
+        sleep(Duration::from_millis(50)).await;
+    }
     let deadline = now() + WAIT_MAX;
     loop {
         let status = nodes[1].operate(&words(&["status"])).await.expect("told");

@@ -43,6 +43,8 @@ pub(in crate::rows) fn run(plan: &Plan) -> Result<Vec<Line>> {
     thread::sleep(Duration::from_secs(1));
     let before = nodes.usage()?;
     let started = Instant::now();
+    // It would even out what the move makes uneven.
+    nodes.operate(&["rebalance", "--stop"])?;
     let list = voters.map(|id| id.to_string()).join(",");
     nodes.operate(&["move", &shard.id.to_string(), &list])?;
     let moved = wait(&nodes, shard.id, newcomer, started);

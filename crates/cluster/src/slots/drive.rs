@@ -99,7 +99,7 @@ fn may_begin(metadata: &Shard) -> bool {
 fn next_move(node: &Node, metadata: &Replica) -> Option<MoveSlots> {
     let (homes, shards) = look(node)?;
     // A shard that has few copies, or whose copies are on their way, gets no groups to answer for.
-    if !shards.iter().all(Placed::is_settled) || plan(&homes, &shards).is_some() {
+    if !shards.iter().all(Placed::is_settled) || plan(&homes, &shards, true).is_some() {
         return None;
     }
     let state = metadata.state();

@@ -54,7 +54,7 @@ pub(crate) enum ClusterCommand {
         #[arg(long)]
         accept_loss_of_acknowledged_data: bool,
     },
-    /// Let partitions move to other shards until every shard has about as many, as they do unless that was stopped
+    /// Spread copies, leaders, partitions and groups evenly, as is done unless that was stopped
     Rebalance {
         /// Let them stay where they are
         #[arg(long)]
