@@ -159,7 +159,7 @@ fn evens_out_again(homes: &[Home], mut shards: Vec<Placed>, moved: ShardId, vote
     Some(format!(
         "then nodes have copies or leaders too many and too few: shard {} goes to {} by itself, but for after `cluster rebalance --stop`\n",
         record.id,
-        list(&record.voters)
+        record.voters.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
     ))
 }
 
