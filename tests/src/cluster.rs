@@ -37,6 +37,8 @@ pub struct Settings {
     pub flags: Vec<String>,
     /// Nodes, by place, whose data is on a disk of so many megabytes.
     pub small_disks: Vec<(usize, u32)>,
+    /// The library that gives nodes slow disks and wrong clocks, if they are to have them.
+    pub preload: Option<PathBuf>,
     /// Another build than the one under test, for the nodes that are there from the start.
     pub program: Option<PathBuf>,
 }
@@ -47,6 +49,7 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     pub network: Option<Network>,
     flags: Vec<String>,
+    preload: Option<PathBuf>,
     program: Option<PathBuf>,
     home: TempDir,
 }
@@ -85,6 +88,7 @@ impl Cluster {
             nodes: Vec::new(),
             network: settings.network,
             flags: settings.flags,
+            preload: settings.preload,
             program: settings.program,
             home,
         };
@@ -116,6 +120,7 @@ impl Cluster {
                 join: join.to_vec(),
                 flags: self.flags.clone(),
                 program: self.program.clone(),
+                preload: self.preload.clone(),
                 is_lone: false,
             },
             megabytes,
@@ -234,9 +239,11 @@ impl Cluster {
         Ok(())
     }
 
-    /// The place's process, data and address are gone from this value; its node was removed from the cluster before.
-    pub fn forget_last(&mut self) -> Option<Node> {
-        self.nodes.pop()
+    /// The last place, whose node was removed from the cluster before, goes with its process, its data and its host.
+    pub fn forget_last(&mut self) -> Result<()> {
+        let mut node = self.nodes.pop().context("no node is there")?;
+        node.erase()?;
+        self.network.as_mut().map_or(Ok(()), Network::remove_last_host)
     }
 
     /// All run, and no log tells of a panic.

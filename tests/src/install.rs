@@ -9,6 +9,7 @@ pub mod java;
 pub mod kcat;
 pub mod librdkafka;
 pub mod node;
+pub mod preload;
 pub mod python;
 pub mod strace;
 

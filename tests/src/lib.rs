@@ -14,6 +14,7 @@ pub mod history;
 pub mod install;
 pub mod ledger;
 pub mod limited_disk;
+pub mod mishaps;
 pub mod nemesis;
 pub mod network;
 pub mod old_data;

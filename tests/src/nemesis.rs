@@ -4,7 +4,10 @@
 //! second disk before the first is replaced, is not done; a run ends in bounded time, whatever the cluster does.
 
 mod fault;
-mod mishaps;
+mod lasting;
+mod links;
+mod machine;
+mod members;
 mod report;
 mod wreck;
 
@@ -19,6 +22,7 @@ use anyhow::{Context, Result};
 
 use crate::checker;
 use crate::cluster::{Cluster, Settings};
+use crate::install;
 use crate::ledger::Chance;
 use crate::network::Network;
 use crate::workload::{Plan as Load, Workload, now_ms};
@@ -64,6 +68,7 @@ pub fn run(plan: Plan, say: &mut dyn FnMut(&str)) -> Result<Report> {
         network,
         flags: FLAGS.map(str::to_owned).into(),
         small_disks: vec![(plan.nodes - 1, DISK_MEGABYTES)],
+        preload: install::preload::installed()?,
         program: None,
     };
     say(&format!("seed {}: {} nodes", plan.seed, plan.nodes));
@@ -123,10 +128,12 @@ impl Run<'_> {
     }
 
     fn possible(&self) -> Vec<Kind> {
+        let has_mishaps = self.cluster.nodes.iter().all(|node| node.mishaps().is_some());
         let has_disk = self.cluster.nodes.iter().any(|node| node.disk().is_some());
         let possible = |kind: &Kind| {
             (!kind.needs_network() || self.cluster.network.is_some())
                 && (*kind != Kind::FullDisk || has_disk)
+                && (!kind.needs_preload() || has_mishaps)
                 && (*kind != Kind::Delay || self.cluster.network.as_ref().is_some_and(Network::can_delay))
                 && self.cluster.nodes.len() >= kind.nodes_min()
         };
@@ -174,6 +181,9 @@ impl Run<'_> {
             network.heal()?;
         }
         for node in &mut self.cluster.nodes {
+            if let Some(mishaps) = node.mishaps() {
+                mishaps.end()?;
+            }
             if node.is_paused() {
                 node.resume()?;
             }

@@ -77,6 +77,23 @@ impl Network {
         Ok(place)
     }
 
+    /// The host that came last goes, and all that was done to its links.
+    pub fn remove_last_host(&mut self) -> Result<()> {
+        ensure!(self.hosts > 0, "no host is there");
+        let last = Host::Node(self.hosts - 1);
+        ensure!(!self.cut.iter().any(|(from, to)| [from, to].contains(&&last)), "a link of the last host is cut");
+        self.remove_host(self.hosts - 1)?;
+        self.hosts -= 1;
+        self.slowed.retain(|place| Host::Node(*place) != last);
+        Ok(())
+    }
+
+    fn remove_host(&self, place: usize) -> Result<()> {
+        // Its end of the link goes with it, once no process runs there any more.
+        ip(&format!("link del {}", self.link(place)))?;
+        ip(&format!("netns del {}", self.space(place)))
+    }
+
     pub fn address(&self, host: Host) -> Ipv4Addr {
         let last = match host {
             Host::Node(place) => u8::try_from(place + 1).unwrap_or(CLIENTS_HOST - 1),
@@ -162,9 +179,7 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         for place in 0..self.hosts {
-            // Its end of the link goes with it, once no process runs there any more.
-            let _gone = ip(&format!("link del {}", self.link(place)));
-            let _gone = ip(&format!("netns del {}", self.space(place)));
+            let _gone = self.remove_host(place);
         }
         let _gone = ip(&format!("link del {}", bridge(self.number)));
     }

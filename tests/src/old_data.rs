@@ -198,7 +198,7 @@ fn make(connection: &mut Connection, topic: &str, partitions: i32, configs: &[(&
 
 fn produce(connection: &mut Connection, topic: &str, partition: i32, batch: &Batch) -> Result<i64> {
     let body = produce_body(topic, partition, -1, 30_000, &batch.build());
-    let Produced { error, base_offset } = produce_answer(&connection.call(PRODUCE, PRODUCE_VERSION, &body)?)?;
+    let Produced { error, base_offset, .. } = produce_answer(&connection.call(PRODUCE, PRODUCE_VERSION, &body)?)?;
     ensure!(error == 0, "producing to {topic}-{partition}: error {error}");
     Ok(base_offset)
 }
@@ -210,7 +210,7 @@ fn produce_answer_of_many(answer: &[u8]) -> Result<Produced> {
     reader.string()?;
     ensure!(reader.i32()? == MANY_PARTITIONS, "partitions answered");
     reader.i32()?;
-    Ok(Produced { error: reader.i16()?, base_offset: reader.i64()? })
+    Ok(Produced { error: reader.i16()?, base_offset: reader.i64()?, append_ms: reader.i64()? })
 }
 
 /// Every batch twice, as a client sends it that got no answer the first time.

@@ -3,8 +3,9 @@
 //!
 //! A shard's time is part of its state and never goes back: a clock that is an hour ahead would expire
 //! for good what is an hour younger. So a node of several takes its time from an anchor, which moves on
-//! with the monotonic clock, and sets the anchor anew only by what the others say theirs is. A clock that
-//! jumps shows nowhere; one that is wrong from the start is corrected by the others' median. A node that has
+//! with the monotonic clock, and sets the anchor anew only by what the others say theirs is. What they said moves on
+//! with the monotonic clock too: held against the own clock when it came, it would be as wrong as that clock is since it
+//! jumped. A clock that jumps shows nowhere; one that is wrong from the start is corrected by the others' median. A node that has
 //! just started does not know yet whether there are others: what it stores until then has no time.
 
 use std::sync::Arc;
@@ -70,9 +71,9 @@ impl ClusterClock {
         }
     }
 
-    /// Sets the anchor by how far ahead of the own clock those of the `others` are that are here, of `known`
+    /// Sets the anchor by what the clocks of the others that are here say now, in milliseconds since 1970, of `known`
     /// other nodes.
-    pub(crate) fn compare(&self, known: usize, others: &[i64]) {
+    pub(crate) fn compare(&self, known: usize, others_ms: &[i64]) {
         let mut state = self.state.lock();
         if known == 0 {
             // At the start the others are not known yet.
@@ -83,7 +84,9 @@ impl ClusterClock {
             return;
         }
         state.company = Company::Several;
+        // One look: a jump between two would pass for one of the others'.
         let own_ms = self.own.now_ms();
+        let others: Vec<i64> = others_ms.iter().map(|other_ms| other_ms.saturating_sub(own_ms)).collect();
         let agrees = |offset: &i64| offset.abs() <= SKEW_MAX_MS;
         let correction_ms = if others.len() + 1 >= CLOCKS_MIN {
             let mut offsets: Vec<i64> = others.iter().copied().chain([0]).collect();
@@ -178,7 +181,7 @@ mod tests {
         assert_eq!(stored(), 0);
         clock.compare(0, &[]);
         assert_eq!(stored(), 0, "the others' addresses are not here yet");
-        clock.compare(2, &[-HOUR, -HOUR]);
+        clock.compare(2, &[START, START]);
         assert!((stored() - START).abs() < 2_000);
         clock.starts_alone();
         assert!((stored() - START).abs() < 2_000, "it is not");
@@ -192,21 +195,21 @@ mod tests {
         clock.compare(2, &[]);
         assert_eq!(ProposalClock(Arc::clone(&clock)).now_ms(), 0);
         assert!(is_near(&clock, START), "clients are told something");
-        clock.compare(2, &[30]);
+        clock.compare(2, &[START + 30]);
         assert!((ProposalClock(clock).now_ms() - START).abs() < 2_000);
     }
 
     #[test]
     fn a_clock_that_jumps_shows_nowhere() {
         let (own, clock) = clock();
-        clock.compare(2, &[0, 10]);
+        let others = [START, START + 10];
+        clock.compare(2, &others);
         for jump in [HOUR, -2 * HOUR, 8_760 * HOUR] {
             own.0.fetch_add(jump, Ordering::Relaxed);
             assert!(is_near(&clock, START), "before anybody is asked");
-            let jumped = own.now_ms() - START;
-            clock.compare(2, &[-jumped, 10 - jumped]);
-            assert!(is_near(&clock, START), "and after");
-            clock.compare(2, &[-jumped]);
+            clock.compare(2, &others);
+            assert!(is_near(&clock, START), "by what they had said before");
+            clock.compare(2, &others[..1]);
             assert!(is_near(&clock, START), "one of two does not decide");
             clock.compare(2, &[]);
             assert!(is_near(&clock, START), "nobody decides nothing");
@@ -216,9 +219,9 @@ mod tests {
     #[test]
     fn the_others_that_are_wrong_change_nothing() {
         let (_, clock) = clock();
-        clock.compare(4, &[HOUR, 0, -20, HOUR]);
+        clock.compare(4, &[START + HOUR, START, START - 20, START + HOUR]);
         assert!(is_near(&clock, START));
-        clock.compare(1, &[HOUR]);
+        clock.compare(1, &[START + HOUR]);
         assert!(is_near(&clock, START), "an anchor that stands is better than one of two");
     }
 
@@ -226,7 +229,7 @@ mod tests {
     fn of_two_that_disagree_at_the_start_the_earlier_is_taken() {
         for (offset, expected) in [(HOUR, START), (-HOUR, START - HOUR)] {
             let (_, clock) = clock();
-            clock.compare(1, &[offset]);
+            clock.compare(1, &[START + offset]);
             assert!(is_near(&clock, expected));
         }
     }
@@ -234,7 +237,7 @@ mod tests {
     #[test]
     fn most_of_them_decide() {
         let (_, clock) = clock();
-        clock.compare(2, &[HOUR, HOUR + 5]);
+        clock.compare(2, &[START + HOUR, START + HOUR + 5]);
         assert!(is_near(&clock, START + HOUR));
     }
 }

@@ -59,8 +59,6 @@ impl Drop for Installing {
 #[derive(Debug)]
 struct Heard {
     status: Arc<Status>,
-    /// How far its clock is ahead of this node's.
-    ahead_ms: i64,
     at: Instant,
     live: bool,
 }
@@ -103,13 +101,23 @@ impl Statuses {
         for replica in status.replicas.iter().filter(|replica| replica.leads.is_some()) {
             node.shards.handle(replica.shard).tell_leader(replica.term, from);
         }
-        let ahead_ms = status.wall_clock_ms.saturating_sub(node.clock.own_ms());
-        let heard = Heard { status: Arc::new(status), ahead_ms, at: now(), live: true };
+        let heard = Heard { status: Arc::new(status), at: now(), live: true };
         let before = self.heard.lock().insert(from, heard);
         if !before.is_some_and(|before| before.live) {
             tracing::info!(node = from.0, "another node is here");
             self.changes.send_modify(|count| *count += 1);
         }
+    }
+
+    /// What the clocks of those who are live say now, if none has jumped since it was told: late by what that took.
+    fn clocks_ms(&self) -> Vec<i64> {
+        let heard = self.heard.lock();
+        let live = heard.values().filter(|heard| heard.live);
+        live.map(|heard| {
+            let since_ms = i64::try_from(heard.at.elapsed().as_millis()).unwrap_or(i64::MAX);
+            heard.status.wall_clock_ms.saturating_add(since_ms)
+        })
+        .collect()
     }
 
     /// Takes those out who were silent for too long.
@@ -214,11 +222,7 @@ pub(crate) fn exchange(node: &Arc<Node>) -> JoinHandle<()> {
             }
             node.statuses.expire(&node);
             let known = node.peers.known().len();
-            let ahead: Vec<i64> = {
-                let heard = node.statuses.heard.lock();
-                heard.values().filter(|heard| heard.live).map(|heard| heard.ahead_ms).collect()
-            };
-            node.clock.compare(known, &ahead);
+            node.clock.compare(known, &node.statuses.clocks_ms());
         }
     })
 }
@@ -241,4 +245,21 @@ pub(crate) fn tell_leaders(node: &Arc<Node>) -> JoinHandle<()> {
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_clock_of_another_node_said_moves_on_until_that_one_is_gone() {
+        let statuses = Statuses::default();
+        let status = Status { wall_clock_ms: 1_000, leaving: false, shards: 1, replicas: Vec::new() };
+        let heard = |live| Heard { status: Arc::new(status.clone()), at: now(), live };
+        statuses.heard.lock().insert(NodeId(2), heard(true));
+        statuses.heard.lock().insert(NodeId(3), heard(false));
+        assert_eq!(statuses.clocks_ms(), [1_000]);
+        sleep(Duration::from_secs(3)).await;
+        assert_eq!(statuses.clocks_ms(), [4_000]);
+    }
 }

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::broker::{answers, rosettamq_binary};
 use crate::limited_disk::LimitedDisk;
+use crate::mishaps::Mishaps;
 use crate::process;
 
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -30,6 +31,8 @@ pub(super) struct Plan {
     pub(super) flags: Vec<String>,
     /// Another build than the one under test.
     pub(super) program: Option<PathBuf>,
+    /// The library that gives it mishaps.
+    pub(super) preload: Option<PathBuf>,
     /// Nothing is said of a cluster.
     pub(super) is_lone: bool,
 }
@@ -39,6 +42,7 @@ pub(super) struct Plan {
 pub struct Node {
     plan: Plan,
     disk: Option<LimitedDisk>,
+    mishaps: Option<Mishaps>,
     child: Option<Child>,
     is_paused: bool,
 }
@@ -50,7 +54,11 @@ impl Node {
             Some(megabytes) => LimitedDisk::mount(megabytes)?,
             None => None,
         };
-        Ok(Self { plan, disk, child: None, is_paused: false })
+        let mishaps = match &plan.preload {
+            Some(library) => Some(Mishaps::new(library, plan.home.join("mishaps"))?),
+            None => None,
+        };
+        Ok(Self { plan, disk, mishaps, child: None, is_paused: false })
     }
 
     pub fn kafka(&self) -> SocketAddr {
@@ -68,6 +76,11 @@ impl Node {
     /// The small disk that its data is on, if it is on one.
     pub fn disk(&self) -> Option<&LimitedDisk> {
         self.disk.as_ref()
+    }
+
+    /// Its slow disk and its wrong clock, where it can have them.
+    pub fn mishaps(&self) -> Option<&Mishaps> {
+        self.mishaps.as_ref()
     }
 
     pub fn is_paused(&self) -> bool {
@@ -101,7 +114,9 @@ impl Node {
         }
         let join: Vec<String> = self.plan.join.iter().map(ToString::to_string).collect();
         let program = self.plan.program.clone().map_or_else(rosettamq_binary, Ok)?;
-        let mut command = match self.plan.wrapper.split_first() {
+        let mishaps = self.mishaps.as_ref().map(Mishaps::wrapper).unwrap_or_default();
+        let wrapper: Vec<&String> = self.plan.wrapper.iter().chain(&mishaps).collect();
+        let mut command = match wrapper.split_first() {
             Some((wrapper, words)) => {
                 let mut command = Command::new(wrapper);
                 command.args(words).arg(program);
@@ -180,6 +195,12 @@ impl Node {
             bail!("the node at {} runs", self.plan.internal);
         }
         fs::remove_dir_all(self.data()).context("emptying a data directory")
+    }
+
+    /// Ends it, and leaves nothing of it but what others hold.
+    pub(super) fn erase(&mut self) -> Result<()> {
+        self.kill()?;
+        fs::remove_dir_all(&self.plan.home).context("erasing a node")
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {

@@ -47,10 +47,20 @@ pub enum Kind {
     Drain,
     /// A shard gets another leader, by an operator.
     Move,
+    /// Partitions get other copies, by an administrator's request, while nothing else balances them.
+    Reassign,
+    /// A node comes, gets its share, and goes for good.
+    Grow,
+    /// Syncs, and perhaps writes, of the leader of a shard are late, not so much that it should not lead.
+    SlowDisk,
+    /// Syncs of the leader of a shard take seconds: it lets others lead.
+    StalledDisk,
+    /// The clock of the leader of a shard jumps, and jumps back; it may start anew in between.
+    ClockJump,
 }
 
 impl Kind {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::KillOne,
         Self::KillLeader,
         Self::KillMinority,
@@ -73,6 +83,11 @@ impl Kind {
         Self::RollingRestart,
         Self::Drain,
         Self::Move,
+        Self::Reassign,
+        Self::Grow,
+        Self::SlowDisk,
+        Self::StalledDisk,
+        Self::ClockJump,
     ];
 
     /// Whether it is made by the network between hosts.
@@ -92,15 +107,32 @@ impl Kind {
         )
     }
 
+    /// Whether it is made inside the process of a node.
+    pub(super) const fn needs_preload(self) -> bool {
+        matches!(self, Self::SlowDisk | Self::StalledDisk | Self::ClockJump)
+    }
+
     /// Whether it may only begin when all copies are whole.
     pub(super) const fn needs_all(self) -> bool {
-        matches!(self, Self::FullDisk | Self::Wipe | Self::RollingRestart | Self::Drain | Self::Move)
+        matches!(
+            self,
+            Self::FullDisk
+                | Self::Wipe
+                | Self::RollingRestart
+                | Self::Drain
+                | Self::Move
+                | Self::Reassign
+                | Self::Grow
+                | Self::StalledDisk
+        )
     }
 
     /// In fewer nodes it would be the same as another one.
     pub(super) const fn nodes_min(self) -> usize {
         match self {
             Self::KillMinority | Self::Halves | Self::Ring => 5,
+            // Of three nodes every shard has the same three.
+            Self::Reassign => 4,
             _ => 3,
         }
     }

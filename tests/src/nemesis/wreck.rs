@@ -1,4 +1,4 @@
-//! Faults of processes and disks, and what operators do.
+//! Faults of processes and disks.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -47,6 +47,11 @@ impl Run<'_> {
             Kind::RollingRestart => self.rolling_restart(),
             Kind::Drain => self.drain(),
             Kind::Move => self.move_shard(),
+            Kind::Reassign => self.reassign(),
+            Kind::Grow => self.grow(),
+            Kind::SlowDisk => self.slow_disk(),
+            Kind::StalledDisk => self.stalled_disk(),
+            Kind::ClockJump => self.clock_jump(),
             _ => self.part(kind),
         }
     }
@@ -76,7 +81,7 @@ impl Run<'_> {
         places
     }
 
-    fn hold(&mut self) {
+    pub(super) fn hold(&mut self) {
         let hold = self.between(self.plan.hold);
         thread::sleep(hold);
     }
@@ -137,19 +142,6 @@ impl Run<'_> {
         resize(self, |_| DISK_BYTES)
     }
 
-    fn wipe(&mut self) -> Result<()> {
-        let place = self.pick(self.cluster.nodes.len());
-        let id = self.cluster.id(place)?;
-        self.tell(&format!("the disk of place {place}, node {id}, is replaced by an empty one"));
-        let node = &mut self.cluster.nodes[place];
-        node.kill()?;
-        node.wipe()?;
-        node.spawn()?;
-        node.wait_ready()?;
-        self.cluster.drain_and_remove(id, self.plan.settle_limit)?;
-        self.cluster.wait_settled(self.plan.settle_limit)
-    }
-
     fn rolling_restart(&mut self) -> Result<()> {
         self.tell("SIGTERM and a start, one after another");
         for place in 0..self.cluster.nodes.len() {
@@ -161,28 +153,5 @@ impl Run<'_> {
             self.cluster.wait_settled(self.plan.settle_limit)?;
         }
         Ok(())
-    }
-
-    fn drain(&mut self) -> Result<()> {
-        let place = self.pick(self.cluster.nodes.len());
-        let id = self.cluster.id(place)?.to_string();
-        self.tell(&format!("place {place}, node {id}, is drained, and takes part again"));
-        self.cluster.operate(&["drain", &id])?;
-        self.hold();
-        self.cluster.operate(&["resume", &id])?;
-        self.cluster.wait_settled(self.plan.settle_limit)
-    }
-
-    fn move_shard(&mut self) -> Result<()> {
-        let status = self.cluster.status()?;
-        let shards: Vec<_> =
-            status.shards.iter().filter(|shard| shard.id != "meta" && shard.wanted.len() > 1).collect();
-        let drawn = self.pick(shards.len());
-        let shard = shards.get(drawn).context("no shard can be moved")?;
-        let mut voters: Vec<String> = shard.wanted.iter().map(ToString::to_string).collect();
-        voters.rotate_left(1);
-        self.tell(&format!("shard {} goes to {voters:?}", shard.id));
-        self.cluster.operate(&["move", &shard.id, &voters.join(",")])?;
-        self.cluster.wait_settled(self.plan.settle_limit)
     }
 }

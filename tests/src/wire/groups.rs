@@ -12,6 +12,7 @@ const OFFSET_COMMIT: i16 = 8;
 const OFFSET_FETCH: i16 = 9;
 const FIND_COORDINATOR: i16 = 10;
 const JOIN_GROUP: i16 = 11;
+const HEARTBEAT: i16 = 12;
 const SYNC_GROUP: i16 = 14;
 /// The coordinator is loading, not known yet, or elsewhere.
 const TRY_AGAIN: [i16; 3] = [14, 15, 16];
@@ -58,8 +59,13 @@ pub fn coordinator(connection: &mut Connection, group: &str) -> Result<SocketAdd
 
 /// Becomes the only member of a group, and its leader, with an assignment of its own making.
 pub fn join_alone(connection: &mut Connection, group: &str) -> Result<Member> {
+    join_alone_for(connection, group, SESSION_MS)
+}
+
+/// The same, to be taken for gone after so long a silence.
+pub fn join_alone_for(connection: &mut Connection, group: &str, session_ms: i32) -> Result<Member> {
     let mut body = Writer::new();
-    body.string(group).i32(SESSION_MS).i32(SESSION_MS).string("").string("consumer");
+    body.string(group).i32(session_ms).i32(SESSION_MS).string("").string("consumer");
     body.i32(1).string("range").bytes(b"subscription");
     let mut member = Member::none();
     process::wait_until("a generation", ANSWER_LIMIT, || {
@@ -83,6 +89,18 @@ pub fn join_alone(connection: &mut Connection, group: &str) -> Result<Member> {
     let error = reader.i16()?;
     ensure!(error == 0, "the assignment of {group}: error {error}");
     Ok(member)
+}
+
+/// Says that a member is there: error code.
+pub fn heartbeat(connection: &mut Connection, group: &str, member: &Member) -> Result<i16> {
+    let mut body = Writer::new();
+    body.string(group).i32(member.generation).string(&member.id);
+    let mut error = 0;
+    process::wait_until("a heartbeat", ANSWER_LIMIT, || {
+        error = Reader(&connection.call(HEARTBEAT, 0, &body.0)?).i16()?;
+        Ok(!TRY_AGAIN.contains(&error))
+    })?;
+    Ok(error)
 }
 
 /// Commits one partition's offset with a text beside it: error code.

@@ -27,6 +27,8 @@ pub const FETCH_VERSION: i16 = 11;
 pub struct Produced {
     pub error: i16,
     pub base_offset: i64,
+    /// The time that the records got, where the topic wants the broker's.
+    pub append_ms: i64,
 }
 
 /// What a Fetch request of one partition was answered.
@@ -52,7 +54,7 @@ pub fn produce_answer(answer: &[u8]) -> Result<Produced> {
     reader.string()?;
     ensure!(reader.i32()? == 1, "partitions answered");
     reader.i32()?;
-    Ok(Produced { error: reader.i16()?, base_offset: reader.i64()? })
+    Ok(Produced { error: reader.i16()?, base_offset: reader.i64()?, append_ms: reader.i64()? })
 }
 
 pub fn fetch_body(topic: &str, partition: i32, offset: i64, max_wait_ms: i32, max_bytes: i32) -> Vec<u8> {
