@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base::task;
 
 use crate::Broker;
-use crate::topics::Topic;
+use crate::topics::{Partition, Topic};
 
 /// The directory of the commit log, which all partitions share.
 #[derive(Debug, Clone)]
@@ -33,9 +33,12 @@ impl Broker {
         LogDir { path, space }
     }
 
-    /// The partitions of a topic of which this node has a copy, by index.
+    /// The partitions of a topic of which this node has a copy, or one of records that they have elsewhere, by index.
     pub fn partitions_here(&self, topic: &Topic) -> Vec<i32> {
-        let here = (0..).zip(&topic.partitions).filter(|(_, partition)| partition.replica().is_some());
+        let is_here = |partition: &Partition| {
+            partition.replica().is_some() || partition.earlier().iter().any(|range| range.replica().is_some())
+        };
+        let here = (0..).zip(&topic.partitions).filter(|(_, partition)| is_here(partition));
         here.map(|(index, _)| index).collect()
     }
 }

@@ -70,6 +70,9 @@ pub enum EpochError {
     UnknownLeaderEpoch,
 }
 
+/// How often a partition is looked for where it goes on. It moves far less often than it is asked for.
+const MOVES_FOLLOWED: usize = 4;
+
 const NONE: ListedOffset = ListedOffset { offset: -1, timestamp: -1, leader_epoch: -1 };
 
 impl Broker {
@@ -82,11 +85,9 @@ impl Broker {
         _isolation: Isolation,
         current_leader_epoch: i32,
     ) -> Result<ListedOffset, ListOffsetsError> {
-        let partition = &self.found_again(partition).await;
-        let stream = partition.partition().stream;
-        let replica = partition.partition().replica().ok_or(ListOffsetsError::NotLeader)?;
         // Another node may lead by now: the latest offset would be an old one.
-        barriers.pass(&replica).await?;
+        let (partition, replica) = &self.led_here(barriers, partition).await?;
+        let (stream, replica) = (partition.partition().stream, Replica::clone(replica));
         let (first, next, epoch, first_epoch) = {
             let state = replica.state();
             let view = state.stream(stream).ok_or(ListOffsetsError::UnknownTopicOrPartition)?;
@@ -125,14 +126,33 @@ impl Broker {
         }
     }
 
-    /// The partition where it is now. Of one that has ended where it was found it is asked where it goes on: there others
-    /// may have written to it already.
-    async fn found_again(&self, partition: &PartitionRef) -> PartitionRef {
-        if !partition.partition().has_ended() {
-            return partition.clone();
+    /// The partition where it is now, with this node's copy of it, which is known to lead and to have all that was
+    /// committed before. Of one that has ended where it was found it is asked where it goes on: there others may have
+    /// written to it already.
+    async fn led_here(
+        &self,
+        barriers: &mut Barriers,
+        partition: &PartitionRef,
+    ) -> Result<(PartitionRef, Replica), ProposeError> {
+        let not_here = || ProposeError::NotLeader { leader: None };
+        let mut partition = partition.clone();
+        for _ in 0..MOVES_FOLLOWED {
+            let replica = partition.partition().replica().ok_or_else(not_here)?;
+            // Only then is it known here whether it has ended.
+            barriers.pass(&replica).await?;
+            if !partition.partition().has_ended() {
+                return Ok((partition, replica));
+            }
+            if !self.cluster().refresh_metadata().await {
+                return Err(not_here());
+            }
+            match self.topics().again(&partition) {
+                Some(found) if found.partition().shard() != replica.shard_id() => partition = found,
+                // It goes on nowhere yet, or is gone.
+                _ => return Ok((partition, replica)),
+            }
         }
-        self.cluster().refresh_metadata().await;
-        self.topics().again(partition).unwrap_or_else(|| partition.clone())
+        Err(not_here())
     }
 
     /// A record by its time, or the one with the largest, in a range that a partition has on another shard: of the copy
@@ -181,10 +201,8 @@ impl Broker {
         leader_epoch: i32,
         current_leader_epoch: i32,
     ) -> Result<EpochEnd, EpochError> {
-        let partition = &self.found_again(partition).await;
-        let replica = partition.partition().replica().ok_or(EpochError::NotLeader)?;
         // Of epochs that it lacks, a former leader would say that they were never there.
-        barriers.pass(&replica).await.map_err(|_| EpochError::NotLeader)?;
+        let (partition, replica) = self.led_here(barriers, partition).await.map_err(|_| EpochError::NotLeader)?;
         let state = replica.state();
         let view = state.stream(partition.partition().stream).ok_or(EpochError::UnknownTopicOrPartition)?;
         check_epoch(current_leader_epoch, view.epoch().0)?;

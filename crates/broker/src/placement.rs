@@ -56,10 +56,12 @@ impl Broker {
     }
 
     /// Moves one partition to a shard whose copies are on just these nodes, the first of which is to lead if there is such a
-    /// shard. Returns when that is begun.
+    /// shard. A move to another place that is under way is given up before. Returns when that is begun, and at once when
+    /// the partition is there, or on its way.
     ///
     /// # Errors
-    /// When there is no such shard, the partition moves already, or the metadata group cannot be reached.
+    /// When there is no such shard, a move that is under way cannot be given up any more, or the metadata group cannot be
+    /// reached.
     pub async fn reassign(
         &self,
         view: &ClusterView,
@@ -67,18 +69,27 @@ impl Broker {
         nodes: &[NodeId],
     ) -> Result<(), ReassignError> {
         let wanted: BTreeSet<NodeId> = nodes.iter().copied().collect();
+        let is_wanted = |copies: &Copies| copies.replicas.iter().copied().collect::<BTreeSet<_>>() == wanted;
+        let topic = partition.topic().id;
+        let index = u32::try_from(partition.index()).expect("indexes count from 0");
+        let moving = self.cluster().metadata().stream_move(topic, index);
+        if let Some(moving) = moving {
+            if view.copies(moving.to).is_some_and(is_wanted) {
+                return Ok(());
+            }
+            self.keep(partition).await?;
+        }
+        if view.copies(partition.partition().shard()).is_some_and(is_wanted) {
+            return Ok(());
+        }
         let was_on = |shard: ShardId| {
             let partition = partition.partition();
             partition.shard() == shard || partition.earlier().iter().any(|range| range.shard() == shard)
         };
-        let fits = |(shard, copies): &(ShardId, &Copies)| {
-            *shard != METADATA && !was_on(*shard) && copies.replicas.iter().copied().collect::<BTreeSet<_>>() == wanted
-        };
+        let fits = |(shard, copies): &(ShardId, &Copies)| *shard != METADATA && !was_on(*shard) && is_wanted(copies);
         let led_by_another = |(_, copies): &(ShardId, &Copies)| copies.replicas.first() != nodes.first();
         let to = view.shards().filter(fits).min_by_key(led_by_another).map(|(shard, _)| shard);
         let to = to.ok_or(ReassignError::NoShard)?;
-        let topic = partition.topic().id;
-        let index = u32::try_from(partition.index()).expect("indexes count from 0");
         let begun = self.cluster().move_streams(vec![NewMove { topic, partition: index, to }]).await?;
         begun.into_iter().next().expect("one answer for each")?;
         Ok(())

@@ -36,8 +36,8 @@ pub(crate) struct Movable {
 }
 
 /// The next moves, at most `count_max`: from the fullest shard to the emptiest, while the one has more than another stream
-/// more, and a tenth. Of a shard the streams without records go first, then those with few. `shards` are those that take
-/// and give.
+/// more, and a tenth. Of a shard those go first that never moved, of these the streams without records, then those with
+/// few. `shards` are those that take and give.
 pub(crate) fn plan(shards: &BTreeSet<ShardId>, streams: &[Movable], count_max: usize) -> Vec<NewMove> {
     let mut on: BTreeMap<ShardId, Vec<&Movable>> = shards.iter().map(|shard| (*shard, Vec::new())).collect();
     let mut loads: BTreeMap<ShardId, usize> = shards.iter().map(|shard| (*shard, 0)).collect();
@@ -48,10 +48,11 @@ pub(crate) fn plan(shards: &BTreeSet<ShardId>, streams: &[Movable], count_max: u
             *load += 1;
         }
     }
-    // The last is the first to go.
+    // The last is the first to go. One that came by a move may have been brought there by somebody who wants it there.
     let order = |stream: &&Movable| {
         let records = stream.records.map_or(u64::MAX, |records| records);
-        std::cmp::Reverse((records, stream.history.len(), stream.topic, stream.partition))
+        let moved = stream.history.len() > 1;
+        std::cmp::Reverse((moved, records, stream.history.len(), stream.topic, stream.partition))
     };
     on.values_mut().for_each(|there| there.sort_by_key(order));
     let mut moves = Vec::new();
@@ -263,6 +264,18 @@ mod tests {
         make(&mut streams, &moves);
         assert_eq!(loads(&shards(6), &streams), [2; 6]);
         assert_eq!(plan(&shards(6), &streams, 100), []);
+    }
+
+    #[test]
+    fn what_was_brought_somewhere_stays_as_long_as_others_can_go() {
+        let streams: Vec<Movable> = (0..6)
+            .map(|partition| {
+                let history: &[u32] = if partition < 2 { &[2, 1] } else { &[1] };
+                stream(partition, history, Some(u64::from(partition)))
+            })
+            .collect();
+        let moves = plan(&shards(3), &streams, 100);
+        assert_eq!(moves.iter().map(|new| new.partition).collect::<Vec<_>>(), [2, 3, 4, 5]);
     }
 
     #[test]

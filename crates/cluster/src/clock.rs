@@ -14,7 +14,7 @@ use base::time::{Instant, WallClock, now};
 use parking_lot::Mutex;
 
 /// Clocks that differ by less agree.
-const SKEW_MAX_MS: i64 = 5_000;
+const SKEW_MAX_MS: u64 = 5_000;
 /// With fewer clocks nobody can tell which of them is wrong.
 const CLOCKS_MIN: usize = 3;
 
@@ -60,7 +60,7 @@ impl ClusterClock {
             Company::Alone => return Some(self.own.now_ms()),
             Company::Several => state.anchor?,
         };
-        Some(wall_ms + i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX))
+        Some(wall_ms.saturating_add(i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// This node is the only one, as its metadata says, until others are known.
@@ -87,13 +87,13 @@ impl ClusterClock {
         // One look: a jump between two would pass for one of the others'.
         let own_ms = self.own.now_ms();
         let others: Vec<i64> = others_ms.iter().map(|other_ms| other_ms.saturating_sub(own_ms)).collect();
-        let agrees = |offset: &i64| offset.abs() <= SKEW_MAX_MS;
+        let agrees = |offset: &i64| offset.unsigned_abs() <= SKEW_MAX_MS;
         let correction_ms = if others.len() + 1 >= CLOCKS_MIN {
             let mut offsets: Vec<i64> = others.iter().copied().chain([0]).collect();
             offsets.sort_unstable();
             // Of an even number the one nearer to zero: less is corrected.
             let middle = [offsets[(offsets.len() - 1) / 2], offsets[offsets.len() / 2]];
-            let median = middle.into_iter().min_by_key(|offset| offset.abs()).expect("two of them");
+            let median = middle.into_iter().min_by_key(|offset| offset.unsigned_abs()).expect("two of them");
             if agrees(&median) { 0 } else { median }
         } else if others.iter().all(agrees) && (state.anchor.is_none() || !others.is_empty()) {
             // Nobody else to ask: a clock that jumped while nobody was here stays where it was.
@@ -108,7 +108,7 @@ impl ClusterClock {
             }
             others.iter().copied().min().unwrap_or(0).min(0)
         };
-        if (correction_ms - state.correction_ms).abs() > SKEW_MAX_MS {
+        if correction_ms.abs_diff(state.correction_ms) > SKEW_MAX_MS {
             tracing::warn!(correction_ms, "this node's clock differs from the other nodes': their time is taken");
         }
         state.correction_ms = correction_ms;
@@ -231,6 +231,18 @@ mod tests {
             let (_, clock) = clock();
             clock.compare(1, &[START + offset]);
             assert!(is_near(&clock, expected));
+        }
+    }
+
+    #[test]
+    fn no_clock_is_too_wrong() {
+        for offset in [i64::MIN, i64::MAX] {
+            let (_, clock) = clock();
+            clock.compare(1, &[offset]);
+            clock.compare(2, &[offset, offset]);
+            clock.now_ms();
+            clock.compare(2, &[0, 10]);
+            assert!(is_near(&clock, START), "{offset}");
         }
     }
 

@@ -230,14 +230,18 @@ impl Cluster {
     /// Ends what is under way, writes checkpoints and closes the log. Proposals are refused from
     /// the call on.
     pub async fn shutdown(&self) {
+        // A stop on a full disk must not wait for somebody who makes room.
+        self.inner.host.log.stop_waiting_for_space();
+        let replicas = self.inner.node.shards.replicas();
+        // While the others can still say what became of it.
+        join_all(replicas.iter().map(Replica::drain)).await;
         let tasks = std::mem::take(&mut *self.inner.tasks.lock());
         for task in tasks {
             task.abort();
             let _ = task.await;
         }
         self.inner.node.peers.close();
-        // A stop on a full disk must not wait for somebody who makes room.
-        self.inner.host.log.stop_waiting_for_space();
+        // Some may have come meanwhile.
         let replicas = self.inner.node.shards.replicas();
         join_all(replicas.iter().map(Replica::shutdown)).await;
         self.inner.host.log.close().await;

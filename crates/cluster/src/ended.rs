@@ -2,15 +2,14 @@
 
 use std::io;
 
-use base::time::{Duration, timeout};
+use base::time::Duration;
 use bytes::{Bytes, BytesMut};
 use record::{NodeId, ShardId, StreamId, StreamOffset, TimestampMs};
 use replica::{Lane, StoredBatch, TimedOffset};
-use storage::Payload;
 use thiserror::Error;
 
 use crate::cluster::Cluster;
-use crate::node::Node;
+use crate::messages::Phase;
 use crate::peers::Subject;
 use crate::reads::{ANSWER_BYTES_MAX, Batches, ByTime, Found, ReadRequest, decode_timed, found};
 
@@ -53,12 +52,9 @@ impl Cluster {
     ) -> Result<EndedRange, EndedError> {
         let bytes_each = u32::try_from(bytes_max.min(ANSWER_BYTES_MAX)).expect("a few megabytes");
         let mut asked = Batches { stream, from, skip: 0, bytes_max: bytes_each };
-        let (node, first) = self.ask_any(shard, asked).await?;
+        let (_, first) = self.ask_any(shard, asked).await?;
         let Found { batches, bytes, next_offset } = first;
-        let Some(head) = batches.first() else {
-            let source = io::Error::new(io::ErrorKind::UnexpectedEof, "it has not come so far");
-            return Err(EndedError::Refused { shard, node, source });
-        };
+        let Some(head) = batches.first() else { unreachable!("an answer without a batch is none") };
         if head.bytes as usize > bytes_max {
             return Err(EndedError::TooLarge { bytes: head.bytes as usize });
         }
@@ -126,7 +122,8 @@ impl Cluster {
     ) -> Result<(NodeId, T), EndedError> {
         let mut last = EndedError::Nobody { shard };
         for node in self.copies_elsewhere(shard) {
-            let answer = ask(&self.inner.node, node, shard, &request).await;
+            let way = (node, Lane::Bulk);
+            let answer = self.inner.node.call(way, (Subject::Ended, shard), request.encode(), READ_WAIT_MAX).await;
             match answer.and_then(&read) {
                 Ok(answer) => return Ok((node, answer)),
                 Err(source) => last = EndedError::Refused { shard, node, source },
@@ -135,30 +132,44 @@ impl Cluster {
         Err(last)
     }
 
-    /// The other nodes that are here and are to have a copy, the leader first: it has all that there is.
+    /// The other nodes that are here and have a copy.
     fn copies_elsewhere(&self, shard: ShardId) -> Vec<NodeId> {
-        let mut nodes = self.voters(shard);
-        nodes.retain(|node| *node != self.node_id() && self.is_live(*node));
-        let leader = self.leader(shard);
-        nodes.sort_by_key(|node| Some(*node) != leader);
-        nodes
+        let statuses = &self.inner.node.statuses;
+        let runs = |node: &NodeId| statuses.replica(*node, shard).is_some_and(|copy| copy.phase == Phase::Running);
+        let running = self.inner.node.peers.known().into_iter().filter(runs);
+        in_order(running.collect(), self.leader(shard), &self.voters(shard))
     }
+}
+
+/// The leader first, which has all that there is, then those that are to keep their copies. While a shard moves they may
+/// not have any yet, and others have it.
+fn in_order(mut running: Vec<NodeId>, leader: Option<NodeId>, wanted: &[NodeId]) -> Vec<NodeId> {
+    running.sort_by_key(|node| (Some(*node) != leader, !wanted.contains(node), *node));
+    running
 }
 
 fn invalid(error: &shard::DecodeError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error.clone())
 }
 
-async fn ask(node: &Node, of: NodeId, shard: ShardId, request: &ReadRequest) -> io::Result<Bytes> {
-    let body = Payload::from(request.encode());
-    let answer = async {
-        let link = node.peers.link(of, Lane::Bulk).await?;
-        link.call(Subject::Ended, shard, body)?.await
-    };
-    timeout(READ_WAIT_MAX, answer).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
-}
-
 /// The bytes of whole batches, each with its own.
 fn cut(batches: &[crate::reads::Head], mut bytes: Bytes) -> Vec<StoredBatch> {
     batches.iter().map(|head| head.with(bytes.split_to(head.bytes as usize))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_a_copy_is_asked_whether_it_is_to_keep_it_or_not() {
+        let ids = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
+        let check = |running: &[u64], leader: Option<u64>, wanted: &[u64], expected: &[u64]| {
+            assert_eq!(in_order(ids(running), leader.map(NodeId), &ids(wanted)), ids(expected));
+        };
+        check(&[1, 2, 3], Some(3), &[1, 2, 3], &[3, 1, 2]);
+        check(&[1, 2, 3], Some(2), &[4, 5, 6], &[2, 1, 3]);
+        check(&[1, 2, 4], None, &[4, 5, 6], &[4, 1, 2]);
+        check(&[], Some(2), &[4, 5, 6], &[]);
+    }
 }

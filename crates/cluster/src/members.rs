@@ -7,12 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use base::task::{JoinHandle, spawn};
 use base::time::{Duration, Instant, now, sleep, timeout};
-use futures_util::future::join_all;
-use parking_lot::Mutex;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use record::{NodeId, ShardId, Term};
 use replica::{MemberProgress, Members, MembersError, Replica};
 
@@ -20,8 +19,10 @@ use crate::cluster::METADATA;
 use crate::messages::Phase;
 use crate::node::Node;
 
-/// Pause between two rounds.
+/// Pause between two looks.
 const ROUND_PAUSE: Duration = Duration::from_millis(500);
+/// The same while the members of a group are not those that are wanted.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// How long one step may take.
 const STEP_WAIT_MAX: Duration = Duration::from_secs(20);
 /// A leader that does not stand first keeps the shard at least so long.
@@ -155,44 +156,73 @@ async fn take_step(replica: &Replica, step: Step) -> Result<(), MembersError> {
     }
 }
 
-/// Looks after the groups that this node leads until the task is aborted.
+/// Takes a step; one that fails is not tried again at once.
+async fn step_along(node: &Node, replica: &Replica, step: Step) -> ShardId {
+    let shard = replica.shard_id();
+    tracing::info!(shard = shard.0, ?step, "a step to the members that are wanted");
+    match timeout(STEP_WAIT_MAX, take_step(replica, step.clone())).await {
+        Ok(Ok(())) => {
+            node.statuses.tell();
+            // The other one has only been asked.
+            if matches!(step, Step::Transfer(_)) {
+                sleep(ROUND_PAUSE).await;
+            }
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(shard = shard.0, ?step, %error, "a step failed, trying on");
+            sleep(ROUND_PAUSE).await;
+        }
+        Err(_) => tracing::warn!(shard = shard.0, ?step, "a step does not end, trying on"),
+    }
+    shard
+}
+
+/// What is to be done for a group that this node leads, and whether anything is, now or later.
+fn look(node: &Node, replica: &Replica, led_since: Instant) -> (Option<Step>, bool) {
+    let shard = replica.shard_id();
+    let (Some(wanted), Some(progress)) = (wanted(node, shard), replica.progress()) else { return (None, false) };
+    let known = Known { node, shard, last: replica.last_log_index().0, progress };
+    let members = replica.members();
+    let step = next_step(node.id(), &members, &wanted, &known, led_since.elapsed() >= LEAD_TIME_MIN);
+    let voters: BTreeSet<NodeId> = wanted.voters.iter().copied().collect();
+    let is_there = !members.is_changing() && members.voters.last() == Some(&voters);
+    (step, !is_there)
+}
+
+/// Looks after the groups that this node leads until the task is aborted. One whose step takes long holds up no other.
 pub(crate) fn keep_members(node: &Arc<Node>) -> JoinHandle<()> {
     let node = Arc::clone(node);
     spawn("members", async move {
-        let since = Mutex::<BTreeMap<ShardId, (Term, Instant)>>::default();
-        loop {
-            if node.leaving.load(Ordering::Acquire) {
-                return;
-            }
-            let led = node.shards.replicas().into_iter().filter(Replica::is_leader);
-            let rounds = led.map(|replica| {
-                let shard = replica.shard_id();
-                let term = replica.leadership().borrow().term;
-                let led_since = {
-                    let mut since = since.lock();
-                    let known = since.entry(shard).or_insert_with(|| (term, now()));
-                    if known.0 != term {
-                        *known = (term, now());
-                    }
-                    known.1
-                };
-                let node = &node;
-                async move {
-                    let wanted = wanted(node, shard)?;
-                    let known = Known { node, shard, last: replica.last_log_index().0, progress: replica.progress()? };
-                    let settled = led_since.elapsed() >= LEAD_TIME_MIN;
-                    let step = next_step(node.id(), &replica.members(), &wanted, &known, settled)?;
-                    tracing::info!(shard = shard.0, ?step, "a step to the members that are wanted");
-                    match timeout(STEP_WAIT_MAX, take_step(&replica, step.clone())).await {
-                        Ok(Ok(())) => node.statuses.tell(),
-                        Ok(Err(error)) => tracing::warn!(shard = shard.0, ?step, %error, "a step failed, trying on"),
-                        Err(_) => tracing::warn!(shard = shard.0, ?step, "a step does not end, trying on"),
-                    }
-                    Some(())
+        let mut since = BTreeMap::<ShardId, (Term, Instant)>::new();
+        let mut steps = FuturesUnordered::new();
+        let mut under_way = BTreeSet::new();
+        while !node.is_leaving() {
+            let mut pause = ROUND_PAUSE;
+            for replica in node.shards.replicas().into_iter().filter(Replica::is_leader) {
+                let (shard, term) = (replica.shard_id(), replica.leadership().borrow().term);
+                let led = since.entry(shard).or_insert_with(|| (term, now()));
+                if led.0 != term {
+                    *led = (term, now());
                 }
-            });
-            join_all(rounds).await;
-            sleep(ROUND_PAUSE).await;
+                if under_way.contains(&shard) {
+                    continue;
+                }
+                let (step, is_on_its_way) = look(&node, &replica, led.1);
+                if is_on_its_way {
+                    pause = BUSY_PAUSE;
+                }
+                if let Some(step) = step {
+                    under_way.insert(shard);
+                    let node = &node;
+                    steps.push(async move { step_along(node, &replica, step).await });
+                }
+            }
+            // Behind a step may be the next.
+            match timeout(pause, steps.next()).await {
+                Ok(Some(shard)) => drop(under_way.remove(&shard)),
+                Ok(None) => sleep(pause).await,
+                Err(_) => {}
+            }
         }
     })
 }

@@ -111,9 +111,11 @@ impl Cluster {
         if cancelled { Ok(()) } else { Err(MovesError::TooLate) }
     }
 
-    /// Returns when this node's copy of the metadata has what was committed before the call, or after some seconds.
-    pub async fn refresh_metadata(&self) {
-        self.follow_metadata().await;
+    /// Returns when this node's copy of the metadata has what was committed before the call, or after some seconds;
+    /// whether it has.
+    pub async fn refresh_metadata(&self) -> bool {
+        let metadata = &self.inner.metadata;
+        if metadata.is_leader() { metadata.read_barrier().await.is_ok() } else { self.follow_metadata().await }
     }
 }
 
@@ -187,6 +189,10 @@ async fn drive(node: &Node, metadata: &Replica, moving: StreamMove) -> bool {
 async fn step(node: &Node, metadata: &Replica, shard: ShardId, command: Command) -> Result<Outcome, MoveError> {
     if !metadata.is_leader() {
         return Err(MoveError::NotLeading);
+    }
+    // It is tried again in a moment: others, of which some may have ended where they were, do not wait behind it.
+    if node.leader(shard).is_none() {
+        return Err(ProposeError::NotLeader { leader: None }.into());
     }
     Ok(node.propose_patiently(shard, command, STEP_WAIT_MAX).await?)
 }

@@ -29,6 +29,8 @@ use crate::statuses::Statuses;
 
 /// Pause before a command is proposed again that nobody could take.
 const PROPOSE_PAUSE: Duration = Duration::from_millis(50);
+/// How long somebody waits for a leader on a node that is about to stop.
+const LEAVING_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The running node, as far as it concerns the cluster.
 pub(crate) struct Node {
@@ -42,8 +44,8 @@ pub(crate) struct Node {
     pub(crate) wished: u32,
     /// This node's disk stays slow.
     pub(crate) slow: AtomicBool,
-    /// This node is about to stop.
-    pub(crate) leaving: AtomicBool,
+    /// Since when this node is about to stop.
+    pub(crate) leaving: OnceLock<Instant>,
     /// Where all of it lies, once that is known.
     pub(crate) data_dir: OnceLock<Arc<DataDir>>,
     /// The node has given up its cluster, and is to be started anew.
@@ -63,7 +65,7 @@ impl Node {
             forward,
             wished,
             slow: AtomicBool::new(false),
-            leaving: AtomicBool::new(false),
+            leaving: OnceLock::new(),
             data_dir: OnceLock::new(),
             given_up: watch::Sender::new(false),
         }
@@ -87,8 +89,9 @@ impl Node {
     /// level before it proposes is right.
     fn assert_known(&self, command: &Command) {
         let needed = command.feature_level();
+        // While the metadata is brought here anew nothing says what is used; who asks has seen it before.
         assert!(
-            needed == FIRST_FEATURE_LEVEL || needed <= self.feature_level(),
+            needed == FIRST_FEATURE_LEVEL || needed <= self.feature_level() || self.metadata().is_none(),
             "{} is proposed to a cluster that does not use features of level {needed}",
             command.name()
         );
@@ -137,7 +140,7 @@ impl Node {
             loop {
                 let result = self.step(shard, command.clone()).await;
                 match result {
-                    Err(ProposeError::NotLeader { .. } | ProposeError::Busy) if now() < deadline => {
+                    Err(ProposeError::NotLeader { .. } | ProposeError::Busy) if self.may_wait(deadline) => {
                         sleep(PROPOSE_PAUSE).await;
                     }
                     result => return result,
@@ -145,6 +148,16 @@ impl Node {
             }
         }
         .boxed()
+    }
+
+    /// Whether somebody who may wait until `deadline` may wait on: nobody does so for long on a node that stops.
+    fn may_wait(&self, deadline: Instant) -> bool {
+        now() < deadline && self.leaving.get().is_none_or(|since| since.elapsed() < LEAVING_WAIT_MAX)
+    }
+
+    /// This node is about to stop.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.get().is_some()
     }
 
     /// Asks another node something that has a short answer.
@@ -155,12 +168,7 @@ impl Node {
         request: &Request,
         wait_max: Duration,
     ) -> io::Result<Bytes> {
-        let body = Payload::from(request.encode());
-        let answer = async {
-            let link = self.peers.link(node, Lane::Control).await?;
-            link.call(Subject::Node, shard, body)?.await
-        };
-        timeout(wait_max, answer).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        self.call((node, Lane::Control), (Subject::Node, shard), request.encode(), wait_max).await
     }
 
     /// As [`Self::ask`], of something whose answer may be long: it does not hold up signs of life.
@@ -171,13 +179,7 @@ impl Node {
         request: &Request,
         wait_max: Duration,
     ) -> io::Result<T> {
-        let body = Payload::from(request.encode());
-        let answer = async {
-            let link = self.peers.link(node, Lane::Bulk).await?;
-            link.call(Subject::Node, shard, body)?.await
-        };
-        let answer = timeout(wait_max, answer).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        decode(&answer).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        read(&self.call((node, Lane::Bulk), (Subject::Node, shard), request.encode(), wait_max).await?)
     }
 
     async fn ask_for<T: Wire>(
@@ -187,8 +189,22 @@ impl Node {
         request: &Request,
         wait_max: Duration,
     ) -> io::Result<T> {
-        let answer = self.ask(node, shard, request, wait_max).await?;
-        decode(&answer).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        read(&self.ask(node, shard, request, wait_max).await?)
+    }
+
+    /// One call to another node, over one of the connections to it.
+    pub(crate) async fn call(
+        &self,
+        (node, lane): (NodeId, Lane),
+        (subject, shard): (Subject, ShardId),
+        request: Bytes,
+        wait_max: Duration,
+    ) -> io::Result<Bytes> {
+        let answer = async {
+            let link = self.peers.link(node, lane).await?;
+            link.call(subject, shard, Payload::from(request))?.await
+        };
+        timeout(wait_max, answer).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
     /// Up to which entry the shard is applied on its leader, as of now. None when nobody is known to lead
@@ -232,6 +248,10 @@ impl Node {
         }
         true
     }
+}
+
+fn read<T: Wire>(answer: &[u8]) -> io::Result<T> {
+    decode(answer).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Nobody is known to lead.

@@ -1,5 +1,5 @@
-//! Where the shards' replicas should be: decided by whoever leads the metadata group, one shard at a
-//! time, and written into the metadata; the shards' leaders then bring it about.
+//! Where the shards' replicas should be: decided by whoever leads the metadata group, a few shards at a
+//! time while copies are missing, else one, and written into the metadata; the shards' leaders then bring it about.
 //!
 //! What is decided depends on what is given alone, so it can be tested as such. A node that is silent
 //! keeps what it has: it may come back. One that is to be emptied gets nothing and loses what it has.
@@ -22,6 +22,10 @@ use crate::node::Node;
 
 /// Pause between two looks.
 const ROUND_PAUSE: Duration = Duration::from_millis(500);
+/// The same while shards are on their way to where they should be.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+/// Shards that get the copies that they lack at the same time: what they pull shares disks and network.
+const FILLED_AT_ONCE: usize = 4;
 /// How many copies of a data shard decide, where there are as many nodes.
 pub(crate) const DATA_VOTERS: usize = 3;
 /// The same of the metadata.
@@ -76,12 +80,20 @@ pub(crate) fn voters_of(most: usize, usable: usize, now: usize) -> usize {
 
 /// What changes next, if anything does: for the sake of evenness only where it `evens_out`.
 pub(crate) fn plan(homes: &[Home], shards: &[Placed], evens_out: bool) -> Option<ShardRecord> {
-    let unsettled = shards.iter().find(|placed| !placed.is_settled());
-    if let Some(placed) = unsettled {
-        return replace_lost(homes, shards, placed).or_else(|| fill(homes, shards, placed));
+    let unsettled: Vec<&Placed> = shards.iter().filter(|placed| !placed.is_settled()).collect();
+    let change = |placed: &&Placed| replace_lost(homes, shards, placed).or_else(|| fill(homes, shards, placed));
+    if let Some(changed) = unsettled.iter().find_map(change) {
+        return Some(changed);
+    }
+    if unsettled.len() >= FILLED_AT_ONCE {
+        return None;
     }
     let filled = shards.iter().find_map(|placed| fill(homes, shards, placed));
-    filled.or_else(|| if evens_out { even_out(homes, shards) } else { None })
+    // What is there already is moved about only when nothing else is under way.
+    if filled.is_some() || !unsettled.is_empty() || !evens_out {
+        return filled;
+    }
+    even_out(homes, shards)
 }
 
 /// What makes nodes have about as many replicas, and lead about as many.
@@ -205,8 +217,8 @@ fn spread_leaders(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
     Some(ShardRecord { id: placed.id, voters })
 }
 
-/// Adds a shard when the nodes that are here want more than there are; it begins on the node that leads
-/// the fewest. Says whether it did.
+/// Adds shards when the nodes that are here want more than there are; each begins on a node that leads few.
+/// Says whether it did.
 async fn open_shards(node: &Node, metadata: &Replica) -> bool {
     let Some((homes, shards)) = look(node) else { return false };
     // A directory of a node that is alone keeps the number of shards that it was made with.
@@ -225,21 +237,35 @@ async fn open_shards(node: &Node, metadata: &Replica) -> bool {
     let data = || shards.iter().filter(|placed| placed.id != METADATA);
     let there = data().count();
     let is_founded = data().all(|placed| metadata.state().founder(placed.id).is_none());
-    if there >= SHARDS_MAX || there >= wished as usize || !is_founded {
+    let missing = SHARDS_MAX.min(wished as usize).saturating_sub(there);
+    if missing == 0 || !is_founded {
         return false;
     }
     let leads = |id: NodeId| data().filter(|placed| placed.voters.first() == Some(&id)).count();
-    let Some(founder) = usable.iter().min_by_key(|home| (leads(home.id), home.id)) else { return false };
-    let last = shards.iter().map(|placed| placed.id.0).max().unwrap_or(0);
-    let new = NewShard { id: ShardId(last + 1), founder: founder.id };
-    tracing::info!(shard = new.id.0, founder = founder.id.0, "the cluster gets another shard");
-    match metadata.propose_step(OpenShards { shards: vec![new] }.into()).await {
+    let new = new_shards(
+        usable.iter().map(|home| (home.id, leads(home.id))).collect(),
+        shards.iter().map(|placed| placed.id.0).max().unwrap_or(0),
+        missing,
+    );
+    tracing::info!(?new, "the cluster gets more shards");
+    match metadata.propose_step(OpenShards { shards: new }.into()).await {
         Ok(_) => true,
         Err(error) => {
-            tracing::warn!(%error, "a shard could not be added, trying on");
+            tracing::warn!(%error, "shards could not be added, trying on");
             false
         }
     }
+}
+
+/// `count` shards behind the one numbered `last`, each to be founded by the node that leads the fewest then.
+fn new_shards(mut leads: BTreeMap<NodeId, usize>, last: u32, count: usize) -> Vec<NewShard> {
+    let mut new = Vec::with_capacity(count);
+    for id in (last + 1..).take(count) {
+        let Some((founder, leads)) = leads.iter_mut().min_by_key(|(node, leads)| (**leads, **node)) else { break };
+        *leads += 1;
+        new.push(NewShard { id: ShardId(id), founder: *founder });
+    }
+    new
 }
 
 /// Whether a later node answers at its address, as after a disk was replaced: then it is gone, even if it was heard a
@@ -288,20 +314,26 @@ pub(crate) fn keep_placing(node: &Arc<Node>, balance_wait: Duration) -> JoinHand
     let node = Arc::clone(node);
     spawn("placement", async move {
         let mut balancer = Balancer::new(balance_wait);
+        let mut pause = ROUND_PAUSE;
         loop {
-            sleep(ROUND_PAUSE).await;
+            sleep(std::mem::replace(&mut pause, ROUND_PAUSE)).await;
             balancer.watch(&node);
             let Some(metadata) = node.metadata().filter(Replica::is_leader) else { continue };
             if open_shards(&node, &metadata).await {
+                pause = BUSY_PAUSE;
                 continue;
             }
             let Some((homes, shards)) = look(&node) else { continue };
+            if !shards.iter().all(Placed::is_settled) {
+                pause = BUSY_PAUSE;
+            }
             let evens_out = metadata.state().rebalances();
             let Some(record) = plan(&homes, &shards, evens_out) else {
                 // Streams move only between shards that stay where they are.
                 balancer.round(&node, &homes, &shards).await;
                 continue;
             };
+            pause = BUSY_PAUSE;
             tracing::info!(shard = record.id.0, voters = ?record.voters, "a shard is to be elsewhere");
             let put = PutShards { shards: vec![record] };
             if let Err(error) = metadata.propose_step(put.into()).await {

@@ -205,6 +205,10 @@ pub(crate) fn found(mut answer: Bytes, asked: &Batches) -> Result<Found, DecodeE
         what: "the offset of a batch that was asked for",
         value: offset.0.cast_unsigned(),
     };
+    // A copy that has not come so far. Of what has ended others have all.
+    if batches.is_empty() {
+        return Err(wrong(asked.from));
+    }
     let mut next = None;
     for head in &batches {
         let end = head.base_offset.0.saturating_add(i64::from(head.record_count));
@@ -219,7 +223,7 @@ pub(crate) fn found(mut answer: Bytes, asked: &Batches) -> Result<Found, DecodeE
     }
     let total: u64 = batches.iter().map(|head| u64::from(head.bytes)).sum();
     let here = answer.len() as u64 + u64::from(asked.skip);
-    if (batches.len() == 1 && here > total) || (batches.len() != 1 && here != total) {
+    if here > total || (batches.len() != 1 && here != total) {
         return Err(DecodeError::TrailingBytes { bytes: answer.len() });
     }
     Ok(Found { next_offset, batches, bytes: answer })
@@ -291,7 +295,7 @@ mod tests {
         assert!(check(12, 0, vec![head(10, 5, 40)], 40));
         assert!(check(10, 0, vec![head(10, 5, 400)], 100), "the front of a large one");
         assert!(check(10, 350, vec![head(10, 5, 400)], 50), "and its end");
-        assert!(check(10, 0, vec![], 0));
+        assert!(!check(10, 0, vec![], 0), "it has not come so far");
         assert!(!check(9, 0, vec![head(10, 5, 40)], 40), "behind what was asked");
         assert!(!check(15, 0, vec![head(10, 5, 40)], 40), "before it");
         assert!(!check(10, 0, vec![head(10, 5, 40), head(16, 5, 20)], 60), "with a gap");

@@ -1,8 +1,6 @@
 //! What is asked of a cluster's handle that other nodes have a part in: changes that show everywhere,
 //! who leads, and who belongs.
 
-use std::sync::atomic::Ordering;
-
 use base::time::{Duration, now, sleep, timeout};
 use futures_util::future::join_all;
 use record::{NodeId, ShardId};
@@ -18,7 +16,9 @@ use crate::operate;
 /// How long a change of the metadata is waited for on other nodes.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long one node has to take over a shard before another is asked.
-const HAND_OVER_WAIT_MAX: Duration = Duration::from_secs(1);
+const HAND_OVER_WAIT_MAX: Duration = Duration::from_millis(700);
+/// How long all of that may take: those that are asked may be gone.
+const HAND_OVERS_WAIT_MAX: Duration = Duration::from_millis(1_500);
 /// Pause between two looks at who leads.
 const LEADER_PAUSE: Duration = Duration::from_millis(10);
 
@@ -43,14 +43,16 @@ impl Cluster {
         }
     }
 
-    /// Returns when this node's copy of the metadata has what was committed before the call.
-    pub(crate) async fn follow_metadata(&self) {
+    /// Returns when this node's copy of the metadata has what was committed before the call, or after some seconds;
+    /// whether it has. Who leads is taken at its word.
+    pub(crate) async fn follow_metadata(&self) -> bool {
         if self.inner.metadata.is_leader() {
-            return;
+            return true;
         }
         let deadline = now() + SETTLE_WAIT_MAX;
-        if let Some(index) = self.inner.node.barrier(METADATA, deadline).await {
-            self.inner.node.applied(METADATA, index, deadline).await;
+        match self.inner.node.barrier(METADATA, deadline).await {
+            Some(index) => self.inner.node.applied(METADATA, index, deadline).await,
+            None => false,
         }
     }
 
@@ -109,11 +111,22 @@ impl Cluster {
         operate::remove(&self.inner.node, node).await
     }
 
+    /// Takes nothing any more for shards that other nodes have copies of. Who waits for something that these do not
+    /// acknowledge is told that its fate is unknown; returns then. For a node that is about to stop.
+    pub async fn wait_for_others_no_more(&self) {
+        let replicas = self.inner.node.shards.replicas();
+        let shared = replicas.iter().filter(|replica| {
+            let members = replica.members();
+            members.is_changing() || members.voters.iter().flatten().any(|voter| *voter != self.node_id())
+        });
+        join_all(shared.map(Replica::drain)).await;
+    }
+
     /// Lets other nodes lead what this one leads, as far as there are some that can, before it stops: whoever
-    /// writes to it is sent there. Returns when that has come to be, or after some seconds.
+    /// writes to it is sent there. Returns when that has come to be, or after [`HAND_OVERS_WAIT_MAX`].
     pub async fn hand_over(&self) {
         let node = &self.inner.node;
-        node.leaving.store(true, Ordering::Release);
+        node.leaving.get_or_init(now);
         node.statuses.tell();
         let led = node.shards.replicas().into_iter().filter(Replica::is_leader);
         let handed = led.map(|replica| async move {
@@ -130,6 +143,8 @@ impl Cluster {
                 }
             }
         });
-        join_all(handed).await;
+        if timeout(HAND_OVERS_WAIT_MAX, join_all(handed)).await.is_err() {
+            tracing::warn!("not all that this node led is led by others yet");
+        }
     }
 }

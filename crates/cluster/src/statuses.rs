@@ -156,7 +156,7 @@ impl Node {
             leads: None,
         };
         replicas.extend(installing.iter().map(begins));
-        let leaving = self.leaving.load(Ordering::Acquire) || self.slow.load(Ordering::Acquire);
+        let leaving = self.is_leaving() || self.slow.load(Ordering::Acquire);
         Status { wall_clock_ms: self.clock.own_ms(), leaving, shards: self.wished, replicas }
     }
 }

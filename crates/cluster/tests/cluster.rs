@@ -178,6 +178,15 @@ async fn a_shard_that_is_out_of_service_at_the_start_leaves_the_others_serving()
 }
 
 #[tokio::test]
+async fn metadata_of_a_later_version_are_called_that() {
+    let dir = tempfile::tempdir().unwrap();
+    start(dir.path()).await.shutdown().await;
+    break_shard(dir.path(), METADATA).await;
+    let refused = Cluster::start(Env::real(), config(dir.path())).await.expect_err("it knows no such command");
+    assert!(refused.to_string().contains("later version of the program"), "{refused}");
+}
+
+#[tokio::test]
 async fn many_topics_at_once_and_in_parallel() {
     let dir = tempfile::tempdir().unwrap();
     let cluster = start(dir.path()).await;

@@ -63,6 +63,10 @@ pub(crate) const FETCH_WAIT_MAX: Duration = Duration::from_secs(300);
 /// The longest wait of one whose request takes much of the memory for decoded requests.
 pub(crate) const LARGE_FETCH_WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// So long a request whose partitions are led by others now waits until it can tell by whom: while a shard is handed
+/// over its clients would otherwise ask too early, and then pause.
+pub(crate) const LEADER_WAIT_MAX: Duration = Duration::from_millis(500);
+
 /// What is read from a socket at once while no large request is under way.
 pub(crate) const SCRATCH_BYTES: usize = 16 << 10;
 

@@ -15,7 +15,7 @@ use std::io;
 use base::task::yield_now;
 use bytes::{Bytes, BytesMut};
 use record::{LogIndex, Term};
-use shard::{Restore, Shard};
+use shard::{Restore, RestoreError, Shard};
 use storage::checkpoint::{CheckpointStore, CheckpointWriter};
 use storage::{LogId, ShardLog};
 
@@ -43,6 +43,10 @@ pub(crate) async fn restore(
     let shard = config.shard;
     let unreadable = |source| StartError::Checkpoint { shard, source };
     let damaged = |reason: String| StartError::Restore { shard, reason };
+    let refused = |error: RestoreError| match (error.is_later(), error.to_string()) {
+        (true, reason) => StartError::Later { shard, reason },
+        (false, reason) => StartError::Restore { shard, reason },
+    };
     let mut restore = Restore::new(shard);
     let mut position = None;
     let mut at = None;
@@ -54,7 +58,7 @@ pub(crate) async fn restore(
         while let Some(chunk) = loaded.next_chunk().await.map_err(unreadable)? {
             match chunk.first() {
                 Some(&POSITION) => position = Some(decode_position(&chunk).map_err(damaged)?),
-                Some(&STATE) => restore.chunk(&chunk[1..]).map_err(|error| damaged(error.to_string()))?,
+                Some(&STATE) => restore.chunk(&chunk[1..]).map_err(refused)?,
                 _ => return Err(damaged("a chunk of unknown kind".to_owned())),
             }
         }
@@ -71,7 +75,7 @@ pub(crate) async fn restore(
     let Some((last, membership)) = position else {
         return Ok(Applied { shard: Shard::new(shard), last: None, membership: StoredMembership::default() });
     };
-    let restored = restore.finish().map_err(|error| damaged(error.to_string()))?;
+    let restored = restore.finish().map_err(refused)?;
     tracing::info!(shard = shard.0, index = last.index.0, "restored a checkpoint");
     Ok(Applied { shard: restored, last: Some(last), membership })
 }
@@ -178,7 +182,7 @@ fn encode_position(last: LogId, membership: &StoredMembership) -> Bytes {
 pub(crate) fn decode_position(chunk: &[u8]) -> Result<(LogId, StoredMembership), String> {
     let (header, members) = chunk.split_at_checked(HEADER_BYTES).ok_or("its first chunk is short")?;
     if header[1] != VERSION {
-        return Err(format!("version {} is not known", header[1]));
+        return Err(format!("its version {} is not known, unless to a later version of the program", header[1]));
     }
     let (numbers, _) = header[2..].as_chunks::<8>();
     let number = |place: usize| u64::from_le_bytes(numbers[place]);

@@ -71,6 +71,9 @@ pub struct Config {
     pub log_keep_bytes: u64,
     /// How long a stop waits for what is under way, as on a disk that takes nothing any more.
     pub shutdown_wait_max: Duration,
+    /// How long the stop of one of several members waits for the others to acknowledge what is under way: they may be
+    /// gone, and who waits for it is to be told while somebody can be.
+    pub shutdown_others_wait_max: Duration,
     /// Pause between two rounds of housekeeping: expiries and the shard's time.
     pub housekeeping: Duration,
 }
@@ -106,6 +109,7 @@ impl Config {
             checkpoint_deltas_max: 32,
             log_keep_bytes: 1 << 30,
             shutdown_wait_max: Duration::from_secs(10),
+            shutdown_others_wait_max: Duration::from_millis(500),
             housekeeping: Duration::from_secs(30),
         }
     }

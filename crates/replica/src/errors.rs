@@ -165,11 +165,19 @@ pub enum StartError {
         source: io::Error,
     },
     /// The checkpoint was read but does not describe a state.
-    #[error("shard {}: its checkpoint is damaged or of another version: {reason}", shard.0)]
+    #[error("shard {}: its checkpoint is damaged: {reason}", shard.0)]
     Restore {
         /// The shard.
         shard: ShardId,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// The checkpoint is of a later program than this.
+    #[error("shard {}: {reason}; start the node with the program that wrote it, or a later one", shard.0)]
+    Later {
+        /// The shard.
+        shard: ShardId,
+        /// What is not known.
         reason: String,
     },
     /// Entries that were durable are gone.

@@ -196,19 +196,28 @@ impl Replica {
         self.stop(!self.inner.core.is_failed()).await;
     }
 
-    async fn stop(&self, checkpoint: bool) {
+    /// The first part of [`Self::shutdown`], while other members can still be heard: takes no more proposals, and
+    /// returns when all that were taken are answered. What the others do not acknowledge soon is answered as unknown.
+    pub async fn drain(&self) {
         let core = &self.inner.core;
         core.proposals.set_gate(Gate::Stopped);
         core.leadership.send_modify(|leadership| leadership.is_self = false);
         core.waiters.wake_all();
-        let Tasks { proposer, others, maintenance } = std::mem::take(&mut *self.inner.tasks.lock());
-        let wait_max = core.config.shutdown_wait_max;
-        if let Some(mut proposer) = proposer
-            && timeout(wait_max, &mut proposer).await.is_err()
-        {
-            tracing::warn!(shard = core.config.shard.0, "what is under way does not end: its fate is not known");
+        let Some(mut proposer) = self.inner.tasks.lock().proposer.take() else { return };
+        let config = &core.config;
+        let wait_max = if core.is_alone() { config.shutdown_wait_max } else { config.shutdown_others_wait_max };
+        if timeout(wait_max, &mut proposer).await.is_err() {
+            tracing::warn!(shard = config.shard.0, "what is under way does not end: its fate is not known");
+            core.proposals.give_up();
             end(proposer).await;
         }
+    }
+
+    async fn stop(&self, checkpoint: bool) {
+        self.drain().await;
+        let core = &self.inner.core;
+        let Tasks { proposer: _, others, maintenance } = std::mem::take(&mut *self.inner.tasks.lock());
+        let wait_max = core.config.shutdown_wait_max;
         if let Some(maintenance) = maintenance {
             maintenance.stop(checkpoint, wait_max).await;
         }

@@ -22,11 +22,11 @@ pub enum DecodeError {
     Utf8,
     #[error("the value {value} is not possible for {what}")]
     Value { what: &'static str, value: u64 },
-    #[error("there is no command of number {number}")]
+    #[error("there is no command of number {number}, unless in a later version of the program, which wrote it then")]
     UnknownCommand { number: u8 },
-    #[error("command {number} has no version {version}")]
+    #[error("command {number} has no version {version}, unless in a later version of the program, which wrote it then")]
     UnknownVersion { number: u8, version: u8 },
-    #[error("the format version {version} is not known")]
+    #[error("the format version {version} is not known, unless to a later version of the program, which wrote it then")]
     UnknownFormat { version: u8 },
 }
 

@@ -21,10 +21,20 @@ pub enum RestoreError {
     Gap { previous: Option<LogIndex>, applied: Option<LogIndex> },
     #[error("the checkpoint is of a cluster that uses features of level {level}, this program knows level {known}")]
     Features { level: u32, known: u32 },
+    #[error("a later version of the program wrote the checkpoint: this one knows no {what} of number {number}")]
+    Later { what: &'static str, number: u8 },
     #[error("a checkpoint ends before its end")]
     Incomplete,
     #[error("the restored state has the digest {actual:#018x}, the checkpoint says {expected:#018x}")]
     Digest { expected: u64, actual: u64 },
+}
+
+impl RestoreError {
+    /// Whether the checkpoint is good, for a later program than this.
+    #[must_use]
+    pub const fn is_later(&self) -> bool {
+        matches!(self, Self::Features { .. } | Self::Later { .. })
+    }
 }
 
 /// Takes the chunks of checkpoints, in order.
@@ -65,7 +75,12 @@ impl Restore {
 
     fn item(&mut self, kind: u8, table: u8, payload: &[u8]) -> Result<(), RestoreError> {
         if kind == HEADER {
-            return self.header(decode(payload)?);
+            // Behind the format anything may be different.
+            return match payload.first() {
+                Some(&FORMAT) => self.header(decode(payload)?),
+                Some(&number) => Err(RestoreError::Later { what: "format", number }),
+                None => Err(DecodeError::Short.into()),
+            };
         }
         let items = self.open.as_mut().ok_or(RestoreError::Incomplete)?;
         match kind {
@@ -99,10 +114,13 @@ impl Restore {
                 done.into_iter().collect::<Result<(), DecodeError>>()?;
                 if !known {
                     self.check_features()?;
-                    return Err(DecodeError::Value { what: "a table", value: u64::from(table) }.into());
+                    return Err(RestoreError::Later { what: "table", number: table });
                 }
             }
-            _ => return Err(DecodeError::Value { what: "an item of a checkpoint", value: u64::from(kind) }.into()),
+            kind => {
+                self.check_features()?;
+                return Err(RestoreError::Later { what: "item", number: kind });
+            }
         }
         Ok(())
     }
@@ -114,9 +132,6 @@ impl Restore {
     }
 
     fn header(&mut self, header: Header) -> Result<(), RestoreError> {
-        if header.format != FORMAT {
-            return Err(DecodeError::UnknownFormat { version: header.format }.into());
-        }
         if header.shard != self.shard.id {
             return Err(RestoreError::WrongShard { expected: self.shard.id, actual: header.shard });
         }

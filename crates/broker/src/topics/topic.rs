@@ -52,9 +52,9 @@ impl EarlierRange {
         self.shard.id()
     }
 
-    /// `None` while this node has no copy of that shard.
+    /// `None` while this node has no copy of that shard that is in service.
     pub(crate) fn replica(&self) -> Option<Replica> {
-        self.shard.replica()
+        self.shard.replica().filter(|replica| replica.failure().borrow().is_none())
     }
 }
 

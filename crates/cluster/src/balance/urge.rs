@@ -46,10 +46,7 @@ enum State {
     #[default]
     Even,
     /// Uneven; streams move when it still is then.
-    Waits {
-        until: Instant,
-        far_apart: bool,
-    },
+    Waits { until: Instant, far_apart: bool },
     /// Until it is even.
     Moves,
 }

@@ -93,13 +93,43 @@ fn a_node_that_is_emptied_ends_empty_and_the_others_stay_even() {
 }
 
 #[test]
-fn one_shard_at_a_time_and_a_silent_voter_keeps_its_place() {
-    let mut shards = vec![placed(0, &[1, 2, 3]), placed(1, &[1]), placed(2, &[1])];
-    let first = plan(&homes(3), &shards, true).expect("a plan");
-    assert_eq!(first.id, ShardId(1));
-    // Written down, not brought about.
-    shards[1].voters = first.voters;
-    assert_eq!(plan(&homes(3), &shards, true), None, "the first is not done");
+fn what_is_there_moves_only_when_no_copy_is_missing() {
+    // The first node has more than its share, and a shard lacks copies.
+    let mut shards: Vec<Placed> = (1..=4).map(|id| placed(id, &[1, 2, 3])).collect();
+    shards.push(placed(5, &[4]));
+    let filled = plan(&homes(4), &shards, true).expect("a plan");
+    assert_eq!(filled.id, ShardId(5));
+    shards[4].voters = filled.voters;
+    assert_eq!(plan(&homes(4), &shards, true), None, "it is not there yet");
+    let voters: Vec<u64> = shards[4].voters.iter().map(|node| node.0).collect();
+    shards[4] = placed(5, &voters);
+    let moved = plan(&homes(4), &shards, true).expect("a plan");
+    assert!(moved.voters.contains(&NodeId(4)), "{moved:?}");
+}
+
+#[test]
+fn new_shards_begin_where_few_are_led() {
+    let founders = |leads: &[(u64, usize)], count| -> Vec<(u32, u64)> {
+        let leads = leads.iter().map(|(node, leads)| (NodeId(*node), *leads)).collect();
+        new_shards(leads, 2, count).iter().map(|new| (new.id.0, new.founder.0)).collect()
+    };
+    assert_eq!(founders(&[(1, 2), (2, 0), (3, 0)], 4), [(3, 2), (4, 3), (5, 2), (6, 3)]);
+    assert_eq!(founders(&[(1, 1), (2, 0)], 0), []);
+    assert_eq!(founders(&[], 3), []);
+}
+
+#[test]
+fn some_shards_at_a_time_and_a_silent_voter_keeps_its_place() {
+    let mut shards = vec![placed(0, &[1, 2, 3])];
+    shards.extend((1..=6).map(|id| placed(id, &[1])));
+    for id in 1..=FILLED_AT_ONCE {
+        let next = plan(&homes(3), &shards, true).expect("a plan");
+        assert_eq!(next.id.0 as usize, id);
+        // Written down, not brought about.
+        shards[id].voters = next.voters;
+    }
+    assert_eq!(plan(&homes(3), &shards, true), None, "those are not done");
+    let mut shards = vec![placed(0, &[1, 2, 3]), placed(1, &[1]), placed(2, &[1, 2, 3])];
     let mut nodes = homes(3);
     nodes[2].live = false;
     let mut whole = vec![placed(0, &[1, 2, 3]), placed(1, &[1, 2, 3])];
@@ -129,6 +159,7 @@ fn a_shard_keeps_its_voters_while_nodes_are_silent() {
     shards[1].actual = led(&[1, 2], &[]);
     assert_eq!(plan(&nodes, &shards, true), None);
     // The same of the metadata, and with a fourth node that would be too few as well.
+    shards[1] = placed(1, &[1, 2, 3]);
     shards[0].actual = None;
     nodes.push(home(4, None));
     assert_eq!(plan(&nodes, &shards, true), None);

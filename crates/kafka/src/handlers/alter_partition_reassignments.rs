@@ -1,5 +1,6 @@
 //! AlterPartitionReassignments: partitions are where their shards are. One goes elsewhere by going to another shard.
 
+use base::time::{Duration, Instant, now};
 use broker::nodes::ClusterView;
 use broker::placement::{MovesError, ReassignError};
 use broker::topics::PartitionRef;
@@ -11,12 +12,22 @@ use kafka_protocol::messages::{AlterPartitionReassignmentsRequest, AlterPartitio
 use super::topic_partition::text;
 use crate::context::{Context, node_id};
 use crate::errors::{
-    INVALID_REPLICA_ASSIGNMENT, NO_REASSIGNMENT_IN_PROGRESS, NONE, REQUEST_TIMED_OUT, UNKNOWN_TOPIC_OR_PARTITION,
+    INVALID_REPLICA_ASSIGNMENT, INVALID_REPLICATION_FACTOR, NO_REASSIGNMENT_IN_PROGRESS, NONE, REQUEST_TIMED_OUT,
+    UNKNOWN_TOPIC_OR_PARTITION,
 };
 
 const MOVES_WHOLE: &str = "Partitions are on shards, which move whole: use `rosettamq cluster move`.";
 const NO_SHARD: &str =
     "No shard is on just these brokers on which the partition was not before: `rosettamq cluster move` moves one.";
+
+/// The longest that a request has, whatever it says.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// What holds for all of a request.
+struct Terms {
+    may_change_factor: bool,
+    deadline: Instant,
+}
 
 pub(super) async fn handle(
     context: &mut Context,
@@ -24,6 +35,8 @@ pub(super) async fn handle(
     _: i16,
 ) -> AlterPartitionReassignmentsResponse {
     let view = context.broker().nodes();
+    let wait = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(WAIT_MAX);
+    let terms = Terms { may_change_factor: request.allow_replication_factor_change, deadline: now() + wait };
     let mut responses = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let known = context.broker().topics().resolve(&topic.name);
@@ -37,7 +50,8 @@ pub(super) async fn handle(
                     format!("Unable to find partition {}:{}.", &**topic.name, asked.partition_index),
                 ),
                 (Some(_), Some(partition)) => match &asked.replicas {
-                    Some(replicas) => reassign(context, &view, &partition, replicas).await,
+                    _ if now() >= terms.deadline => (REQUEST_TIMED_OUT, "The request timed out.".to_owned()),
+                    Some(replicas) => reassign(context, &view, &partition, replicas, &terms).await,
                     None => cancel(context, &view, &partition).await,
                 },
             };
@@ -76,6 +90,7 @@ async fn reassign(
     view: &ClusterView,
     partition: &PartitionRef,
     replicas: &[BrokerId],
+    terms: &Terms,
 ) -> (i16, String) {
     if replicas.is_empty() {
         let why = "The manual partition assignment includes an empty replica list.".to_owned();
@@ -94,9 +109,10 @@ async fn reassign(
         }
         wanted.push(node.id);
     }
-    let there = view.copies(partition.partition().shard()).map(|copies| &copies.replicas);
-    if there.is_some_and(|there| there.len() == wanted.len() && there.iter().all(|node| wanted.contains(node))) {
-        return (NONE, String::new());
+    let there = view.copies(partition.partition().shard()).map_or(wanted.len(), |copies| copies.replicas.len());
+    if there != wanted.len() && !terms.may_change_factor {
+        let why = format!("The replication factor is changed from {there} to {}", wanted.len());
+        return (INVALID_REPLICATION_FACTOR, why);
     }
     match context.broker().reassign(view, partition, &wanted).await {
         Ok(()) => (NONE, String::new()),

@@ -6,7 +6,7 @@
 mod payload;
 
 use base::memory::Permit;
-use base::time::Duration;
+use base::time::{Duration, now};
 use broker::fetch::{self as reading, FetchError, FetchedPartition, Isolation};
 use broker::topics::PartitionRef;
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use crate::errors::{
 use crate::frame::Hold;
 use crate::handlers::ServeError;
 use crate::handshake::RequestHeader;
-use crate::limits::{FETCH_WAIT_MAX, LARGE_FETCH_WAIT_MAX};
+use crate::limits::{FETCH_WAIT_MAX, LARGE_FETCH_WAIT_MAX, LEADER_WAIT_MAX};
 use crate::session::{Change, FINAL_EPOCH, INITIAL_EPOCH, Session, SessionHandle};
 use crate::wire::fetch::{FIRST_BY_ID, FetchPartition, FetchRequest};
 use crate::wire::fetch_response::{self as write, Aborted, PartitionHead};
@@ -255,6 +255,7 @@ async fn read(
         if fetched.lacks_memory() {
             tracing::debug!("a reader was sent away: others hold all memory for answers");
         }
+        leaders_known(reads, &fetched.partitions, wait_max).await;
         (fetched.partitions, (fetched.memory, fetched.memory_of_brought))
     };
     let mut fetched = fetched.into_iter();
@@ -273,6 +274,24 @@ async fn read(
         })
         .collect();
     (answers, memory)
+}
+
+/// Returns when it is known who leads the partitions that are led by others now, as far as their reader would wait. Nobody
+/// is kept from anything else for that.
+async fn leaders_known(reads: &[Read], fetched: &[FetchedPartition], wait_max: Duration) {
+    let is_only_led_elsewhere =
+        |found: &FetchedPartition| found.bytes == 0 && matches!(found.error, None | Some(FetchError::NotLeader));
+    if !fetched.iter().all(is_only_led_elsewhere) {
+        return;
+    }
+    let until = now() + LEADER_WAIT_MAX.min(wait_max);
+    let places = reads.iter().filter_map(|read| match &read.place {
+        Place::Found(partition) => Some(partition),
+        Place::Refused(_) => None,
+    });
+    for (partition, _) in places.zip(fetched).filter(|(_, found)| found.error.is_some()) {
+        partition.succeeded(until).await;
+    }
 }
 
 fn refused_answer(index: i32, code: i16, aborted: Aborted) -> Answer {

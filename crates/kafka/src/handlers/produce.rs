@@ -30,6 +30,7 @@ use crate::errors::{
 };
 use crate::frame::Hold;
 use crate::handshake::RequestHeader;
+use crate::limits::LEADER_WAIT_MAX;
 use crate::wire::produce::{
     AnswerDetail, PARTITION_COST, PartitionAnswer, ProducePartition, ProduceRequest, ProduceTopic, TopicKey,
     write_response,
@@ -50,10 +51,6 @@ const ZSTD: u8 = 4;
 
 /// Bytes of batches that are checked before others have their turn on the thread.
 const CHECKED_BYTES_MAX: usize = 1 << 20;
-
-/// So long a request whose partitions are led by others now waits until it can tell by whom: while a shard is handed
-/// over its writers would otherwise ask too early, and then pause.
-const LEADER_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// A produce request that waits for its batches.
 pub(crate) struct Produce {

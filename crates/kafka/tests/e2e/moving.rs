@@ -14,7 +14,8 @@ use kafka_protocol::messages::alter_partition_reassignments_request::{Reassignab
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::{
-    AlterPartitionReassignmentsRequest, FetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest,
+    AlterPartitionReassignmentsRequest, DescribeLogDirsRequest, FetchRequest, ListOffsetsRequest,
+    OffsetForLeaderEpochRequest,
 };
 use record::{NodeId, ShardId};
 use shard::commands::NewMove;
@@ -100,12 +101,22 @@ async fn epoch_end(client: &mut Client, topic: &str, epoch: i32) -> (i16, i32, i
     (answer.error_code, answer.leader_epoch, answer.end_offset)
 }
 
-async fn reassign(client: &mut Client, topic: &str, partition: i32, nodes: &[NodeId]) -> i16 {
+fn reassignment(topic: &str, partition: i32, nodes: &[NodeId]) -> AlterPartitionReassignmentsRequest {
     let ids = nodes.iter().map(|node| i32::try_from(node.0).expect("small").into()).collect();
     let partition = ReassignablePartition::default().with_partition_index(partition).with_replicas(Some(ids));
     let topic = ReassignableTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
-    let request = AlterPartitionReassignmentsRequest::default().with_topics(vec![topic]);
-    client.call(0, &request).await.responses[0].partitions[0].error_code
+    AlterPartitionReassignmentsRequest::default().with_topics(vec![topic])
+}
+
+async fn reassign(client: &mut Client, topic: &str, partition: i32, nodes: &[NodeId]) -> i16 {
+    client.call(0, &reassignment(topic, partition, nodes)).await.responses[0].partitions[0].error_code
+}
+
+/// The partitions of a topic of which a node says that it has something.
+async fn held(node: &Node, topic: &str) -> Vec<i32> {
+    let response = node.client().await.call(4, &DescribeLogDirsRequest::default().with_topics(None)).await;
+    let of_topic = response.results[0].topics.iter().filter(|held| &*held.name.0 == topic);
+    of_topic.flat_map(|held| held.partitions.iter().map(|partition| partition.partition_index)).collect()
 }
 
 fn data_shards(nodes: &Nodes) -> Vec<ShardId> {
@@ -239,6 +250,24 @@ async fn what_the_leader_has_no_copy_of_it_gets_from_who_has() {
     // To a shard on those nodes, the first of which leads it.
     let wanted = voters(to);
     assert_eq!(reassign(&mut client, "t", index, &[wanted[0]]).await, 39, "no shard has one copy");
+    let fewer = reassignment("t", index, &wanted[..1]).with_allow_replication_factor_change(false);
+    assert_eq!(client.call(1, &fewer).await.responses[0].partitions[0].error_code, 38);
+    // What is granted comes to be, also when a move to another place has just begun.
+    for other in (0..8).filter(|other| *other != partition) {
+        let there = shard_of(&nodes.0[0], "t", other);
+        let away = data_shards(&nodes).into_iter().find(|shard| {
+            let (one, two) = (voters(*shard), voters(there));
+            one.iter().collect::<BTreeSet<_>>() != two.iter().collect()
+        });
+        begin_move(&nodes.0[0], "t", u32::try_from(other).expect("small"), away.expect("on other nodes")).await;
+        let code = reassign(&mut client, "t", i32::try_from(other).expect("small"), &voters(there)).await;
+        // It may be too late.
+        assert!(matches!(code, 0 | 7 | 39), "{code}");
+        until("the end of moves", || nodes.0.iter().all(|node| node.cluster.metadata().stream_moves().is_empty()))
+            .await;
+        let now = shard_of(&nodes.0[0], "t", other);
+        assert!(code != 0 || now == there, "granted, and it is on {now} instead of {there}");
+    }
     assert_eq!(reassign(&mut client, "t", index, &voters(from)).await, 0, "there it is");
     assert_eq!(shard_of(&nodes.0[0], "t", partition), from);
     assert_eq!(reassign(&mut client, "t", index, &wanted).await, 0);
@@ -247,6 +276,10 @@ async fn what_the_leader_has_no_copy_of_it_gets_from_who_has() {
     assert_eq!(voters(to).iter().collect::<BTreeSet<_>>(), wanted.iter().collect());
     assert_eq!(nodes.leader(to), lacks);
     assert!(nodes.0[lacks].cluster.replica(from).is_none());
+    for node in &nodes.0 {
+        let has = |shard: ShardId| node.cluster.replica(shard).is_some();
+        assert_eq!(held(node, "t").await.contains(&index), has(from) || has(to));
+    }
     let mut client = nodes.0[lacks].client().await;
     assert_eq!(client.produce("t", index, batch_at(9_000, &[b"z"])).await.error_code, 0);
     let all = read_all(&nodes.0[lacks..=lacks], "t", index, 0).await;

@@ -230,6 +230,31 @@ async fn a_writer_that_meets_a_hand_over_is_told_at_once_where_to_go() {
     nodes.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_meets_a_hand_over_is_told_at_once_where_to_go() {
+    let nodes = Nodes::start().await;
+    let mut client = nodes.0[0].client().await;
+    assert_eq!(create(&mut client, "t", -1).await.0, 0);
+    let shard = nodes.shard_of("t");
+    for _ in 0..6 {
+        let from = nodes.leader(shard);
+        let next = nodes.0[(from + 1) % 3].cluster.node_id();
+        let mut reader = nodes.0[from].client().await;
+        let before = described(&mut reader, "t").await.partitions[0].leader_epoch;
+        reader.send(12, &fetch_request(&[("t", &[(0, 0)])]).with_max_wait_ms(120_000)).await;
+        let replica = nodes.0[from].cluster.replica(shard).expect("it leads");
+        replica.transfer_leader(next).await.expect("it is asked");
+        let response = timeout(PATIENCE, reader.next::<FetchRequest>(12, 0)).await.expect("at once");
+        let refused = &response.responses[0].partitions[0];
+        let leader = &refused.current_leader;
+        assert_eq!((refused.error_code, leader.leader_id.0), (6, i32::try_from(next.0).expect("a small number")));
+        // Clients believe it only if it is later than what they know.
+        assert!(leader.leader_epoch > before, "{} after {before}", leader.leader_epoch);
+        until("another leader", || nodes.is_whole(shard)).await;
+    }
+    nodes.stop().await;
+}
+
 /// Whoever led last has all that was acknowledged, and cannot know whether it still leads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_others_what_is_committed_is_read_and_nothing_else_is_said() {

@@ -109,6 +109,11 @@ impl Shared {
         self.flights.give_up();
     }
 
+    /// Nobody waits for what is under way any more: its fate is unknown.
+    pub(crate) fn give_up(&self) {
+        self.flights.give_up();
+    }
+
     pub(crate) fn hold(&self, held: bool) {
         if self.held.swap(held, Ordering::AcqRel) && !held {
             self.queue.wake.notify_one();

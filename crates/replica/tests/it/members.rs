@@ -243,3 +243,20 @@ async fn the_leadership_is_handed_over_on_request() {
     append_texts(&group.replica(2), &mut texts, 10, 1_000).await;
     group.assert_equal(&texts).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_does_not_wait_for_members_that_are_gone() {
+    let mut group = Group::found(3).await;
+    group.create_stream(0).await;
+    for place in 0..3 {
+        group.board.isolate(id(place), &[id(0), id(1), id(2)]);
+    }
+    let leader = group.replica(0);
+    let waits = base::task::spawn("writer", async move { append(&leader, 1, &batch("x", 1, 1_000, 0)).await });
+    sleep(Duration::from_millis(50)).await;
+    let config = Config::new(id(0), SHARD);
+    timeout(config.shutdown_wait_max / 2, group.stop(0)).await.expect("nobody answers any more");
+    let told = timeout(WAIT_MAX, waits).await.expect("it is told").expect("no panic");
+    let unknown = Err(AppendFailure::Propose(ProposeError::Unknown));
+    assert!(told == unknown || told == Err(AppendFailure::Propose(ProposeError::Stopped)), "{told:?}");
+}

@@ -32,6 +32,8 @@ use signals::{Request, Signals};
 
 /// Open files that are no connections: segments, indexes, listeners.
 const FILES_OF_ITS_OWN: u64 = 1_000;
+/// How long a stop lets requests wait for other nodes.
+const OTHERS_WAIT: Duration = Duration::from_secs(1);
 /// Threads that are still busy when all is stopped are left behind after this.
 const RUNTIME_STOP: Duration = Duration::from_secs(2);
 
@@ -205,7 +207,16 @@ impl Node {
         self.broker.shutdown().await;
         // The listeners bound their own draining; this is for one that does not.
         let limit = self.settings.shutdown_timeout + Duration::from_secs(1);
-        let drained = timeout(limit, async { while self.serving.join_next().await.is_some() {} }).await;
+        let Self { cluster, serving, .. } = self;
+        let draining = async {
+            let done = timeout(OTHERS_WAIT, async { while serving.join_next().await.is_some() {} }).await;
+            if done.is_err() {
+                // Those may be gone who would have to acknowledge what is under way: who waits for it is told.
+                cluster.wait_for_others_no_more().await;
+                while serving.join_next().await.is_some() {}
+            }
+        };
+        let drained = timeout(limit, draining).await;
         if drained.is_err() {
             warn!("connections did not end within shutdown_timeout");
         }

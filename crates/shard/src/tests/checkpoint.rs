@@ -133,6 +133,29 @@ fn missing_damaged_and_foreign_checkpoints_are_refused() {
 }
 
 #[test]
+fn what_only_a_later_version_can_have_written_is_called_that() {
+    let mut node = Node::with_streams([1]);
+    let base = capture(&mut node.shard, false).concat();
+    let item = |kind: u8, table: u8| [kind, table, 1, 0, 0, 0, 7];
+    let (put, batches) = (2, 4);
+    for (later, what, number) in [(item(put, 200), "table", 200), (item(99, 1), "item", 99)] {
+        let mut restore = Restore::new(SHARD);
+        // Behind the header.
+        let header = 6 + usize::try_from(u32::from_le_bytes(base[2..6].try_into().unwrap())).unwrap();
+        restore.chunk(&base[..header]).unwrap();
+        let error = restore.chunk(&later).unwrap_err();
+        assert_eq!(error, RestoreError::Later { what, number });
+        assert!(error.is_later());
+    }
+    let mut format = base.clone();
+    format[6] = 2;
+    assert_eq!(Restore::new(SHARD).chunk(&format), Err(RestoreError::Later { what: "format", number: 2 }));
+    let mut restore = Restore::new(SHARD);
+    restore.chunk(&base).unwrap();
+    assert!(!restore.chunk(&item(batches, 1)).unwrap_err().is_later());
+}
+
+#[test]
 fn the_applied_entry_is_part_of_a_checkpoint() {
     let mut shard = Shard::new(SHARD);
     shard.advance(LogIndex(9), Term(4)).unwrap();

@@ -25,24 +25,47 @@ pub(super) fn read(data: Option<&Bytes>) -> Vec<(i64, Bytes)> {
     found
 }
 
+/// A client that goes from node to node.
+struct Roaming {
+    env: base::Env,
+    addresses: Vec<std::net::SocketAddr>,
+    place: usize,
+    client: Option<Client>,
+}
+
+impl Roaming {
+    fn new(addresses: Vec<std::net::SocketAddr>) -> Self {
+        Self { env: base::Env::real(), addresses, place: 0, client: None }
+    }
+
+    /// The connection, or a try to have one to the next node; none while that is not there.
+    async fn connected(&mut self) -> Option<&mut Client> {
+        if self.client.is_none() {
+            self.place = (self.place + 1) % self.addresses.len();
+            self.client = Client::try_connect(&self.env, self.addresses[self.place]).await;
+            if self.client.is_none() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+        self.client.as_mut()
+    }
+
+    /// On to the next node.
+    fn leave(&mut self) {
+        self.client = None;
+    }
+}
+
 /// An idempotent producer with several requests under way, which goes where it is sent and sends again what was refused,
 /// in order. Its records are its numbers. What it was told, by number.
 pub(super) async fn write(addresses: Vec<std::net::SocketAddr>, partition: i32, stop: Arc<AtomicBool>) -> Vec<i64> {
     const WINDOW: usize = 3;
-    let env = base::Env::real();
     let id = 1_000 + i64::from(partition);
     // What was there before it began.
-    let (mut told, mut place): (Vec<i64>, usize) = ((0..20).collect(), 0);
-    let (mut client, mut refusals): (Option<Client>, usize) = (None, 0);
+    let mut told: Vec<i64> = (0..20).collect();
+    let (mut client, mut refusals) = (Roaming::new(addresses), 0_usize);
     while !stop.load(Ordering::Acquire) {
-        let Some(connected) = &mut client else {
-            place = (place + 1) % addresses.len();
-            match env.network.connect(addresses[place]).await {
-                Ok(_) => client = Some(Client::connect(&env, addresses[place]).await),
-                Err(_) => sleep(Duration::from_millis(20)).await,
-            }
-            continue;
-        };
+        let Some(connected) = client.connected().await else { continue };
         let first = told.len();
         let answers = async {
             for sequence in first..first + WINDOW {
@@ -64,7 +87,7 @@ pub(super) async fn write(addresses: Vec<std::net::SocketAddr>, partition: i32, 
             Some(answers)
         };
         let Some(answers) = answers.await else {
-            client = None;
+            client.leave();
             continue;
         };
         let mut refused = 0;
@@ -82,7 +105,7 @@ pub(super) async fn write(addresses: Vec<std::net::SocketAddr>, partition: i32, 
             // Often on the connection on which it was refused: the same node may lead where it goes on.
             refusals += 1;
             if refusals % 3 != 0 {
-                client = None;
+                client.leave();
             }
             sleep(Duration::from_millis(10)).await;
         }
@@ -92,33 +115,24 @@ pub(super) async fn write(addresses: Vec<std::net::SocketAddr>, partition: i32, 
 
 /// Follows a partition from its begin until its producer has stopped and all was read.
 pub(super) async fn follow(addresses: Vec<std::net::SocketAddr>, partition: i32, stop: Arc<AtomicBool>) -> Vec<Bytes> {
-    let env = base::Env::real();
-    let (mut values, mut place): (Vec<Bytes>, usize) = (Vec::new(), 0);
-    let mut client: Option<Client> = None;
+    let (mut values, mut client) = (Vec::<Bytes>::new(), Roaming::new(addresses));
     loop {
         let was_stopped = stop.load(Ordering::Acquire);
-        let Some(connected) = &mut client else {
-            place = (place + 1) % addresses.len();
-            match env.network.connect(addresses[place]).await {
-                Ok(_) => client = Some(Client::connect(&env, addresses[place]).await),
-                Err(_) => sleep(Duration::from_millis(20)).await,
-            }
-            continue;
-        };
+        let Some(connected) = client.connected().await else { continue };
         let offset = i64::try_from(values.len()).expect("small");
         let request = fetch_request(&[("t", &[(partition, offset)])]).with_max_wait_ms(100);
         let bytes = connected.request(12, 12, &request);
         let answer =
             if connected.try_send_raw(&bytes).await { connected.try_next::<FetchRequest>(12, 0).await } else { None };
         let Some(mut answer) = answer else {
-            client = None;
+            client.leave();
             continue;
         };
         let found = answer.responses.remove(0).partitions.remove(0);
         match found.error_code {
             0 => {}
             3 | 6 | 56 | 74 | 75 => {
-                client = None;
+                client.leave();
                 sleep(Duration::from_millis(10)).await;
                 continue;
             }

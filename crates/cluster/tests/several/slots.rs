@@ -2,55 +2,22 @@
 //! no generation changes, whoever fails in the middle.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering};
 
-use base::Env;
-use base::time::{Duration, now, sleep, timeout};
-use cluster::{Cluster, Config, METADATA, NewTopic};
+use base::time::{Duration, now, timeout};
+use cluster::{Cluster, METADATA};
 use record::{LeaderEpoch, Partition, ShardId, StreamOffset, TimestampMs, TopicId};
 use shard::commands::{CommitCheck, CommitOffsets, PutGroup};
 use shard::{CommittedOffset, GroupRecord, GroupState, GroupVersion, Member, Outcome, SLOTS, SlotMove, slot_of};
 
-const WAIT_MAX: Duration = Duration::from_secs(120);
+use crate::support::{
+    WAIT_MAX, data_shards, free_addresses, joining, operate, start, stop, topic, until, until_status,
+};
+
 /// Large enough that groups of one move travel in several pieces.
 const METADATA_BYTES: usize = 3_000;
 const PARTITIONS: i32 = 4;
 /// Of these every second one has a member.
 const GROUPS: usize = 1_000;
-
-/// Addresses that nobody uses now: each test has a network of its own on the loopback interface.
-fn free_addresses(count: u8) -> Vec<SocketAddr> {
-    static TESTS: AtomicU8 = AtomicU8::new(101);
-    let [_, _, high, low] = std::process::id().to_be_bytes();
-    let test = TESTS.fetch_add(8, Ordering::Relaxed);
-    (0..count).map(|place| SocketAddr::from(([127, high | 64, low, test.wrapping_add(place)], 9190))).collect()
-}
-
-fn config(dir: &Path, place: usize, addresses: &[SocketAddr]) -> Config {
-    Config {
-        listen: Some(addresses[place]),
-        join: if place == 0 { Vec::new() } else { vec![(addresses[0].ip().to_string(), addresses[0].port())] },
-        shards: 2,
-        segment_bytes: 4 << 20,
-        reserve_bytes: 0,
-        ..Config::new(dir.join(place.to_string()))
-    }
-}
-
-async fn start(config: Config) -> Cluster {
-    let started = timeout(WAIT_MAX, Cluster::start(Env::real(), config)).await;
-    started.expect("in time").expect("started")
-}
-
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = now() + WAIT_MAX;
-    while !condition() {
-        assert!(now() < deadline, "{what} did not come to be");
-        sleep(Duration::from_millis(2)).await;
-    }
-}
 
 fn group(number: usize) -> String {
     format!("group-{number}")
@@ -102,9 +69,7 @@ async fn commit(node: &Cluster, promised: &mut Promised, number: usize) -> bool 
 }
 
 async fn found(node: &Cluster) -> Promised {
-    let new = |name: &str| NewTopic { name: name.to_owned(), partitions: 4, configs: BTreeMap::new() };
-    let made = node.create_topics(vec![new("t"), new("gone")]).await;
-    let [Ok(topic), Ok(gone)] = made[..] else { panic!("{made:?}") };
+    let (topic, gone) = (topic(node, "t", 4).await, topic(node, "gone", 4).await);
     let mut promised = Promised { topic, gone, offsets: BTreeMap::new() };
     for number in 0..GROUPS {
         if number.is_multiple_of(2) {
@@ -141,8 +106,9 @@ fn is_even(node: &Cluster, shards: usize) -> bool {
 
 /// Every group is on its shard as it was promised, and on no other.
 async fn check(nodes: &[Cluster], promised: &Promised) {
-    until("a leader of every shard", || shards(&nodes[0]).iter().all(|shard| leader(nodes, *shard).is_some())).await;
-    for shard in shards(&nodes[0]) {
+    until("a leader of every shard", || data_shards(&nodes[0]).iter().all(|shard| leader(nodes, *shard).is_some()))
+        .await;
+    for shard in data_shards(&nodes[0]) {
         let node = leader(nodes, shard).expect("known above");
         let replica = nodes[node].replica(shard).expect("it leads");
         replica.read_barrier().await.expect("it leads");
@@ -166,12 +132,6 @@ async fn check(nodes: &[Cluster], promised: &Promised) {
     }
 }
 
-/// The data shards.
-fn shards(node: &Cluster) -> Vec<ShardId> {
-    let metadata = node.metadata();
-    metadata.shard_records().iter().map(|record| record.id).filter(|shard| *shard != METADATA).collect()
-}
-
 fn leader(nodes: &[Cluster], shard: ShardId) -> Option<usize> {
     nodes.iter().position(|node| node.replica(shard).is_some_and(|replica| replica.is_leader()))
 }
@@ -180,16 +140,16 @@ fn leader(nodes: &[Cluster], shard: ShardId) -> Option<usize> {
 async fn slots_go_to_new_shards_while_groups_commit_and_their_leaders_fail() {
     let dir = tempfile::tempdir().expect("a directory");
     let addresses = free_addresses(3);
-    let mut nodes = vec![start(config(dir.path(), 0, &addresses)).await];
+    let mut nodes = vec![start(joining(dir.path(), 0, &addresses)).await];
     let mut promised = found(&nodes[0]).await;
     for place in 1..3 {
-        nodes.push(start(config(dir.path(), place, &addresses)).await);
+        nodes.push(start(joining(dir.path(), place, &addresses)).await);
     }
     // What the first that fails is: who leads the metadata, who leads the shard that slots leave, or the one that they go to.
     let (mut failures, mut number, mut elsewhere) = (0, 0, 0);
     let deadline = now() + WAIT_MAX;
     while !is_even(&nodes[0], 6) {
-        assert!(now() < deadline, "{:?}", nodes[0].operate(&["status".to_owned()]).await);
+        assert!(now() < deadline, "{:?}", operate(&nodes[0], &["status"]).await);
         number = (number + 7) % GROUPS;
         elsewhere += usize::from(!commit(&nodes[number % nodes.len()], &mut promised, number).await);
         let Some(known) = moves(&nodes[0]).pop().filter(|_| failures < 3) else { continue };
@@ -207,31 +167,18 @@ async fn slots_go_to_new_shards_while_groups_commit_and_their_leaders_fail() {
             number = (number + 7) % GROUPS;
             commit(&nodes[number % nodes.len()], &mut promised, number).await;
         }
-        nodes.insert(place, start(config(dir.path(), place, &addresses)).await);
+        nodes.insert(place, start(joining(dir.path(), place, &addresses)).await);
     }
     // How many moves are met under way is chance: the others end while a node starts.
     assert!(failures > 0, "{elsewhere} commits were refused");
     until("one topic less", || nodes[0].metadata().topic(promised.gone).is_none()).await;
     check(&nodes, &promised).await;
-    // Another node's copy of the metadata may be a little behind.
-    let deadline = now() + WAIT_MAX;
-    loop {
-        let shown = nodes[1].operate(&["status".to_owned()]).await.expect("shown");
-        if shown.contains("171 on 1") && !shown.contains("move") {
-            break;
-        }
-        assert!(now() < deadline, "{shown}");
-        sleep(Duration::from_millis(20)).await;
-    }
+    until_status(&nodes[1], |shown| shown.contains("171 on 1") && !shown.contains("move")).await;
     // All stop, and come back with what they had.
-    for node in &nodes {
-        node.shutdown().await;
-    }
+    stop(&nodes).await;
     nodes.clear();
-    let starts = (0..3).map(|place| start(config(dir.path(), place, &addresses)));
+    let starts = (0..3).map(|place| start(joining(dir.path(), place, &addresses)));
     nodes = futures_util::future::join_all(starts).await;
     check(&nodes, &promised).await;
-    for node in &nodes {
-        node.shutdown().await;
-    }
+    stop(&nodes).await;
 }

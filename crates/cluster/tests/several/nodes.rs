@@ -1,53 +1,19 @@
 //! Several nodes in one process, over real sockets: they find each other, every shard gets its voters,
 //! what is made on one shows on all, and one that dies is not missed.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use base::Env;
-use base::time::{Duration, now, sleep, timeout};
-use cluster::{Cluster, Config, METADATA, NewTopic, RecoverError, StartError, recover};
+use base::time::{Duration, now, sleep};
+use cluster::{Cluster, Config, METADATA, RecoverError, StartError, recover};
 use record::{NodeId, ShardId};
 
-const WAIT_MAX: Duration = Duration::from_secs(60);
-
-/// Addresses that nobody uses now: each test has a network of its own on the loopback interface.
-fn free_addresses(count: u8) -> Vec<SocketAddr> {
-    static TESTS: AtomicU8 = AtomicU8::new(1);
-    let [_, _, high, low] = std::process::id().to_be_bytes();
-    let test = TESTS.fetch_add(1, Ordering::Relaxed);
-    (0..count).map(|place| SocketAddr::from(([127, high | 64, low, test.wrapping_mul(8) + place], 9190))).collect()
-}
-
-fn config(dir: &Path, place: usize, addresses: &[SocketAddr]) -> Config {
-    Config {
-        listen: Some(addresses[place]),
-        join: addresses.iter().map(|address| (address.ip().to_string(), address.port())).collect(),
-        shards: 2,
-        segment_bytes: 4 << 20,
-        reserve_bytes: 0,
-        ..Config::new(dir.join(place.to_string()))
-    }
-}
+use crate::support::{self, WAIT_MAX, config, free_addresses, joining, operate, start, stop, until};
 
 #[expect(clippy::disallowed_methods, reason = "somebody else than the node does it")]
 fn remove_dir(path: &Path) {
     std::fs::remove_dir_all(path).expect("removed");
-}
-
-async fn start(config: Config) -> Cluster {
-    let started = timeout(WAIT_MAX, Cluster::start(Env::real(), config)).await;
-    started.expect("in time").expect("started")
-}
-
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = now() + WAIT_MAX;
-    while !condition() {
-        assert!(now() < deadline, "{what} did not come to be");
-        sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// Whether there are `shards` data shards, every shard has `count` voters by what its leader says, and a leader.
@@ -64,10 +30,7 @@ fn is_settled(nodes: &[Cluster], shards: usize, count: usize) -> bool {
 }
 
 async fn topic(node: &Cluster, name: &str) {
-    let topic = NewTopic { name: name.to_owned(), partitions: 4, configs: BTreeMap::new() };
-    for result in node.create_topics(vec![topic]).await {
-        result.expect("made");
-    }
+    support::topic(node, name, 4).await;
     node.settled().await;
 }
 
@@ -118,10 +81,7 @@ async fn an_emptied_disk_comes_back_as_another_node() {
     let dir = tempfile::tempdir().expect("a directory");
     let addresses = free_addresses(2);
     let first = start(config(dir.path(), 0, &addresses[..1])).await;
-    let config_of_second = || Config {
-        join: vec![(addresses[0].ip().to_string(), addresses[0].port())],
-        ..config(dir.path(), 1, &addresses)
-    };
+    let config_of_second = || joining(dir.path(), 1, &addresses);
     let second = start(config_of_second()).await;
     assert_eq!((first.node_id(), second.node_id()), (NodeId(1), NodeId(2)));
     second.shutdown().await;
@@ -150,8 +110,7 @@ fn leads(node: &Cluster) -> usize {
 async fn a_lone_node_with_data_grows_to_four_and_is_emptied() {
     let dir = tempfile::tempdir().expect("a directory");
     let addresses = free_addresses(4);
-    let alone = Config { join: Vec::new(), ..config(dir.path(), 0, &addresses) };
-    let mut nodes = vec![start(alone).await];
+    let mut nodes = vec![start(joining(dir.path(), 0, &addresses)).await];
     topic(&nodes[0], "old").await;
     let replicas = nodes[0].replicas();
     futures_util::future::join_all(replicas.iter().map(replica::Replica::checkpoint)).await;
@@ -162,10 +121,9 @@ async fn a_lone_node_with_data_grows_to_four_and_is_emptied() {
     until("three voters of every shard", || is_settled(&nodes, 8, 3)).await;
     until("leaders on all four", || nodes.iter().all(|node| leads(node) >= 1)).await;
     assert!(nodes.iter().all(|node| node.metadata().topic_by_name("old").is_some() && !node.replicas().is_empty()));
-    let operate = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let refused = nodes[1].operate(&operate(&["remove", "1"])).await.expect_err("it holds replicas");
+    let refused = operate(&nodes[1], &["remove", "1"]).await.expect_err("it holds replicas");
     assert!(refused.contains("drain"), "{refused}");
-    nodes[1].operate(&operate(&["drain", "1"])).await.expect("begun");
+    operate(&nodes[1], &["drain", "1"]).await.expect("begun");
     until("nothing on the first node", || {
         let metadata = nodes[1].metadata();
         metadata.shard_records().iter().all(|record| !record.voters.contains(&NodeId(1)))
@@ -174,17 +132,15 @@ async fn a_lone_node_with_data_grows_to_four_and_is_emptied() {
     until("three voters elsewhere", || is_settled(&nodes[1..], 8, 3)).await;
     until("no replica left", || nodes[0].replicas().is_empty()).await;
     let deadline = now() + WAIT_MAX;
-    while nodes[1].operate(&operate(&["remove", "1"])).await.is_err() {
-        assert!(now() < deadline, "{}", nodes[1].operate(&operate(&["status"])).await.unwrap());
+    while operate(&nodes[1], &["remove", "1"]).await.is_err() {
+        assert!(now() < deadline, "{}", operate(&nodes[1], &["status"]).await.unwrap());
         sleep(Duration::from_millis(50)).await;
     }
     let gone = nodes.remove(0);
     until("the removed node is told", || gone.failure().borrow().is_some()).await;
     gone.shutdown().await;
     topic(&nodes[0], "new").await;
-    for node in &nodes {
-        node.shutdown().await;
-    }
+    stop(&nodes).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -197,9 +153,7 @@ async fn the_last_of_three_goes_on_alone_when_told_so() {
     topic(&nodes[0], "kept").await;
     let left = nodes[2].node_id();
     let lost: BTreeSet<NodeId> = nodes[..2].iter().map(Cluster::node_id).collect();
-    for node in &nodes {
-        node.shutdown().await;
-    }
+    stop(&nodes).await;
     drop(nodes);
     let config_of_last = || config(dir.path(), 2, &addresses);
     let wrong = recover(Env::real(), config_of_last(), &[left].into(), true).await.expect_err("itself");
@@ -256,11 +210,7 @@ async fn a_lone_node_gives_up_its_cluster_only_when_it_holds_nothing() {
     topic(&third, "mine").await;
     third.shutdown().await;
     drop(third);
-    let joining = || Config {
-        join: vec![(addresses[0].ip().to_string(), addresses[0].port())],
-        ..config(dir.path(), 2, &addresses)
-    };
-    let third = start(joining()).await;
+    let third = start(joining(dir.path(), 2, &addresses)).await;
     until("the refusal", || third.failure().borrow().is_some()).await;
     let reason = third.failure().borrow().clone().unwrap_or_default();
     assert!(reason.contains("holds topics"), "{reason}");
@@ -310,9 +260,7 @@ async fn the_level_of_features_rises_when_the_last_node_has_the_new_program() {
     nodes.push(start(with(2, 2)).await);
     until("the level everywhere", || nodes.iter().all(|node| node.feature_level() == 2)).await;
     until_features(&nodes[2], "2").await;
-    for node in &nodes {
-        node.shutdown().await;
-    }
+    stop(&nodes).await;
     drop(nodes);
     let refused = Cluster::start(Env::real(), with(2, 1)).await.expect_err("there is no way back");
     assert!(matches!(refused, StartError::Features { level: 2, known: 1, .. }), "{refused}");
@@ -343,7 +291,5 @@ async fn a_node_that_is_gone_holds_the_level_back_until_it_is_removed() {
         sleep(Duration::from_millis(50)).await;
     }
     until("the level", || nodes.iter().all(|node| node.feature_level() == 2)).await;
-    for node in &nodes {
-        node.shutdown().await;
-    }
+    stop(&nodes).await;
 }

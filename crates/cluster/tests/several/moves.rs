@@ -5,31 +5,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use base::Env;
-use base::time::{Duration, now, sleep};
-use cluster::{Cluster, Config, METADATA, MovesError, NewTopic};
+use cluster::{Cluster, Config, METADATA, MovesError};
 use record::{ShardId, StreamOffset, TopicId};
 use shard::MoveStreamError;
 use shard::commands::NewMove;
 
-const WAIT_MAX: Duration = Duration::from_secs(60);
+use crate::support::{free_addresses, joining, operate, start, stop, topic, until, until_status};
+
 const SHARDS: usize = 3;
 
-async fn start(dir: &Path) -> Cluster {
+async fn alone(dir: &Path) -> Cluster {
     let config = Config { shards: SHARDS, segment_bytes: 4 << 20, reserve_bytes: 0, ..Config::new(dir.join("data")) };
     Cluster::start(Env::real(), config).await.expect("started")
-}
-
-async fn topic(node: &Cluster, partitions: u32) -> TopicId {
-    let topic = NewTopic { name: "t".to_owned(), partitions, configs: BTreeMap::new() };
-    node.create_topics(vec![topic]).await.remove(0).expect("made")
-}
-
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = now() + WAIT_MAX;
-    while !condition() {
-        assert!(now() < deadline, "{what} did not come to be");
-        sleep(Duration::from_millis(10)).await;
-    }
 }
 
 fn history(node: &Cluster, topic: TopicId, partition: usize) -> Vec<ShardId> {
@@ -54,15 +41,15 @@ fn streams(node: &Cluster) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_begun_goes_on_after_a_restart() {
     let dir = tempfile::tempdir().expect("a directory");
-    let node = start(dir.path()).await;
-    let topic = topic(&node, 12).await;
+    let node = alone(dir.path()).await;
+    let topic = topic(&node, "t", 12).await;
     let begun = node.move_streams(moves(&node, topic, 12)).await.expect("begun");
     assert!(begun.iter().all(Result::is_ok), "{begun:?}");
     let before: Vec<Vec<ShardId>> = (0..12).map(|partition| history(&node, topic, partition)).collect();
     // In the middle of it.
     node.shutdown().await;
     drop(node);
-    let node = start(dir.path()).await;
+    let node = alone(dir.path()).await;
     until("the moves", || node.metadata().stream_moves().is_empty()).await;
     for (partition, before) in before.iter().enumerate() {
         let after = history(&node, topic, partition);
@@ -84,9 +71,9 @@ async fn what_was_begun_goes_on_after_a_restart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_is_deleted_while_it_moves_leaves_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
-    let node = start(dir.path()).await;
+    let node = alone(dir.path()).await;
     for _ in 0..3 {
-        let topic = topic(&node, 12).await;
+        let topic = topic(&node, "t", 12).await;
         let begun = node.move_streams(moves(&node, topic, 12)).await.expect("begun");
         assert!(begun.iter().all(Result::is_ok), "{begun:?}");
         node.delete_topics(vec![topic]).await.remove(0).expect("deleted");
@@ -100,8 +87,8 @@ async fn a_topic_that_is_deleted_while_it_moves_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_move_is_given_up_or_comes_to_its_end() {
     let dir = tempfile::tempdir().expect("a directory");
-    let node = start(dir.path()).await;
-    let topic = topic(&node, 12).await;
+    let node = alone(dir.path()).await;
+    let topic = topic(&node, "t", 12).await;
     node.move_streams(moves(&node, topic, 12)).await.expect("begun");
     let mut given_up = 0;
     for partition in 0..12 {
@@ -127,23 +114,12 @@ async fn a_move_is_given_up_or_comes_to_its_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_of_a_lone_node_spread_over_the_shards_of_those_that_join() {
     let dir = tempfile::tempdir().expect("a directory");
-    let [_, _, high, low] = std::process::id().to_be_bytes();
-    let addresses: Vec<std::net::SocketAddr> =
-        (0..3).map(|place| ([127, high | 64, low, 200 + place], 9190).into()).collect();
-    let config = |place: usize| Config {
-        listen: Some(addresses[place]),
-        join: if place == 0 { Vec::new() } else { vec![(addresses[0].ip().to_string(), addresses[0].port())] },
-        shards: 2,
-        segment_bytes: 4 << 20,
-        reserve_bytes: 0,
-        ..Config::new(dir.path().join(place.to_string()))
-    };
-    let mut nodes = vec![Cluster::start(Env::real(), config(0)).await.expect("started")];
-    let topic = topic(&nodes[0], 24).await;
-    let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
-    nodes[0].operate(&words(&["rebalance", "--stop"])).await.expect("stopped");
+    let addresses = free_addresses(3);
+    let mut nodes = vec![start(joining(dir.path(), 0, &addresses)).await];
+    let topic = topic(&nodes[0], "t", 24).await;
+    operate(&nodes[0], &["rebalance", "--stop"]).await.expect("stopped");
     for place in 1..3 {
-        nodes.push(Cluster::start(Env::real(), config(place)).await.expect("started"));
+        nodes.push(start(joining(dir.path(), place, &addresses)).await);
     }
     let loads = |node: &Cluster| {
         let mut loads: BTreeMap<ShardId, usize> =
@@ -155,31 +131,13 @@ async fn partitions_of_a_lone_node_spread_over_the_shards_of_those_that_join() {
         loads.into_values().collect::<Vec<_>>()
     };
     until("six shards", || loads(&nodes[0]).len() == 6).await;
-    let deadline = now() + WAIT_MAX;
-    loop {
-        let status = nodes[1].operate(&words(&["status"])).await.expect("told");
-        if status.contains("0 are moving, 16 stay") {
-            break;
-        }
-        assert!(now() < deadline, "{status}");
-        sleep(Duration::from_millis(50)).await;
-    }
-    nodes[2].operate(&words(&["rebalance"])).await.expect("begun");
+    until_status(&nodes[1], |status| status.contains("0 are moving, 16 stay")).await;
+    operate(&nodes[2], &["rebalance"]).await.expect("begun");
     let deadline = now() + WAIT_MAX;
     while loads(&nodes[0]) != [4; 6] {
-        assert!(now() < deadline, "{}", nodes[1].operate(&words(&["status"])).await.expect("told"));
+        assert!(now() < deadline, "{}", operate(&nodes[1], &["status"]).await.expect("told"));
         sleep(Duration::from_millis(50)).await;
     }
-    let deadline = now() + WAIT_MAX;
-    loop {
-        let status = nodes[1].operate(&words(&["status"])).await.expect("told");
-        if status.contains("spread evenly") {
-            break;
-        }
-        assert!(now() < deadline, "{status}");
-        sleep(Duration::from_millis(50)).await;
-    }
-    for node in &nodes {
-        node.shutdown().await;
-    }
+    until_status(&nodes[1], |status| status.contains("spread evenly")).await;
+    stop(&nodes).await;
 }
