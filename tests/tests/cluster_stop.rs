@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use tests::cluster::{Cluster, Settings};
-use tests::wire::{Batch, Connection, PRODUCE, PRODUCE_VERSION, create_topic_replicated, produce_answer, produce_body};
+use tests::wire::requests::{PRODUCE, PRODUCE_VERSION, create_topic_replicated, produce_answer, produce_body};
+use tests::wire::{Batch, Connection};
 
 const PARTITIONS: i32 = 6;
 /// Far below what the stop of a node may take that waits for its disk.

@@ -133,11 +133,7 @@ async fn partitions_of_a_lone_node_spread_over_the_shards_of_those_that_join() {
     until("six shards", || loads(&nodes[0]).len() == 6).await;
     until_status(&nodes[1], |status| status.contains("0 are moving, 16 stay")).await;
     operate(&nodes[2], &["rebalance"]).await.expect("begun");
-    let deadline = now() + WAIT_MAX;
-    while loads(&nodes[0]) != [4; 6] {
-        assert!(now() < deadline, "{}", operate(&nodes[1], &["status"]).await.expect("told"));
-        sleep(Duration::from_millis(50)).await;
-    }
+    until("as many on each", || loads(&nodes[0]) == [4; 6]).await;
     until_status(&nodes[1], |status| status.contains("spread evenly")).await;
     stop(&nodes).await;
 }

@@ -4,6 +4,7 @@
 //! the session. The broker reads those whose partition is known; the answers are merged in that order.
 
 mod payload;
+mod response;
 
 use base::memory::Permit;
 use base::time::{Duration, now};
@@ -12,7 +13,6 @@ use broker::topics::PartitionRef;
 use bytes::Bytes;
 
 use crate::context::{Context, Shared};
-use crate::endpoints::Endpoints;
 use crate::errors::{
     Code, FETCH_SESSION_ID_NOT_FOUND, FETCH_SESSION_TOPIC_ID_ERROR, INVALID_FETCH_SESSION_EPOCH, INVALID_REQUEST, NONE,
     NOT_LEADER_OR_FOLLOWER, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION,
@@ -23,9 +23,11 @@ use crate::handshake::RequestHeader;
 use crate::limits::{FETCH_WAIT_MAX, LARGE_FETCH_WAIT_MAX, LEADER_WAIT_MAX};
 use crate::session::{Change, FINAL_EPOCH, INITIAL_EPOCH, Session, SessionHandle};
 use crate::wire::fetch::{FIRST_BY_ID, FetchPartition, FetchRequest};
-use crate::wire::fetch_response::{self as write, Aborted, PartitionHead};
+use crate::wire::fetch_response::{Aborted, PartitionHead};
 use crate::wire::produce::TopicKey;
-use crate::wire::response::{EncodeError, Response, ResponseBuilder};
+use crate::wire::response::Response;
+
+use response::{refused, respond};
 
 /// The longest name of a topic, as Kafka has it.
 const TOPIC_NAME_BYTES_MAX: usize = 249;
@@ -367,47 +369,4 @@ fn conclude(context: &mut Context, mode: Mode, version: i16, reads: &[Read], ans
             (id, told)
         }
     }
-}
-
-/// Writes those answers that are told, grouped by topic as they follow each other.
-fn respond(
-    context: &Context,
-    header: &RequestHeader,
-    session_id: i32,
-    reads: &[Read],
-    answers: Vec<Answer>,
-    told: &[bool],
-) -> ResponseBuilder {
-    let mut told: Vec<(&Read, Answer)> =
-        reads.iter().zip(answers).zip(told).filter(|(_, told)| **told).map(|(pair, _)| pair).collect();
-    let (version, flexible) = (header.version, header.api.is_flexible(header.version));
-    let batches: usize = told.iter().map(|(_, answer)| answer.batches.len()).sum();
-    let mut builder = ResponseBuilder::new(header, 64 + 80 * told.len() + 16 * batches);
-    let same_topic = |left: &(&Read, Answer), right: &(&Read, Answer)| left.0.key == right.0.key;
-    let topics = told.chunk_by(same_topic).count();
-    let mut leads_elsewhere = false;
-    write::begin(&mut builder, version, flexible, NONE, session_id, topics);
-    for topic in told.chunk_by_mut(same_topic) {
-        write::begin_topic(&mut builder, flexible, &topic[0].0.key, topic.len());
-        for (_, answer) in topic {
-            leads_elsewhere |= answer.head.current_leader.is_some();
-            write::begin_partition(&mut builder, version, flexible, &answer.head, answer.bytes);
-            for batch in answer.batches.drain(..) {
-                payload::append(&mut builder, batch);
-            }
-            write::end_partition(&mut builder, flexible, &answer.head);
-        }
-        write::end_topic(&mut builder, flexible);
-    }
-    let endpoints = leads_elsewhere.then(|| context.shared.endpoints());
-    write::end(&mut builder, version, flexible, endpoints.as_deref().map_or(&[], Endpoints::all));
-    builder
-}
-
-fn refused(header: &RequestHeader, code: i16) -> Result<Response, EncodeError> {
-    let (version, flexible) = (header.version, header.api.is_flexible(header.version));
-    let mut builder = ResponseBuilder::new(header, 64);
-    write::begin(&mut builder, version, flexible, code, 0, 0);
-    write::end(&mut builder, version, flexible, &[]);
-    builder.finish()
 }
