@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use base::time::{Duration, now};
 use record::{ShardId, StreamId, TopicId};
@@ -186,6 +187,7 @@ impl Balancer {
             self.urge.seen = Some(state.metadata_version());
             self.urge.look(loads(&state), self.patience, now());
         }
+        node.evens_out.store(self.urge.moves(now()), Ordering::Relaxed);
     }
 
     /// Begins the next moves, when none is under way and every shard is where it should be.

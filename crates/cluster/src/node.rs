@@ -44,6 +44,8 @@ pub(crate) struct Node {
     pub(crate) wished: u32,
     /// This node's disk stays slow.
     pub(crate) slow: AtomicBool,
+    /// Streams are moved until shards have about as many.
+    pub(crate) evens_out: AtomicBool,
     /// Since when this node is about to stop.
     pub(crate) leaving: OnceLock<Instant>,
     /// Where all of it lies, once that is known.
@@ -65,6 +67,7 @@ impl Node {
             forward,
             wished,
             slow: AtomicBool::new(false),
+            evens_out: AtomicBool::new(false),
             leaving: OnceLock::new(),
             data_dir: OnceLock::new(),
             given_up: watch::Sender::new(false),

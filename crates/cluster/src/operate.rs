@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use base::time::Duration;
 use record::{NodeId, ShardId};
@@ -190,6 +191,9 @@ fn partitions(node: &Node, homes: &[Home], shards: &[Placed]) -> String {
         (0, 0) => "partitions: spread evenly over the shards".to_owned(),
         (moving, left) if stopped => {
             format!("partitions: {moving} are moving, {left} stay, as `cluster rebalance --stop` said")
+        }
+        (0, left) if !node.evens_out.load(Ordering::Relaxed) => {
+            format!("partitions: {left} would even out the shards, and wait for whether that lasts")
         }
         (moving, left) => format!("partitions: {moving} are moving to other shards, {left} are to follow"),
     }

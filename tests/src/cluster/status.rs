@@ -45,7 +45,7 @@ impl Status {
                 ["SHARD", ..] => in_shards = true,
                 [] | ["cluster" | "NODE" | "slots", ..] => {}
                 [_, "slots", ..] => status.moves = true,
-                ["partitions:", rest @ ..] => status.moves |= !rest.contains(&"evenly"),
+                ["partitions:", rest @ ..] => status.moves |= !rest.contains(&"evenly") && !rest.contains(&"wait"),
                 ["features", rest @ ..] => status.features = Some(rest.join(" ")),
                 [id, leader, voters, wanted, state @ ..] if in_shards => status.shards.push(ShardLine {
                     id: (*id).to_owned(),
