@@ -62,6 +62,10 @@ sim-planted *ARGS:
 nemesis MINUTES="30" *ARGS:
     cargo run --release --package tests --bin nemesis -- {{ MINUTES }} {{ ARGS }}
 
+# Client programs, tools and suites of others against three nodes of which one is restarted every so many seconds; ARGS are suites.
+restarts SECONDS="30" *ARGS:
+    cargo run --release --package tests --bin restarts -- {{ SECONDS }} {{ ARGS }}
+
 # A rolling upgrade of three nodes under load, from the binary of an older build that knows clusters.
 upgrade OLD_BINARY:
     cargo run --release --package tests --bin upgrade -- rolling {{ OLD_BINARY }}

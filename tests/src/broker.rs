@@ -22,6 +22,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::process;
+use crate::served::Served;
 
 /// The longest start that is waited for: real Kafka takes 12 s after a kill.
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -157,6 +158,11 @@ impl Broker {
 
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// What clients are told of it.
+    pub fn served(&self) -> Served {
+        Served::by_one(self.bootstrap())
     }
 
     /// The broker's own data folder.

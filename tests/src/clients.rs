@@ -1,14 +1,17 @@
 //! The client programs of `tests/clients`, one per language, and how each is run against a broker.
 //!
 //! Each program runs named checks, prints `ok NAME` or `FAILED NAME: why` for each, and ends with failure when one
-//! failed. The same program runs against ours and against Kafka.
+//! failed. The same program runs against ours and against Kafka, one node or several: `CHECK_NODES` says how many there are
+//! (1 by default). With `CHECK_RESTARTS` set nodes are restarted meanwhile. Then a program writes as somebody does who
+//! wants each record once: idempotent, with `acks=all`.
 
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
-use crate::broker::{Broker, Settings};
+use crate::broker::Settings;
+use crate::served::Served;
 use crate::{install, places, process, toolchain};
 
 /// Enough for all checks of one program on a busy machine.
@@ -90,18 +93,21 @@ impl Client {
         if !self.is_available()? {
             return Ok(());
         }
-        let mut command = self.command()?;
+        // Installing it takes its time before there is a broker.
+        self.command()?;
         let mut broker = Settings::new()?.start()?;
-        let result = self.run(&mut command, &broker);
-        match result {
+        match self.try_on(&broker.served(), "check") {
             Ok(()) => broker.assert_healthy(),
             Err(error) => Err(error.context(format!("the broker's log ends with\n{}", broker.log_tail()))),
         }
     }
 
-    fn run(self, command: &mut Command, broker: &Broker) -> Result<()> {
-        command.arg(broker.bootstrap()).arg("check");
-        let finished = process::finish(command, None, PROGRAM_LIMIT)?;
+    /// Runs all checks against what is served, with topics and groups under a prefix.
+    pub fn try_on(self, served: &Served, prefix: &str) -> Result<()> {
+        let mut command = self.command()?;
+        served.tell(&mut command);
+        command.args([served.bootstrap.as_str(), prefix]);
+        let finished = process::finish(&mut command, None, PROGRAM_LIMIT)?;
         let output = finished.text();
         let lines = |start: &str| output.lines().filter(|line| line.starts_with(start)).count();
         let (passed, failed) = (lines("ok "), lines("FAILED "));

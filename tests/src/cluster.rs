@@ -23,6 +23,7 @@ use tempfile::TempDir;
 use crate::broker::rosettamq_binary;
 use crate::network::{Host, Network};
 use crate::process::{self, Finished};
+use crate::served::Served;
 
 /// A cluster that does not settle in this time will not.
 pub const SETTLE_LIMIT: Duration = Duration::from_secs(120);
@@ -148,6 +149,11 @@ impl Cluster {
     pub fn bootstrap(&self) -> String {
         let addresses: Vec<String> = self.nodes.iter().map(|node| node.kafka().to_string()).collect();
         addresses.join(",")
+    }
+
+    /// What clients are told of it while nodes are restarted, or are not.
+    pub fn served(&self, restarts: bool) -> Served {
+        Served { bootstrap: self.bootstrap(), nodes: self.nodes.len(), restarts }
     }
 
     /// Places whose process runs and is not paused.

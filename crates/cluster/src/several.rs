@@ -15,6 +15,8 @@ use crate::operate;
 
 /// How long a change of the metadata is waited for on other nodes.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long a node that starts waits for others that do not answer.
+const MEET_WAIT_MAX: Duration = Duration::from_millis(500);
 /// How long one node has to take over a shard before another is asked.
 const HAND_OVER_WAIT_MAX: Duration = Duration::from_millis(700);
 /// How long all of that may take: those that are asked may be gone.
@@ -41,6 +43,23 @@ impl Cluster {
         if !ours {
             tracing::warn!(index = index.0, "this node's copy of the metadata is behind");
         }
+    }
+
+    /// Returns when this node, just started, knows what the cluster has decided, and the others that are here know that it
+    /// is: who is served by it sees what others were told, and changes wait for it ([`Self::settled`]). Nodes that do not
+    /// answer are waited for a moment only; a cluster that cannot decide anything now, for some seconds.
+    pub async fn caught_up(&self) {
+        let node = &self.inner.node;
+        let mut changed = node.statuses.changed();
+        let all_here = async {
+            while !node.peers.known().into_iter().all(|other| node.statuses.is_live(other)) {
+                if changed.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _some_are_away = timeout(MEET_WAIT_MAX, all_here).await;
+        self.follow_metadata().await;
     }
 
     /// Returns when this node's copy of the metadata has what was committed before the call, or after some seconds;

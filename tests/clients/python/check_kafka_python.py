@@ -12,6 +12,9 @@ from kafka.structs import OffsetAndMetadata
 from checks import equal, run, text, until
 
 SERVERS, PREFIX = sys.argv[1], sys.argv[2]
+# A poll that ends while its member joins loses the assignment for good (`ConsumerCoordinator.ensure_active_group` in version
+# 3.0.12): it must be longer than that takes. With records it ends at once; members look in between whether to leave.
+POLL_MS = 5000
 
 admin = KafkaAdminClient(bootstrap_servers=SERVERS)
 
@@ -40,7 +43,7 @@ def read(topic, count, partitions=1):
     records = []
 
     def more():
-        for batch in reader.poll(200).values():
+        for batch in reader.poll(POLL_MS).values():
             records.extend(batch)
         return len(records) >= count
 
@@ -149,7 +152,7 @@ class Member:
                 self._topic, group_id=self._group, session_timeout_ms=10_000, heartbeat_interval_ms=300
             )
             while not self._stop.is_set() and not self.leave.is_set():
-                batches = member.poll(100)
+                batches = member.poll(1000)
                 for batch in batches.values():
                     self._seen.update(record.value for record in batch)
                 if batches:
@@ -177,13 +180,13 @@ def commit_and_restart():
     partition = TopicPartition(topic, 0)
     first = consumer(topic, group_id=group, max_poll_records=10)
     seen = []
-    until("forty records", lambda: seen.extend(sum(first.poll(200).values(), [])) or len(seen) >= 40)
+    until("forty records", lambda: seen.extend(sum(first.poll(POLL_MS).values(), [])) or len(seen) >= 40)
     first.commit({partition: OffsetAndMetadata(40, "half way", -1)})
     equal(40, first.committed(partition), "committed")
     first.close()
     second = consumer(topic, group_id=group)
     rest = []
-    until("the other sixty", lambda: rest.extend(sum(second.poll(200).values(), [])) or len(rest) >= 60)
+    until("the other sixty", lambda: rest.extend(sum(second.poll(POLL_MS).values(), [])) or len(rest) >= 60)
     equal(list(range(40, 100)), [record.offset for record in rest], "offsets after the restart")
     second.close()
 
@@ -199,7 +202,7 @@ def seek():
 
     def first():
         records = []
-        until("a record", lambda: records.extend(sum(reader.poll(200).values(), [])) or records)
+        until("a record", lambda: records.extend(sum(reader.poll(POLL_MS).values(), [])) or records)
         return records[0].offset
 
     reader.seek(partition, 73)

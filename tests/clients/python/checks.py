@@ -1,10 +1,15 @@
 """What the programs of both Python clients share: running named checks and waiting for conditions."""
 
+import os
 import sys
 import time
 import traceback
 
 LIMIT_S = 60
+# What is tried: so many nodes, of which one is restarted now and then, or none is.
+NODES = int(os.environ.get("CHECK_NODES") or 1)
+RESTARTS = bool(os.environ.get("CHECK_RESTARTS"))
+COPIES = min(NODES, 3)
 
 
 def run(checks, wanted):

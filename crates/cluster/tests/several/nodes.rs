@@ -67,10 +67,13 @@ async fn three_nodes_that_name_each_other_become_one_cluster() {
     })
     .await;
     topic(&nodes[0], "made by two").await;
-    // It comes back as who it was, and learns what it missed.
+    // It comes back as who it was, and has learned what it missed before it serves anybody; from then on it is waited for.
     let back = start(config(dir.path(), place, &addresses)).await;
     assert_eq!(back.node_id(), leader);
-    until("what was missed", || back.metadata().topic_by_name("made by two").is_some()).await;
+    back.caught_up().await;
+    assert!(back.metadata().topic_by_name("made by two").is_some(), "what was missed");
+    topic(&nodes[0], "made by three").await;
+    assert!(back.metadata().topic_by_name("made by three").is_some(), "what the others make meanwhile");
     for node in nodes.iter().chain([&back]) {
         node.shutdown().await;
     }

@@ -144,6 +144,8 @@ impl Node {
         let config = broker_config(&settings, &division, &bound)?;
         let broker = Broker::start(cluster.environment(), cluster.clone(), config);
         let service = Service::new(&env, broker.clone(), limits(&settings, &division)?, division.requests);
+        // A client that hears of a topic from another node asks for it here.
+        cluster.caught_up().await;
         let (stop, stopping) = watch::channel(false);
         let mut serving = JoinSet::new();
         for listener in bound {
