@@ -241,7 +241,7 @@ mod tests {
             clock.compare(1, &[offset]);
             clock.compare(2, &[offset, offset]);
             clock.now_ms();
-            clock.compare(2, &[0, 10]);
+            clock.compare(2, &[START, START + 10]);
             assert!(is_near(&clock, START), "{offset}");
         }
     }

@@ -143,6 +143,12 @@ impl Replica {
     /// committed is applied and it leads. Says whether all that was committed is applied: of several
     /// members only the others can tell what that is.
     async fn join(&self, founding: Founding) -> Result<bool, StartError> {
+        let joined = self.join_group(founding).await;
+        // An entry that fails an assertion stops the group, at whatever it was asked then.
+        if joined.is_err() && self.failed_assertion()? { Ok(true) } else { joined }
+    }
+
+    async fn join_group(&self, founding: Founding) -> Result<bool, StartError> {
         let Inner { core, group, .. } = &*self.inner;
         let shard = core.config.shard;
         let consensus = |reason: String| StartError::Consensus { shard, reason };
