@@ -51,8 +51,7 @@ impl Run<'_> {
         let id = self.cluster.id(place)?;
         self.tell(&format!("place {place}, node {id}, comes"));
         self.cluster.wait_settled(self.plan.settle_limit)?;
-        self.reassign_some()?;
-        self.hold();
+        self.reassign()?;
         self.tell(&format!("node {id} goes"));
         self.cluster.drain_and_remove(id, self.plan.settle_limit)?;
         self.cluster.assert_no_panics()?;
@@ -60,7 +59,7 @@ impl Run<'_> {
         self.cluster.wait_settled(self.plan.settle_limit)
     }
 
-    /// While nodes do not balance partitions by themselves, which they do again at the end.
+    /// While nodes do not balance partitions by themselves, which they do again at the end, at once, as they are told to.
     pub(super) fn reassign(&mut self) -> Result<()> {
         self.cluster.operate(&["rebalance", "--stop"])?;
         self.reassign_some()?;
