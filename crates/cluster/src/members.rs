@@ -23,6 +23,8 @@ use crate::node::Node;
 const ROUND_PAUSE: Duration = Duration::from_millis(500);
 /// The same while the members of a group are not those that are wanted.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
+/// Pause between two steps of a group.
+const STEP_PAUSE: Duration = Duration::from_millis(10);
 /// How long one step may take.
 const STEP_WAIT_MAX: Duration = Duration::from_secs(20);
 /// A leader that does not stand first keeps the shard at least so long.
@@ -163,10 +165,8 @@ async fn step_along(node: &Node, replica: &Replica, step: Step) -> ShardId {
     match timeout(STEP_WAIT_MAX, take_step(replica, step.clone())).await {
         Ok(Ok(())) => {
             node.statuses.tell();
-            // The other one has only been asked.
-            if matches!(step, Step::Transfer(_)) {
-                sleep(ROUND_PAUSE).await;
-            }
+            // Who is to take over has only been asked.
+            sleep(if matches!(step, Step::Transfer(_)) { ROUND_PAUSE } else { STEP_PAUSE }).await;
         }
         Ok(Err(error)) => {
             tracing::warn!(shard = shard.0, ?step, %error, "a step failed, trying on");
