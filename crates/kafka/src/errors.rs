@@ -54,8 +54,11 @@ impl Code for ProduceError {
     fn code(&self) -> i16 {
         match self {
             Self::UnknownTopicOrPartition => UNKNOWN_TOPIC_OR_PARTITION,
-            // As Kafka answers what waits when its leader is deposed: clients ask who leads, and send it again.
-            Self::NotLeader | Self::Stopped | Self::UnknownFate => NOT_LEADER_OR_FOLLOWER,
+            // Nothing of it is there: librdkafka takes this as leave to send the records again in other batches.
+            Self::NotLeader | Self::Stopped => NOT_LEADER_OR_FOLLOWER,
+            // It may be there. Kafka says NOT_LEADER_OR_FOLLOWER when a leader is deposed; then librdkafka's idempotent
+            // producer may write records twice.
+            Self::UnknownFate => REQUEST_TIMED_OUT,
             Self::MessageTooLarge { .. } => MESSAGE_TOO_LARGE,
             Self::InvalidBatch(error) => error.code(),
             Self::TransactionsUnsupported => TRANSACTIONAL_ID_AUTHORIZATION_FAILED,

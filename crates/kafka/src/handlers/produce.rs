@@ -229,7 +229,7 @@ impl Produce {
             match &mut slot.state {
                 State::Done(_) => self.at += 1,
                 State::Waiting { pending, partition } => match ready!(Pin::new(pending).poll(task)) {
-                    Err(ProduceError::NotLeader | ProduceError::UnknownFate) => {
+                    Err(ProduceError::NotLeader) => {
                         slot.state = State::Leaderless { partition: partition.clone() };
                     }
                     result => slot.state = State::Done(answer(result, partition)),
@@ -352,7 +352,7 @@ fn answer(result: Result<Produced, ProduceError>, partition: &PartitionRef) -> P
 fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
     let mut answer = PartitionAnswer::refused(error.code());
     let detail = match error {
-        ProduceError::NotLeader | ProduceError::Stopped | ProduceError::UnknownFate => {
+        ProduceError::NotLeader | ProduceError::Stopped => {
             let leader = partition.leader_now();
             let Some(node) = leader.node else { return answer };
             AnswerDetail { current_leader: Some((node_id(node), leader.epoch)), ..AnswerDetail::default() }
@@ -374,6 +374,7 @@ fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
         ProduceError::UnknownTopicOrPartition
         | ProduceError::OutOfOrderSequence { .. }
         | ProduceError::InvalidProducerEpoch { .. }
+        | ProduceError::UnknownFate
         | ProduceError::Busy => return answer,
     };
     answer.detail = Some(Box::new(detail));
