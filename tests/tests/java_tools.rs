@@ -39,3 +39,8 @@ fn kafka_get_offsets_and_broker_api_versions() -> Result<()> {
 fn kafka_verifiable_clients() -> Result<()> {
     with_tools(JavaTools::verifiable_clients)
 }
+
+#[test]
+fn kafka_metadata_quorum() -> Result<()> {
+    with_tools(JavaTools::metadata_quorum)
+}

@@ -7,6 +7,8 @@
 //!
 //! Absent here: anything that knows what is stored or sent.
 
+#[cfg(feature = "simulation")]
+pub mod chance;
 pub mod disk;
 pub mod env;
 pub mod hash;

@@ -87,7 +87,7 @@ impl Default for Config {
 
 impl Config {
     pub(crate) fn limits(&self) -> Limits {
-        Limits { batch_bytes_max: self.batch_bytes_max, in_sync_max: 1 }
+        Limits { batch_bytes_max: self.batch_bytes_max }
     }
 
     /// The keys under Kafka's names that hold from the start: those that differ from Kafka's defaults, those whose

@@ -1,12 +1,13 @@
 //! The nodes of the cluster and where the copies of each shard are, as of one moment.
 //!
-//! A view is made when the metadata or the liveness of a node has changed, and shared by all requests until then. What
-//! is in it never changes; whoever holds one sees nodes and copies that fit each other.
+//! A view is made when the metadata, the liveness of a node or who is in sync has changed, and shared by all requests until
+//! then. What is in it never changes; whoever holds one sees nodes and copies that fit each other. Where copies should be is
+//! the metadata's to say, who is in sync only a shard's leader's: a node that is to have a copy and pulls it is not.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cluster::Cluster;
+use cluster::{Cluster, Holders};
 use parking_lot::Mutex;
 use record::{NodeId, ShardId};
 use shard::{NodeAddress, NodeRecord, ShardRecord};
@@ -21,11 +22,12 @@ pub(crate) struct Nodes {
     cluster: Cluster,
     metadata: watch::Receiver<u64>,
     liveness: watch::Receiver<u64>,
+    holders: watch::Receiver<u64>,
     current: Mutex<Option<(Versions, Arc<ClusterView>)>>,
 }
 
 /// Of what a view was made.
-type Versions = (u64, u64);
+type Versions = (u64, u64, u64);
 
 /// See the module.
 #[derive(Debug)]
@@ -56,26 +58,31 @@ pub struct Address {
     pub port: u16,
 }
 
-/// Where the copies of a shard, hence of its partitions, are to be.
+/// Where the copies of a shard, hence of its partitions, are and are to be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Copies {
-    /// In the order in which they should lead.
+    /// Where they are to be, in the order in which they should lead.
+    pub wanted: Vec<NodeId>,
+    /// The same, and behind them those that vote now and are to go.
     pub replicas: Vec<NodeId>,
-    /// Those of them that are live, in their order: each holds all that is committed, or is about to.
+    /// Those of the replicas that vote now, as the shard's leader said last; none while nobody did.
+    pub voters: Vec<NodeId>,
+    /// Those of the replicas that vote, are live and have what is committed, or had it a moment ago, in their order.
     pub in_sync: Vec<NodeId>,
-    /// The others.
+    /// Those of the replicas that are not live.
     pub offline: Vec<NodeId>,
 }
 
 impl Nodes {
     pub(crate) fn new(cluster: Cluster) -> Self {
-        let (metadata, liveness) = (cluster.metadata_changed(), cluster.nodes_changed());
-        Self { cluster, metadata, liveness, current: Mutex::default() }
+        let (metadata, liveness, holders) =
+            (cluster.metadata_changed(), cluster.nodes_changed(), cluster.holders_changed());
+        Self { cluster, metadata, liveness, holders, current: Mutex::default() }
     }
 
     pub(crate) fn view(&self) -> Arc<ClusterView> {
         // Read before what they count: a later state passes for an earlier version, and is made anew.
-        let versions = (*self.metadata.borrow(), *self.liveness.borrow());
+        let versions = (*self.metadata.borrow(), *self.liveness.borrow(), *self.holders.borrow());
         let mut current = self.current.lock();
         if let Some((made_of, view)) = &*current
             && *made_of == versions
@@ -90,7 +97,11 @@ impl Nodes {
         };
         let is_live = |node| self.cluster.is_live(node);
         let nodes = records.into_iter().map(|record| Node::of(record, is_live)).collect();
-        let copies = shards.into_iter().map(|record| (record.id, Copies::of(record.voters, is_live)));
+        let (holders, nobody) = (self.cluster.holders(), Holders::default());
+        let copies = shards.into_iter().map(|record| {
+            let holders = holders.get(&record.id).unwrap_or(&nobody);
+            (record.id, Copies::of(record.voters, holders, is_live))
+        });
         let view = Arc::new(ClusterView::new(nodes, copies.collect()));
         *current = Some((versions, Arc::clone(&view)));
         view
@@ -123,11 +134,6 @@ impl ClusterView {
     pub fn shards(&self) -> impl Iterator<Item = (ShardId, &Copies)> {
         self.copies.iter().map(|(shard, copies)| (*shard, copies))
     }
-
-    /// How many copies a partition has, or will have once the shards have spread over the nodes.
-    pub(crate) fn copies_max(&self) -> usize {
-        self.nodes.len().clamp(1, COPIES_MAX)
-    }
 }
 
 impl Node {
@@ -147,9 +153,14 @@ impl Node {
 }
 
 impl Copies {
-    fn of(replicas: Vec<NodeId>, is_live: impl Fn(NodeId) -> bool) -> Self {
-        let (in_sync, offline) = replicas.iter().partition(|node| is_live(**node));
-        Self { replicas, in_sync, offline }
+    fn of(wanted: Vec<NodeId>, holders: &Holders, is_live: impl Fn(NodeId) -> bool) -> Self {
+        let mut replicas = wanted.clone();
+        replicas.extend(holders.voters.iter().filter(|node| !wanted.contains(node)));
+        let those = |is: &dyn Fn(NodeId) -> bool| replicas.iter().copied().filter(|node| is(*node)).collect();
+        let voters = those(&|node| holders.voters.contains(&node));
+        let in_sync = those(&|node| holders.in_sync.contains(&node) && is_live(node));
+        let offline = those(&|node| !is_live(node));
+        Self { wanted, voters, in_sync, offline, replicas }
     }
 }
 
@@ -157,28 +168,40 @@ impl Copies {
 pub(crate) mod tests {
     use super::*;
 
+    fn ids(nodes: &[u64]) -> Vec<NodeId> {
+        nodes.iter().copied().map(NodeId).collect()
+    }
+
     /// Nodes numbered from 1, with shards numbered from 0 on these of them.
     pub(crate) fn view(nodes: u64, shards: &[&[u64]]) -> ClusterView {
         let node = |id| Node { id: NodeId(id), rack: None, is_live: true, start_number: 1, addresses: Vec::new() };
         let copies = |(shard, voters): (u32, &&[u64])| {
-            (ShardId(shard), Copies::of(voters.iter().copied().map(NodeId).collect(), |_| true))
+            let holders = Holders { voters: ids(voters), learners: Vec::new(), in_sync: ids(voters) };
+            (ShardId(shard), Copies::of(ids(voters), &holders, |_| true))
         };
         ClusterView::new((1..=nodes).map(node).collect(), (0..).zip(shards).map(copies).collect())
     }
 
-    #[test]
-    fn copies_on_nodes_that_are_away_are_offline_and_stay_in_their_order() {
-        let copies = Copies::of([3, 1, 2].map(NodeId).to_vec(), |node| node != NodeId(1));
-        assert_eq!(copies.replicas, [3, 1, 2].map(NodeId));
-        assert_eq!(copies.in_sync, [3, 2].map(NodeId));
-        assert_eq!(copies.offline, [NodeId(1)]);
+    fn check(voters: &[u64], in_sync: &[u64], expected: [&[u64]; 4]) {
+        let holders = Holders { voters: ids(voters), learners: Vec::new(), in_sync: ids(in_sync) };
+        // Node 1 is away.
+        let Copies { wanted, replicas, voters, in_sync, offline } =
+            Copies::of(ids(&[3, 1, 2]), &holders, |node| node != NodeId(1));
+        assert_eq!(wanted, ids(&[3, 1, 2]));
+        assert_eq!([replicas, voters, in_sync, offline], expected.map(ids));
     }
 
     #[test]
-    fn a_partition_has_as_many_copies_as_there_are_nodes_up_to_three() {
-        for (count, copies) in [(0, 1), (1, 1), (2, 2), (3, 3), (5, 3)] {
-            assert_eq!(view(count, &[]).copies_max(), copies, "{count}");
-        }
+    fn who_votes_has_caught_up_and_is_there_is_in_sync() {
+        check(&[1, 2, 3], &[1, 2, 3], [&[3, 1, 2], &[3, 1, 2], &[3, 2], &[1]]);
+        check(&[1, 2, 3], &[2], [&[3, 1, 2], &[3, 1, 2], &[2], &[1]]);
+    }
+
+    #[test]
+    fn a_copy_that_is_only_wanted_is_not_in_sync_and_one_that_is_to_go_is() {
+        check(&[2], &[2], [&[3, 1, 2], &[2], &[2], &[1]]);
+        check(&[2, 3, 4], &[2, 3, 4], [&[3, 1, 2, 4], &[3, 2, 4], &[3, 2, 4], &[1]]);
+        check(&[], &[], [&[3, 1, 2], &[], &[], &[1]]);
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use base::task;
 use record::{LeaderEpoch, StreamId, TimestampMs};
 use replica::{ProposeError, Replica, TimedOffset};
+use shard::StreamView;
 
-use crate::fetch::{EpochEnd, EpochMismatch, Isolation, check_epoch};
+use crate::fetch::{EpochEnd, EpochMismatch, Isolation, check_epoch, check_leader};
 use crate::topics::{EarlierRange, PartitionRef};
 use crate::{Barriers, Broker};
 
@@ -85,25 +86,25 @@ impl Broker {
         _isolation: Isolation,
         current_leader_epoch: i32,
     ) -> Result<ListedOffset, ListOffsetsError> {
+        if matches!(spec, OffsetSpec::Earliest | OffsetSpec::EarliestLocal)
+            && let Some(listed) = earliest_here(partition, current_leader_epoch)?
+        {
+            return Ok(listed);
+        }
         // Another node may lead by now: the latest offset would be an old one.
         let (partition, replica) = &self.led_here(barriers, partition).await?;
         let (stream, replica) = (partition.partition().stream, Replica::clone(replica));
-        let (first, next, epoch, first_epoch) = {
+        let (earliest, latest) = {
             let state = replica.state();
             let view = state.stream(stream).ok_or(ListOffsetsError::UnknownTopicOrPartition)?;
-            let epoch = view.epoch().0;
-            check_epoch(current_leader_epoch, epoch)?;
-            let first = partition.partition().log_start(view.first_offset().0);
-            // The smallest epoch that reaches beyond the first offset is the epoch of the first record.
-            let first_epoch = epoch_of_first(first, view.next_offset().0, epoch, |asked| view.epoch_end(asked));
-            (first, view.next_offset().0, epoch, first_epoch)
+            check_epoch(current_leader_epoch, view.epoch().0)?;
+            let latest = ListedOffset { offset: view.next_offset().0, timestamp: -1, leader_epoch: view.epoch().0 };
+            (earliest(partition, &view), latest)
         };
-        assert!(first <= next, "a stream begins before it ends");
+        assert!(earliest.offset <= latest.offset, "a stream begins before it ends");
         match spec {
-            OffsetSpec::Latest => Ok(ListedOffset { offset: next, timestamp: -1, leader_epoch: epoch }),
-            OffsetSpec::Earliest | OffsetSpec::EarliestLocal => {
-                Ok(ListedOffset { offset: first, timestamp: -1, leader_epoch: first_epoch })
-            }
+            OffsetSpec::Latest => Ok(latest),
+            OffsetSpec::Earliest | OffsetSpec::EarliestLocal => Ok(earliest),
             OffsetSpec::LatestTiered | OffsetSpec::EarliestPendingUpload => Ok(NONE),
             OffsetSpec::MaxTimestamp => {
                 let mut largest: Option<TimedOffset> = None;
@@ -212,6 +213,29 @@ impl Broker {
         let end = view.epoch_end(LeaderEpoch(leader_epoch));
         Ok(EpochEnd { epoch: end.epoch.0, end_offset: end.end_offset.0 })
     }
+}
+
+/// Where a partition begins, by whoever would be read from: it begins no later than that, and who reads from there goes on
+/// at who leads by then. So it is told without asking others, too, who may not be there. Not of a partition that this node
+/// does not know, or knows to have moved.
+fn earliest_here(partition: &PartitionRef, current_leader_epoch: i32) -> Result<Option<ListedOffset>, EpochMismatch> {
+    let Some(replica) = partition.partition().replica() else { return Ok(None) };
+    if check_leader(partition.partition(), &replica).is_err() || replica.failure().borrow().is_some() {
+        return Ok(None);
+    }
+    let state = replica.state();
+    let Some(view) = state.stream(partition.partition().stream).filter(|view| !view.is_closed()) else {
+        return Ok(None);
+    };
+    check_epoch(current_leader_epoch, view.epoch().0)?;
+    Ok(Some(earliest(partition, &view)))
+}
+
+fn earliest(partition: &PartitionRef, view: &StreamView<'_>) -> ListedOffset {
+    let first = partition.partition().log_start(view.first_offset().0);
+    // The smallest epoch that reaches beyond the first offset is the epoch of the first record.
+    let epoch = epoch_of_first(first, view.next_offset().0, view.epoch().0, |asked| view.epoch_end(asked));
+    ListedOffset { offset: first, timestamp: -1, leader_epoch: epoch }
 }
 
 /// The epoch in which the first record was appended, or would be if there is none. Epochs end in the order of their numbers,

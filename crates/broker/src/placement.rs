@@ -35,12 +35,10 @@ pub enum ReassignError {
 }
 
 impl Broker {
-    /// How the copies of a shard move, if they do and this node has one of them.
+    /// How the copies of a shard move, if they do and somebody said who has them now.
     pub fn movement(&self, view: &ClusterView, shard: ShardId) -> Option<Movement> {
-        let members = self.cluster().replica(shard)?.members();
-        // While the voters change, those before and those after decide: what is left of both is still there.
-        let present = members.voters.into_iter().flatten().collect();
-        movement(view.copies(shard)?, &present)
+        let copies = view.copies(shard)?;
+        movement(copies, &copies.voters.iter().copied().collect())
     }
 
     /// How the partitions move that are on their way to another shard: topic, index and movement. Those whose copies are on
@@ -48,7 +46,7 @@ impl Broker {
     pub fn moving_partitions(&self, view: &ClusterView) -> Vec<(TopicId, i32, Movement)> {
         let moves = self.cluster().metadata().stream_moves();
         let said = |moving: &StreamMove| {
-            let from: BTreeSet<NodeId> = view.copies(moving.from)?.replicas.iter().copied().collect();
+            let from: BTreeSet<NodeId> = view.copies(moving.from)?.wanted.iter().copied().collect();
             let movement = movement(view.copies(moving.to)?, &from)?;
             Some((moving.topic, i32::try_from(moving.partition).ok()?, movement))
         };
@@ -69,7 +67,7 @@ impl Broker {
         nodes: &[NodeId],
     ) -> Result<(), ReassignError> {
         let wanted: BTreeSet<NodeId> = nodes.iter().copied().collect();
-        let is_wanted = |copies: &Copies| copies.replicas.iter().copied().collect::<BTreeSet<_>>() == wanted;
+        let is_wanted = |copies: &Copies| copies.wanted.iter().copied().collect::<BTreeSet<_>>() == wanted;
         let topic = partition.topic().id;
         let index = u32::try_from(partition.index()).expect("indexes count from 0");
         let moving = self.cluster().metadata().stream_move(topic, index);
@@ -87,12 +85,18 @@ impl Broker {
             partition.shard() == shard || partition.earlier().iter().any(|range| range.shard() == shard)
         };
         let fits = |(shard, copies): &(ShardId, &Copies)| *shard != METADATA && !was_on(*shard) && is_wanted(copies);
-        let led_by_another = |(_, copies): &(ShardId, &Copies)| copies.replicas.first() != nodes.first();
+        let led_by_another = |(_, copies): &(ShardId, &Copies)| copies.wanted.first() != nodes.first();
         let to = view.shards().filter(fits).min_by_key(led_by_another).map(|(shard, _)| shard);
         let to = to.ok_or(ReassignError::NoShard)?;
         let begun = self.cluster().move_streams(vec![NewMove { topic, partition: index, to }]).await?;
         begun.into_iter().next().expect("one answer for each")?;
         Ok(())
+    }
+
+    /// Returns when this node knows what was decided before the call, or after some seconds: a change that is said to be
+    /// there already must not have been undone by another node's word.
+    pub async fn settled(&self) {
+        self.cluster().settled().await;
     }
 
     /// Lets a partition stay where it is that was about to move to another shard.
@@ -107,7 +111,7 @@ impl Broker {
     /// Whether the first of a shard's copies leads it.
     pub fn is_led_as_preferred(&self, copies: &Copies, shard: ShardId) -> bool {
         let leader = self.cluster().leader(shard);
-        leader.is_some() && copies.replicas.first().copied() == leader
+        leader.is_some() && copies.wanted.first().copied() == leader
     }
 
     /// Whether anybody leads a shard, as far as this node knows.
@@ -129,12 +133,13 @@ impl Broker {
 }
 
 fn movement(wanted: &Copies, present: &BTreeSet<NodeId>) -> Option<Movement> {
-    let adding: Vec<NodeId> = wanted.replicas.iter().copied().filter(|node| !present.contains(node)).collect();
-    let removing: Vec<NodeId> = present.iter().copied().filter(|node| !wanted.replicas.contains(node)).collect();
+    let wanted = &wanted.wanted;
+    let adding: Vec<NodeId> = wanted.iter().copied().filter(|node| !present.contains(node)).collect();
+    let removing: Vec<NodeId> = present.iter().copied().filter(|node| !wanted.contains(node)).collect();
     if present.is_empty() || (adding.is_empty() && removing.is_empty()) {
         return None;
     }
-    let replicas = wanted.replicas.iter().chain(&removing).copied().collect();
+    let replicas = wanted.iter().chain(&removing).copied().collect();
     Some(Movement { replicas, adding, removing })
 }
 
@@ -144,7 +149,7 @@ mod tests {
 
     fn check(wanted: &[u64], present: &[u64], expected: Option<[&[u64]; 3]>) {
         let ids = |nodes: &[u64]| -> Vec<NodeId> { nodes.iter().copied().map(NodeId).collect() };
-        let wanted = Copies { replicas: ids(wanted), ..Copies::default() };
+        let wanted = Copies { wanted: ids(wanted), ..Copies::default() };
         let expected = expected.map(|[replicas, adding, removing]| Movement {
             replicas: ids(replicas),
             adding: ids(adding),

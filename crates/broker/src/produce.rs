@@ -59,6 +59,11 @@ pub enum ProduceError {
     TooManyProducers,
     #[error("the partition has no offsets left")]
     OffsetsExhausted,
+    /// What would be acknowledged would be on fewer nodes than the topic asks for; nothing was appended.
+    #[error(
+        "{copies} of the partition's replicas would have what is acknowledged, {wanted} are asked for by min.insync.replicas"
+    )]
+    NotEnoughReplicas { copies: usize, wanted: usize },
     /// The disk is nearly full; writing resumes by itself.
     #[error("the disk is full")]
     DiskFull,
@@ -92,6 +97,15 @@ enum State {
     Done,
 }
 
+/// What a producer waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acks {
+    /// Whatever copies there are.
+    Any,
+    /// As many as the topic asks for (`min.insync.replicas`): where there are fewer, nothing is appended.
+    All,
+}
+
 /// A batch that may be appended: its form and its timestamps were checked.
 #[derive(Debug)]
 pub struct CheckedBatch {
@@ -100,6 +114,8 @@ pub struct CheckedBatch {
     summary: BatchSummary,
     batch: Bytes,
     is_shared: bool,
+    /// So many nodes must have it when it is acknowledged.
+    copies_min: u8,
 }
 
 impl CheckedBatch {
@@ -126,7 +142,7 @@ impl CheckedBatch {
 impl Broker {
     /// [`Self::check`] and [`Self::append`] at once.
     pub fn produce(&self, partition: &PartitionRef, batch: Bytes) -> PendingProduce {
-        match self.check(partition, batch) {
+        match self.check(partition, batch, Acks::All) {
             Ok(checked) => self.append(partition, checked),
             Err(error) => PendingProduce::refused(error),
         }
@@ -134,11 +150,16 @@ impl Broker {
 
     /// Decides whether, and with which header, a batch is stored. `batch` is the records field of a produce request:
     /// exactly one batch of format 2. Takes time for its bytes, and unpacks nothing.
-    pub fn check(&self, partition: &PartitionRef, batch: Bytes) -> Result<CheckedBatch, ProduceError> {
+    pub fn check(&self, partition: &PartitionRef, batch: Bytes, acks: Acks) -> Result<CheckedBatch, ProduceError> {
         let Some(replica) = partition.partition().replica().filter(Replica::is_leader) else {
             return Err(ProduceError::NotLeader);
         };
         let settings = &partition.topic().settings;
+        let copies_min = match acks {
+            Acks::Any => 0,
+            Acks::All => settings.in_sync_min,
+        };
+        check_copies(&replica, copies_min)?;
         let limit = settings.message_bytes_max.min(self.config().batch_bytes_max);
         if batch.len() > limit {
             return Err(ProduceError::MessageTooLarge { bytes: batch.len(), limit });
@@ -148,14 +169,14 @@ impl Broker {
             return Err(ProduceError::TransactionsUnsupported);
         }
         match settings.timestamp_type {
-            TimestampType::LogAppendTime => Ok(CheckedBatch { replica, summary, batch, is_shared: true }),
+            TimestampType::LogAppendTime => Ok(CheckedBatch { replica, summary, batch, is_shared: true, copies_min }),
             TimestampType::CreateTime => {
                 let now = TimestampMs(self.environment().wall_clock.now_ms());
                 let came_at = batch.as_ptr();
                 let (summary, batch) = timestamps::with_create_time(summary, batch)?;
                 timestamps::check(&summary, &batch, settings, now)?;
                 let is_shared = batch.as_ptr() == came_at;
-                Ok(CheckedBatch { replica, summary, batch, is_shared })
+                Ok(CheckedBatch { replica, summary, batch, is_shared, copies_min })
             }
         }
     }
@@ -184,7 +205,9 @@ impl Broker {
 
     /// The batch as it is stored: with the time of now where the topic wants that.
     fn stamp(&self, partition: &PartitionRef, checked: CheckedBatch) -> Result<Stamped, ProduceError> {
-        let CheckedBatch { replica, summary, batch, is_shared: _ } = checked;
+        let CheckedBatch { replica, summary, batch, is_shared: _, copies_min } = checked;
+        // It may have waited for others to be appended while the members changed.
+        check_copies(&replica, copies_min)?;
         match partition.topic().settings.timestamp_type {
             TimestampType::LogAppendTime => {
                 let now = TimestampMs(self.environment().wall_clock.now_ms());
@@ -203,6 +226,12 @@ impl Broker {
             }
         }
     }
+}
+
+/// Whether what is appended now is on so many nodes when it is acknowledged.
+fn check_copies(replica: &Replica, wanted: u8) -> Result<(), ProduceError> {
+    let (copies, wanted) = (replica.copies_min(), usize::from(wanted));
+    if copies < wanted { Err(ProduceError::NotEnoughReplicas { copies, wanted }) } else { Ok(()) }
 }
 
 impl PartitionRef {

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use base::task::{JoinHandle, spawn};
 use base::time::{Duration, now, sleep, timeout};
 use record::NodeId;
-use replica::Replica;
+use replica::{ProposeError, Replica};
 use shard::commands::AnnounceNode;
 use shard::{AnnounceNodeError, NodeAddress, NodeRecord, Outcome, Standing};
 use storage::data_dir::Contact;
 use tokio::sync::watch;
 
+use crate::belonging::removed;
 use crate::cluster::{INTERNAL_LISTENER, METADATA};
 use crate::errors::StartError;
 use crate::features::check_features;
@@ -69,7 +70,7 @@ pub(crate) fn follow_addresses(node: &Arc<Node>, metadata: &Replica, contacts: V
 /// its leader has let go of, and so never will.
 ///
 /// # Errors
-/// When the cluster uses features that this program does not know.
+/// When the cluster uses features that this program does not know, or has removed this node.
 pub(crate) async fn named_by(host: &Host, copy: &Replica) -> Result<Option<u128>, StartError> {
     let me = host.data_dir.identity().node_id;
     let mut report_at = now() + WAIT_REPORT;
@@ -77,7 +78,11 @@ pub(crate) async fn named_by(host: &Host, copy: &Replica) -> Result<Option<u128>
         check_features(host.data_dir.path(), copy, host.config.features_known)?;
         {
             let state = copy.state();
-            let takes_part = matches!(state.standing(me), Some(Standing::Member | Standing::Draining));
+            let standing = state.standing(me);
+            if standing == Some(Standing::Removed) {
+                return Err(removed(host));
+            }
+            let takes_part = matches!(standing, Some(Standing::Member | Standing::Draining));
             if let Some(cluster_id) = state.cluster_id().filter(|_| takes_part) {
                 return Ok(Some(cluster_id));
             }
@@ -114,7 +119,13 @@ pub(crate) fn keep_announcing(
                 let start_number = known.map_or(1, |known| known.start_number + u64::from(!announced));
                 let record = NodeRecord { id, start_number, rack: rack.clone(), addresses: addresses.clone() };
                 let command = AnnounceNode { node: record };
-                match node.propose_patiently(METADATA, command.into(), TRY_WAIT_MAX).await {
+                let proposed = tokio::select! {
+                    biased;
+                    // Nobody takes anything of it.
+                    _ = removed.wait_for(|removed| *removed) => Err(ProposeError::Stopped),
+                    proposed = node.propose_patiently(METADATA, command.into(), TRY_WAIT_MAX) => proposed,
+                };
+                match proposed {
                     Ok(Outcome::AnnounceNode(Ok(()))) => announced = true,
                     Ok(Outcome::AnnounceNode(Err(error @ AnnounceNodeError::Unknown))) => {
                         let text = format!("node {id}: {error}; empty its data directory to let it join as a new node");

@@ -112,13 +112,13 @@ pub(crate) struct Left {
 /// How many moves are counted as left.
 const LEFT_MAX: usize = 100_000;
 
-/// The shards that give and take streams: those that are led, and stay where they are.
+/// The shards that give and take streams: those that are in use and led, have their copies, and stay where they are.
 fn taking_part(node: &Node, homes: &[Home], placed: &[Placed]) -> BTreeSet<ShardId> {
     let stays =
         |shard: &&Placed| shard.voters.iter().any(|voter| homes.iter().any(|home| home.id == *voter && !home.draining));
     let is_led = |shard: &&Placed| shard.actual.is_some() && node.leader(shard.id).is_some();
-    let data = placed.iter().filter(|placed| placed.id != METADATA);
-    data.filter(is_led).filter(stays).map(|placed| placed.id).collect()
+    let data = placed.iter().filter(|placed| placed.id != METADATA && placed.founder.is_none());
+    data.filter(is_led).filter(|shard| shard.has_its_copies(homes)).filter(stays).map(|placed| placed.id).collect()
 }
 
 /// The moves that are under way, and those that are left, at most `count_max`.

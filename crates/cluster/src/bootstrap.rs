@@ -21,11 +21,13 @@ use storage::{CommitLog, Options};
 use tokio::sync::watch;
 
 use crate::announce::{contact_addresses, follow_addresses, keep_announcing, named_by};
+use crate::belonging::{Look, in_the_way, is_alone};
 use crate::cluster::{INTERNAL_LISTENER, Inner, METADATA};
 use crate::config::{self, Config};
 use crate::errors::StartError;
 use crate::features::{check_features, keep_features};
 use crate::found::found;
+use crate::giving_up::settle_giving_up;
 use crate::host::{Host, keep_hosting};
 use crate::join::{self, Settled};
 use crate::members::keep_members;
@@ -46,7 +48,11 @@ use crate::work::Work;
 const QUEUED_BYTES_PER_SHARD: usize = 8 * (5 << 20);
 pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError> {
     replica::act_together();
-    let claim = Claim::take(&env, &config.data_dir).await?;
+    let mut claim = Claim::take(&env, &config.data_dir).await?;
+    if claim.gives_up() {
+        settle_giving_up(&env, &config, claim).await?;
+        claim = Claim::take(&env, &config.data_dir).await?;
+    }
     // Before anything is recovered: an address in use is told at once.
     let listener = match config.listen {
         Some(address) => {
@@ -84,7 +90,11 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
     assert!(first, "a node has one directory");
     let host =
         Arc::new(Host { node: Arc::clone(&node), config, data_dir: Arc::clone(&data_dir), log, payload_bytes_max });
-    let (metadata, cluster_id) = metadata(&host, &mut tasks, &addresses).await?;
+    let look = Look::start(&peers, &host.config.join);
+    let (metadata, cluster_id) = tokio::select! {
+        known = metadata(&host, &mut tasks, &addresses) => known?,
+        error = in_the_way(&host, &look) => return Err(error),
+    };
     data_dir.set_cluster(cluster_id).await?;
     data_dir.end_joining()?;
     peers.set_me(cluster_id, identity.node_id);
@@ -96,6 +106,12 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
     let here = wanted.iter().filter(|shard| metadata.state().founder(**shard).is_none());
     let replicas = try_join_all(here.map(|shard| host.start(*shard, founding))).await?;
     let failure = watch::Sender::new(None);
+    if !alone {
+        if let Some(stranger) = look.found_soon().await {
+            return Err(stranger.refuses_host(&host));
+        }
+        tasks.0.push(look.go_on(&host, failure.clone()));
+    }
     if alone {
         // One that is out of service was reported; the others serve.
         for replica in replicas.iter().filter(|replica| replica.failure().borrow().is_none()) {
@@ -192,6 +208,7 @@ pub(crate) async fn open_log(
 ) -> Result<(Arc<CommitLog>, usize), StartError> {
     let options = Options {
         segment_bytes: config.segment_bytes,
+        ready_segments: config.ready_segments,
         memory_bytes: config.log_memory_bytes,
         read_cache_bytes: config.read_cache_bytes,
         reserve_bytes: config.reserve_bytes,
@@ -215,11 +232,6 @@ pub(crate) async fn open_log(
         }
     }
     Ok((Arc::new(log), payload_bytes_max))
-}
-
-fn is_alone(metadata: &Replica, node: NodeId) -> bool {
-    let members = metadata.members();
-    members.learners.is_empty() && members.voters.len() == 1 && members.voters[0].iter().eq([&node])
 }
 
 /// This node's copy of the metadata, which names the node, and the cluster's id.

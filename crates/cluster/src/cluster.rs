@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use base::Env;
 use base::task::{JoinHandle, spawn};
-use base::time::{Duration, sleep};
+use base::time::Duration;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use record::{NodeId, ShardId, TopicId};
@@ -23,6 +23,8 @@ use crate::config::Config;
 use crate::errors::StartError;
 use crate::host::Host;
 use crate::node::Node;
+use crate::orphans::keep_collecting;
+use crate::placement::look;
 use crate::shards::ShardHandle;
 use crate::spread::{NewPartitions, Spread};
 use crate::topics::unexpected;
@@ -35,11 +37,7 @@ pub const METADATA: ShardId = ShardId(0);
 pub const INTERNAL_LISTENER: &str = "internal";
 
 /// How long a change waits for somebody who leads.
-const DECIDE_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Pause before work that was interrupted is gone on with; doubled while it cannot be ended.
-const RESUME_PAUSE: Duration = Duration::from_secs(1);
-/// The longest such pause.
-const RESUME_PAUSE_MAX: Duration = Duration::from_secs(16);
+pub(crate) const DECIDE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// This node's part of the cluster. Clones are handles of the same.
 #[derive(Clone)]
@@ -67,8 +65,8 @@ impl Drop for Inner {
 }
 
 impl Cluster {
-    /// Opens the data directory, recovers every shard of this node and goes on with what was
-    /// interrupted. The first start in a directory makes a cluster of one, or joins the one that the
+    /// Opens the data directory and recovers every shard of this node; what was interrupted is gone on with afterwards,
+    /// by whoever leads. The first start in a directory makes a cluster of one, or joins the one that the
     /// configured addresses lead to, for which it waits. Returns when this node's copy of the metadata
     /// names it and, on a node that is alone, every shard is led.
     ///
@@ -79,8 +77,10 @@ impl Cluster {
         let inner = Arc::new(Box::pin(bootstrap::start(env, config)).await?);
         let cluster = Self { inner };
         cluster.watch_failures();
-        cluster.resume_topics().await;
+        // Who is asked at once knows its own shards.
+        cluster.inner.node.in_sync.look(&cluster.inner.node);
         cluster.keep_resuming();
+        cluster.inner.tasks.lock().push(keep_collecting(&cluster.inner.node));
         Ok(cluster)
     }
 
@@ -233,8 +233,12 @@ impl Cluster {
         // A stop on a full disk must not wait for somebody who makes room.
         self.inner.host.log.stop_waiting_for_space();
         let replicas = self.inner.node.shards.replicas();
-        // While the others can still say what became of it.
-        join_all(replicas.iter().map(Replica::drain)).await;
+        {
+            let mut closed = self.inner.node.closed.lock().await;
+            *closed = true;
+            // While the others can still say what became of it.
+            join_all(replicas.iter().map(Replica::drain)).await;
+        }
         let tasks = std::mem::take(&mut *self.inner.tasks.lock());
         for task in tasks {
             task.abort();
@@ -266,14 +270,24 @@ impl Cluster {
     }
 
     /// The order in which new partitions go to shards: the emptiest first, then around, so that
-    /// topics of one partition spread as well as one topic of many.
+    /// topics of one partition spread as well as one topic of many. Not to a shard that has fewer copies than the nodes
+    /// can give it, as long as there are others.
     pub(crate) fn placement(&self) -> Spread {
         let all: Vec<ShardId> = {
             let metadata = self.metadata();
-            metadata.shard_records().into_iter().map(|record| record.id).filter(|id| *id != METADATA).collect()
+            let is_used = |shard: &ShardId| *shard != METADATA && metadata.founder(*shard).is_none();
+            metadata.shard_records().into_iter().map(|record| record.id).filter(is_used).collect()
         };
-        let mut shards: Vec<(ShardId, u64)> =
+        let (homes, placed) = look(&self.inner.node).unwrap_or_default();
+        let has_its_copies =
+            |shard: ShardId| placed.iter().any(|placed| placed.id == shard && placed.has_its_copies(&homes));
+        let served: Vec<(ShardId, u64)> =
             all.iter().filter_map(|shard| Some((*shard, self.streams_of(*shard)?))).collect();
+        let mut shards: Vec<(ShardId, u64)> =
+            served.iter().filter(|(shard, _)| has_its_copies(*shard)).copied().collect();
+        if shards.is_empty() {
+            shards = served;
+        }
         if shards.is_empty() {
             // None serves: whatever is placed waits for the shard.
             shards = all.into_iter().map(|shard| (shard, 0)).collect();
@@ -309,48 +323,6 @@ impl Cluster {
             }
         };
         self.inner.tasks.lock().push(spawn("commit log failure", watching));
-    }
-
-    /// Goes on with changes of topics whose caller failed or went away between two steps. Whatever
-    /// is begun shows in the metadata, so nothing has to be told here.
-    fn keep_resuming(&self) {
-        let weak = Arc::downgrade(&self.inner);
-        let mut changed = self.metadata_changed();
-        // What the start left is looked at in any case.
-        changed.mark_changed();
-        let mut leadership = self.inner.metadata.leadership();
-        let resuming = async move {
-            let mut pause = RESUME_PAUSE;
-            loop {
-                let ended = tokio::select! {
-                    changed = changed.changed() => changed.is_err(),
-                    led = leadership.changed() => led.is_err(),
-                };
-                if ended {
-                    return;
-                }
-                loop {
-                    sleep(pause).await;
-                    let Some(inner) = weak.upgrade() else { return };
-                    // Whoever leads goes on with it.
-                    if !inner.metadata.is_leader() {
-                        break;
-                    }
-                    if (Self { inner }).resume_topics().await == 0 {
-                        pause = RESUME_PAUSE;
-                        break;
-                    }
-                    pause = (2 * pause).min(RESUME_PAUSE_MAX);
-                }
-            }
-        };
-        self.inner.tasks.lock().push(spawn("resume topics", resuming));
-    }
-
-    /// Proposes a step of a change that was accepted: it does not wait behind a full queue here, and not
-    /// for ever for a leader. Claims of topics bound how many there are.
-    pub(crate) async fn step(&self, shard: ShardId, command: Command) -> replica::ProposeResult {
-        self.inner.node.propose_patiently(shard, command, DECIDE_WAIT_MAX).await
     }
 }
 

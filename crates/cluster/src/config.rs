@@ -33,6 +33,8 @@ pub struct Config {
     pub segment_bytes: u64,
     /// How long shards may differ in their numbers of streams, when none came, before streams move.
     pub balance_wait: Duration,
+    /// Segment files in which nothing lives are kept to be used again up to so many.
+    pub ready_segments: usize,
     /// Free space that is never used for data.
     pub reserve_bytes: u64,
     /// What the log's tail may hold in memory.
@@ -70,6 +72,7 @@ impl Config {
             shards: 0,
             segment_bytes: 256 << 20,
             balance_wait: Duration::from_secs(600),
+            ready_segments: 1,
             reserve_bytes: 512 << 20,
             log_memory_bytes: 64 << 20,
             read_cache_bytes: 32 << 20,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base::Env;
 use record::{LogIndex, NodeId, ShardId};
 use replica::{ReplayError, Replayed, replay};
-use storage::data_dir::Claim;
+use storage::data_dir::{Claim, DataDir};
 use thiserror::Error;
 
 use crate::bootstrap::open_log;
@@ -53,16 +53,22 @@ pub async fn digests(
     let path = config.data_dir.clone();
     let claim = Claim::take(&env, &path).await.map_err(StartError::from)?;
     let identity = claim.identity().ok_or_else(|| DigestError::NoNode(path.clone()))?;
+    assert_ne!(identity.node_id, NodeId(0), "an identity has a node");
     let data_dir = Arc::new(claim.founded(&env).await.map_err(StartError::from)?);
-    let me =
-        Me { cluster: identity.cluster.unwrap_or(0), node: identity.node_id, life: 0, features: config.features_known };
-    assert_ne!(me.node, NodeId(0), "an identity has a node");
-    let node = Arc::new(Node::new(env.clone(), Peers::new(env.clone(), me), 0));
-    let (log, payload_bytes_max) = open_log(&env, &config, &data_dir).await?;
-    let host = Host { node, config, data_dir, log, payload_bytes_max };
+    let host = idle_host(&env, config, data_dir).await?;
     let digests = of_shards(&host, through).await;
     host.log.close().await;
     digests
+}
+
+/// What is here of the node whose directory it is, which does not run: nobody hears of it. Its log is to be closed.
+pub(crate) async fn idle_host(env: &Env, config: Config, data_dir: Arc<DataDir>) -> Result<Host, StartError> {
+    let identity = data_dir.identity();
+    let me =
+        Me { cluster: identity.cluster.unwrap_or(0), node: identity.node_id, life: 0, features: config.features_known };
+    let node = Arc::new(Node::new(env.clone(), Peers::new(env.clone(), me), 0));
+    let (log, payload_bytes_max) = open_log(env, &config, &data_dir).await?;
+    Ok(Host { node, config, data_dir, log, payload_bytes_max })
 }
 
 async fn of_shards(

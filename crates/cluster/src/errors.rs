@@ -32,6 +32,33 @@ pub enum StartError {
         /// The node.
         node: record::NodeId,
     },
+    /// The node's id is gone for good.
+    #[error(
+        "the cluster has removed node {node} for good; empty its data directory {} to let it join as a new node", path.display()
+    )]
+    Removed {
+        /// The node.
+        node: record::NodeId,
+        /// Its directory.
+        path: std::path::PathBuf,
+    },
+    /// The directory is of another cluster than the configuration.
+    #[error(
+        "the data directory {} is of the cluster {known:032x}, but {host}:{port}, which cluster.join names, is of the cluster \
+         {found:032x}: give the node its own data directory, or take the address out of cluster.join", path.display()
+    )]
+    OtherCluster {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// The cluster whose it is.
+        known: u128,
+        /// Where another one was found.
+        host: String,
+        /// The port there.
+        port: u16,
+        /// That other one.
+        found: u128,
+    },
     /// The cluster uses features of the replicated state that came later than this program.
     #[error(
         "the data directory {} is of a cluster that uses features of level {level}, this program knows level {known}: start \

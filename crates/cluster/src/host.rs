@@ -17,7 +17,6 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use record::{NodeId, ShardId};
 use replica::{Donor, Founding, InstallParts, InstallProgress, Lane, Parts, Replica, install, let_go};
-use shard::commands::CompleteShards;
 use storage::checkpoint::CheckpointStore;
 use storage::data_dir::DataDir;
 use storage::index_file::IndexStore;
@@ -178,30 +177,27 @@ impl Host {
         donors
     }
 
-    /// Founds a shard that this node is to found, or takes part in one that is there.
+    /// Founds a shard that this node is to found, or takes part in one that is there. No other node ever founds it, and
+    /// this one does so once: what it founded is here, or it has noted that its group let go of it.
     async fn begin(&self, shard: ShardId) -> Result<(), StartError> {
         let me = self.node.id();
         let metadata = || self.node.metadata();
         let is_mine = || metadata().is_some_and(|metadata| metadata.state().founder(shard) == Some(me));
-        if !is_mine() {
+        let marker = self.parts(shard).await?.marker;
+        let let_go = marker.read().await.map_err(|source| StartError::Files { shard, source })?.is_some();
+        if let_go || !is_mine() {
             self.start(shard, Founding::Invited).await?;
             return Ok(());
         }
-        // This node's copy may be an old one: nothing is founded that others have founded since.
+        // This node's copy may be an old one: nothing is founded that was given up since.
         let deadline = now() + FOUND_WAIT_MAX;
         let index = self.node.barrier(METADATA, deadline).await;
         let known = match index {
             Some(index) => self.node.applied(METADATA, index, deadline).await,
             None => false,
         };
-        if !known || !is_mine() {
-            return Ok(());
-        }
-        self.start(shard, Founding::Alone).await?;
-        let complete = CompleteShards { shards: vec![shard] };
-        while let Err(error) = self.node.propose_patiently(METADATA, complete.clone().into(), FOUND_WAIT_MAX).await {
-            tracing::warn!(shard = shard.0, %error, "that the shard is founded is told again");
-            sleep(RETRY_PAUSE).await;
+        if known && is_mine() && self.wanted().contains(&shard) {
+            self.start(shard, Founding::Alone).await?;
         }
         Ok(())
     }
@@ -218,14 +214,23 @@ impl Host {
     /// be brought here anew.
     fn judge(&self, replica: &Replica) -> Judgement {
         let (shard, me) = (replica.shard_id(), self.node.id());
-        let status = self.node.leader(shard).filter(|leader| *leader != me);
-        let status = status.and_then(|leader| self.node.statuses.replica(leader, shard));
-        let Some((status, led)) = status.and_then(|status| Some((status.clone(), status.leads?))) else {
-            return Judgement::Stays;
-        };
-        if status.term < replica.leadership().borrow().term {
+        let leader = self.node.leader(shard).filter(|leader| *leader != me);
+        let status = leader.and_then(|leader| self.node.statuses.replica(leader, shard));
+        let Some(status) = status else { return Judgement::Stays };
+        let known = *replica.leadership().borrow();
+        if status.term < known.term {
             return Judgement::Stays;
         }
+        let Some(led) = &status.leads else {
+            // It says that it leads when a majority has its first entry, for which this member may be needed. Whoever is
+            // elected has all that is committed: what is here and not there is not needed any more.
+            let is_elected = known.leader == leader && known.term == status.term;
+            return if is_elected && replica.needs_install(status.purged) {
+                Judgement::IsBehind
+            } else {
+                Judgement::Stays
+            };
+        };
         let belongs = led.voters.contains(&me) || led.learners.contains(&me);
         if !belongs && replica.members().is_voter(me) && replica.last_log_index() >= status.last {
             // The leader's word may be older than what this node knows.
@@ -258,6 +263,13 @@ impl Host {
 
     /// Brings what is behind here anew.
     pub(crate) async fn renew(&self, shard: ShardId) {
+        // The metadata says where others are, and is about to be gone: a start in between would find nobody.
+        if shard == METADATA
+            && let Err(error) = self.data_dir.note_members(self.node.peers.contacts()).await
+        {
+            tracing::error!(%error, "the metadata cannot be brought here anew");
+            return;
+        }
         let Some(replica) = self.node.shards.take(shard) else { return };
         tracing::warn!(shard = shard.0, "this node lacks what its leader has let go: the shard is brought here anew");
         replica.shutdown().await;

@@ -13,6 +13,7 @@
 
 mod announce;
 mod balance;
+mod belonging;
 mod bootstrap;
 mod client;
 mod clock;
@@ -24,18 +25,22 @@ mod errors;
 mod features;
 mod forward;
 mod found;
+mod giving_up;
 mod host;
+mod in_sync;
 mod join;
 mod members;
 mod messages;
 mod moves;
 mod node;
 mod operate;
+mod orphans;
 mod peers;
 mod placement;
 mod proposal;
 mod reads;
 mod recover;
+mod resume;
 mod serving;
 mod several;
 mod shards;
@@ -43,6 +48,7 @@ mod slots;
 mod slow_disk;
 mod spread;
 mod statuses;
+mod succession;
 mod switch;
 mod topics;
 mod work;
@@ -55,6 +61,7 @@ pub use ended::{EndedError, EndedRange};
 pub use errors::{
     AddPartitionsError, CreateTopicError, DeleteTopicError, PreferLeaderError, RemoveNodeError, StartError,
 };
+pub use in_sync::{Holders, Position};
 pub use moves::MovesError;
 #[cfg(feature = "fuzzing")]
 pub use peers::fuzz_peer_messages;

@@ -122,18 +122,39 @@ impl Nodes for Known<'_> {
 /// The nodes that could lead a shard in place of this one, best first.
 pub(crate) fn successors(node: &Node, replica: &Replica) -> Vec<NodeId> {
     let (shard, me) = (replica.shard_id(), node.id());
-    let (Some(progress), members) = (replica.progress(), replica.members()) else { return Vec::new() };
+    let Some(progress) = replica.progress() else { return Vec::new() };
     let known = Known { node, shard, last: replica.last_log_index().0, progress };
-    let preferred = wanted(node, shard).map(|wanted| wanted.voters).unwrap_or_default();
-    let voters = preferred.into_iter().chain(members.voters.iter().flatten().copied());
-    let mut successors = Vec::new();
-    for voter in voters {
-        let may = voter != me && members.is_voter(voter) && known.has_caught_up(voter) && !known.is_leaving(voter);
-        if may && !successors.contains(&voter) {
-            successors.push(voter);
+    let may = |voter: &NodeId| *voter != me && known.has_caught_up(*voter) && !known.is_leaving(*voter);
+    voters_in_order(node, replica).into_iter().filter(may).collect()
+}
+
+/// The nodes that could lead a shard when `gone` does not any more, in the order in which they should try: last those that
+/// would hand it over at once.
+pub(crate) fn heirs(node: &Node, replica: &Replica, gone: NodeId) -> Vec<NodeId> {
+    let lets_others_lead = |voter: &NodeId| {
+        if *voter == node.id() {
+            node.lets_others_lead()
+        } else {
+            node.statuses.of(*voter).is_some_and(|status| status.leaving)
+        }
+    };
+    let mut heirs = voters_in_order(node, replica);
+    heirs.retain(|voter| *voter != gone);
+    heirs.sort_by_key(lets_others_lead);
+    heirs
+}
+
+/// Those that vote, first those that are to, in the order in which they should lead.
+fn voters_in_order(node: &Node, replica: &Replica) -> Vec<NodeId> {
+    let members = replica.members();
+    let preferred = wanted(node, replica.shard_id()).map(|wanted| wanted.voters).unwrap_or_default();
+    let mut voters = Vec::new();
+    for voter in preferred.into_iter().chain(members.voters.iter().flatten().copied()) {
+        if members.is_voter(voter) && !voters.contains(&voter) {
+            voters.push(voter);
         }
     }
-    successors
+    voters
 }
 
 fn wanted(node: &Node, shard: ShardId) -> Option<Wanted> {

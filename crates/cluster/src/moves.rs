@@ -91,10 +91,21 @@ impl Cluster {
         if !moves_allowed(&self.inner.node) {
             return Err(MovesError::NotYet);
         }
-        match self.decide(MoveStreams { moves }.into()).await? {
+        // A shard that is not in use yet is none to whoever asks.
+        let is_used = |shard: ShardId| self.metadata().founder(shard).is_none();
+        let (begun, refused): (Vec<NewMove>, Vec<NewMove>) = moves.iter().partition(|new| is_used(new.to));
+        if begun.is_empty() {
+            return Ok(vec![Err(MoveStreamError::UnknownShard); refused.len()]);
+        }
+        match self.decide(MoveStreams { moves: begun }.into()).await? {
             Outcome::MoveStreams(results) => {
                 self.follow_metadata().await;
-                Ok(results)
+                let mut results = results.into_iter();
+                let result = |new: &NewMove| {
+                    let known = if refused.contains(new) { None } else { results.next() };
+                    known.unwrap_or(Err(MoveStreamError::UnknownShard))
+                };
+                Ok(moves.iter().map(result).collect())
             }
             other => Err(unexpected(&other).into()),
         }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use base::Env;
@@ -17,11 +17,12 @@ use shard::codec::{Wire, decode};
 use shard::{Command, FIRST_FEATURE_LEVEL};
 use storage::Payload;
 use storage::data_dir::DataDir;
-use tokio::sync::watch;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 
 use crate::clock::ClusterClock;
 use crate::cluster::METADATA;
 use crate::forward::Forward;
+use crate::in_sync::InSync;
 use crate::messages::Request;
 use crate::peers::{Peers, Subject};
 use crate::shards::Shards;
@@ -38,6 +39,7 @@ pub(crate) struct Node {
     pub(crate) peers: Peers,
     pub(crate) shards: Shards,
     pub(crate) statuses: Arc<Statuses>,
+    pub(crate) in_sync: InSync,
     pub(crate) clock: Arc<ClusterClock>,
     pub(crate) forward: Arc<dyn Forward>,
     /// Data shards that the cluster should have for this node.
@@ -50,8 +52,11 @@ pub(crate) struct Node {
     pub(crate) leaving: OnceLock<Instant>,
     /// Where all of it lies, once that is known.
     pub(crate) data_dir: OnceLock<Arc<DataDir>>,
-    /// The node has given up its cluster, and is to be started anew.
-    pub(crate) given_up: watch::Sender<bool>,
+    /// Whether its shards take nothing any more, because the node stops or gives up its cluster. Who closes them holds
+    /// it until all that they had taken has come to its end.
+    pub(crate) closed: AsyncMutex<bool>,
+    /// The node has closed its shards to give up its cluster, and is to be started anew, whether it did or not.
+    pub(crate) anew: watch::Sender<bool>,
 }
 
 impl Node {
@@ -63,6 +68,7 @@ impl Node {
             peers,
             shards: Shards::default(),
             statuses: Arc::default(),
+            in_sync: InSync::default(),
             clock,
             forward,
             wished,
@@ -70,7 +76,8 @@ impl Node {
             evens_out: AtomicBool::new(false),
             leaving: OnceLock::new(),
             data_dir: OnceLock::new(),
-            given_up: watch::Sender::new(false),
+            closed: AsyncMutex::new(false),
+            anew: watch::Sender::new(false),
         }
     }
 
@@ -156,6 +163,11 @@ impl Node {
     /// Whether somebody who may wait until `deadline` may wait on: nobody does so for long on a node that stops.
     fn may_wait(&self, deadline: Instant) -> bool {
         now() < deadline && self.leaving.get().is_none_or(|since| since.elapsed() < LEAVING_WAIT_MAX)
+    }
+
+    /// Others are to lead what this node could: it is about to stop, or its disk is slow.
+    pub(crate) fn lets_others_lead(&self) -> bool {
+        self.is_leaving() || self.slow.load(Ordering::Acquire)
     }
 
     /// This node is about to stop.

@@ -1,21 +1,25 @@
 //! What operators ask of a cluster, at any of its nodes: a look at it, and changes of its nodes and of
 //! where shards are. Answers are text, for people and scripts.
 
+mod ahead;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use base::time::Duration;
 use record::{NodeId, ShardId};
+use replica::ProposeError;
 use shard::commands::{PutShards, SetRebalancing, SetStanding};
 use shard::{Outcome, SetStandingError, ShardRecord, Standing};
 
+use self::ahead::{afterwards, left_without, without};
 use crate::cluster::{INTERNAL_LISTENER, METADATA};
 use crate::errors::RemoveNodeError;
 use crate::messages::{Led, Phase, ReplicaStatus};
 use crate::moves::{MovesError, moves_allowed};
 use crate::node::Node;
-use crate::placement::{DATA_VOTERS, Home, Placed, even_out, look, voters_of};
+use crate::placement::{Home, Placed, look, look_at_all};
 use crate::topics::unexpected;
 use crate::{balance, features, slots, switch};
 
@@ -41,13 +45,12 @@ pub(crate) async fn run(node: &Arc<Node>, words: &[String]) -> Result<String, St
         ["join", addresses] => switch::join_another(node, addresses).await,
         ["drain", id] => {
             let id = node_id(id)?;
-            let left = enough_without(node, id)?;
+            let (homes, _) = view(node)?;
+            let left = left_without(&homes, id)?;
             set_standing(node, id, Standing::Draining).await.map_err(|error| of_node(id, &error))?;
-            let votes = voters_of(DATA_VOTERS, left, left + 1);
             Ok(format!(
-                "node {id} is being emptied: `cluster status` shows when nothing is left on it\n{left} nodes are left: \
-                 every shard gets {votes} of them{}\n",
-                if votes < DATA_VOTERS { ", so none of them may fail; `cluster resume` takes it back" } else { "" }
+                "node {id} is being emptied: `cluster status` shows when nothing is left on it\n{}\n",
+                without(id, &left)
             ))
         }
         ["resume", id] => {
@@ -72,18 +75,30 @@ fn node_id(text: &str) -> Result<NodeId, String> {
 }
 
 fn of_node(id: NodeId, error: &RemoveNodeError) -> String {
-    format!("node {id}: {error}")
+    match error {
+        RemoveNodeError::Propose(error) => format!("node {id}: {}", not_taken(error)),
+        RemoveNodeError::UnknownNode | RemoveNodeError::Refused(_) => format!("node {id}: {error}"),
+    }
+}
+
+/// Why the metadata did not take a change, in words for who does not care which node leads what.
+fn not_taken(error: &ProposeError) -> String {
+    match error {
+        ProposeError::NotLeader { .. } => "nothing was changed: the metadata (shard meta) have no leader that this node \
+                                           hears of, or one that hears of no majority; `cluster status` shows which nodes \
+                                           are silent"
+            .to_owned(),
+        ProposeError::Unknown => {
+            "the leader of the metadata changed meanwhile: `cluster status` shows whether it was taken".to_owned()
+        }
+        ProposeError::Busy | ProposeError::DiskFull | ProposeError::Stopped | ProposeError::TooLarge { .. } => {
+            format!("the metadata group did not take it: {error}")
+        }
+    }
 }
 
 pub(crate) fn view(node: &Node) -> Result<(Vec<Home>, Vec<Placed>), String> {
     look(node).ok_or_else(|| "the node is starting".to_owned())
-}
-
-/// How many nodes are left for what is stored; an error when none is.
-fn enough_without(node: &Node, id: NodeId) -> Result<usize, String> {
-    let (homes, _) = view(node)?;
-    let left = homes.iter().filter(|home| !home.draining && home.id != id).count();
-    if left == 0 { Err(format!("no node would be left that could take what is on node {id}")) } else { Ok(left) }
 }
 
 async fn set_standing(node: &Node, id: NodeId, standing: Standing) -> Result<(), RemoveNodeError> {
@@ -144,24 +159,17 @@ async fn move_shard(node: &Node, shard: &str, voters: &str) -> Result<String, St
         return Err(format!("{} nodes: an odd number is needed, with an even one no more may fail", voters.len()));
     }
     let evens_out = node.metadata().is_some_and(|metadata| metadata.state().rebalances());
-    let then = evens_out.then(|| evens_out_again(&homes, shards, id, &voters)).flatten().unwrap_or_default();
+    let then = afterwards(&homes, shards, &ShardRecord { id, voters: voters.clone() }, evens_out);
     let put = PutShards { shards: vec![ShardRecord { id, voters }] };
     match node.propose_patiently(METADATA, put.into(), CHANGE_WAIT_MAX).await {
         Ok(Outcome::PutShards) => Ok(format!("shard {id} moves: `cluster status` shows how far it is\n{then}")),
         Ok(other) => Err(format!("{other:?}")),
-        Err(error) => Err(format!("the metadata group did not take it: {error}")),
+        Err(error) => Err(not_taken(&error)),
     }
 }
 
-/// What is said of a move behind which the cluster itself moves something, since nodes have too many and too few then.
-fn evens_out_again(homes: &[Home], mut shards: Vec<Placed>, moved: ShardId, voters: &[NodeId]) -> Option<String> {
-    shards.iter_mut().find(|placed| placed.id == moved)?.voters = voters.to_vec();
-    let record = even_out(homes, &shards)?;
-    Some(format!(
-        "then nodes have copies or leaders too many and too few: shard {} goes to {} by itself, but for after `cluster rebalance --stop`\n",
-        record.id,
-        record.voters.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-    ))
+fn list(ids: &[NodeId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// Lets partitions move to other shards without being asked, or no more; those that are under way come to their end.
@@ -179,7 +187,7 @@ async fn rebalance(node: &Node, on: bool) -> Result<String, String> {
                 .to_owned())
         }
         Ok(other) => Err(format!("{other:?}")),
-        Err(error) => Err(format!("the metadata group did not take it: {error}")),
+        Err(error) => Err(not_taken(&error)),
     }
 }
 
@@ -200,7 +208,7 @@ fn partitions(node: &Node, homes: &[Home], shards: &[Placed]) -> String {
 }
 
 fn status(node: &Node) -> Result<String, String> {
-    let (homes, shards) = view(node)?;
+    let (homes, mut shards) = look_at_all(node).ok_or("the node is starting")?;
     let metadata = node.metadata().ok_or("the node is starting")?;
     let mut out = format!("cluster {:032x}\nfeatures {}\n\n", node.peers.me().cluster, features::describe(node));
     let addresses = |id: NodeId| {
@@ -223,18 +231,21 @@ fn status(node: &Node) -> Result<String, String> {
         let holds = shards.iter().filter(|placed| {
             placed.actual.as_ref().map_or_else(|| placed.voters.contains(&home.id), |led| led.voters.contains(&home.id))
         });
-        let leads = shards.iter().filter(|placed| node.leader(placed.id) == Some(home.id)).count();
+        let leads = shards.iter().filter(|placed| live_leader(node, placed.id) == Some(home.id)).count();
         let rack = home.rack.as_deref().unwrap_or("-");
         let address = addresses(home.id).unwrap_or_else(|| "-".to_owned());
         let _ = writeln!(out, "{:<6} {state:<9} {rack:<12} {address:<24} {:>8} {leads:>7}", home.id.0, holds.count());
     }
     let _ = writeln!(out, "\n{:<6} {:<7} {:<16} {:<16} STATE", "SHARD", "LEADER", "VOTERS", "WANTED");
     for placed in &shards {
-        let list = |ids: &[NodeId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        let leader = node.leader(placed.id).map_or_else(|| "-".to_owned(), |leader| leader.to_string());
+        let leader = live_leader(node, placed.id).map_or_else(|| "-".to_owned(), |leader| leader.to_string());
         let voters = placed.actual.as_ref().map_or_else(|| "?".to_owned(), |led| list(&led.voters));
         let state = match &placed.actual {
-            None => "no leader is known".to_owned(),
+            None if placed.is_given_up() => "given up: the node that was to begin it is gone".to_owned(),
+            None => match placed.founder {
+                Some(founder) => format!("node {founder} is to begin it"),
+                None => "no leader is known".to_owned(),
+            },
             Some(led) if placed.is_settled() => health(node, placed, led),
             Some(led) if led.changing => "votes are changing".to_owned(),
             Some(led) => progress(node, placed, &led.learners),
@@ -242,19 +253,22 @@ fn status(node: &Node) -> Result<String, String> {
         let id = if placed.id == METADATA { "meta".to_owned() } else { placed.id.to_string() };
         let _ = writeln!(out, "{id:<6} {leader:<7} {voters:<16} {:<16} {state}", list(&placed.voters));
     }
+    shards.retain(|placed| !placed.is_given_up());
     let data: Vec<ShardId> = shards.iter().map(|placed| placed.id).filter(|id| *id != METADATA).collect();
     slots::describe(&mut out, &metadata.state(), &data);
     let _ = writeln!(out, "\n{}", partitions(node, &homes, &shards));
     Ok(out)
 }
 
+/// Who leads a shard and is there: one that has died is known as the leader until another is.
+fn live_leader(node: &Node, shard: ShardId) -> Option<NodeId> {
+    node.leader(shard).filter(|leader| *leader == node.id() || node.statuses.is_live(*leader))
+}
+
 /// Whether all of a shard's copies are there and have what its leader has.
 fn health(node: &Node, placed: &Placed, led: &Led) -> String {
     let is_here = |id: NodeId| id == node.id() || node.statuses.is_live(id);
-    let Some(leader) = node.leader(placed.id) else { return "no leader is known".to_owned() };
-    if !is_here(leader) {
-        return format!("its leader {leader} is silent");
-    }
+    let Some(leader) = live_leader(node, placed.id) else { return "no leader is known".to_owned() };
     let last = |id: NodeId| {
         if id == node.id() {
             Some(node.shards.replica(placed.id)?.applied().0)
@@ -306,7 +320,11 @@ fn progress(node: &Node, placed: &Placed, learners: &[NodeId]) -> String {
         };
         parts.push(part);
     }
-    if parts.is_empty() { "old copies are let go".to_owned() } else { parts.join("; ") }
+    match placed.founder {
+        _ if !parts.is_empty() => parts.join("; "),
+        Some(_) => "it is new, and not in use yet".to_owned(),
+        None => "old copies are let go".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -316,7 +334,7 @@ mod tests {
     fn placed(id: u32, wanted: &[u64], actual: Option<&[u64]>) -> Placed {
         let nodes = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
         let led = |ids| Led { voters: nodes(ids), learners: Vec::new(), changing: false };
-        Placed { id: ShardId(id), voters: nodes(wanted), actual: actual.map(led) }
+        Placed { id: ShardId(id), voters: nodes(wanted), actual: actual.map(led), founder: None }
     }
 
     #[test]
@@ -327,5 +345,11 @@ mod tests {
         assert!(check(placed(2, &[1, 2, 4], Some(&[1, 2, 3]))).is_err(), "it is wanted there");
         assert!(check(placed(2, &[1, 2, 3], Some(&[1, 2, 4]))).is_err(), "it votes there");
         assert!(check(placed(2, &[1, 2, 3], None)).is_err(), "nobody says that it does not");
+    }
+
+    #[test]
+    fn a_change_without_a_majority_says_so() {
+        let text = of_node(NodeId(3), &RemoveNodeError::Propose(ProposeError::NotLeader { leader: None }));
+        assert!(text.contains("no majority") && !text.contains("this node does not lead"), "{text}");
     }
 }

@@ -11,12 +11,11 @@ use base::task::{JoinHandle, spawn};
 use base::time::{Duration, sleep};
 use record::{NodeId, ShardId};
 use replica::Replica;
-use shard::commands::{NewShard, OpenShards, PutShards};
+use shard::commands::PutShards;
 use shard::{NodeRecord, ShardRecord, Standing};
 
 use crate::balance::Balancer;
 use crate::cluster::{INTERNAL_LISTENER, METADATA};
-use crate::config::SHARDS_MAX;
 use crate::messages::Led;
 use crate::node::Node;
 
@@ -38,6 +37,8 @@ pub(crate) struct Home {
     pub(crate) rack: Option<String>,
     pub(crate) live: bool,
     pub(crate) draining: bool,
+    /// Another node is at its address.
+    pub(crate) replaced: bool,
 }
 
 /// A shard, where it should be and where it is.
@@ -48,17 +49,35 @@ pub(crate) struct Placed {
     pub(crate) voters: Vec<NodeId>,
     /// As its leader says, if one does.
     pub(crate) actual: Option<Led>,
+    /// Who begins it, of one that nobody may use yet.
+    pub(crate) founder: Option<NodeId>,
 }
 
 impl Placed {
-    /// Whether it is where it should be.
+    /// Whether it is where it should be, and in use.
     pub(crate) fn is_settled(&self) -> bool {
+        self.founder.is_none() && self.is_where_wanted()
+    }
+
+    fn is_where_wanted(&self) -> bool {
         let wanted: BTreeSet<NodeId> = self.voters.iter().copied().collect();
         self.actual.as_ref().is_some_and(|actual| {
             !actual.changing
                 && actual.voters.iter().copied().collect::<BTreeSet<_>>() == wanted
                 && (self.id == METADATA || actual.learners.is_empty())
         })
+    }
+
+    /// Whether it has no place, since nobody is left who could begin it.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.founder.is_some() && self.voters.is_empty()
+    }
+
+    /// Whether it has as many copies that decide as the nodes can give it: what is acknowledged by fewer is on fewer disks
+    /// than it could be.
+    pub(crate) fn has_its_copies(&self, homes: &[Home]) -> bool {
+        let usable = homes.iter().filter(|home| !home.draining).count();
+        self.actual.as_ref().is_some_and(|led| led.voters.len() >= voters_of(DATA_VOTERS, usable, led.voters.len()))
     }
 
     fn votes(&self, node: NodeId) -> bool {
@@ -80,7 +99,9 @@ pub(crate) fn voters_of(most: usize, usable: usize, now: usize) -> usize {
 
 /// What changes next, if anything does: for the sake of evenness only where it `evens_out`.
 pub(crate) fn plan(homes: &[Home], shards: &[Placed], evens_out: bool) -> Option<ShardRecord> {
-    let unsettled: Vec<&Placed> = shards.iter().filter(|placed| !placed.is_settled()).collect();
+    // One that is not begun has nothing that others could get.
+    let begun = || shards.iter().filter(|placed| placed.founder.is_none() || placed.actual.is_some());
+    let unsettled: Vec<&Placed> = begun().filter(|placed| !placed.is_settled()).collect();
     let change = |placed: &&Placed| replace_lost(homes, shards, placed).or_else(|| fill(homes, shards, placed));
     if let Some(changed) = unsettled.iter().find_map(change) {
         return Some(changed);
@@ -88,9 +109,9 @@ pub(crate) fn plan(homes: &[Home], shards: &[Placed], evens_out: bool) -> Option
     if unsettled.len() >= FILLED_AT_ONCE {
         return None;
     }
-    let filled = shards.iter().find_map(|placed| fill(homes, shards, placed));
+    let filled = begun().find_map(|placed| fill(homes, shards, placed));
     // What is there already is moved about only when nothing else is under way.
-    if filled.is_some() || !unsettled.is_empty() || !evens_out {
+    if filled.is_some() || !shards.iter().all(Placed::is_settled) || !evens_out {
         return filled;
     }
     even_out(homes, shards)
@@ -122,7 +143,7 @@ fn loads(homes: &[Home], shards: &[Placed]) -> BTreeMap<NodeId, usize> {
 }
 
 /// The shard on as many nodes as it should be on, if that is another set of them.
-fn fill(homes: &[Home], shards: &[Placed], placed: &Placed) -> Option<ShardRecord> {
+pub(crate) fn fill(homes: &[Home], shards: &[Placed], placed: &Placed) -> Option<ShardRecord> {
     let may_hold: Vec<&Home> = homes.iter().filter(|home| !home.draining).collect();
     let most = if placed.id == METADATA { METADATA_VOTERS } else { DATA_VOTERS };
     // Those that there are, if that is known: of a shard that was recovered all others are only wanted.
@@ -217,57 +238,6 @@ fn spread_leaders(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
     Some(ShardRecord { id: placed.id, voters })
 }
 
-/// Adds shards when the nodes that are here want more than there are; each begins on a node that leads few.
-/// Says whether it did.
-async fn open_shards(node: &Node, metadata: &Replica) -> bool {
-    let Some((homes, shards)) = look(node) else { return false };
-    // A directory of a node that is alone keeps the number of shards that it was made with.
-    if homes.len() < 2 {
-        return false;
-    }
-    let usable: Vec<&Home> = homes.iter().filter(|home| home.live && !home.draining).collect();
-    // A cluster that comes up must not take those that are slow for those that are not there.
-    if usable.len() < homes.iter().filter(|home| !home.draining).count() {
-        return false;
-    }
-    let wish = |home: &&Home| {
-        if home.id == node.id() { Some(node.wished) } else { node.statuses.of(home.id).map(|status| status.shards) }
-    };
-    let Some(wished) = usable.iter().map(wish).sum::<Option<u32>>() else { return false };
-    let data = || shards.iter().filter(|placed| placed.id != METADATA);
-    let there = data().count();
-    let is_founded = data().all(|placed| metadata.state().founder(placed.id).is_none());
-    let missing = SHARDS_MAX.min(wished as usize).saturating_sub(there);
-    if missing == 0 || !is_founded {
-        return false;
-    }
-    let leads = |id: NodeId| data().filter(|placed| placed.voters.first() == Some(&id)).count();
-    let new = new_shards(
-        usable.iter().map(|home| (home.id, leads(home.id))).collect(),
-        shards.iter().map(|placed| placed.id.0).max().unwrap_or(0),
-        missing,
-    );
-    tracing::info!(?new, "the cluster gets more shards");
-    match metadata.propose_step(OpenShards { shards: new }.into()).await {
-        Ok(_) => true,
-        Err(error) => {
-            tracing::warn!(%error, "shards could not be added, trying on");
-            false
-        }
-    }
-}
-
-/// `count` shards behind the one numbered `last`, each to be founded by the node that leads the fewest then.
-fn new_shards(mut leads: BTreeMap<NodeId, usize>, last: u32, count: usize) -> Vec<NewShard> {
-    let mut new = Vec::with_capacity(count);
-    for id in (last + 1..).take(count) {
-        let Some((founder, leads)) = leads.iter_mut().min_by_key(|(node, leads)| (**leads, **node)) else { break };
-        *leads += 1;
-        new.push(NewShard { id: ShardId(id), founder: *founder });
-    }
-    new
-}
-
 /// Whether a later node answers at its address, as after a disk was replaced: then it is gone, even if it was heard a
 /// moment ago, and what it wished for is not added to what the other one wishes for.
 fn is_replaced(record: &NodeRecord, nodes: &[&NodeRecord]) -> bool {
@@ -279,16 +249,27 @@ fn is_replaced(record: &NodeRecord, nodes: &[&NodeRecord]) -> bool {
     own.is_some() && nodes.iter().any(|other| other.id > record.id && internal(other) == own)
 }
 
-/// The nodes and shards as this node knows them.
+/// The nodes and shards as this node knows them, but for shards that were given up.
 pub(crate) fn look(node: &Node) -> Option<(Vec<Home>, Vec<Placed>)> {
+    let (homes, mut shards) = look_at_all(node)?;
+    shards.retain(|placed| !placed.is_given_up());
+    Some((homes, shards))
+}
+
+/// The nodes and all shards as this node knows them.
+pub(crate) fn look_at_all(node: &Node) -> Option<(Vec<Home>, Vec<Placed>)> {
     let metadata = node.metadata()?;
     let state = metadata.state();
     let nodes: Vec<&NodeRecord> = state.nodes().into_iter().collect();
-    let home = |record: &&NodeRecord| Home {
-        id: record.id,
-        rack: record.rack.clone(),
-        live: record.id == node.id() || node.statuses.is_live(record.id) && !is_replaced(record, &nodes),
-        draining: state.standing(record.id) != Some(Standing::Member),
+    let home = |record: &&NodeRecord| {
+        let replaced = is_replaced(record, &nodes);
+        Home {
+            id: record.id,
+            rack: record.rack.clone(),
+            live: record.id == node.id() || node.statuses.is_live(record.id) && !replaced,
+            draining: state.standing(record.id) != Some(Standing::Member),
+            replaced,
+        }
     };
     let homes: Vec<Home> = nodes.iter().map(home).collect();
     // Nothing else is locked while it is.
@@ -302,11 +283,17 @@ pub(crate) fn look(node: &Node) -> Option<(Vec<Home>, Vec<Placed>)> {
             node.statuses.replica(leader, shard)?.leads
         }
     };
-    let placed = |record: ShardRecord| Placed { actual: led(record.id), id: record.id, voters: record.voters };
-    #[expect(clippy::needless_collect, reason = "the state is locked while it is iterated over")]
-    let records: Vec<ShardRecord> = metadata.state().shard_records().into_iter().cloned().collect();
-    let shards = records.into_iter().map(placed);
-    Some((homes, shards.collect()))
+    let records: Vec<(ShardRecord, Option<NodeId>)> = {
+        let state = metadata.state();
+        state.shard_records().into_iter().map(|record| (record.clone(), state.founder(record.id))).collect()
+    };
+    let placed = |(record, founder): (ShardRecord, _)| Placed {
+        actual: led(record.id),
+        id: record.id,
+        voters: record.voters,
+        founder,
+    };
+    Some((homes, records.into_iter().map(placed).collect()))
 }
 
 /// Decides while this node leads the metadata group, until the task is aborted.
@@ -314,12 +301,16 @@ pub(crate) fn keep_placing(node: &Arc<Node>, balance_wait: Duration) -> JoinHand
     let node = Arc::clone(node);
     spawn("placement", async move {
         let mut balancer = Balancer::new(balance_wait);
+        let mut new_shards = NewShards::default();
         let mut pause = ROUND_PAUSE;
         loop {
             sleep(std::mem::replace(&mut pause, ROUND_PAUSE)).await;
             balancer.watch(&node);
-            let Some(metadata) = node.metadata().filter(Replica::is_leader) else { continue };
-            if open_shards(&node, &metadata).await {
+            let Some(metadata) = node.metadata().filter(Replica::is_leader) else {
+                new_shards = NewShards::default();
+                continue;
+            };
+            if new_shards.round(&node, &metadata).await {
                 pause = BUSY_PAUSE;
                 continue;
             }
@@ -342,6 +333,10 @@ pub(crate) fn keep_placing(node: &Arc<Node>, balance_wait: Duration) -> JoinHand
         }
     })
 }
+
+mod new_shards;
+
+use new_shards::NewShards;
 
 #[cfg(test)]
 mod tests;

@@ -14,13 +14,11 @@ use replica::{Found, examine, make_alone};
 use storage::data_dir::Claim;
 use thiserror::Error;
 
-use crate::bootstrap::open_log;
 use crate::cluster::METADATA;
 use crate::config::Config;
+use crate::digest::idle_host;
 use crate::errors::StartError;
 use crate::host::Host;
-use crate::node::Node;
-use crate::peers::{Me, Peers};
 
 /// Why nothing was recovered.
 #[derive(Debug, Error)]
@@ -66,12 +64,7 @@ pub async fn recover(
         return Err(RecoverError::Itself(identity.node_id));
     }
     let data_dir = Arc::new(claim.founded(&env).await.map_err(StartError::from)?);
-    let me =
-        Me { cluster: identity.cluster.unwrap_or(0), node: identity.node_id, life: 0, features: config.features_known };
-    let peers = Peers::new(env.clone(), me);
-    let node = Arc::new(Node::new(env.clone(), peers, 0));
-    let (log, payload_bytes_max) = open_log(&env, &config, &data_dir).await?;
-    let host = Host { node, config, data_dir, log, payload_bytes_max };
+    let host = idle_host(&env, config, data_dir).await?;
     let result = recover_shards(&host, lost, accepted).await;
     host.log.close().await;
     result

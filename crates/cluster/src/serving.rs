@@ -23,7 +23,7 @@ use crate::node::Node;
 use crate::peers::{Acquaintance, Caller, Gate, Me, Service, Subject, too_old};
 use crate::reads::{self, ByTime, ReadRequest, encode_timed};
 use crate::slots::{PIECE_BYTES_MAX, committed_of_gone};
-use crate::{operate, proposal};
+use crate::{operate, proposal, succession};
 
 const FOR_MEMBERS: &str = "only nodes of this cluster may ask that";
 /// How long somebody who waits for an entry is kept waiting, and a node that wants to join.
@@ -225,7 +225,11 @@ impl Gate for Serving {
     }
 
     fn let_in(&self, node: NodeId, features: u32) {
-        self.node.peers.note_features(node, features);
+        self.node.peers.let_in(node, features);
+    }
+
+    fn hung_up(&self, node: NodeId) -> BoxFuture<'static, ()> {
+        succession::after(Arc::clone(&self.node), node).boxed()
     }
 }
 

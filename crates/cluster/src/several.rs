@@ -107,11 +107,11 @@ impl Cluster {
         Ok(())
     }
 
-    /// Becomes true when this node has given up its own cluster to join another: it is to be shut down and
-    /// started anew.
+    /// Becomes true when this node has closed its shards for good to give up its own cluster and join another: it is to
+    /// be shut down and started anew. It may have found then that it holds something, and goes on as it was.
     #[must_use]
-    pub fn given_up(&self) -> watch::Receiver<bool> {
-        self.inner.node.given_up.subscribe()
+    pub fn starts_anew(&self) -> watch::Receiver<bool> {
+        self.inner.node.anew.subscribe()
     }
 
     /// Does what an operator says in words, as at the listener for nodes: see `docs/operating.md`.
@@ -138,6 +138,8 @@ impl Cluster {
             let members = replica.members();
             members.is_changing() || members.voters.iter().flatten().any(|voter| *voter != self.node_id())
         });
+        let mut closed = self.inner.node.closed.lock().await;
+        *closed = true;
         join_all(shared.map(Replica::drain)).await;
     }
 

@@ -48,9 +48,9 @@ impl ShardHandle {
         }
     }
 
-    /// What was told of a term later than `term`.
+    /// What was told of `term` or a later one: who does not know a leader of a term believes another node that says so.
     fn told_since(&self, term: Term) -> Option<NodeId> {
-        self.told.read().filter(|(told, _)| *told > term).map(|(_, node)| node)
+        self.told.read().filter(|(told, _)| *told >= term).map(|(_, node)| node)
     }
 
     /// Another node says that it leads in `term`.

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use base::task::{JoinHandle, JoinSet, spawn};
 use base::time::{Duration, Instant, now, sleep, timeout};
@@ -84,6 +83,13 @@ impl Statuses {
         self.heard.lock().get(&node).filter(|heard| heard.live).map(|heard| Arc::clone(&heard.status))
     }
 
+    /// What each of those that are live said last.
+    pub(crate) fn live(&self) -> Vec<(NodeId, Arc<Status>)> {
+        let heard = self.heard.lock();
+        let live = heard.iter().filter(|(_, heard)| heard.live);
+        live.map(|(id, heard)| (*id, Arc::clone(&heard.status))).collect()
+    }
+
     /// Tells all others soon.
     pub(crate) fn tell(&self) {
         self.tell.notify_one();
@@ -156,7 +162,7 @@ impl Node {
             leads: None,
         };
         replicas.extend(installing.iter().map(begins));
-        let leaving = self.is_leaving() || self.slow.load(Ordering::Acquire);
+        let leaving = self.lets_others_lead();
         Status { wall_clock_ms: self.clock.own_ms(), leaving, shards: self.wished, replicas }
     }
 }
@@ -221,6 +227,7 @@ pub(crate) fn exchange(node: &Arc<Node>) -> JoinHandle<()> {
                 sleep(CHANGES_PAUSE).await;
             }
             node.statuses.expire(&node);
+            node.in_sync.look(&node);
             let known = node.peers.known().len();
             node.clock.compare(known, &node.statuses.clocks_ms());
         }

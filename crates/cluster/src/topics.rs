@@ -7,10 +7,11 @@
 //! add:     AddPartitions (0)  -> CreateStreams (each shard) -> CompletePartitions (0)
 //! ```
 //! What was interrupted, by an error, by a caller that went away or by a stop of the node, is found in
-//! the metadata and resumed from its first step.
+//! the metadata and resumed from its first step (`resume`).
 
 use std::collections::BTreeMap;
 
+use base::time::{Duration, timeout};
 use futures_util::future::join_all;
 use record::{ShardId, StreamId, TopicId};
 use replica::ProposeError;
@@ -18,10 +19,11 @@ use shard::commands::{
     AddPartitions, CompleteDeletion, CompletePartitions, CompleteTopics, CreateStreams, CreateTopics, DeleteOffsets,
     DeleteStreams, DeleteTopics, NewStream,
 };
-use shard::{Command, Intention, Outcome, Placement, TopicState};
+use shard::{Command, Outcome, Placement, TopicState};
 
 use crate::cluster::{Cluster, METADATA};
 use crate::errors::{AddPartitionsError, CreateTopicError, DeleteTopicError};
+use crate::resume::Pace;
 
 /// Streams that one command makes or removes, so that no entry takes long to apply.
 const STREAMS_PER_COMMAND: usize = 2_000;
@@ -30,8 +32,9 @@ const TOPICS_PER_COMMAND: usize = 1_000;
 /// Partitions and configuration that one command brings, so that it stays below what a command may
 /// have: an intention ends with the topic that reaches it.
 const INTENTION_WEIGHT_MAX: usize = 256 << 10;
-/// Interrupted changes that one round goes on with.
-const RESUME_COUNT_MAX: usize = 1_000;
+
+/// How long a caller waits for what whoever leads the metadata makes of a topic that cannot be whole.
+const DECIDED_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A topic to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +49,7 @@ pub struct NewTopic {
 
 /// Why the steps of making streams stopped.
 #[derive(Debug, Clone)]
-enum StepError {
+pub(crate) enum StepError {
     Stream(shard::CreateStreamError),
     Propose(ProposeError),
 }
@@ -85,12 +88,14 @@ impl Cluster {
         assert_eq!(created.len(), count, "one outcome for each topic");
         self.follow_metadata().await;
         let accepted: Vec<TopicId> = created.iter().filter_map(|result| result.as_ref().ok().copied()).collect();
-        let finished = self.finish_creation(&accepted).await;
+        let finished = self.finish_creation(&accepted, Pace::Asked).await;
         drop(claim);
         let result = |result: Result<TopicId, shard::CreateTopicError>| -> Result<TopicId, CreateTopicError> {
             let topic = result?;
             match finished.get(&topic) {
                 None => Ok(topic),
+                // Whoever leads the metadata has found room after all.
+                Some(StepError::Stream(_)) if self.is_live_topic(topic) => Ok(topic),
                 Some(StepError::Stream(error)) => Err((*error).into()),
                 Some(StepError::Propose(error)) => Err(error.clone().into()),
             }
@@ -121,7 +126,7 @@ impl Cluster {
         self.follow_metadata().await;
         let accepted: Vec<TopicId> =
             topics.iter().zip(&deleted).filter(|(_, result)| result.is_ok()).map(|(topic, _)| *topic).collect();
-        if let Err(error) = self.finish_deletion(&accepted).await {
+        if let Err(error) = self.finish_deletion(&accepted, Pace::Asked).await {
             tracing::info!(%error, "the removal of topics goes on later");
         }
         drop(claim);
@@ -149,7 +154,7 @@ impl Cluster {
             other => return Err(unexpected(&other).into()),
         }
         self.follow_metadata().await;
-        let result = match self.finish_partitions(topic).await {
+        let result = match self.finish_partitions(topic, Pace::Asked).await {
             Ok(()) => Ok(()),
             Err(StepError::Stream(error)) => Err(error.into()),
             Err(StepError::Propose(error)) => Err(error.into()),
@@ -158,42 +163,9 @@ impl Cluster {
         result
     }
 
-    /// Goes on with everything that was interrupted. Returns how much is still left.
-    pub(crate) async fn resume_topics(&self) -> usize {
-        let intentions = self.metadata().intentions(RESUME_COUNT_MAX);
-        for intention in intentions {
-            let (Intention::Create(topic) | Intention::AddPartitions(topic) | Intention::Delete(topic)) = &intention;
-            let topic = topic.id;
-            if self.work().is_claimed(topic) {
-                continue;
-            }
-            let claim = self.work().claim(vec![topic]).await;
-            // Whoever had the claim before may have ended the work, or turned it around.
-            let Some(state) = self.metadata().topic(topic).map(|topic| topic.state) else { continue };
-            tracing::info!(%topic, ?state, "going on with an interrupted change of a topic");
-            match state {
-                TopicState::Creating => {
-                    self.finish_creation(&[topic]).await;
-                }
-                TopicState::Live => {
-                    if let Err(error) = self.finish_partitions(topic).await {
-                        tracing::warn!(%topic, ?error, "partitions could not be added, trying again later");
-                    }
-                }
-                TopicState::Deleting => {
-                    if let Err(error) = self.finish_deletion(&[topic]).await {
-                        tracing::warn!(%topic, %error, "streams could not be removed, trying again later");
-                    }
-                }
-            }
-            drop(claim);
-        }
-        self.metadata().intentions(1).len()
-    }
-
     /// The steps behind `CreateTopics`; gives the topics that did not come to life. One that can
     /// never be whole is removed again.
-    async fn finish_creation(&self, topics: &[TopicId]) -> BTreeMap<TopicId, StepError> {
+    pub(crate) async fn finish_creation(&self, topics: &[TopicId], pace: Pace) -> BTreeMap<TopicId, StepError> {
         let streams = {
             let metadata = self.metadata();
             topics
@@ -203,27 +175,57 @@ impl Cluster {
                 .flat_map(|topic| topic.partitions.iter().map(|placement| (topic.id, new_stream(placement))))
                 .collect::<Vec<_>>()
         };
-        let failed = self.create_streams(streams).await;
+        let failed = self.create_streams(streams, pace).await;
         let whole: Vec<TopicId> = topics.iter().filter(|topic| !failed.contains_key(topic)).copied().collect();
         let never: Vec<TopicId> =
             failed.iter().filter(|(_, error)| matches!(error, StepError::Stream(_))).map(|(topic, _)| *topic).collect();
         let mut failed = failed;
         if !whole.is_empty() {
-            let completed = self.step(METADATA, Command::from(CompleteTopics { topics: whole.clone() })).await;
+            let completed = self.step(pace, METADATA, Command::from(CompleteTopics { topics: whole.clone() })).await;
             if let Err(error) = completed {
                 failed.extend(whole.into_iter().map(|topic| (topic, StepError::Propose(error.clone()))));
             }
         }
         if !never.is_empty()
-            && self.step(METADATA, Command::from(DeleteTopics { topics: never.clone() })).await.is_ok()
-            && let Err(error) = self.finish_deletion(&never).await
+            && self.turn_around(&never, pace).await
+            && let Err(error) = self.finish_deletion(&never, pace).await
         {
             tracing::info!(%error, "the removal of topics goes on later");
         }
         failed
     }
 
-    async fn finish_partitions(&self, topic: TopicId) -> Result<(), StepError> {
+    /// Begins to remove topics that cannot be whole, unless somebody has ended them meanwhile; whether it did. Only whoever
+    /// leads the metadata does, by the state that it leads with; others leave it to that node, which finds them as they
+    /// are, and wait for what comes of it.
+    async fn turn_around(&self, topics: &[TopicId], pace: Pace) -> bool {
+        let metadata = &self.inner.metadata;
+        let is_creating =
+            |topic: &TopicId| metadata.state().topic(*topic).is_some_and(|topic| topic.state == TopicState::Creating);
+        if metadata.read_barrier().await.is_ok() {
+            let topics: Vec<TopicId> = topics.iter().copied().filter(is_creating).collect();
+            // Refused if another leads by now.
+            return !topics.is_empty() && metadata.propose_step(DeleteTopics { topics }.into()).await.is_ok();
+        }
+        if pace == Pace::Asked {
+            let mut changed = metadata.changed();
+            let decided = async {
+                while topics.iter().any(is_creating) {
+                    if changed.changed().await.is_err() {
+                        return;
+                    }
+                }
+            };
+            let _others_are_late = timeout(DECIDED_WAIT_MAX, decided).await;
+        }
+        false
+    }
+
+    fn is_live_topic(&self, topic: TopicId) -> bool {
+        self.metadata().topic(topic).is_some_and(|topic| topic.state == TopicState::Live)
+    }
+
+    pub(crate) async fn finish_partitions(&self, topic: TopicId, pace: Pace) -> Result<(), StepError> {
         let (streams, total) = {
             let metadata = self.metadata();
             let Some(known) = metadata.topic(topic) else { return Ok(()) };
@@ -231,16 +233,16 @@ impl Cluster {
             let added = &known.partitions[known.live().len()..];
             (added.iter().map(|placement| (topic, new_stream(placement))).collect::<Vec<_>>(), total)
         };
-        if let Some(error) = self.create_streams(streams).await.remove(&topic) {
+        if let Some(error) = self.create_streams(streams, pace).await.remove(&topic) {
             return Err(error);
         }
         let complete = Command::from(CompletePartitions { topic, total });
-        self.step(METADATA, complete).await.map(|_| ()).map_err(StepError::Propose)
+        self.step(pace, METADATA, complete).await.map(|_| ()).map_err(StepError::Propose)
     }
 
     /// Removes the streams, on every shard that they were on, and then the topics. A topic of which a stream moves is
     /// left to be resumed: first its moves are given up, by whoever drives them.
-    async fn finish_deletion(&self, topics: &[TopicId]) -> Result<(), ProposeError> {
+    pub(crate) async fn finish_deletion(&self, topics: &[TopicId], pace: Pace) -> Result<(), ProposeError> {
         let topics: Vec<TopicId> = {
             let moves = self.metadata().stream_moves();
             let moves = |topic: &TopicId| moves.iter().any(|moving| moving.topic == *topic);
@@ -264,24 +266,31 @@ impl Cluster {
         let steps = streams.iter().flat_map(|(shard, streams)| {
             streams
                 .chunks(STREAMS_PER_COMMAND)
-                .map(|chunk| self.step(*shard, Command::from(DeleteStreams { streams: chunk.to_vec() })))
+                .map(|chunk| self.step(pace, *shard, Command::from(DeleteStreams { streams: chunk.to_vec() })))
         });
         let offsets = {
             let metadata = self.metadata();
-            let shards = metadata.shard_records().into_iter().map(|record| record.id);
-            let forget = |shard| self.step(shard, Command::from(DeleteOffsets::Topics { topics: topics.clone() }));
-            shards.filter(|shard| *shard != METADATA).map(forget).collect::<Vec<_>>()
+            // What is not in use has no slots, so no groups.
+            let is_used = |shard: &ShardId| *shard != METADATA && metadata.founder(*shard).is_none();
+            let shards = metadata.shard_records().into_iter().map(|record| record.id).filter(is_used);
+            let forget =
+                |shard| self.step(pace, shard, Command::from(DeleteOffsets::Topics { topics: topics.clone() }));
+            shards.map(forget).collect::<Vec<_>>()
         };
         let (deleted, forgotten) = tokio::join!(join_all(steps), join_all(offsets));
         for result in deleted.into_iter().chain(forgotten) {
             result?;
         }
-        self.step(METADATA, Command::from(CompleteDeletion { topics })).await?;
+        self.step(pace, METADATA, Command::from(CompleteDeletion { topics })).await?;
         Ok(())
     }
 
     /// Makes streams on all shards at once; gives for each topic the first error.
-    async fn create_streams(&self, streams: Vec<(TopicId, (ShardId, NewStream))>) -> BTreeMap<TopicId, StepError> {
+    async fn create_streams(
+        &self,
+        streams: Vec<(TopicId, (ShardId, NewStream))>,
+        pace: Pace,
+    ) -> BTreeMap<TopicId, StepError> {
         let mut by_shard: BTreeMap<ShardId, Vec<(TopicId, NewStream)>> = BTreeMap::new();
         for (topic, (shard, stream)) in streams {
             by_shard.entry(shard).or_default().push((topic, stream));
@@ -289,7 +298,7 @@ impl Cluster {
         let steps = by_shard.iter().flat_map(|(shard, streams)| {
             streams.chunks(STREAMS_PER_COMMAND).map(move |chunk| {
                 let streams = chunk.iter().map(|(_, stream)| *stream).collect();
-                let outcome = self.step(*shard, Command::from(CreateStreams { streams }));
+                let outcome = self.step(pace, *shard, Command::from(CreateStreams { streams }));
                 async move { (chunk, outcome.await) }
             })
         });

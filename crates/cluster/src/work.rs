@@ -1,5 +1,6 @@
-//! Which topics are being worked on by this node: making and removing one never overlap, so that
-//! no step of the one comes behind the last step of the other.
+//! Which topics are being worked on by this node: making and removing one never overlap here, so that no step of the one
+//! that this node takes comes behind the last step of the other that it takes. Of other nodes it knows nothing: what they do
+//! late is refused by the state of the topic, or collected (`orphans`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use cluster::{
     AddPartitionsError, Cluster, Config, CreateTopicError, DeleteTopicError, METADATA, NewTopic, StartError,
 };
-use record::{ShardId, TimestampMs, TopicId};
+use record::{NodeId, ShardId, TimestampMs, TopicId};
 use replica::{Pending, ProposeError};
 use shard::commands::{self, AddPartitions, CreateStreams, CreateTopics, DeleteTopics, NewStream};
 use shard::{EntryBuilder, Outcome, TopicState};
@@ -270,6 +270,7 @@ async fn what_was_interrupted_at_any_step_is_ended_at_the_next_start() {
         drop(cluster);
 
         let cluster = start(dir.path()).await;
+        all_resumed(&cluster).await;
         check_streams(&cluster);
         assert!(cluster.metadata().topic(removed).is_none());
         assert_eq!(cluster.metadata().topic(made).unwrap().live().len(), 3);
@@ -313,6 +314,36 @@ async fn what_was_interrupted_is_ended_without_a_start() {
     all_resumed(&cluster).await;
     check_streams(&cluster);
     assert!(cluster.metadata().topic(TopicId(100)).is_none());
+    cluster.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_start_does_not_wait_for_a_shard_that_nobody_leads_nor_what_needs_others_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = start(dir.path()).await;
+    let unled = shard::ShardRecord { id: ShardId(9), voters: vec![NodeId(77)] };
+    cluster.propose(METADATA, commands::PutShards { shards: vec![unled] }.into()).await.unwrap();
+    let stuck: Vec<TopicId> = (100..120).map(TopicId).collect();
+    for id in &stuck {
+        begin_creation(&cluster, *id).await;
+    }
+    cluster.propose(METADATA, DeleteTopics { topics: stuck.clone() }.into()).await.unwrap();
+    // Behind all of these.
+    let made = TopicId(500);
+    begin_creation(&cluster, made).await;
+    cluster.shutdown().await;
+    drop(cluster);
+    let restart = async {
+        let cluster = start(dir.path()).await;
+        let mut changed = cluster.metadata_changed();
+        while cluster.metadata().topic(made).unwrap().state != TopicState::Live {
+            changed.changed().await.expect("the cluster runs");
+        }
+        cluster
+    };
+    let cluster = timeout(Duration::from_secs(9), restart).await.expect("none waits for a shard without a leader");
+    assert!(cluster.metadata().topic_by_name("topic 100").is_none(), "it is gone for whoever asks");
+    assert_eq!(cluster.metadata().intentions(100).len(), stuck.len());
     cluster.shutdown().await;
 }
 

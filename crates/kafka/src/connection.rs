@@ -317,7 +317,7 @@ impl Connection {
             if produce.poll(&mut TaskContext::from_waker(Waker::noop())).is_pending() {
                 break;
             }
-            let produce = self.in_flight.pop_front().expect("front was there");
+            let mut produce = self.in_flight.pop_front().expect("front was there");
             produce.settle_sequences(&mut self.sequences, settled);
             let (key, version) = (ApiKey::Produce, produce.version());
             match produce.answer(&self.context.shared) {

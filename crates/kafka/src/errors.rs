@@ -68,7 +68,9 @@ impl Code for ProduceError {
             // There is no room for it and never will be.
             Self::OffsetsExhausted => UNKNOWN_SERVER_ERROR,
             // Retriable: nothing was appended.
-            Self::TooManyProducers | Self::DiskFull | Self::Busy => NOT_ENOUGH_REPLICAS,
+            Self::NotEnoughReplicas { .. } | Self::TooManyProducers | Self::DiskFull | Self::Busy => {
+                NOT_ENOUGH_REPLICAS
+            }
         }
     }
 }

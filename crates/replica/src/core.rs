@@ -140,6 +140,8 @@ pub(crate) struct Core {
     pub(crate) slots_changed: watch::Sender<u64>,
     pub(crate) full_disk: FullDisk,
     alone: AtomicBool,
+    /// See `Replica::copies_min`.
+    majority: AtomicUsize,
     /// Who announced itself last as the leader, in what is applied here.
     announced: watch::Sender<Option<NodeId>>,
     uploads: AtomicU64,
@@ -169,6 +171,7 @@ impl Core {
         });
         let pins = Pins::new(log.log_state().purged);
         let alone = raft::is_alone(&applied.membership, config.node);
+        let majority = AtomicUsize::new(majority(&applied.membership));
         let announced = watch::Sender::new(applied.shard.leader());
         Self {
             log,
@@ -186,6 +189,7 @@ impl Core {
             slots_changed: watch::Sender::new(0),
             full_disk: FullDisk::new(config.full_disk_bytes_max),
             alone: AtomicBool::new(alone),
+            majority,
             announced,
             // Unlike any that another leader may have begun.
             uploads: AtomicU64::new(env.random.next_u64()),
@@ -256,6 +260,11 @@ impl Core {
 
     pub(crate) fn note_members(&self, membership: &StoredMembership) {
         self.alone.store(raft::is_alone(membership, self.config.node), Ordering::Release);
+        self.majority.store(majority(membership), Ordering::Release);
+    }
+
+    pub(crate) fn majority(&self) -> usize {
+        self.majority.load(Ordering::Acquire)
     }
 
     /// Others may become members from now on.
@@ -369,4 +378,10 @@ impl Core {
         let purged = self.pins.purged().filter(|_| self.started.load(Ordering::Acquire));
         Some((consensus_log_id(purged.unwrap_or(id)), membership))
     }
+}
+
+/// Of those that vote; while they change, of the smaller set.
+fn majority(membership: &StoredMembership) -> usize {
+    let sets = membership.membership().get_joint_config().iter();
+    sets.map(|voters| voters.len() / 2 + 1).min().unwrap_or(0)
 }

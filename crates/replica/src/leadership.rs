@@ -21,6 +21,15 @@ const ANNOUNCE_PAUSE: Duration = Duration::from_millis(2);
 /// Pause between two looks of a leader that hears from no majority.
 const SILENCE_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often a member stands for the place of a leader that is gone, before it leaves that to the timers.
+const SUCCESSIONS_MAX: usize = 3;
+
+/// How long it waits for what came of it.
+const SUCCESSION_WAIT: Duration = Duration::from_millis(150);
+
+/// So many leases, and a leader that is heard of again goes on.
+const SUCCESSION_LEASES: u32 = 4;
+
 /// The leadership of one shard. `is_self` becomes true only when this node's leadership is
 /// announced in the log (the streams' epochs have risen), so whoever sees it may serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -117,6 +126,27 @@ fn watch_majority(core: &Core, group: &Group, term: Term) -> Option<Duration> {
         core.proposals.set_gate(Gate::Open { term });
     }
     silence.map(|silence| core.config.majority_silence_max.saturating_sub(silence).max(SILENCE_PAUSE))
+}
+
+/// Stands for election in the place of `leader`, `turn` after its lease is over here: not while it goes on.
+pub(crate) async fn succeed(group: &Group, leader: NodeId, turn: Duration) {
+    let succession = async {
+        for _ in 0..SUCCESSIONS_MAX {
+            loop {
+                match group.lease_left().await {
+                    None => return,
+                    Some(left) if left.is_zero() => break,
+                    Some(left) => sleep(left).await,
+                }
+            }
+            sleep(turn).await;
+            if group.view().leadership.leader != Some(leader) || group.stand().await.is_err() {
+                return;
+            }
+            sleep(SUCCESSION_WAIT).await;
+        }
+    };
+    let _ = timeout(group.lease * SUCCESSION_LEASES, succession).await;
 }
 
 /// A stop that was asked for is no failure.

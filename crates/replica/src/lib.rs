@@ -53,7 +53,7 @@ pub use raft::act_together;
 pub use raft::fuzz_messages;
 pub use raft::network::{Alone, AnswerStream, Lane, Peer, Transport};
 pub use recover::{Found, examine, make_alone};
-pub use replay::{ReplayError, Replayed, replay};
+pub use replay::{ReplayError, Replayed, replay, replay_state};
 pub use replica::{Replica, StateGuard};
 pub use replication::MemberProgress;
 pub use times::{EpochEnd, TimedOffset};

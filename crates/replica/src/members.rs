@@ -43,6 +43,12 @@ impl Replica {
         }
     }
 
+    /// How many nodes at least have on disk what is acknowledged, by the members as of the last applied entry. Locks nothing.
+    #[must_use]
+    pub fn copies_min(&self) -> usize {
+        self.inner.core.majority()
+    }
+
     /// Takes a node in without a vote; it follows from then on. Returns when that is committed.
     ///
     /// # Errors

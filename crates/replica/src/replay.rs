@@ -5,7 +5,7 @@ use std::io;
 
 use bytes::Bytes;
 use record::LogIndex;
-use shard::AssertionFailed;
+use shard::{AssertionFailed, Shard};
 use storage::checkpoint::CheckpointStore;
 use storage::{EntryKind, LogId, ShardLog};
 use thiserror::Error;
@@ -65,6 +65,34 @@ pub async fn replay(
     log: &ShardLog,
     through: Option<LogIndex>,
 ) -> Result<Option<Replayed>, ReplayError> {
+    let come_to = come_to(config, checkpoints, log, through).await?;
+    Ok(come_to.map(|ComeTo { mut shard, last, checkpoint }| Replayed { last, digest: shard.digest(), checkpoint }))
+}
+
+/// As [`replay`], the state itself as of the last entry.
+///
+/// # Errors
+/// As with [`replay`].
+pub async fn replay_state(
+    config: &Config,
+    checkpoints: &CheckpointStore,
+    log: &ShardLog,
+) -> Result<Option<Shard>, ReplayError> {
+    Ok(come_to(config, checkpoints, log, None).await?.map(|come_to| come_to.shard))
+}
+
+struct ComeTo {
+    shard: Shard,
+    last: LogId,
+    checkpoint: Option<LogIndex>,
+}
+
+async fn come_to(
+    config: &Config,
+    checkpoints: &CheckpointStore,
+    log: &ShardLog,
+    through: Option<LogIndex>,
+) -> Result<Option<ComeTo>, ReplayError> {
     let Applied { mut shard, mut last, .. } = checkpoint::restore(config, checkpoints, log).await?;
     let checkpoint = last.map(|last| last.index);
     let Some(end) = log.log_state().last.max(last) else { return Ok(None) };
@@ -90,7 +118,7 @@ pub async fn replay(
         }
         index = index.next();
     }
-    Ok(last.map(|last| Replayed { last, digest: shard.digest(), checkpoint }))
+    Ok(last.map(|last| ComeTo { shard, last, checkpoint }))
 }
 
 /// The front of an entry's payload, with all of its commands.

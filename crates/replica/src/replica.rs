@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use base::planted::{Planted, is_planted};
 use base::task::JoinHandle;
+use base::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLockReadGuard};
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 use crate::core::Core;
 use crate::errors::{AnswerError, FetchError, OutOfService, ProposeError};
 use crate::fetch::{Fetched, Planned, Wish};
-use crate::leadership::Leadership;
+use crate::leadership::{self, Leadership};
 use crate::maintenance;
 use crate::parts;
 use crate::pending::Pending;
@@ -262,6 +263,12 @@ impl Replica {
     /// Returns when another node is known to lead, and the streams' epochs under it are. May wait for ever.
     pub async fn succeeded(&self) {
         self.inner.core.succeeded().await;
+    }
+
+    /// Stands for election `turn` after the lease of `leader` is over here, which seems to have ended. Does nothing where it is
+    /// heard of again, another leads, or this node has no vote. Returns within seconds, whatever comes of it.
+    pub async fn succeed(&self, leader: NodeId, turn: Duration) {
+        leadership::succeed(&self.inner.group, leader, turn).await;
     }
 
     /// Whether this node leads the shard and serves.

@@ -100,12 +100,15 @@ impl Shard {
         self.producers.table.len()
     }
 
-    /// Whether a producer is remembered of a stream, and was used so lately before `now` that it is not forgotten soon.
+    /// Whether a producer is remembered of a stream, and was used so lately before `now` that it is not forgotten soon:
+    /// hours, unless there is little room for others. A clock may be wrong by as much.
     #[must_use]
     pub fn remembers_producer(&self, stream: StreamId, producer: ProducerId, now: TimestampMs) -> bool {
         let settings = &self.scalars.settings;
-        let safe_ms = settings.producer_expiry_ms.min(settings.producer_idle_ms_min) / 2;
         let producers = &self.producers.table;
+        let is_full = producers.len() >= settings.producers_max as usize / 10 * 9;
+        let idle_ms = if is_full { settings.producer_idle_ms_min } else { settings.producer_expiry_ms };
+        let safe_ms = idle_ms.min(settings.producer_expiry_ms) / 2;
         let known = producers.slot(&(stream, producer)).and_then(|slot| producers.at(slot));
         known.is_some_and(|known| now.max(self.scalars.time).0.saturating_sub(known.last_used().0) < safe_ms)
     }
@@ -252,6 +255,12 @@ impl Shard {
     /// The topics that are not being deleted, in the order of their names.
     pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> + '_ {
         self.metadata.names.values().filter_map(|id| self.metadata.topic(*id))
+    }
+
+    /// The id that the next new stream gets: none that is as large was ever given out.
+    #[must_use]
+    pub const fn next_stream(&self) -> StreamId {
+        StreamId(self.scalars.next_stream)
     }
 
     /// How many topics [`Shard::topics`] gives.

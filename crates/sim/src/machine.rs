@@ -154,6 +154,7 @@ impl Machine {
         let limits = Limits { drain_max: Duration::from_secs(2), ..Limits::default() };
         let drain_max = limits.drain_max;
         let service = Service::new(&env, broker.clone(), limits, 16 << 20);
+        cluster.caught_up().await;
         let (stop, stopping) = watch::channel(false);
         let mut serving = JoinSet::new();
         serving.spawn(listener.serve(service, stopping.clone()));
@@ -191,6 +192,8 @@ impl Machine {
             addresses: vec![NodeAddress { listener: LISTENER.to_owned(), host: host(self.place), port: KAFKA_PORT }],
             shards: plan.shards,
             segment_bytes: plan.segment_bytes,
+            ready_segments: plan.ready_segments,
+            balance_wait: plan.balance_wait,
             reserve_bytes: 1 << 20,
             log_memory_bytes: 256 << 10,
             read_cache_bytes: 256 << 10,

@@ -1,6 +1,5 @@
 //! Runs seeds: `sim run SEED` one of them, `sim many COUNT` several, each in a process of its own.
 
-mod chance;
 mod many;
 
 use std::io::Write as _;
@@ -12,6 +11,14 @@ use base::time::Duration;
 use base::trace::Sink;
 use clap::{Parser, Subcommand};
 use sim::plan::Sizes;
+
+base::fix_chance!();
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What a seed takes is far less, also on a machine with other things to do.
+const LIMIT_SECONDS: u64 = 300;
 
 #[derive(Debug, Parser)]
 #[command(about = "Whole clusters on simulated time, disks, network and chance")]
@@ -42,9 +49,12 @@ enum Command {
         /// Processes at once.
         #[arg(long, default_value_t = 2)]
         jobs: usize,
-        /// One seed in so many runs twice, and must have one trace.
-        #[arg(long, default_value_t = 10)]
+        /// One seed in so many runs twice, and must have one trace; 0 for none.
+        #[arg(long, default_value_t = 1)]
         twice: u64,
+        /// Real seconds that a seed may take.
+        #[arg(long, default_value_t = LIMIT_SECONDS)]
+        limit: u64,
         #[command(flatten)]
         sizes: SizesArgs,
     },
@@ -59,6 +69,9 @@ enum Command {
         /// Processes at once.
         #[arg(long, default_value_t = 2)]
         jobs: usize,
+        /// Real seconds that a seed may take.
+        #[arg(long, default_value_t = LIMIT_SECONDS)]
+        limit: u64,
         #[command(flatten)]
         sizes: SizesArgs,
     },
@@ -79,9 +92,9 @@ struct SizesArgs {
 }
 
 impl SizesArgs {
-    fn wish(self, first: u64, count: u64, jobs: usize, twice: u64) -> many::Wish {
+    fn wish(self, first: u64, count: u64, jobs: usize, twice: u64, limit: u64) -> many::Wish {
         let Self { seconds, calm, plant } = self;
-        many::Wish { first, count, jobs, twice, seconds, calm, plant }
+        many::Wish { first, count, jobs, twice, seconds, calm, plant, limit: Duration::from_secs(limit) }
     }
 
     fn sizes(&self) -> anyhow::Result<Sizes> {
@@ -92,7 +105,7 @@ impl SizesArgs {
 
 fn main() -> anyhow::Result<ExitCode> {
     // Nothing may draw a random number before.
-    chance::check();
+    base::chance::check();
     match Cli::parse().command {
         Command::Run { seed, trace, log, sizes } => {
             if let Some(level) = log {
@@ -116,12 +129,12 @@ fn main() -> anyhow::Result<ExitCode> {
             writeln!(std::io::stdout(), "{verdict}")?;
             Ok(code(verdict.violation.is_none()))
         }
-        Command::Many { count, first, jobs, twice, sizes } => {
-            Ok(code(many::run(&sizes.wish(first, count, jobs, twice))?))
+        Command::Many { count, first, jobs, twice, limit, sizes } => {
+            Ok(code(many::run(&sizes.wish(first, count, jobs, twice, limit))?))
         }
         #[cfg(feature = "planted")]
-        Command::Planted { count, first, jobs, sizes } => {
-            Ok(code(many::planted::run(&sizes.wish(first, count, jobs, 0))?))
+        Command::Planted { count, first, jobs, limit, sizes } => {
+            Ok(code(many::planted::run(&sizes.wish(first, count, jobs, 0, limit))?))
         }
     }
 }

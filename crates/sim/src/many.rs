@@ -1,14 +1,17 @@
 //! Many seeds, each in a process of its own, and what they covered together.
 
+mod children;
 #[cfg(feature = "planted")]
 pub(crate) mod planted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
-use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use sim::faults::Kind;
+
+use self::children::Children;
 
 /// Every kind of fault must occur in one seed of so many.
 const KIND_ONE_IN: u64 = 4;
@@ -23,6 +26,8 @@ pub(crate) struct Wish {
     pub(crate) seconds: u64,
     pub(crate) calm: bool,
     pub(crate) plant: Option<String>,
+    /// What a seed may take, in real time.
+    pub(crate) limit: Duration,
 }
 
 #[derive(Default)]
@@ -36,62 +41,25 @@ struct Total {
 
 /// Runs them; whether all passed and covered enough.
 pub(crate) fn run(wish: &Wish) -> Result<bool> {
-    let mut waiting = (wish.first..wish.first + wish.count).flat_map(|seed| {
+    let waiting = (wish.first..wish.first + wish.count).flat_map(|seed| {
         let twice = wish.twice > 0 && seed % wish.twice == 0;
         std::iter::repeat_n(seed, 1 + usize::from(twice))
     });
-    let mut running: Vec<(u64, Child)> = Vec::new();
+    let mut children = Children::new(wish, waiting);
     let mut lines: BTreeMap<u64, String> = BTreeMap::new();
     let mut total = Total::default();
-    loop {
-        while running.len() < wish.jobs.max(1)
-            && let Some(seed) = waiting.next()
-        {
-            running.push((seed, start(seed, wish)?));
-        }
-        if running.is_empty() {
-            break;
-        }
-        // The oldest first: the others go on meanwhile.
-        let (seed, child) = running.remove(0);
-        let line = line_of(seed, child)?;
+    while let Some((seed, line)) = children.next()? {
         match lines.get(&seed) {
-            Some(before) if *before == line => continue,
-            Some(before) => {
-                total.failed.push(format!("seed {seed} has two traces:\n  {before}\n  {line}"));
-                continue;
+            Some(before) if *before == line => {}
+            Some(before) => total.failed.push(format!("seed {seed} has two traces:\n  {before}\n  {line}")),
+            None => {
+                writeln!(std::io::stdout(), "{line}")?;
+                total.add(&line);
+                lines.insert(seed, line);
             }
-            None => {}
         }
-        writeln!(std::io::stdout(), "{line}")?;
-        total.add(&line);
-        lines.insert(seed, line);
     }
     total.report(wish)
-}
-
-/// What a seed's process says at its end.
-fn line_of(seed: u64, child: Child) -> Result<String> {
-    let output = child.wait_with_output()?;
-    let line = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if !line.is_empty() {
-        return Ok(line);
-    }
-    let error = String::from_utf8_lossy(&output.stderr);
-    Ok(format!("seed {seed} FAILED {}: {}", output.status, error.lines().take(3).collect::<Vec<_>>().join(" ")))
-}
-
-fn start(seed: u64, wish: &Wish) -> Result<Child> {
-    let program = std::env::current_exe()?;
-    let mut command = Command::new(program);
-    command.arg("run").arg(seed.to_string()).arg("--seconds").arg(wish.seconds.to_string());
-    if wish.calm {
-        command.arg("--calm");
-    }
-    if let Some(fault) = &wish.plant {
-        command.arg("--plant").arg(fault);
-    }
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("a seed's process cannot be started")
 }
 
 impl Total {

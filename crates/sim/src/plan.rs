@@ -22,6 +22,10 @@ pub struct Plan {
     /// How long the cluster may take to converge when they have ended.
     pub converge_max: Duration,
     pub segment_bytes: u64,
+    /// Segments in which nothing lives are kept to be used again up to so many.
+    pub ready_segments: usize,
+    /// How long shards may differ in their numbers of streams.
+    pub balance_wait: Duration,
     /// What a shard keeps of its log for members that were away: who was away for longer is installed.
     pub log_keep_bytes: u64,
     pub checkpoint_age_max: Duration,
@@ -70,6 +74,8 @@ impl Plan {
             faulty: sizes.faulty,
             converge_max: Duration::from_secs(120),
             segment_bytes: *pick(&sizes_of, &[128 << 10, 128 << 10, 256 << 10]),
+            ready_segments: *pick(&fork(seed, "ready"), &[1, 4]),
+            balance_wait: *pick(&fork(seed, "balance"), &[Duration::from_secs(3), Duration::from_secs(600)]),
             log_keep_bytes: *pick(&sizes_of, &[256 << 10, 512 << 10, 1 << 30]),
             checkpoint_age_max: between(&sizes_of, Duration::from_secs(3), Duration::from_secs(15)),
             catch_up_bytes_per_second: *pick(&sizes_of, &[None, Some(1 << 20)]),

@@ -94,7 +94,9 @@ pub fn unsettled(world: &World) -> Option<String> {
     #[expect(clippy::needless_collect, reason = "the state is locked while it is iterated over")]
     let shards: Vec<(ShardId, Vec<NodeId>)> =
         first.metadata().shard_records().iter().map(|record| (record.id, record.voters.clone())).collect();
-    shards.into_iter().find_map(|(shard, wanted)| unsettled_shard(world, shard, wanted))
+    // One without voters was given up before anybody had it.
+    let mut used = shards.into_iter().filter(|(_, voters)| !voters.is_empty());
+    used.find_map(|(shard, wanted)| unsettled_shard(world, shard, wanted))
 }
 
 fn unsettled_shard(world: &World, shard: ShardId, mut wanted: Vec<NodeId>) -> Option<String> {

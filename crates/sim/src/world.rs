@@ -32,6 +32,7 @@ pub struct World {
     healed: AtomicBool,
     /// A machine has flipped bits on its disk.
     damaged: AtomicBool,
+    damaged_while_it_runs: AtomicBool,
     /// Changes of members that are gone on with when the faults have ended.
     pub(crate) changes: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -90,6 +91,7 @@ impl World {
             topics: Mutex::default(),
             healed: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
+            damaged_while_it_runs: AtomicBool::new(false),
             changes: Mutex::default(),
         })
     }
@@ -140,8 +142,15 @@ impl World {
         self.damaged.load(Ordering::Relaxed)
     }
 
-    pub fn set_damaged(&self, damaged: bool) {
+    /// Whether a disk was damaged under a process that ran.
+    #[must_use]
+    pub fn is_damaged_while_it_runs(&self) -> bool {
+        self.damaged_while_it_runs.load(Ordering::Relaxed)
+    }
+
+    pub fn set_damaged(&self, damaged: bool, while_it_runs: bool) {
         self.damaged.store(damaged, Ordering::Relaxed);
+        self.damaged_while_it_runs.store(damaged && while_it_runs, Ordering::Relaxed);
     }
 
     #[must_use]

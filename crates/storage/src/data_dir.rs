@@ -112,6 +112,16 @@ impl DataDir {
         joining::read(&*self.disk, &self.path).await
     }
 
+    /// The node's copy of the metadata is about to be brought here anew: until it is, this says where others are.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn note_members(&self, members: Vec<Contact>) -> Result<(), DataDirError> {
+        // It was born long ago, and asks nobody to be taken in.
+        let joining = Joining { birth: 0, addresses: Vec::new(), members };
+        joining::write(&self.disk, &self.path, &joining).await
+    }
+
     /// The node's copy of the metadata is here: nothing else is to be remembered.
     ///
     /// # Errors
@@ -120,13 +130,30 @@ impl DataDir {
         joining::remove(&*self.disk, &self.path)
     }
 
-    /// Gives up all that the directory holds: whoever opens it next finds a node without identity, which looks
-    /// for its cluster at `addresses`.
+    /// Gives up all that the directory holds: whoever opens it next is told by [`Claim::gives_up`]. Once it is empty it is
+    /// that of a node without identity, which looks for its cluster at `addresses`.
     ///
     /// # Errors
-    /// When that cannot be written down; nothing is given up then.
+    /// When that cannot be written down; it may be there all the same.
     pub async fn give_up(&self, addresses: &[(String, u16)]) -> Result<(), DataDirError> {
         giving_up::write(&self.disk, &self.path, addresses).await
+    }
+
+    /// Removes what was given up, identity and all; does nothing to a directory that was not. Nothing below it may be
+    /// open, and whoever had it opens it anew: nothing else of this handle is true any more.
+    ///
+    /// # Errors
+    /// When something cannot be removed; the next one to open the directory goes on with it.
+    pub async fn empty(&self, env: &Env) -> Result<(), DataDirError> {
+        giving_up::finish(env, &self.path).await
+    }
+
+    /// Takes back that it was given up: all stays as it is.
+    ///
+    /// # Errors
+    /// When that cannot be written down.
+    pub fn keep(&self) -> Result<(), DataDirError> {
+        giving_up::take_back(&*self.disk, &self.path)
     }
 
     #[must_use]
@@ -265,6 +292,10 @@ mod tests {
         data_dir.end_joining().unwrap();
         data_dir.end_joining().unwrap();
         assert_eq!(data_dir.joining().await.unwrap(), None);
+        let members = vec![Contact { node: NodeId(3), host: "c".to_owned(), port: 9 }];
+        data_dir.note_members(members.clone()).await.unwrap();
+        assert_eq!(data_dir.joining().await.unwrap().unwrap().members, members, "also one that is a member already");
+        data_dir.end_joining().unwrap();
         data_dir.set_cluster(99).await.unwrap();
         assert!(matches!(data_dir.set_cluster(98).await, Err(DataDirError::Cluster { known: 99, found: 98, .. })));
     }
@@ -280,13 +311,44 @@ mod tests {
         let addresses = vec![("10.0.0.1".to_owned(), 9190)];
         old.give_up(&addresses).await.unwrap();
         drop(old);
+        let claim = Claim::take(&env, dir.path()).await.unwrap();
+        assert!(claim.gives_up() && claim.identity().is_some(), "nothing is gone before somebody has looked");
+        let old = claim.founded(&env).await.unwrap();
+        assert!(env.disk.exists(&file));
+        old.empty(&env).await.unwrap();
+        drop(old);
         let mut claim = Claim::take(&env, dir.path()).await.unwrap();
+        assert!(!claim.gives_up());
         assert_eq!(claim.identity(), None);
         assert_eq!(claim.joining().unwrap().addresses, addresses);
         let birth = claim.birth(&env).await.unwrap();
         assert!(!env.disk.exists(&dir.path().join("shards")) && !env.disk.exists(&dir.path().join("GIVING-UP")));
         drop(claim);
         assert_eq!(Claim::take(&env, dir.path()).await.unwrap().birth(&env).await.unwrap(), birth);
+    }
+
+    #[tokio::test]
+    async fn what_was_given_up_is_kept_or_goes_on_being_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::real();
+        let old = DataDir::open(&env, dir.path()).await.unwrap();
+        let identity = old.identity();
+        old.give_up(&[("10.0.0.1".to_owned(), 9190)]).await.unwrap();
+        old.keep().unwrap();
+        old.keep().unwrap();
+        drop(old);
+        let claim = Claim::take(&env, dir.path()).await.unwrap();
+        assert_eq!((claim.gives_up(), claim.identity()), (false, Some(identity)));
+        let old = claim.founded(&env).await.unwrap();
+        let file = old.checkpoint_dir(ShardId(3)).join("0001.base");
+        env.disk.create_dir_all(file.parent().unwrap()).unwrap();
+        env.disk.open(&file, OpenOptions::create_new()).unwrap();
+        old.give_up(&[("10.0.0.1".to_owned(), 9190)]).await.unwrap();
+        drop(old);
+        // It was interrupted after its first step.
+        env.disk.remove(&dir.path().join("IDENTITY")).unwrap();
+        let claim = Claim::take(&env, dir.path()).await.unwrap();
+        assert!(!claim.gives_up() && claim.identity().is_none() && !env.disk.exists(&file));
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::install::java::{self, Java};
 use crate::served::Served;
@@ -31,13 +31,14 @@ impl JavaTools {
     /// All checks; what failed.
     pub fn check_all(&self) -> Vec<String> {
         type Check = fn(&JavaTools) -> Result<()>;
-        let checks: [(&str, Check); 6] = [
+        let checks: [(&str, Check); 7] = [
             ("topics", Self::topics),
             ("console_and_groups", Self::console_and_groups),
             ("configs", Self::configs),
             ("perf_tests", Self::perf_tests),
             ("offsets_and_versions", Self::offsets_and_versions),
             ("verifiable_clients", Self::verifiable_clients),
+            ("metadata_quorum", Self::metadata_quorum),
         ];
         let mut failed = Vec::new();
         for (name, check) in checks {
@@ -163,6 +164,33 @@ impl JavaTools {
         let consume = ["--topic", t, "--group-id", t, "--max-messages", "500", "--reset-policy", "earliest"];
         let consumed = self.run("org.apache.kafka.tools.VerifiableConsumer", &consume)?;
         ensure!(consumed.contains("offsets_committed"), "{consumed}");
+        Ok(())
+    }
+
+    /// kafka-metadata-quorum
+    pub fn metadata_quorum(&self) -> Result<()> {
+        let describe = |how| self.run("org.apache.kafka.tools.MetadataQuorumCommand", &["describe", how]);
+        let status = describe("--status")?;
+        let value = |name: &str| {
+            let row = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            row.map(str::trim).with_context(|| format!("{name} is not in {status}"))
+        };
+        ensure!(value("LeaderId")?.parse::<u64>()? > 0, "{status}");
+        ensure!(value("HighWatermark")?.parse::<u64>()? > 0, "{status}");
+        // With a node that is away it may be much.
+        ensure!(self.served.restarts || (0..10_000).contains(&value("MaxFollowerLag")?.parse::<i64>()?), "{status}");
+        value("CurrentVoters")?;
+        let replication = describe("--replication")?;
+        // NodeId DirectoryId LogEndOffset Lag LastFetchTimestamp LastCaughtUpTimestamp Status
+        let rows: Vec<Vec<&str>> = replication
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|row| row.len() == 7 && row[0].parse::<u64>().is_ok())
+            .collect();
+        ensure!(rows.iter().filter(|row| row[6] == "Leader").count() == 1, "{replication}");
+        let is_known = |row: &Vec<&str>| row[2].parse::<u64>().is_ok() && row[3].parse::<u64>().is_ok();
+        ensure!(self.served.restarts || rows.iter().all(is_known), "{replication}");
+        ensure!(rows.len() == self.served.nodes, "{replication}");
         Ok(())
     }
 

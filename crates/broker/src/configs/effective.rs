@@ -12,6 +12,8 @@ pub(crate) struct TopicSettings {
     pub(crate) timestamp_type: TimestampType,
     pub(crate) timestamp_before_max_ms: i64,
     pub(crate) timestamp_after_max_ms: i64,
+    /// Nodes that must have what is acknowledged to a producer that waits for all.
+    pub(crate) in_sync_min: u8,
 }
 
 impl TopicSettings {
@@ -27,6 +29,7 @@ impl TopicSettings {
             },
             timestamp_before_max_ms: number("message.timestamp.before.max.ms", i64::MAX),
             timestamp_after_max_ms: number("message.timestamp.after.max.ms", 3_600_000),
+            in_sync_min: u8::try_from(number("min.insync.replicas", 1)).unwrap_or(u8::MAX),
         }
     }
 }
@@ -46,6 +49,7 @@ mod tests {
                 timestamp_type: TimestampType::CreateTime,
                 timestamp_before_max_ms: i64::MAX,
                 timestamp_after_max_ms: 3_600_000,
+                in_sync_min: 1,
             }
         );
     }

@@ -10,7 +10,6 @@ use shard::{AlterConfigError, ConfigResource, Outcome};
 use super::alter::{self, Change, Kind, Limits};
 use super::api::{AlterConfigsError, Alteration, DescribeConfigsError, Entry, Resource};
 use super::layers::Values;
-use crate::nodes::Nodes;
 use crate::topics::{Cache, names};
 
 /// A change that was computed from values that changed meanwhile is computed again this often.
@@ -21,13 +20,12 @@ const ATTEMPTS_MAX: usize = 8;
 pub struct Configs {
     cluster: Cluster,
     cache: Arc<Cache>,
-    nodes: Arc<Nodes>,
     limits: Limits,
 }
 
 impl Configs {
-    pub(crate) fn new(cluster: Cluster, cache: Arc<Cache>, nodes: Arc<Nodes>, limits: Limits) -> Self {
-        Self { cluster, cache, nodes, limits }
+    pub(crate) fn new(cluster: Cluster, cache: Arc<Cache>, limits: Limits) -> Self {
+        Self { cluster, cache, limits }
     }
 
     /// All keys, or those named; unknown names are left out.
@@ -61,8 +59,7 @@ impl Configs {
     ) -> Result<(), AlterConfigsError> {
         for _ in 0..ATTEMPTS_MAX {
             let (target, kind, version, current) = self.current(resource)?;
-            let limits = self.limits.with_copies(self.nodes.view().copies_max());
-            let Change { set, remove } = alter::plan(kind, &current, &alteration, limits)?;
+            let Change { set, remove } = alter::plan(kind, &current, &alteration, self.limits)?;
             if validate_only || (set.is_empty() && remove.is_empty()) {
                 return Ok(());
             }

@@ -21,6 +21,7 @@ mod read;
 mod rules;
 mod wait;
 
+pub(crate) use places::check_leader;
 pub(crate) use rules::{EpochMismatch, check_epoch};
 
 pub use replica::StoredBatch;

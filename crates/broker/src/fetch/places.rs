@@ -86,7 +86,7 @@ impl<'a> Places<'a> {
 }
 
 /// Another leader's readers are sent there; while nobody leads, what was committed is still given out by who has it.
-pub(super) fn check_leader(partition: &Partition, replica: &Replica) -> Result<(), FetchError> {
+pub(crate) fn check_leader(partition: &Partition, replica: &Replica) -> Result<(), FetchError> {
     let leadership = *replica.leadership().borrow();
     // A copy that was taken away since the request came hears of no leader any more.
     if leadership.is_self || (leadership.leader.is_none() && partition.replica().is_some()) {

@@ -145,6 +145,7 @@ mod tests {
             timestamp_type: TimestampType::CreateTime,
             timestamp_before_max_ms: before,
             timestamp_after_max_ms: after,
+            in_sync_min: 1,
         }
     }
 

@@ -106,8 +106,8 @@ impl Topics {
         if *partitions_left < 0 || partitions > self.config.partitions_per_topic_max {
             return Err(too_many_partitions());
         }
-        let limits = self.config.limits().with_copies(self.view().copies_max());
-        let configs = configs::check_new_topic(&topic.configs, limits).map_err(CreateTopicError::InvalidConfig)?;
+        let checked = configs::check_new_topic(&topic.configs, self.config.limits());
+        let configs = checked.map_err(CreateTopicError::InvalidConfig)?;
         let partitions = u32::try_from(partitions).expect("the number of partitions was checked to be above zero");
         Ok(NewTopic { name: topic.name.clone(), partitions, configs })
     }

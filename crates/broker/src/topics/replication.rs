@@ -1,7 +1,8 @@
 //! How many copies a partition has and where they are: what may be asked for, given that shards decide it.
 //!
-//! Every shard has as many copies as there are nodes, up to [`COPIES_MAX`], so a topic never has fewer than it was
-//! created with. A client cannot choose among the shards' places.
+//! A shard has [`COPIES_MAX`] copies where there are as many nodes, and else one: two would stop whenever one does. Each
+//! gets them soon after the nodes come; until then fewer are promised, namely those that every shard has, as a partition may
+//! come to any. A client cannot choose among the shards' places.
 
 use std::collections::BTreeSet;
 
@@ -11,26 +12,34 @@ use crate::nodes::{COPIES_MAX, ClusterView, Copies};
 
 /// Whether partitions have as many copies as is asked for; -1 asks for what there is.
 pub(super) fn check_factor(factor: i16, view: &ClusterView) -> Result<(), String> {
-    let (nodes, most) = (view.nodes().len().max(1), view.copies_max());
+    let (nodes, most) = (view.nodes().len().max(1), copies(view));
+    let cannot = |why: String| {
+        Err(format!(
+            "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be \
+             reached because {why}."
+        ))
+    };
     match usize::try_from(factor) {
         Err(_) if factor == -1 => Ok(()),
         Err(_) | Ok(0) => Err("Replication factor must be larger than 0, or -1 to use the default value.".to_owned()),
         Ok(copies) if copies <= most => Ok(()),
-        Ok(copies) if copies > nodes => Err(format!(
-            "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be \
-             reached because only {nodes} broker(s) are registered."
-        )),
-        Ok(_) => Err(format!(
-            "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be \
-             reached because a partition has at most {COPIES_MAX} replicas."
-        )),
+        Ok(copies) if copies > nodes => cannot(format!("only {nodes} broker(s) are registered")),
+        Ok(copies) if copies > COPIES_MAX => cannot(format!("a partition has at most {COPIES_MAX} replicas")),
+        Ok(_) if nodes < COPIES_MAX => {
+            cannot(format!("a partition has {most} replica(s) while there are fewer than {COPIES_MAX} brokers"))
+        }
+        Ok(_) => cannot(format!("not every partition would have more than {most} replica(s) for now")),
     }
 }
 
 /// The factor of partitions that are made now.
 pub(super) fn factor(view: &ClusterView) -> i16 {
-    let copies = data_shards(view).map(|copies| copies.replicas.len()).max().unwrap_or(1);
-    i16::try_from(copies).unwrap_or(i16::MAX)
+    i16::try_from(copies(view)).unwrap_or(i16::MAX)
+}
+
+/// The copies that every shard has or is about to have, to any of which a new partition may come.
+fn copies(view: &ClusterView) -> usize {
+    data_shards(view).map(|copies| copies.wanted.len()).min().unwrap_or(1)
 }
 
 /// Whether a partition's copies can be where the client wants them.
@@ -50,11 +59,11 @@ pub(super) fn check_assignment(brokers: &[i32], view: &ClusterView) -> Result<()
             return Err(format!("The manual partition assignment includes the broker {broker} more than once."));
         }
     }
-    let elsewhere = |copies: &&Copies| copies.replicas.iter().copied().collect::<BTreeSet<_>>() != wanted;
+    let elsewhere = |copies: &&Copies| copies.wanted.iter().copied().collect::<BTreeSet<_>>() != wanted;
     match data_shards(view).find(elsewhere) {
         None => Ok(()),
         Some(copies) => {
-            let there: Vec<String> = copies.replicas.iter().map(ToString::to_string).collect();
+            let there: Vec<String> = copies.wanted.iter().map(ToString::to_string).collect();
             Err(format!(
                 "The manual partition assignment cannot be met: a partition is where its shard is, and that may be on the \
                  brokers {}.",
@@ -75,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_factor_that_every_shard_has_is_taken() {
-        let three = view(3, &[&[1], &[1, 2, 3]]);
+        let three = view(3, &[&[1], &[1, 2, 3], &[2, 3, 1]]);
         for asked in [-1, 1, 2, 3] {
             assert_eq!(check_factor(asked, &three), Ok(()));
         }
@@ -86,6 +95,20 @@ mod tests {
             assert!(check_factor(asked, &three).unwrap_err().starts_with("Replication factor must be larger than 0"));
         }
         assert_eq!((factor(&three), factor(&view(1, &[&[1], &[1]]))), (3, 1));
+    }
+
+    #[test]
+    fn a_factor_that_some_shard_does_not_have_is_refused_with_the_one_that_all_have() {
+        let two = view(2, &[&[1], &[1], &[2]]);
+        assert_eq!((factor(&two), check_factor(1, &two)), (1, Ok(())));
+        assert!(
+            check_factor(2, &two)
+                .unwrap_err()
+                .ends_with("a partition has 1 replica(s) while there are fewer than 3 brokers.")
+        );
+        let grows = view(3, &[&[1], &[1, 2, 3], &[2]]);
+        assert_eq!((factor(&grows), check_factor(1, &grows)), (1, Ok(())));
+        assert!(check_factor(3, &grows).unwrap_err().ends_with("would have more than 1 replica(s) for now."));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Appends: order, what is refused, and what the producer is told.
 
 use broker::Config;
-use broker::produce::ProduceError;
+use broker::produce::{Acks, ProduceError};
 use broker::topics::TopicSelector;
 use bytes::Bytes;
 use record::{BatchBuilder, BatchError, Compression, ProducerEpoch, ProducerId, ProducerStamp, Sequence, TimestampMs};
@@ -140,14 +140,14 @@ async fn a_checked_batch_is_a_slice_of_what_came_until_it_is_detached_or_its_hea
     node.create("a", 1).await;
     let partition = node.partition("a", 0);
     let good = batch(&[b"value"]);
-    let mut checked = node.broker.check(&partition, good.clone()).expect("a good batch");
+    let mut checked = node.broker.check(&partition, good.clone(), Acks::All).expect("a good batch");
     assert_eq!(checked.shared_bytes(), good.len());
     checked.detach();
     assert_eq!(checked.shared_bytes(), 0);
     node.broker.append(&partition, checked).await.expect("it is appended");
     let stale = record::with_max_timestamp(&good, record::TimestampType::CreateTime, TimestampMs(1)).expect("a batch");
     let corrected =
-        node.broker.check(&partition, stale.joined()).expect("a batch whose largest timestamp is corrected");
+        node.broker.check(&partition, stale.joined(), Acks::All).expect("a batch whose largest timestamp is corrected");
     assert_eq!(corrected.shared_bytes(), 0);
     node.broker.append(&partition, corrected).await.expect("it is appended");
     let found = node.look(&partition, 1).await;

@@ -18,7 +18,8 @@ const FAR_APART_MORE: usize = 8;
 /// How many streams each shard has that could take more.
 pub(super) fn loads(metadata: &Shard) -> BTreeMap<ShardId, usize> {
     let stays = |id: &NodeId| metadata.standing(*id) == Some(Standing::Member);
-    let shards = metadata.shard_records().into_iter().filter(|shard| shard.id != METADATA);
+    let is_used = |shard: ShardId| shard != METADATA && metadata.founder(shard).is_none();
+    let shards = metadata.shard_records().into_iter().filter(|shard| is_used(shard.id));
     let mut loads: BTreeMap<ShardId, usize> =
         shards.filter(|shard| shard.voters.iter().any(stays)).map(|shard| (shard.id, 0)).collect();
     for topic in metadata.topics().filter(|topic| topic.state == TopicState::Live) {

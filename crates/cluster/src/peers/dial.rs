@@ -17,16 +17,14 @@ use record::{NodeId, ShardId};
 use replica::{AnswerStream, Lane, Peer, Transport};
 use shard::{FIRST_FEATURE_LEVEL, NodeAddress};
 use storage::Payload;
+use storage::data_dir::Contact;
 use tokio::sync::watch;
 
 use super::frame::Subject;
-use super::handshake::{Hello, Purpose, Refusal, VERSIONS, Welcome, common_version, too_old};
+use super::greeting::{DialError, REMOVED, dial, greet};
+use super::handshake::{Hello, Purpose, VERSIONS, Welcome, too_old};
 use super::link::Link;
-
-/// The kind of the error when the cluster has removed this node.
-const REMOVED: io::ErrorKind = io::ErrorKind::PermissionDenied;
-/// How long connecting and the handshake may take.
-const DIAL_TIME_MAX: Duration = Duration::from_secs(2);
+use super::refusals::Refusals;
 
 /// Who this node is to others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +35,18 @@ pub(crate) struct Me {
     pub(crate) life: u64,
     /// The level of features that it knows.
     pub(crate) features: u32,
+}
+
+impl Me {
+    fn hello(self, lane: Lane, purpose: Purpose, wanted: NodeId) -> Hello {
+        let Self { cluster, node, life, features } = self;
+        Hello { versions: VERSIONS, lane, purpose, features, cluster, node, life, wanted }
+    }
+
+    /// To whoever answers.
+    fn guest_hello(self) -> Hello {
+        self.hello(Lane::Control, Purpose::Guest, NodeId(0))
+    }
 }
 
 /// The ways to other nodes. Clones are the same.
@@ -51,6 +61,7 @@ struct Inner {
     addresses: RwLock<BTreeMap<NodeId, NodeAddress>>,
     links: Mutex<Links>,
     levels: Mutex<Levels>,
+    refusals: Refusals,
     /// Another node said that the cluster has removed this one.
     removed: watch::Sender<bool>,
 }
@@ -87,6 +98,7 @@ impl Peers {
             addresses: RwLock::default(),
             links: Mutex::default(),
             levels: Mutex::new(Levels { cluster: FIRST_FEATURE_LEVEL, known: BTreeMap::new() }),
+            refusals: Refusals::default(),
             removed: watch::Sender::new(false),
         };
         Self { inner: Arc::new(inner) }
@@ -117,6 +129,13 @@ impl Peers {
         self.inner.levels.lock().known.insert(node, features);
     }
 
+    /// A node of the cluster was let in, that knows features of that level.
+    pub(crate) fn let_in(&self, node: NodeId, features: u32) {
+        self.note_features(node, features);
+        // It is there, and may have thought otherwise when it was called.
+        self.inner.refusals.call_again(node);
+    }
+
     /// What a node said when it was last connected.
     pub(crate) fn features_of(&self, node: NodeId) -> Option<u32> {
         self.inner.levels.lock().known.get(&node).copied()
@@ -144,10 +163,30 @@ impl Peers {
         self.inner.addresses.read().keys().copied().collect()
     }
 
+    /// Where other nodes are reached.
+    pub(crate) fn contacts(&self) -> Vec<Contact> {
+        let addresses = self.inner.addresses.read();
+        let contact = |(node, address): (&NodeId, &NodeAddress)| {
+            let NodeAddress { host, port, .. } = address.clone();
+            Contact { node: *node, host, port }
+        };
+        addresses.iter().map(contact).collect()
+    }
+
     /// Where other nodes are reached from now on. Connections to those that moved or went are closed.
     pub(crate) fn set_addresses(&self, addresses: BTreeMap<NodeId, NodeAddress>) {
         let before = std::mem::replace(&mut *self.inner.addresses.write(), addresses.clone());
-        let moved = before.iter().filter(|(node, address)| addresses.get(node) != Some(address));
+        let moved: Vec<_> = before.iter().filter(|(node, address)| addresses.get(node) != Some(address)).collect();
+        for (node, NodeAddress { host, port, .. }) in &moved {
+            if self.inner.refusals.end(**node) {
+                tracing::info!(
+                    node = node.0,
+                    host,
+                    port,
+                    "the node, which was refused there, is not called there any more"
+                );
+            }
+        }
         let mut links = self.inner.links.lock();
         for (node, _) in moved {
             for lane in [Lane::Control, Lane::Bulk] {
@@ -168,6 +207,9 @@ impl Peers {
                 Some(Way::Open(link)) if !link.is_closed() => return Ok(link.clone()),
                 Some(Way::Dialing(_, dialing)) => dialing.clone(),
                 Some(Way::Open(_)) | None => {
+                    if let Some(refused) = self.inner.refusals.held_back(node) {
+                        return Err(refused);
+                    }
                     links.dialed += 1;
                     let number = links.dialed;
                     let dialing = self.dial_in_background(node, lane, number);
@@ -221,26 +263,59 @@ impl Peers {
         let Some(NodeAddress { host, port, .. }) = address else {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("node {} has no known address", node.0)));
         };
-        let dialed = dial(&self.inner.env, self.me(), (&host, port), node, lane, Purpose::Member).await;
-        if dialed.as_ref().is_err_and(|error| error.kind() == REMOVED) {
+        let dialed = dial(&self.inner.env, (&host, port), self.me().hello(lane, Purpose::Member, node)).await;
+        let error = match dialed.and_then(|dialed| self.check_level((node, &host, port), dialed)) {
+            Ok(link) => {
+                if self.inner.refusals.end(node) {
+                    tracing::info!(node = node.0, host, port, "the node lets this one in again");
+                }
+                return Ok(link);
+            }
+            Err(DialError::Unreached(error)) => {
+                self.inner.refusals.call_again(node);
+                return Err(error);
+            }
+            Err(DialError::Refused(error)) => error,
+        };
+        if error.kind() == REMOVED {
             self.inner.removed.send_replace(true);
         }
-        let (link, welcome) = dialed?;
+        // Of one that has moved meanwhile nothing is remembered.
+        let is_there = self.inner.addresses.read().get(&node).is_some_and(|now| now.host == host && now.port == port);
+        if is_there && self.inner.refusals.refused(node, &error) {
+            tracing::warn!(
+                node = node.0,
+                "no way to another node: {error}; it is called now and then, this is not said again"
+            );
+        }
+        Err(error)
+    }
+
+    /// The connection, if the node knows what the cluster uses.
+    fn check_level(
+        &self,
+        (node, host, port): (NodeId, &str, u16),
+        (link, welcome): (Link, Welcome),
+    ) -> Result<Link, DialError> {
         // What it said counts in any case: who asks why the level does not rise is told.
         self.note_features(node, welcome.features);
         let level = self.inner.levels.lock().cluster;
-        if welcome.features < level {
-            let text = format!("node {node} at {host}:{port} cannot take part: {}", too_old(level, welcome.features));
-            tracing::warn!("{text}");
-            link.close("the node is too old");
-            return Err(io::Error::new(io::ErrorKind::ConnectionRefused, text));
+        if welcome.features >= level {
+            return Ok(link);
         }
-        Ok(link)
+        link.close("the node is too old");
+        let text = format!("node {node} at {host}:{port} cannot take part: {}", too_old(level, welcome.features));
+        Err(DialError::Refused(io::Error::new(io::ErrorKind::ConnectionRefused, text)))
     }
 
     /// Opens a connection to whoever listens at an address, to ask what a guest may.
     pub(crate) async fn dial_as_guest(&self, host: &str, port: u16) -> io::Result<(Link, Welcome)> {
-        dial(&self.inner.env, self.me(), (host, port), NodeId(0), Lane::Control, Purpose::Guest).await
+        Ok(dial(&self.inner.env, (host, port), self.me().guest_hello()).await?)
+    }
+
+    /// Who listens at an address, also if it would not let this node in.
+    pub(crate) async fn who_is_at(&self, host: &str, port: u16) -> io::Result<Welcome> {
+        Ok(greet(&self.inner.env, (host, port), &self.me().guest_hello()).await?.2)
     }
 
     /// Closes every connection, and opens no other.
@@ -255,55 +330,6 @@ impl Peers {
                 link.close("this node stops");
             }
         }
-    }
-}
-
-async fn dial(
-    env: &Env,
-    me: Me,
-    (host, port): (&str, u16),
-    wanted: NodeId,
-    lane: Lane,
-    purpose: Purpose,
-) -> io::Result<(Link, Welcome)> {
-    let dialing = async {
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
-        let addresses = env.network.resolve(host, port).await?;
-        // One that swallows everything leaves the others their time.
-        let share = DIAL_TIME_MAX / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-        for address in addresses {
-            let connected = timeout(share, env.network.connect(address)).await;
-            match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-                Ok(stream) => {
-                    let (mut read, mut write) = stream.into_split();
-                    let Me { cluster, node, life, features } = me;
-                    let hello = Hello { versions: VERSIONS, lane, purpose, features, cluster, node, life, wanted };
-                    hello.send(&mut write).await?;
-                    let welcome = Welcome::receive(&mut read).await?;
-                    if let Some((refusal, text)) = &welcome.refusal {
-                        tracing::warn!(host, port, ?refusal, "another node refuses this one: {text}");
-                        let text = format!("{host}:{port} refuses this node: {text}");
-                        let kind = match refusal {
-                            Refusal::Removed => REMOVED,
-                            _ => io::ErrorKind::ConnectionRefused,
-                        };
-                        return Err(io::Error::new(kind, text));
-                    }
-                    let known = purpose == Purpose::Guest || (welcome.cluster == cluster && welcome.node == wanted);
-                    if !known || common_version(VERSIONS, (welcome.version, welcome.version)).is_none() {
-                        let text = format!("{host}:{port} answers as another node than the one that was called");
-                        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-                    }
-                    return Ok((Link::start(read, write), welcome));
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    };
-    match timeout(DIAL_TIME_MAX, dialing).await {
-        Ok(dialed) => dialed,
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("{host}:{port} does not answer"))),
     }
 }
 

@@ -1,29 +1,34 @@
 //! The listener for other nodes: who is let in, and what those are told who are not.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use base::Env;
 use base::net::{Listener as Socket, Stream};
 use base::task::{JoinHandle, JoinSet, spawn};
 use base::time::{Duration, sleep, timeout};
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use record::NodeId;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use replica::Lane;
+use tokio::sync::Semaphore;
 
 use super::accept::{self, Caller, Service};
 use super::dial::Me;
 use super::handshake::{Hello, Purpose, Refusal, VERSIONS, Welcome, common_version, too_old};
+use super::handshakes::{Handshake, Handshakes};
 
 /// How long a handshake may take.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
 /// Connections at the same time; each node has two.
 const CONNECTIONS_MAX: usize = 4_096;
-/// Those of them that nobody has come in by yet.
-const HANDSHAKES_MAX: usize = 256;
 /// Those of guests.
 const GUESTS_MAX: usize = 64;
+/// Callers of which it is known what they were refused with.
+const TOLD_MAX: usize = 256;
 /// How long accepting rests after it failed, for lack of file descriptors above all.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -50,6 +55,9 @@ pub(crate) trait Gate: Send + Sync + 'static {
 
     /// A node of the cluster that knows features of that level was let in.
     fn let_in(&self, node: NodeId, features: u32);
+
+    /// What is to be done when a connection for control, of a node that was let in, has ended.
+    fn hung_up(&self, node: NodeId) -> BoxFuture<'static, ()>;
 }
 
 /// A bound socket that does not serve yet.
@@ -70,8 +78,9 @@ impl Listener {
     pub(crate) fn serve(self, gate: Arc<dyn Gate>, service: Arc<dyn Service>) -> JoinHandle<()> {
         spawn("listener for nodes", async move {
             let mut connections = JoinSet::new();
-            let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+            let handshakes = Handshakes::default();
             let guests = Arc::new(Semaphore::new(GUESTS_MAX));
+            let told = Arc::<Told>::default();
             loop {
                 let (stream, address) = match self.socket.accept().await {
                     Ok(accepted) => accepted,
@@ -86,13 +95,12 @@ impl Listener {
                     tracing::warn!(%address, "too many connections of other nodes, this one is closed");
                     continue;
                 }
-                let Ok(handshake) = Arc::clone(&handshakes).try_acquire_owned() else {
-                    tracing::warn!(%address, "too many connections without a handshake, this one is closed");
-                    continue;
-                };
+                let handshake = handshakes.begin();
                 let (gate, service, guests) = (Arc::clone(&gate), Arc::clone(&service), Arc::clone(&guests));
+                let told = Arc::clone(&told);
                 connections.spawn(async move {
-                    if let Err(error) = connection(stream, &*gate, service, handshake, &guests).await {
+                    let from = (address.ip(), &*told);
+                    if let Err(error) = connection(stream, from, &*gate, service, handshake, &guests).await {
                         tracing::info!(%address, %error, "a connection of another node ends");
                     }
                 });
@@ -107,15 +115,44 @@ impl fmt::Debug for Listener {
     }
 }
 
+/// What callers were refused with last: one that calls again and again is told of once.
+#[derive(Default)]
+struct Told(Mutex<BTreeMap<(IpAddr, NodeId), String>>);
+
+impl Told {
+    /// Whether that caller was not refused with that text before.
+    fn is_new(&self, caller: (IpAddr, NodeId), text: &str) -> bool {
+        let mut told = self.0.lock();
+        if told.get(&caller).is_some_and(|before| before == text) {
+            return false;
+        }
+        if told.len() >= TOLD_MAX {
+            told.clear();
+        }
+        told.insert(caller, text.to_owned());
+        true
+    }
+
+    /// That caller is let in.
+    fn end(&self, caller: (IpAddr, NodeId)) {
+        self.0.lock().remove(&caller);
+    }
+}
+
 async fn connection(
     stream: Stream,
+    (ip, told): (IpAddr, &Told),
     gate: &dyn Gate,
     service: Arc<dyn Service>,
-    handshake: OwnedSemaphorePermit,
+    mut handshake: Handshake,
     guests: &Semaphore,
 ) -> io::Result<()> {
     let (mut read, mut write) = stream.into_split();
-    let hello = timeout(HANDSHAKE_TIME_MAX, Hello::receive(&mut read)).await;
+    let hello = tokio::select! {
+        hello = timeout(HANDSHAKE_TIME_MAX, Hello::receive(&mut read)) => hello,
+        // Said by who closes it, and not for each of many.
+        () = handshake.pushed_out() => return Ok(()),
+    };
     let hello = hello.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no handshake came"))??;
     let me = gate.me();
     let is_guest = hello.purpose == Purpose::Guest;
@@ -131,15 +168,24 @@ async fn connection(
     let welcome = Welcome { refusal, version, features, cluster, node, life };
     let sent = timeout(HANDSHAKE_TIME_MAX, welcome.send(&mut write)).await;
     sent.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the handshake is not read"))??;
+    let caller = (ip, hello.node);
     if let Some((refusal, text)) = welcome.refusal {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("refused as {refusal:?}: {text}")));
+        if told.is_new(caller, &text) {
+            tracing::info!(%ip, node = hello.node.0, ?refusal, "another node is refused, which is not said again: {text}");
+        }
+        return Ok(());
     }
+    told.end(caller);
     drop(handshake);
     let node = (!is_guest).then_some(hello.node);
     if let Some(node) = node {
         gate.let_in(node, hello.features);
     }
-    accept::serve(read, write, Caller { node, features: hello.features }, service).await
+    let end = accept::serve(read, write, Caller { node, features: hello.features }, service).await;
+    if let Some(node) = node.filter(|_| hello.lane == Lane::Control) {
+        gate.hung_up(node).await;
+    }
+    end
 }
 
 /// The version to speak, or why not at all.

@@ -14,9 +14,12 @@ mod accept;
 mod dial;
 mod forward;
 mod frame;
+mod greeting;
 mod handshake;
+mod handshakes;
 mod link;
 mod listener;
+mod refusals;
 mod window;
 
 pub(crate) use accept::{Caller, Service};

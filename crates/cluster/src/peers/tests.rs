@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::Env;
 use base::task::JoinHandle;
-use base::time::{Duration, now, timeout};
+use base::time::{Duration, now, sleep, timeout};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
@@ -58,11 +58,23 @@ impl Service for Echo {
 }
 
 /// Lets nodes in that know features of the level.
-struct Open(Me, u32);
+struct Open {
+    me: Me,
+    level: u32,
+    /// How often it was asked who it is: once by each that calls.
+    asked: AtomicU64,
+}
+
+impl Open {
+    fn new(me: Me, level: u32) -> Self {
+        Self { me, level, asked: AtomicU64::new(0) }
+    }
+}
 
 impl Gate for Open {
     fn me(&self) -> Me {
-        self.0
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.me
     }
 
     fn knows(&self, node: NodeId) -> Acquaintance {
@@ -70,10 +82,14 @@ impl Gate for Open {
     }
 
     fn feature_level(&self) -> u32 {
-        self.1
+        self.level
     }
 
     fn let_in(&self, _: NodeId, _: u32) {}
+
+    fn hung_up(&self, _: NodeId) -> BoxFuture<'static, ()> {
+        std::future::ready(()).boxed()
+    }
 }
 
 fn me(cluster: u128, node: u64) -> Me {
@@ -96,7 +112,7 @@ impl Node {
         let listener = Listener::bind(&Env::real(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
         let port = listener.local_address().unwrap().port();
         let echo = Arc::new(Echo::default());
-        let serving = listener.serve(Arc::new(Open(me, level)), Arc::clone(&echo) as Arc<dyn Service>);
+        let serving = listener.serve(Arc::new(Open::new(me, level)), Arc::clone(&echo) as Arc<dyn Service>);
         Self { port, echo, serving }
     }
 }
@@ -190,6 +206,35 @@ async fn a_node_is_told_why_it_is_refused() {
 }
 
 #[tokio::test]
+async fn who_is_refused_calls_less_and_less_often_and_at_once_where_something_has_changed() {
+    let listener = Listener::bind(&Env::real(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let port = listener.local_address().unwrap().port();
+    let gate = Arc::new(Open::new(me(1, 5), 1));
+    let serving = listener.serve(Arc::clone(&gate) as Arc<dyn Gate>, Arc::new(Echo::default()));
+    // Node 4 is gone, and node 5 has its address.
+    let peers = peers(me(1, 1), &[(4, port)]);
+    let until = now() + Duration::from_secs(2);
+    while now() < until {
+        for lane in [Lane::Control, Lane::Bulk] {
+            let error = peers.link(NodeId(4), lane).await.unwrap_err();
+            assert!(error.to_string().contains("here is node 5, not node 4"), "{error}");
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    let calls = gate.asked.load(Ordering::Relaxed);
+    assert!((3..=7).contains(&calls), "{calls}");
+    // It is let in by the other one: that may be one that restarts, which is called again at once.
+    peers.let_in(NodeId(4), 2);
+    assert!(peers.link(NodeId(4), Lane::Control).await.is_err());
+    assert_eq!(gate.asked.load(Ordering::Relaxed), calls + 1);
+    let node = Node::start(me(1, 4)).await;
+    let address = NodeAddress { listener: "internal".to_owned(), host: "127.0.0.1".to_owned(), port: node.port };
+    peers.set_addresses([(NodeId(4), address)].into());
+    peers.link(NodeId(4), Lane::Control).await.unwrap();
+    serving.abort();
+}
+
+#[tokio::test]
 async fn a_node_that_knows_less_than_the_cluster_uses_is_refused_by_whoever_is_asked() {
     let node = Node::start_at(me(1, 2), 2).await;
     let old = Me { features: 1, ..me(1, 1) };
@@ -213,6 +258,18 @@ async fn a_node_that_knows_less_than_the_cluster_uses_is_refused_by_whoever_is_a
     assert!(link.is_closed(), "it cannot take part any more");
     let refused = new.link(NodeId(3), Lane::Control).await.unwrap_err();
     assert!(refused.to_string().contains("node 3 at 127.0.0.1"), "{refused}");
+}
+
+#[tokio::test]
+async fn who_is_silent_keeps_nobody_out() {
+    let node = Node::start(me(1, 2)).await;
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(Env::real().network.connect(([127, 0, 0, 1], node.port).into()).await.unwrap());
+    }
+    let link = peers(me(1, 1), &[(2, node.port)]).link(NodeId(2), Lane::Control).await.unwrap();
+    assert!(link.call(Subject::Group, SHARD, text("x")).unwrap().await.is_ok());
+    drop(silent);
 }
 
 #[tokio::test]

@@ -2,10 +2,11 @@
 
 use proptest::prelude::*;
 
+use super::new_shards::{change, in_use, new_shards, taken_up};
 use super::*;
 
 fn home(id: u64, rack: Option<&str>) -> Home {
-    Home { id: NodeId(id), rack: rack.map(str::to_owned), live: true, draining: false }
+    Home { id: NodeId(id), rack: rack.map(str::to_owned), live: true, draining: false, replaced: false }
 }
 
 fn homes(count: u64) -> Vec<Home> {
@@ -16,7 +17,7 @@ fn homes(count: u64) -> Vec<Home> {
 fn placed(id: u32, voters: &[u64]) -> Placed {
     let voters: Vec<NodeId> = voters.iter().copied().map(NodeId).collect();
     let actual = Led { voters: voters.clone(), learners: vec![], changing: false };
-    Placed { id: ShardId(id), voters, actual: Some(actual) }
+    Placed { id: ShardId(id), voters, actual: Some(actual), founder: None }
 }
 
 /// Does what is planned until nothing is; gives the steps.
@@ -116,6 +117,61 @@ fn new_shards_begin_where_few_are_led() {
     assert_eq!(founders(&[(1, 2), (2, 0), (3, 0)], 4), [(3, 2), (4, 3), (5, 2), (6, 3)]);
     assert_eq!(founders(&[(1, 1), (2, 0)], 0), []);
     assert_eq!(founders(&[], 3), []);
+}
+
+/// A shard that is not in use, wanted on `voters`, and led where it is on `actual`.
+fn coming(id: u32, founder: u64, voters: &[u64], actual: Option<&[u64]>) -> Placed {
+    let actual = actual.and_then(|actual| placed(id, actual).actual);
+    Placed { founder: Some(NodeId(founder)), actual, ..placed(id, voters) }
+}
+
+#[test]
+fn a_new_shard_is_in_use_when_it_has_its_copies() {
+    let nodes = homes(4);
+    let used = |shard: Placed| in_use(&nodes, &[placed(1, &[1, 2, 3]), shard]);
+    assert_eq!(used(coming(7, 4, &[4], None)), []);
+    assert_eq!(used(coming(7, 4, &[4], Some(&[4]))), [], "on one disk");
+    assert_eq!(used(coming(7, 4, &[4, 1, 2], Some(&[4]))), [], "the others have none of it yet");
+    assert_eq!(used(coming(7, 4, &[4, 1, 2], Some(&[1, 2, 4]))), [ShardId(7)]);
+    assert_eq!(in_use(&homes(2), &[coming(3, 2, &[2], Some(&[2]))]), [ShardId(3)], "more is not to be had");
+    assert!(!coming(7, 4, &[4, 1, 2], Some(&[1, 2, 4])).is_settled());
+    assert!(placed(1, &[1, 2, 3]).has_its_copies(&nodes) && !placed(1, &[1]).has_its_copies(&nodes));
+    assert!(!Placed { actual: None, ..placed(1, &[1, 2, 3]) }.has_its_copies(&nodes));
+    // Others get copies as of any shard, once there is something to copy.
+    let whole = [placed(0, &[1, 2, 3]), placed(1, &[1, 2, 3])];
+    let with = |shard| whole.iter().cloned().chain([shard]).collect::<Vec<_>>();
+    assert_eq!(plan(&nodes, &with(coming(2, 4, &[4], None)), true), None);
+    let filled = plan(&nodes, &with(coming(2, 4, &[4], Some(&[4]))), true).expect("a plan");
+    assert_eq!((filled.voters[0], filled.voters.len()), (NodeId(4), 3));
+}
+
+#[test]
+fn a_new_shard_is_given_up_when_nobody_can_begin_it_and_nobody_has_it() {
+    let mut nodes = homes(4);
+    let of = |nodes: &[Home], shard: Placed, kept| change(nodes, &[placed(1, &[1, 2, 3]), shard], |_| kept);
+    let given_up = ShardRecord { id: ShardId(7), voters: vec![] };
+    assert_eq!(of(&nodes, coming(7, 4, &[4], None), false), None, "it begins");
+    nodes[3].live = false;
+    assert_eq!(of(&nodes, coming(7, 4, &[4], None), false), None, "it may come back");
+    for gone in [
+        homes(3),
+        [homes(3), vec![Home { draining: true, ..home(4, None) }]].concat(),
+        [homes(3), vec![Home { live: false, replaced: true, ..home(4, None) }]].concat(),
+    ] {
+        assert_eq!(of(&gone, coming(7, 4, &[4], None), false).as_ref(), Some(&given_up));
+        assert_eq!(of(&gone, coming(7, 4, &[2, 3, 1], None), false).as_ref(), Some(&given_up), "wanted elsewhere");
+        assert_eq!(of(&gone, coming(7, 4, &[4], None), true), None, "something is on it");
+        assert_eq!(of(&gone, coming(7, 4, &[2, 3, 1], Some(&[2, 3, 4])), false), None, "others have it");
+        assert_eq!(of(&gone, coming(7, 4, &[], None), false), None, "it is");
+        assert_eq!(of(&gone, Placed { actual: None, ..placed(7, &[4]) }, false), None, "it was in use");
+    }
+    // Somebody has it all the same.
+    let back = of(&nodes, coming(7, 4, &[], Some(&[2, 3, 4])), true).expect("it is taken up");
+    assert_eq!(back, ShardRecord { id: ShardId(7), voters: vec![NodeId(2), NodeId(3), NodeId(4)] });
+    // Or who was to begin it is here again.
+    let shards = [coming(7, 4, &[], None), coming(8, 3, &[], None)];
+    assert_eq!(taken_up(&nodes, &shards[..1]), None);
+    assert_eq!(taken_up(&nodes, &shards), Some(ShardRecord { id: ShardId(8), voters: vec![NodeId(3)] }));
 }
 
 #[test]

@@ -99,12 +99,14 @@ fn may_begin(metadata: &Shard) -> bool {
 fn next_move(node: &Node, metadata: &Replica) -> Option<MoveSlots> {
     let (homes, shards) = look(node)?;
     // A shard that has few copies, or whose copies are on their way, gets no groups to answer for.
-    if !shards.iter().all(Placed::is_settled) || plan(&homes, &shards, true).is_some() {
+    let has_its_copies =
+        |placed: &Placed| placed.is_settled() && (placed.id == METADATA || placed.has_its_copies(&homes));
+    if !shards.iter().all(has_its_copies) || plan(&homes, &shards, true).is_some() {
         return None;
     }
     let state = metadata.state();
     let data: Vec<ShardId> = shards.iter().map(|placed| placed.id).filter(|id| *id != METADATA).collect();
-    if !may_begin(&state) || data.iter().any(|shard| state.founder(*shard).is_some()) {
+    if !may_begin(&state) {
         return None;
     }
     plan_slots(state.slot_shards(), &data)

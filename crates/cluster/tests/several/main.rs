@@ -1,6 +1,9 @@
 //! Several nodes in one process, and what moves between their shards.
 
+mod belonging;
 mod moves;
+mod new_shards;
 mod nodes;
 mod slots;
 mod support;
+mod switch;

@@ -203,7 +203,7 @@ async fn a_lone_node_gives_up_its_cluster_only_when_it_holds_nothing() {
     let nowhere = second.operate(&["join".to_owned(), addresses[2].to_string()]).await.expect_err("nobody is there");
     assert!(nowhere.contains("no cluster is there"), "{nowhere}");
     second.operate(&words).await.expect("begun");
-    assert!(*second.given_up().borrow());
+    assert!(*second.starts_anew().borrow());
     second.shutdown().await;
     drop(second);
     let second = start(alone(1)).await;
@@ -240,14 +240,19 @@ async fn until_features(node: &Cluster, expected: &str) {
     }
 }
 
+async fn three_that_know_the_first_level(with: impl Fn(usize, u32) -> Config) -> Vec<Cluster> {
+    let starts = (0..3).map(|place| start(with(place, 1)));
+    let nodes = futures_util::future::join_all(starts).await;
+    until("three voters of every shard", || is_settled(&nodes, 6, 3)).await;
+    nodes
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_level_of_features_rises_when_the_last_node_has_the_new_program() {
     let dir = tempfile::tempdir().expect("a directory");
     let addresses = free_addresses(3);
     let with = |place: usize, features_known: u32| Config { features_known, ..config(dir.path(), place, &addresses) };
-    let starts = (0..3).map(|place| start(with(place, 1)));
-    let mut nodes = futures_util::future::join_all(starts).await;
-    until("three voters of every shard", || is_settled(&nodes, 6, 3)).await;
+    let mut nodes = three_that_know_the_first_level(with).await;
     let ids: Vec<NodeId> = nodes.iter().map(Cluster::node_id).collect();
     for place in [0, 1] {
         assert_eq!(features(&nodes[2]).await, "1", "all that the old program knows");
@@ -274,9 +279,7 @@ async fn a_node_that_is_gone_holds_the_level_back_until_it_is_removed() {
     let dir = tempfile::tempdir().expect("a directory");
     let addresses = free_addresses(3);
     let with = |place: usize, features_known: u32| Config { features_known, ..config(dir.path(), place, &addresses) };
-    let starts = (0..3).map(|place| start(with(place, 1)));
-    let mut nodes = futures_util::future::join_all(starts).await;
-    until("three voters of every shard", || is_settled(&nodes, 6, 3)).await;
+    let mut nodes = three_that_know_the_first_level(with).await;
     let old = nodes.pop().expect("three");
     let gone = old.node_id();
     old.shutdown().await;

@@ -34,6 +34,7 @@ pub(super) async fn handle(
     request: AlterPartitionReassignmentsRequest,
     _: i16,
 ) -> AlterPartitionReassignmentsResponse {
+    context.broker().settled().await;
     let view = context.broker().nodes();
     let wait = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(WAIT_MAX);
     let terms = Terms { may_change_factor: request.allow_replication_factor_change, deadline: now() + wait };
@@ -109,7 +110,7 @@ async fn reassign(
         }
         wanted.push(node.id);
     }
-    let there = view.copies(partition.partition().shard()).map_or(wanted.len(), |copies| copies.replicas.len());
+    let there = view.copies(partition.partition().shard()).map_or(wanted.len(), |copies| copies.wanted.len());
     if there != wanted.len() && !terms.may_change_factor {
         let why = format!("The replication factor is changed from {there} to {}", wanted.len());
         return (INVALID_REPLICATION_FACTOR, why);

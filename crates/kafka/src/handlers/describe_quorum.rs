@@ -1,9 +1,10 @@
 //! DescribeQuorum: who decides about the metadata.
 //!
-//! Any node answers, with what it knows: how far others have come it does not.
+//! Any node answers, with what it knows: the leader how far each member is, another node what they said of themselves.
 
 use std::collections::BTreeSet;
 
+use base::time::Duration;
 use broker::quorum::Quorum;
 use kafka_protocol::messages::describe_quorum_request::TopicData as Asked;
 use kafka_protocol::messages::describe_quorum_response::{Listener, Node, PartitionData, ReplicaState, TopicData};
@@ -54,22 +55,24 @@ pub(super) async fn handle(
 }
 
 fn partition(context: &Context, quorum: &Quorum, version: i16) -> PartitionData {
-    let own = context.broker().cluster().node_id();
-    let end = i64::try_from(quorum.committed_end).unwrap_or(i64::MAX);
+    let end = |end: u64| i64::try_from(end).unwrap_or(i64::MAX);
     let now = context.broker().environment().wall_clock.now_ms();
+    let time = |ago: Option<Duration>| match ago {
+        Some(ago) if version >= TIMES_SINCE => now.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)),
+        _ => UNKNOWN,
+    };
     let state = |node: &NodeId| {
-        let state = ReplicaState::default()
+        let position = quorum.positions.get(node);
+        ReplicaState::default()
             .with_replica_id(node_id(*node).into())
-            .with_log_end_offset(if *node == own { end } else { UNKNOWN });
-        // As in Kafka, the leader has caught up with itself.
-        let leads = *node == own && quorum.leader == Some(own);
-        let time = if leads && version >= TIMES_SINCE { now } else { UNKNOWN };
-        state.with_last_fetch_timestamp(time).with_last_caught_up_timestamp(time)
+            .with_log_end_offset(position.map_or(UNKNOWN, |position| end(position.end)))
+            .with_last_fetch_timestamp(time(position.and_then(|position| position.heard)))
+            .with_last_caught_up_timestamp(time(position.and_then(|position| position.caught_up)))
     };
     PartitionData::default()
         .with_leader_id(quorum.leader.map_or(-1, node_id).into())
         .with_leader_epoch(i32::try_from(quorum.term.0).unwrap_or(i32::MAX))
-        .with_high_watermark(end)
+        .with_high_watermark(end(quorum.committed_end))
         .with_current_voters(quorum.voters.iter().map(state).collect())
         .with_observers(quorum.observers.iter().map(state).collect())
 }
@@ -82,7 +85,8 @@ fn nodes(context: &Context, voters: &BTreeSet<NodeId>) -> Vec<Node> {
 fn node(endpoints: &Endpoints, listener: &str, voter: NodeId) -> Node {
     let listeners = endpoints.find(voter).into_iter().map(|endpoint| {
         Listener::default()
-            .with_name(text(listener))
+            // Kafka's tools take no other.
+            .with_name(text(listener.to_uppercase()))
             .with_host(text(&endpoint.host))
             .with_port(u16::try_from(endpoint.port).unwrap_or(0))
     });

@@ -104,7 +104,7 @@ impl Elections<'_> {
         if broker.is_led_as_preferred(copies, shard) {
             return ELECTION_NOT_NEEDED;
         }
-        if copies.replicas.first().is_none_or(|first| copies.offline.contains(first)) {
+        if copies.wanted.first().is_none_or(|first| copies.offline.contains(first)) {
             return PREFERRED_LEADER_NOT_AVAILABLE;
         }
         match timeout(self.wait, broker.prefer_leader(shard)).await {

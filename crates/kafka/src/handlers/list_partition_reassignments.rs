@@ -1,5 +1,5 @@
-//! ListPartitionReassignments: the partitions that move to other shards, and those whose shards move, as far as this node
-//! has a copy of them.
+//! ListPartitionReassignments: the partitions that move to other shards, and those whose shards move, as their leaders
+//! said last.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -32,7 +32,8 @@ const BY_ID: i16 = 12;
 /// The first version whose clients know that a node may lack the listener.
 const LISTENERS_SINCE: i16 = 6;
 /// Of a shard that the metadata does not know.
-static NO_COPIES: Copies = Copies { replicas: Vec::new(), in_sync: Vec::new(), offline: Vec::new() };
+static NO_COPIES: Copies =
+    Copies { wanted: Vec::new(), replicas: Vec::new(), voters: Vec::new(), in_sync: Vec::new(), offline: Vec::new() };
 
 /// What is said of one topic.
 enum Answer {
@@ -267,16 +268,16 @@ fn write_partitions(endpoints: &Endpoints, body: &mut BytesMut, version: i16, fl
         if version >= 7 {
             body.put_i32(leader.epoch);
         }
-        write_nodes(body, flexible, if all { &copies.replicas } else { &copies.in_sync });
-        write_nodes(body, flexible, &copies.in_sync);
+        write_nodes(body, flexible, copies.replicas.iter().filter(|node| all || !copies.offline.contains(node)));
+        write_nodes(body, flexible, copies.in_sync.iter());
         if version >= 5 {
-            write_nodes(body, flexible, &copies.offline);
+            write_nodes(body, flexible, copies.offline.iter());
         }
         body.no_tags(flexible);
     }
 }
 
-fn write_nodes(body: &mut BytesMut, flexible: bool, nodes: &[NodeId]) {
-    body.count(flexible, nodes.len());
-    nodes.iter().for_each(|node| body.put_i32(node_id(*node)));
+fn write_nodes<'a>(body: &mut BytesMut, flexible: bool, nodes: impl Iterator<Item = &'a NodeId> + Clone) {
+    body.count(flexible, nodes.clone().count());
+    nodes.for_each(|node| body.put_i32(node_id(*node)));
 }

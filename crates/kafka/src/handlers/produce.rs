@@ -18,7 +18,7 @@ use std::task::{Context as TaskContext, Poll, ready};
 use base::memory::Permit;
 use base::task::yield_now;
 use base::time::{Duration, Instant, now};
-use broker::produce::{CheckedBatch, PendingProduce, ProduceError, Produced};
+use broker::produce::{Acks, CheckedBatch, PendingProduce, ProduceError, Produced};
 use broker::topics::{PartitionRef, Topic};
 use bytes::Bytes;
 
@@ -39,7 +39,7 @@ use crate::wire::read::Malformed;
 use crate::wire::response::{EncodeError, Response, ResponseBuilder};
 
 pub(crate) use sequences::Sequences;
-use sequences::{BYTES_PER_BATCH, Sent};
+use sequences::{BYTES_PER_BATCH, Sent, told_apart};
 pub(crate) use submission::Submission;
 
 /// The first version whose clients know zstd (KIP-110).
@@ -130,21 +130,22 @@ const _: () = assert!(
 pub(crate) async fn check(context: &Context, header: &RequestHeader, request: ProduceRequest) -> CheckedRequest {
     let ProduceRequest { acks, timeout_ms, topics, partitions, .. } = request;
     let known_acks = matches!(acks, -1..=1);
+    let waits = if acks == -1 { Acks::All } else { Acks::Any };
     let mut batches = Vec::with_capacity(partitions.len());
     let mut partitions = partitions.into_iter();
     let mut bytes = 0;
     for topic in &topics {
         let found = find(context, &topic.key);
+        let apart = told_apart(&topic.key);
         for ProducePartition { index, records } in partitions.by_ref().take(topic.partitions) {
             bytes += records.as_ref().map_or(0, Bytes::len);
             if bytes >= CHECKED_BYTES_MAX {
                 bytes = 0;
                 yield_now().await;
             }
-            let sent =
-                records.as_ref().zip(found.as_ref()).and_then(|(records, topic)| Sent::read(topic.id, index, records));
+            let sent = records.as_ref().and_then(|records| Sent::read(apart, index, records));
             let place = Place { key: &topic.key, topic: found.as_ref(), index };
-            let verdict = check_batch(context, header.version, place, records);
+            let verdict = check_batch(context, (header.version, waits), place, records);
             let verdict = if known_acks { verdict } else { Err(without_acks(verdict)) };
             let is_leaderless = verdict.as_ref().is_err_and(|answer| answer.error == NOT_LEADER_OR_FOLLOWER);
             let leaderless =
@@ -188,7 +189,7 @@ struct Place<'a> {
 
 fn check_batch(
     context: &Context,
-    version: i16,
+    (version, acks): (i16, Acks),
     place: Place<'_>,
     records: Option<Bytes>,
 ) -> Result<(PartitionRef, CheckedBatch), PartitionAnswer> {
@@ -207,7 +208,7 @@ fn check_batch(
     if version < ZSTD_SINCE && records.get(ATTRIBUTES_AT).is_some_and(|bits| bits & COMPRESSION_BITS == ZSTD) {
         return Err(PartitionAnswer::refused(UNSUPPORTED_COMPRESSION_TYPE));
     }
-    match context.broker().check(&partition, records) {
+    match context.broker().check(&partition, records, acks) {
         Ok(batch) => Ok((partition, batch)),
         Err(error) => Err(refusal(error, &partition)),
     }
@@ -279,10 +280,13 @@ impl Produce {
     }
 
     /// Tells `sequences` what became of the batches of a complete request, which MUST be the oldest.
-    pub(crate) fn settle_sequences(&self, sequences: &mut Sequences, now: Instant) {
-        for slot in &self.slots {
-            if let (Some(sent), State::Done(answer)) = (&slot.sent, &slot.state) {
-                sequences.settle(sent, answer.error, now);
+    pub(crate) fn settle_sequences(&mut self, sequences: &mut Sequences, now: Instant) {
+        for slot in &mut self.slots {
+            if let (Some(sent), State::Done(answer)) = (&slot.sent, &mut slot.state) {
+                let told = sequences.settle(sent, answer.error, now);
+                if told != answer.error {
+                    *answer = PartitionAnswer::refused(told);
+                }
             }
         }
     }
@@ -367,6 +371,7 @@ fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
         | ProduceError::MessageTooLarge { .. }
         | ProduceError::TooManyProducers
         | ProduceError::OffsetsExhausted
+        | ProduceError::NotEnoughReplicas { .. }
         | ProduceError::DiskFull) => {
             tracing::debug!(topic = %partition.topic().name, partition = partition.index(), %error, "batch refused");
             AnswerDetail { message: Some(error.to_string()), ..AnswerDetail::default() }

@@ -7,6 +7,7 @@ mod clients;
 mod cluster;
 mod configs;
 mod connections;
+mod copies;
 mod fetch;
 mod gated;
 mod groups;

@@ -1,7 +1,7 @@
 //! Several nodes: clients learn where everything is from any of them, are sent to whoever leads, and lose nothing when
 //! that changes.
 
-use base::time::timeout;
+use base::time::{Duration, timeout};
 use bytes::Bytes;
 use cluster::METADATA;
 use futures_util::future::join_all;
@@ -11,9 +11,10 @@ use kafka_protocol::messages::{
 };
 use record::{NodeId, ShardId};
 
+use crate::cluster::quorum_of;
 use crate::groups::{heartbeat, joined, sync};
 use crate::offsets::{commit, commit_codes};
-use crate::several::{Nodes, coordinator, create, described, latest, until};
+use crate::several::{Nodes, coordinator, create, described, earliest, latest, until};
 use crate::support::{Node, PATIENCE, batch, fetch_request, produce_request, stamped, text, topic_name};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,7 +68,7 @@ async fn every_node_knows_where_everything_is_and_sends_clients_there() {
     let epoch = described(&mut clients[place], "t0").await.partitions[0].leader_epoch;
     for client in clients.iter_mut().enumerate().filter(|(other, _)| *other != place).map(|(_, client)| client) {
         assert_eq!(described(client, "t0").await.partitions[0].leader_id.0, leader);
-        assert_eq!(latest(client, "t0").await, (6, -1));
+        assert_eq!((latest(client, "t0").await, earliest(client, "t0").await), ((6, -1), (6, -1)));
         let refused: ProduceResponse = client.call(12, &produce_request(-1, "t0", 0, Some(batch(&[b"b"])))).await;
         let partition = &refused.responses[0].partition_responses[0];
         assert_eq!((partition.error_code, partition.current_leader.leader_id.0), (6, leader));
@@ -188,6 +189,9 @@ async fn what_was_acknowledged_outlives_the_node_that_led() {
     assert_eq!((found.error_code, found.high_watermark), (0, 3));
     assert_eq!(client.produce("t", 0, batch(&[b"d"])).await.error_code, 0);
     assert_eq!(latest(&mut client, "t").await, (0, 4));
+    let two =
+        || nodes.0.iter().all(|node| node.broker.nodes().copies(shard).map(|copies| copies.in_sync.len()) == Some(2));
+    until("two copies", two).await;
     let listed = client.metadata(Some(&["t"]), false).await;
     assert_eq!(listed.brokers.len(), 2);
     let partition = &listed.topics[0].partitions[0];
@@ -283,6 +287,8 @@ async fn without_the_others_what_is_committed_is_read_and_nothing_else_is_said()
     // Another leader could have taken more, or another member.
     assert_eq!(client.fetch("t", 0, 5).await.error_code, 6);
     assert_eq!(latest(&mut client, "t").await, (6, -1));
+    // Where it begins nobody else can know better.
+    assert_eq!(earliest(&mut client, "t").await, (0, 0));
     assert_eq!(client.call(4, &heartbeat("g", generation, &member)).await.error_code, 16);
     let refused = client.call(9, &produce_request(-1, "t", 0, Some(batch(&[b"c"]))).with_timeout_ms(500)).await;
     assert!(matches!(refused.responses[0].partition_responses[0].error_code, 6 | 7));
@@ -331,5 +337,32 @@ async fn a_node_without_a_copy_sends_clients_to_the_leader() {
     let mut there = nodes.0[leads].client().await;
     assert_eq!(joined(&mut there, 5, &group, b"wishes").await.error_code, 0);
     assert_eq!(there.produce(&name, 0, batch(&[b"a"])).await.error_code, 0);
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_tells_how_far_the_members_of_the_quorum_are() {
+    let nodes = Nodes::start_some(4).await;
+    let mut clients = join_all(nodes.0.iter().map(Node::client)).await;
+    assert_eq!(create(&mut clients[0], "t", 3).await, (0, 3));
+    for client in &mut clients {
+        let deadline = base::time::now() + PATIENCE;
+        loop {
+            let response = client.call(2, &quorum_of("__cluster_metadata", &[0])).await;
+            let quorum = response.topics[0].partitions[0].clone();
+            let members: Vec<_> = quorum.current_voters.iter().chain(&quorum.observers).collect();
+            assert_eq!((quorum.error_code, quorum.current_voters.len(), members.len()), (0, 3, 4));
+            let is_there = |end: i64| end >= quorum.high_watermark;
+            let is_known = members.iter().all(|member| {
+                let (fetched, caught_up) = (member.last_fetch_timestamp, member.last_caught_up_timestamp);
+                is_there(member.log_end_offset) && fetched > 0 && caught_up > 0 && caught_up <= fetched
+            });
+            if is_known {
+                break;
+            }
+            assert!(base::time::now() < deadline, "{quorum:?}");
+            base::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
     nodes.stop().await;
 }

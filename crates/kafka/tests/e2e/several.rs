@@ -25,6 +25,30 @@ impl Nodes {
     }
 
     pub(crate) async fn start_some(count: usize) -> Self {
+        let nodes = Self::begin(count).await;
+        until("three voters and a leader of every shard", || {
+            // Each node brings two, beside the metadata's.
+            nodes.shards().len() == 1 + 2 * count
+                && nodes.shards().into_iter().all(|shard| nodes.is_whole(shard) && nodes.is_in_sync(shard, 3))
+                && nodes.0.iter().all(|node| is_even(node, 2 * count))
+        })
+        .await;
+        nodes
+    }
+
+    /// Two, of which every shard is on one: an even number of copies is no better.
+    pub(crate) async fn start_two() -> Self {
+        let nodes = Self::begin(2).await;
+        until("one voter and a leader of every shard", || {
+            nodes.shards().len() == 5
+                && nodes.shards().into_iter().all(|shard| nodes.is_in_sync(shard, 1))
+                && nodes.0.iter().all(|node| is_even(node, 4))
+        })
+        .await;
+        nodes
+    }
+
+    async fn begin(count: usize) -> Self {
         let all = free_addresses(count).await;
         let start = |place: usize| {
             let (listen, all) = (all[place], all.clone());
@@ -33,15 +57,17 @@ impl Nodes {
         };
         let mut nodes = join_all((0..count).map(start)).await;
         nodes.sort_by_key(|node| node.cluster.node_id());
-        let nodes = Self(nodes);
-        until("three voters and a leader of every shard", || {
-            // Each node brings two, beside the metadata's.
-            nodes.shards().len() == 1 + 2 * count
-                && nodes.shards().into_iter().all(|shard| nodes.is_whole(shard))
-                && nodes.0.iter().all(|node| is_even(node, 2 * count))
-        })
-        .await;
-        nodes
+        Self(nodes)
+    }
+
+    /// Whether all know that at least so many copies of the shard are in sync, and who leads it.
+    pub(crate) fn is_in_sync(&self, shard: ShardId, copies: usize) -> bool {
+        let leader = self.0[0].cluster.leader(shard);
+        leader.is_some()
+            && self.0.iter().all(|node| {
+                let in_sync = node.cluster.holders().get(&shard).map_or(0, |holders| holders.in_sync.len());
+                in_sync >= copies && node.cluster.leader(shard) == leader
+            })
     }
 
     pub(crate) fn shards(&self) -> Vec<ShardId> {
@@ -133,7 +159,15 @@ pub(crate) async fn described(client: &mut Client, name: &str) -> MetadataRespon
 }
 
 pub(crate) async fn latest(client: &mut Client, topic: &str) -> (i16, i64) {
-    let partition = ListOffsetsPartition::default().with_current_leader_epoch(-1).with_timestamp(-1);
+    listed(client, topic, -1).await
+}
+
+pub(crate) async fn earliest(client: &mut Client, topic: &str) -> (i16, i64) {
+    listed(client, topic, -2).await
+}
+
+async fn listed(client: &mut Client, topic: &str, timestamp: i64) -> (i16, i64) {
+    let partition = ListOffsetsPartition::default().with_current_leader_epoch(-1).with_timestamp(timestamp);
     let topic = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
     let request = ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);
     let response = client.call(9, &request).await;

@@ -22,7 +22,7 @@ use openraft::async_runtime::watch::Watch;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::metrics::{Metric, RaftServerMetrics};
 use openraft::raft::ClientWriteResult;
-use openraft::{ChangeMembers, EmptyNode, Instant, Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use openraft::{ChangeMembers, EmptyNode, Instant, Raft, RaftState, ReadPolicy, ServerState, SnapshotPolicy};
 use record::{LogIndex, NodeId, Term};
 use storage::{LogId, ShardLog};
 use tokio::sync::oneshot;
@@ -62,6 +62,8 @@ pub(crate) struct Group {
     node: NodeId,
     log: ShardLog,
     random: Arc<dyn Random>,
+    /// How long members leave a leader alone that they heard of.
+    pub(crate) lease: Duration,
 }
 
 /// What is committed and, on a leader, how far all members are.
@@ -95,7 +97,9 @@ impl Group {
         let raft =
             Runtime::scope(core.env.random.next_u64(), started).await.map_err(|error| failed(error.to_string()))?;
         raft.runtime_config().heartbeat(false);
-        Ok(Self { raft, node: config.node, log: core.log.clone(), random: Arc::clone(&core.env.random) })
+        let (log, random) = (core.log.clone(), Arc::clone(&core.env.random));
+        // The library's lease is as long as its longest timeout.
+        Ok(Self { raft, node: config.node, log, random, lease: config.election_timeout.1 })
     }
 
     /// Makes this node the only member of a group that has none yet.
@@ -118,6 +122,17 @@ impl Group {
     /// Stands for election now instead of after a timeout.
     pub(crate) async fn elect(&self) -> Result<(), String> {
         self.raft.trigger().elect(false).await.map_err(|error| error.to_string())
+    }
+
+    /// Stands for election if a majority would have it: not while the lease of whoever leads holds, here or with them.
+    pub(crate) async fn stand(&self) -> Result<(), String> {
+        self.raft.trigger().elect(true).await.map_err(|error| error.to_string())
+    }
+
+    /// How long the lease of the leader that was heard of last still holds here; none when consensus has stopped.
+    pub(crate) async fn lease_left(&self) -> Option<Duration> {
+        let heard = self.raft.with_raft_state(RaftState::vote_last_modified).await.ok()?;
+        Some(heard.map_or(Duration::ZERO, |heard| self.lease.saturating_sub(heard.elapsed())))
     }
 
     /// Returns when everything that lies in the log and is committed is applied.

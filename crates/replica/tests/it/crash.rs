@@ -4,7 +4,9 @@
 //! check finds losses.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use crate::support::{AppendFailure, Batch, Node, append, batch, config, options, text};
@@ -12,14 +14,20 @@ use base::Env;
 use base::disk::{SimDisk, SimDiskOptions};
 use base::random::{Random, SeededRandom};
 use base::task::spawn;
-use base::time::{Duration, RealWallClock, sleep};
+use base::time::{Duration, SimWallClock, sleep};
 use parking_lot::Mutex;
 use record::{ProducerEpoch, ProducerId, ProducerStamp, Sequence};
 use replica::Config;
 
 const STREAMS: u64 = 3;
 const WRITERS: u64 = 5;
-const LIVES: u64 = 4;
+const LIVES: i64 = 4;
+/// The wall clock at the beginning, and how much later each life begins.
+const EPOCH_MS: i64 = 1_767_225_600_000;
+const LIFE_MS: i64 = 60_000;
+/// The seed that a process is to run for [`a_seed_decides_everything`], and what stands before what it says.
+const SEED: &str = "CRASH_SEED";
+const OUTCOME: &str = "outcome: ";
 
 /// What was told to writers, over all lives.
 #[derive(Debug, Default)]
@@ -141,12 +149,13 @@ async fn write(replica: replica::Replica, writer: u64, random: Arc<SeededRandom>
 }
 
 /// One start of the node until the disk is cut off; the first check that fails is told.
-fn life(disk: &SimDisk, random: &Arc<SeededRandom>, ledger: &Shared, last: bool) -> Result<(), String> {
+fn life(number: i64, disk: &SimDisk, random: &Arc<SeededRandom>, ledger: &Shared) -> Result<(), String> {
+    let last = number >= LIVES;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
     let result = runtime.block_on(async {
         let env = Env {
-            wall_clock: Arc::new(RealWallClock),
+            wall_clock: Arc::new(SimWallClock::new(EPOCH_MS + number * LIFE_MS)),
             random: Arc::new(SeededRandom::new(random.next_u64())),
             disk: Arc::new(disk.clone()),
             network: Env::real().network,
@@ -187,11 +196,8 @@ fn run(seed: u64, ignore_sync: bool) -> Result<BTreeMap<(u64, i64), String>, Str
     let latency_max = Duration::from_micros(random.below(4_000));
     let disk = SimDisk::new(seed, SimDiskOptions { latency_max, ignore_sync, ..SimDiskOptions::default() });
     let ledger = Shared::default();
-    for _ in 0..LIVES {
-        life(&disk, &random, &ledger, false)?;
-    }
-    for _ in 0..2 {
-        life(&disk, &random, &ledger, true)?;
+    for number in 0..LIVES + 2 {
+        life(number, &disk, &random, &ledger)?;
     }
     Ok(std::mem::take(&mut ledger.lock().acknowledged))
 }
@@ -228,9 +234,24 @@ fn without_the_syncs_the_same_check_finds_losses() {
     assert!(found, "a disk that ignores syncs went unnoticed");
 }
 
+/// In a process of its own: what tokio draws as chance depends on all that its process did before.
 #[test]
 fn a_seed_decides_everything() {
+    if let Ok(seed) = std::env::var(SEED) {
+        base::chance::check();
+        let outcome = run(seed.parse().expect("a seed"), false);
+        writeln!(std::io::stdout(), "\n{OUTCOME}{outcome:?}").expect("somebody reads it");
+        return;
+    }
+    let process = |seed: u64| {
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.args(["--exact", "crash::a_seed_decides_everything", "--nocapture"]).env(SEED, seed.to_string());
+        let output = command.output().expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let outcome = text.lines().find_map(|line| line.strip_prefix(OUTCOME)).map(str::to_owned);
+        outcome.unwrap_or_else(|| panic!("seed {seed}: {text}"))
+    };
     for seed in 100..103 {
-        assert_eq!(run(seed, false), run(seed, false), "seed {seed}");
+        assert_eq!(process(seed), process(seed), "seed {seed}");
     }
 }

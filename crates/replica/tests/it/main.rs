@@ -14,3 +14,5 @@ mod stops;
 mod support;
 mod switchboard;
 mod times;
+
+base::fix_chance!();

@@ -21,6 +21,7 @@ struct Group {
     dir: tempfile::TempDir,
     board: Switchboard,
     nodes: Vec<Option<Node>>,
+    election_timeout: Option<(Duration, Duration)>,
 }
 
 fn id(place: usize) -> NodeId {
@@ -30,11 +31,16 @@ fn id(place: usize) -> NodeId {
 impl Group {
     /// A group of `count` voters, founded by the first.
     async fn found(count: usize) -> Self {
+        Self::found_with(count, None).await
+    }
+
+    async fn found_with(count: usize, election_timeout: Option<(Duration, Duration)>) -> Self {
         let mut group = Self {
             env: Env::real(),
             dir: tempfile::tempdir().expect("a directory"),
             board: Switchboard::default(),
             nodes: Vec::new(),
+            election_timeout,
         };
         for place in 0..count {
             group.nodes.push(None);
@@ -57,7 +63,8 @@ impl Group {
 
     async fn start(&mut self, place: usize) {
         let files = Files::open(&self.env, &self.path(place), options()).await.expect("files");
-        let config = Config::new(id(place), SHARD);
+        let mut config = Config::new(id(place), SHARD);
+        config.election_timeout = self.election_timeout.unwrap_or(config.election_timeout);
         let founding = if place == 0 { Founding::Alone } else { Founding::Invited };
         let replica = files.start_member(&self.env, config, self.board.of(id(place)), founding).await.expect("started");
         self.board.plug(id(place), replica.clone());
@@ -142,6 +149,36 @@ async fn what_is_acknowledged_is_on_every_member() {
         let refused = append(&group.replica(place), 1, &batch("x", 1, 10, 0)).await;
         assert_eq!(refused, Err(AppendFailure::Propose(ProposeError::NotLeader { leader: Some(id(0)) })));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_gone_is_succeeded_when_its_lease_is_over_and_one_that_goes_on_is_not() {
+    // Timers alone would take the lease and as long again.
+    let lease = Duration::from_millis(800);
+    let group = Group::found_with(3, Some((lease - Duration::from_millis(100), lease))).await;
+    let replicas = [0, 1, 2].map(|place| group.replica(place));
+    let term = |place: usize| replicas[place].leadership().borrow().term;
+    let before = term(0);
+    // It is heard of all the time.
+    replicas[1].succeed(id(0), Duration::ZERO).await;
+    assert!(replicas[0].is_leader() && term(0) == before && term(1) == before);
+
+    group.board.isolate(id(0), &[id(1), id(2)]);
+    let cut = now();
+    let second = async {
+        replicas[2].succeed(id(0), lease / 4).await;
+    };
+    let first = async {
+        replicas[1].succeed(id(0), Duration::ZERO).await;
+    };
+    let elected = async {
+        let leader = group.leader_of(&[1, 2]).await;
+        (leader, cut.elapsed())
+    };
+    let ((), (), (leader, took)) = tokio::join!(first, second, elected);
+    assert_eq!(leader, 1, "the first in turn");
+    assert!((lease / 2..lease * 7 / 4).contains(&took), "{took:?}");
+    assert_eq!(term(1).0, before.0 + 1, "one election");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

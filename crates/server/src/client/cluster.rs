@@ -105,6 +105,8 @@ impl Cluster {
 
     async fn node(&mut self, id: i32) -> anyhow::Result<&mut Connection> {
         let timeout = self.timeout;
+        // How a broker says that there is none.
+        ensure!(id >= 0, "it has no leader now");
         let node =
             self.nodes.get_mut(&id).with_context(|| format!("the cluster names no address for its node {id}"))?;
         if node.connection.as_ref().is_none_or(Connection::is_spoilt) {

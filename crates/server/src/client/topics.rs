@@ -112,10 +112,17 @@ async fn describe_one(cluster: &mut Cluster, name: &str, mut topic: MetadataResp
     for (key, value) in own_configs(cluster, name).await? {
         let _ = writeln!(page, "  {key} = {value}");
     }
-    let leaders = super::cluster::leaders(&topic);
+    let mut leaders = super::cluster::leaders(&topic);
+    // Nobody can be asked of those that have none.
+    leaders.retain(|_, leader| leader.node >= 0);
     let positions = |timestamp| leaders.keys().map(|partition| (*partition, timestamp)).collect();
     let first = list_offsets(cluster, name, &leaders, &positions(EARLIEST)).await?;
-    let next = list_offsets(cluster, name, &leaders, &positions(LATEST)).await?;
+    // Without a majority the leader does not say: what else is known is shown all the same.
+    let next = list_offsets(cluster, name, &leaders, &positions(LATEST)).await;
+    if let Err(error) = &next {
+        let _ = writeln!(page, "  unknown     {error:#}");
+    }
+    let next = next.unwrap_or_default();
     let mut table = Table::new(&["PARTITION", "LEADER", "REPLICAS", "IN SYNC", "FIRST OFFSET", "NEXT OFFSET"]);
     topic.partitions.sort_by_key(|partition| partition.partition_index);
     for partition in &topic.partitions {
@@ -125,7 +132,7 @@ async fn describe_one(cluster: &mut Cluster, name: &str, mut topic: MetadataResp
         };
         table.row(vec![
             index.to_string(),
-            partition.leader_id.0.to_string(),
+            if partition.leader_id.0 < 0 { "none".to_owned() } else { partition.leader_id.0.to_string() },
             nodes(&partition.replica_nodes),
             nodes(&partition.isr_nodes),
             offset(&first),

@@ -109,8 +109,13 @@ async fn run(cli: &Cli, settings: Settings, level: &LevelHandle) -> anyhow::Resu
         if node.until_stopped(cli, level, &mut signals).await? == Ended::Stopped {
             return Ok(());
         }
-        info!("starting anew, to join another cluster");
+        info!("starting anew");
     }
+}
+
+/// Why the cluster cannot go on.
+fn reason(told: Option<String>) -> String {
+    told.unwrap_or_else(|| "the cluster ended by itself".to_owned())
 }
 
 /// How a node's run ended.
@@ -118,8 +123,8 @@ async fn run(cli: &Cli, settings: Settings, level: &LevelHandle) -> anyhow::Resu
 enum Ended {
     /// It is to stay so.
     Stopped,
-    /// It gave up its cluster and is to start anew.
-    GaveUp,
+    /// It closed its shards to join another cluster, and is to start anew.
+    Anew,
 }
 
 /// Everything that runs.
@@ -144,8 +149,12 @@ impl Node {
         let config = broker_config(&settings, &division, &bound)?;
         let broker = Broker::start(cluster.environment(), cluster.clone(), config);
         let service = Service::new(&env, broker.clone(), limits(&settings, &division)?, division.requests);
-        // A client that hears of a topic from another node asks for it here.
-        cluster.caught_up().await;
+        let mut failure = cluster.failure();
+        tokio::select! {
+            // A client that hears of a topic from another node asks for it here.
+            () = cluster.caught_up() => {}
+            failed = failure.wait_for(Option::is_some) => bail!("{}", reason(failed.ok().and_then(|reason| reason.clone()))),
+        }
         let (stop, stopping) = watch::channel(false);
         let mut serving = JoinSet::new();
         for listener in bound {
@@ -164,7 +173,7 @@ impl Node {
 
     async fn until_stopped(mut self, cli: &Cli, level: &LevelHandle, signals: &mut Signals) -> anyhow::Result<Ended> {
         let mut failure = self.cluster.failure();
-        let mut given_up = self.cluster.given_up();
+        let mut starts_anew = self.cluster.starts_anew();
         let ended = loop {
             tokio::select! {
                 request = signals.next() => match request {
@@ -174,14 +183,13 @@ impl Node {
                         break Ended::Stopped;
                     }
                 },
-                gave_up = given_up.wait_for(|given_up| *given_up) => {
-                    if gave_up.is_ok() {
-                        break Ended::GaveUp;
+                anew = starts_anew.wait_for(|anew| *anew) => {
+                    if anew.is_ok() {
+                        break Ended::Anew;
                     }
                 }
                 failed = failure.wait_for(Option::is_some) => {
-                    let reason = failed.ok().and_then(|reason| reason.clone());
-                    bail!("{}", reason.unwrap_or_else(|| "the cluster ended by itself".to_owned()));
+                    bail!("{}", reason(failed.ok().and_then(|reason| reason.clone())));
                 }
                 Some(ended) = self.serving.join_next() => {
                     ended.context("a listener ended")?;

@@ -1,4 +1,4 @@
-//! Says that shards were founded: from now on nobody founds them again.
+//! Says that shards were founded and are in use: from now on nobody founds them again.
 
 use record::ShardId;
 

@@ -108,16 +108,19 @@ fn producers_are_bounded_and_only_idle_ones_make_room() {
 #[test]
 fn a_producer_counts_as_known_only_while_it_is_not_forgotten_soon() {
     let mut node = Node::with_streams([1, 2]);
-    let settings = Settings { producer_idle_ms_min: 100, ..Settings::default() };
-    node.one(Configure { settings });
-    node.append(stamped(1, 1, 7, 0, 0)).unwrap();
-    let used = node.time.0;
-    let known = |stream, producer, time| {
-        node.shard.remembers_producer(StreamId(stream), ProducerId(producer), TimestampMs(time))
-    };
-    assert!(known(1, 7, used) && known(1, 7, used + 49));
-    assert!(!known(1, 7, used + 50), "it may be forgotten before what is under way is applied");
-    assert!(!known(2, 7, used) && !known(1, 8, used));
+    for (producers_max, forgotten) in [(10, 500), (1, 50)] {
+        let settings =
+            Settings { producers_max, producer_idle_ms_min: 100, producer_expiry_ms: 1_000, ..Settings::default() };
+        node.one(Configure { settings });
+        node.append(stamped(1, 1, 7, 0, 0)).unwrap();
+        let used = node.time.0;
+        let known = |stream, producer, time| {
+            node.shard.remembers_producer(StreamId(stream), ProducerId(producer), TimestampMs(time))
+        };
+        assert!(known(1, 7, used) && known(1, 7, used + forgotten - 1));
+        assert!(!known(1, 7, used + forgotten), "it may be forgotten before what is under way is applied");
+        assert!(!known(2, 7, used) && !known(1, 8, used));
+    }
 }
 
 #[test]

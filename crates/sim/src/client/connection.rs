@@ -23,6 +23,8 @@ pub enum CallError {
     TimedOut,
     #[error("the answer is malformed: {0}")]
     Malformed(String),
+    #[error("a batch whose checksum is wrong")]
+    Damaged,
     #[error("nobody is known who could answer")]
     Nobody,
 }

@@ -49,11 +49,23 @@ fn index_of(partition: i32) -> i32 {
 
 /// A value in short: the writer, the number, and how long it is with the zeros before the number.
 #[must_use]
-pub fn in_short(value: &str) -> String {
-    match value.split_once('-') {
-        Some((writer, number)) => format!("{writer}-{}/{}", number.trim_start_matches('0'), value.len()),
-        None => value.to_owned(),
+pub fn in_short(value: &[u8]) -> String {
+    let Some(writer) = value.iter().position(|byte| *byte == b'-') else {
+        return String::from_utf8_lossy(value).into_owned();
+    };
+    let (writer, number) = value.split_at(writer);
+    let number = String::from_utf8_lossy(without_zeros(&number[1..]));
+    format!("{}-{number}/{}", String::from_utf8_lossy(writer), value.len())
+}
+
+/// Without the zeros in front, of which there may be thousands.
+fn without_zeros(mut digits: &[u8]) -> &[u8] {
+    const ZEROS: [u8; 64] = [b'0'; 64];
+    while let Some(rest) = digits.strip_prefix(&ZEROS) {
+        digits = rest;
     }
+    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+    &digits[zeros..]
 }
 
 /// A batch, of an idempotent producer with that id and epoch if one is given.
@@ -269,13 +281,13 @@ fn unpack(bytes: Bytes, offset: i64) -> Result<Vec<Seen>, CallError> {
         // The checksum covers what lies behind it; base offset and leader epoch stand before it.
         let (stated, covered) = (&batch[17..21], &batch[21..]);
         if stated != record::crc32c(covered).to_be_bytes() {
-            return Err(malformed(&"its checksum is wrong"));
+            return Err(CallError::Damaged);
         }
         for record in records(&batch, Limits::default()).map_err(|error| malformed(&error))? {
             let record = record.map_err(|error| malformed(&error))?;
             let value = record.value.as_deref().unwrap_or_default();
             if record.offset.0 >= offset {
-                seen.push(Seen { offset: record.offset.0, value: in_short(&String::from_utf8_lossy(value)) });
+                seen.push(Seen { offset: record.offset.0, value: in_short(value) });
             }
         }
     }

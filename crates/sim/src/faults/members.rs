@@ -158,7 +158,7 @@ pub(super) fn flip_bits(world: &Arc<World>, random: &dyn Random) {
     }
     let flipped: Vec<String> = (0..1 + random.below(FLIPS_MAX)).filter_map(|_| flip(&machine, random)).collect();
     world.fault("flipped bits", || format!("{} as node {node}: {flipped:?}, off: {is_off}", host(machine.place)));
-    world.set_damaged(true);
+    world.set_damaged(true, !is_off);
     machine.start();
     let lasts = between(random, DAMAGED.0, DAMAGED.1);
     let of = Arc::clone(world);
@@ -168,7 +168,7 @@ pub(super) fn flip_bits(world: &Arc<World>, random: &dyn Random) {
         machine.replace();
         // Until then a client may still be asking whoever it was.
         sleep(TOLD_FOR).await;
-        of.set_damaged(false);
+        of.set_damaged(false, false);
     });
     note(world, change);
 }

@@ -69,6 +69,13 @@ fn settled<T>(world: &World, who: &str, what: &'static str, answer: Result<Resul
             world.fail(format!("{who}: {what}: {text}"));
             -2
         }
+        Err(CallError::Damaged) => {
+            // What a node has checked once it does not check again while it runs: as with Kafka, clients do.
+            if !world.is_damaged_while_it_runs() {
+                world.fail(format!("{who}: {what}: a batch whose checksum is wrong"));
+            }
+            -4
+        }
         Err(_) => -3,
     };
     trace::note("again", || format!("{who} {what} {failed}"));

@@ -113,12 +113,14 @@ impl Writer {
             self.next += 1;
             let least = if large { LARGE_BYTES } else { 0 };
             let padding = usize::try_from(least + self.random.below(VALUE_BYTES_MAX)).expect("small");
-            values.push(format!("{}-{:0padding$}", self.name, self.next));
+            let number = self.next.to_string();
+            let zeros = "0".repeat(padding.saturating_sub(number.len()));
+            values.push(format!("{}-{zeros}{number}", self.name));
         }
         let sequence = self.sequences.entry(partition).or_default();
         let records = batch(self.producer, *sequence, &values);
         *sequence += i32::try_from(count).expect("few");
-        let values = values.iter().map(|value| in_short(value)).collect();
+        let values = values.iter().map(|value| in_short(value.as_bytes())).collect();
         Batch { values, records }
     }
 

@@ -1,12 +1,12 @@
 //! Whether each planted fault is found within so many seeds: that is how we know that a seed can fail.
 
 use std::io::Write as _;
-use std::process::Child;
 
 use anyhow::Result;
 use base::planted::Planted;
 
-use super::{Wish, line_of, start};
+use super::Wish;
+use super::children::Children;
 
 /// Within how many seeds a fault is found.
 const fn seeds_max(fault: Planted) -> u64 {
@@ -44,31 +44,16 @@ pub(crate) fn run(wish: &Wish) -> Result<bool> {
 
 /// How many seeds were tried, and what the one said that failed.
 fn find(wish: &Wish) -> Result<Option<(u64, String)>> {
-    let mut waiting = wish.first..wish.first + wish.count;
-    let mut running: Vec<(u64, Child)> = Vec::new();
-    let mut found = None;
-    while found.is_none() {
-        while running.len() < wish.jobs.max(1)
-            && let Some(seed) = waiting.next()
-        {
-            running.push((seed, start(seed, wish)?));
-        }
-        if running.is_empty() {
-            break;
-        }
-        let (seed, child) = running.remove(0);
-        let line = line_of(seed, child)?;
+    let mut children = Children::new(wish, wish.first..wish.first + wish.count);
+    let mut tried = 0;
+    while let Some((seed, line)) = children.next()? {
+        tried += 1;
         // Too little that was done says nothing about what was planted.
         let is_found = !line.ends_with(" passed") && !line.contains("FAILED only") && !line.contains("there were only");
         if is_found {
             let what = line.split_once("FAILED ").map_or(&*line, |(_, what)| what);
-            found = Some((seed - wish.first + 1, format!("seed {seed}: {what}")));
+            return Ok(Some((tried, format!("seed {seed}: {what}"))));
         }
     }
-    for (_, mut child) in running {
-        // Others that are still at it say nothing more.
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-    Ok(found)
+    Ok(None)
 }

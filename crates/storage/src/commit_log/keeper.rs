@@ -158,10 +158,13 @@ impl Keeper {
     /// Writes the footers of segments that are full and durable.
     async fn seal(&mut self) {
         let synced = self.shared.synced();
-        let segments: Vec<_> = self.shared.segments.lock().values().cloned().collect();
-        for segment in segments {
-            let Some((data_end, life)) = segment.end() else { continue };
-            if segment.is_sealed() || synced < segment.position(data_end) {
+        let full: Vec<_> = {
+            let segments = self.shared.segments.lock();
+            let unsealed = segments.values().filter(|segment| !segment.is_sealed());
+            unsealed.filter_map(|segment| segment.end().map(|end| (Arc::clone(segment), end))).collect()
+        };
+        for (segment, (data_end, life)) in full {
+            if synced < segment.position(data_end) {
                 continue;
             }
             if let Err(error) = self.seal_one(&segment, data_end, life).await {
@@ -213,7 +216,7 @@ impl Keeper {
             None => false,
         };
         let _making = shared.making.lock().await;
-        if !used || shared.ready.lock().len() >= shared.options.ready_segments {
+        if !used || shared.ready.lock().len() >= shared.options.ready_segments.min(1) {
             return;
         }
         let enough = shared.options.reserve_bytes + shared.options.segment_bytes;

@@ -27,7 +27,7 @@ pub struct Options {
     pub index_cache_bytes: usize,
     /// Free space below which the disk counts as full.
     pub reserve_bytes: u64,
-    /// Segments kept ready for writing, made ahead or recycled.
+    /// Segments kept ready for writing: one is made ahead, dead ones are recycled up to so many.
     pub ready_segments: usize,
     /// Rate of writing zeros ahead; 0 writes none.
     pub fill_bytes_per_second: u64,

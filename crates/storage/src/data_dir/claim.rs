@@ -22,6 +22,7 @@ pub struct Claim {
     path: PathBuf,
     identity: Option<Identity>,
     joining: Option<Joining>,
+    gives_up: bool,
     disk: Arc<dyn Disk>,
     lock: Box<dyn base::disk::DirLock>,
 }
@@ -45,10 +46,21 @@ impl Claim {
             io::ErrorKind::WouldBlock => DataDirError::InUse { path: path.to_owned() },
             _ => DataDirError::Io { operation: "lock", path: lock_path.clone(), source },
         })?;
-        giving_up::finish(env, path).await?;
         let identity = read_identity(disk, path).await?;
+        if identity.is_none() {
+            // It was being emptied: the identity goes first.
+            giving_up::finish(env, path).await?;
+        }
+        let gives_up = giving_up::is_there(disk, path);
         let joining = joining::read(disk, path).await?;
-        Ok(Self { path: path.to_owned(), identity, joining, disk: Arc::clone(&env.disk), lock })
+        Ok(Self { path: path.to_owned(), identity, joining, gives_up, disk: Arc::clone(&env.disk), lock })
+    }
+
+    /// Whether the node had given up what is here when it stopped, and nothing was removed yet. Who knows what is here
+    /// decides whether that is so: [`DataDir::empty`] or [`DataDir::keep`].
+    #[must_use]
+    pub fn gives_up(&self) -> bool {
+        self.gives_up
     }
 
     /// Whose it is; none before the first start has come so far.

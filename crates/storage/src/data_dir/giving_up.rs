@@ -1,7 +1,8 @@
 //! A node that gives up its own cluster to become a new node of another one.
 //!
-//! `GIVING-UP` is the point of no return: once it is there, whatever the directory holds goes, and the
-//! next one to open it finds a node without identity that knows where to look for its cluster.
+//! `GIVING-UP` says that nothing here is wanted any more. Whoever opens the directory next looks whether that is so
+//! before anything goes. The identity goes first: without it there is no way back. Then the directory is that of a node
+//! without identity that knows where to look for its cluster.
 //!
 //! ```text
 //! RosettaMQ giving up
@@ -26,6 +27,17 @@ const BYTES_MAX: u64 = 64 << 10;
 pub(super) async fn write(disk: &Arc<dyn Disk>, dir: &Path, addresses: &[(String, u16)]) -> Result<(), DataDirError> {
     let lines: String = addresses.iter().map(address_line).collect();
     joining::replace(disk, dir, FILE, NEW_FILE, format!("{TITLE}\n{lines}")).await
+}
+
+pub(super) fn is_there(disk: &dyn Disk, dir: &Path) -> bool {
+    disk.exists(&dir.join(FILE))
+}
+
+/// The directory is not given up after all.
+pub(super) fn take_back(disk: &dyn Disk, dir: &Path) -> Result<(), DataDirError> {
+    let path = dir.join(FILE);
+    let removed = remove_file(disk, &path).and_then(|()| disk.sync_dir(dir));
+    removed.map_err(|source| DataDirError::Io { operation: "remove", path: path.clone(), source })
 }
 
 /// Empties a directory that was given up; does nothing to another one. Interrupted, it is gone on with.

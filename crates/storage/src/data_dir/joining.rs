@@ -1,7 +1,7 @@
 //! A node that becomes one of an existing cluster's.
 //!
 //! `JOINING` is there from before the node asks for the first time until its copy of the cluster's
-//! metadata is here. It holds what must not change between two tries: the birth by which the cluster
+//! metadata is here, and again while that copy is brought anew. It holds what must not change between two tries: the birth by which the cluster
 //! knows that it is the same node that asks again; and, once the cluster has answered, where its
 //! members are.
 //!

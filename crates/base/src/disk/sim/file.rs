@@ -36,16 +36,22 @@ impl SimFile {
     fn write(&self, position: u64, buffers: &[IoSlice<'_>]) -> io::Result<()> {
         assert!(self.writable, "the file was opened for writing");
         self.with(|_| Ok(()))?;
-        let mut bytes = Vec::with_capacity(buffers.iter().map(|buffer| buffer.len()).sum());
-        buffers.iter().for_each(|buffer| bytes.extend_from_slice(buffer));
-        self.shared.operation("write", &[self.file, position, bytes.len() as u64, trace::hash_of(&bytes)])?;
+        let len = buffers.iter().map(|buffer| buffer.len() as u64).sum();
+        self.shared.operation("write", &[self.file, position, len, hash_of(buffers)])?;
         self.with(|state| {
             state.count_down()?;
-            let end = position + bytes.len() as u64;
-            state.check_space(end.saturating_sub(state.files[&self.file].len()))?;
-            state.files.get_mut(&self.file).expect("an open file is there").write(position, bytes);
+            let before = state.files[&self.file].len();
+            state.check_space((position + len).saturating_sub(before))?;
+            state.files.get_mut(&self.file).expect("an open file is there").write(position, buffers);
             Ok(())
         })
+    }
+}
+
+fn hash_of(buffers: &[IoSlice<'_>]) -> u64 {
+    match buffers {
+        [bytes] => trace::hash_of(bytes),
+        several => trace::hash_of(&several.iter().map(|bytes| &**bytes).collect::<Vec<&[u8]>>().concat()),
     }
 }
 
@@ -96,7 +102,9 @@ impl File for SimFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.with(|state| {
-            state.check_space(len.saturating_sub(state.files[&self.file].len()))?;
+            let before = state.files[&self.file].len();
+            state.check_space(len.saturating_sub(before))?;
+            state.used = None;
             state.files.get_mut(&self.file).expect("an open file is there").set_len(len);
             Ok(())
         })

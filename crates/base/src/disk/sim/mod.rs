@@ -73,6 +73,8 @@ struct State {
     crash: Option<(CrashAt, CrashHook)>,
     /// Writes, syncs and changes of names since the disk was made.
     operations: u64,
+    /// What the files take that have names, unless one grew or a name changed since that was added up.
+    used: Option<u64>,
 }
 
 /// The operation at which a disk crashes.
@@ -139,6 +141,7 @@ impl SimDisk {
             fail_after: None,
             crash: None,
             operations: 0,
+            used: None,
         };
         Self { shared: Arc::new(Shared { random: SeededRandom::new(seed), state: Mutex::new(state) }) }
     }
@@ -189,6 +192,7 @@ impl SimDisk {
         state.names.clear();
         state.durable_names.clear();
         state.pending_names.clear();
+        state.used = None;
     }
 
     /// Changes what the disk does from now on.
@@ -262,13 +266,18 @@ impl Shared {
 }
 
 impl State {
-    fn used_bytes(&self) -> u64 {
-        self.names.values().map(|file| self.files[file].len()).sum()
+    fn used_bytes(&mut self) -> u64 {
+        let Self { used, names, files, .. } = self;
+        *used.get_or_insert_with(|| names.values().map(|file| files[file].len()).sum())
     }
 
-    fn check_space(&self, more: u64) -> io::Result<()> {
+    /// Fails when a file may not grow by `more`.
+    fn check_space(&mut self, more: u64) -> io::Result<()> {
         if self.used_bytes().saturating_add(more) > self.options.capacity_bytes {
             return Err(io::ErrorKind::StorageFull.into());
+        }
+        if more > 0 {
+            self.used = None;
         }
         Ok(())
     }
@@ -296,6 +305,7 @@ impl State {
         }
         self.names.clone_from(&names);
         self.durable_names = names;
+        self.used = None;
     }
 
     fn count_down(&mut self) -> io::Result<()> {
@@ -312,6 +322,7 @@ impl State {
     fn change_name(&mut self, change: NameChange) {
         trace::note("name", || format!("{change:?}"));
         change.apply(&mut self.names);
+        self.used = None;
         self.pending_names.push(change);
     }
 }

@@ -28,6 +28,7 @@ impl Disk for SimDisk {
             None => return Err(io::ErrorKind::NotFound.into()),
         };
         if options.truncate {
+            state.used = None;
             state.files.get_mut(&file).expect("a name has a file").set_len(0);
         }
         Ok(Arc::new(SimFile::new(Arc::clone(&self.shared), file, state.life, options.write)))
@@ -104,7 +105,7 @@ impl Disk for SimDisk {
     }
 
     fn free_bytes(&self, _: &Path) -> io::Result<Free> {
-        let state = self.shared.state.lock();
+        let mut state = self.shared.state.lock();
         let total = state.options.capacity_bytes;
         Ok(Free { available: total.saturating_sub(state.used_bytes()), total })
     }

@@ -132,7 +132,7 @@ impl Pipe {
             state.writer = Some(context.waker().clone());
             return Poll::Pending;
         }
-        let mut piece = Vec::new();
+        let mut piece = Vec::with_capacity(room.min(bytes.iter().map(|bytes| bytes.len()).sum()));
         for bytes in bytes {
             piece.extend_from_slice(&bytes[..bytes.len().min(room - piece.len())]);
         }

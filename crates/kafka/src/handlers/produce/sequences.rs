@@ -4,27 +4,34 @@
 //! batch of that producer to the partition. A shard sees to that while it knows the producer. Of one that it does not
 //! know it takes any sequence as the first, as Kafka does, because producers live longer than what is remembered of
 //! them; and the batch that comes back would be out of order for ever. So while the shard does not know a producer, the
-//! next batch of it waits for the fate of the one before; and behind a refused one all are refused as out of order,
-//! which clients answer by sending all of them again, in order.
+//! next batch of it waits for the fate of the one before; and behind a refused one all are refused.
+//!
+//! Who comes behind one that was refused is told NOT_LEADER_OR_FOLLOWER, whether the shard found it out of order or it
+//! never came there: clients send all of them again, in order. OUT_OF_ORDER_SEQUENCE_NUMBER, which Kafka says, is no fault
+//! of the producer then, and librdkafka numbers all its batches anew after it: those as well of which it does not
+//! know whether they were written, as other partitions' may be in that moment, and these are there twice.
 //!
 //! A batch that was refused here because another node leads goes there, and those behind it, too. When this node leads
-//! again its shard knows the producer from there, and what was refused before is no matter any more.
+//! again its shard knows the producer from there, and what was refused before is no matter any more once it takes one.
 //!
 //! Who knows is the shard, which is asked. A connection remembers those with a batch under way, which the memory of
 //! their requests pays for, and few that were refused, which are paid for apart: their headers prove nothing. In a tree,
 //! as clients choose the keys.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::Hasher as _;
 
+use base::hash::FixedHasher;
 use base::memory::{Permit, Share};
 use base::time::{Duration, Instant};
 use record::{ProducerEpoch, ProducerId, Sequence, TopicId};
 
 use crate::errors::{
-    CORRUPT_MESSAGE, MESSAGE_TOO_LARGE, NONE, NOT_ENOUGH_REPLICAS, NOT_LEADER_OR_FOLLOWER, REQUEST_TIMED_OUT,
-    UNKNOWN_TOPIC_OR_PARTITION,
+    CORRUPT_MESSAGE, MESSAGE_TOO_LARGE, NONE, NOT_ENOUGH_REPLICAS, NOT_LEADER_OR_FOLLOWER,
+    OUT_OF_ORDER_SEQUENCE_NUMBER, REQUEST_TIMED_OUT, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION,
 };
 use crate::limits::REFUSED_REMEMBERED_MAX;
+use crate::wire::produce::TopicKey;
 
 /// Where a batch says what it is and who made it.
 const MAGIC_AT: usize = 16;
@@ -40,6 +47,23 @@ struct Key {
     producer: ProducerId,
 }
 
+/// A topic as requests name it: a batch may be refused because the topic is not known here yet, and the one behind it come
+/// when it is. Names are long, so they are told apart by what is made of them; ids are random as well.
+pub(super) fn told_apart(key: &TopicKey) -> TopicId {
+    match key {
+        TopicKey::Id(id) => *id,
+        TopicKey::Name(name) => {
+            let [high, low] = [1, 2].map(|seed: u64| {
+                let mut hasher = FixedHasher::default();
+                hasher.write_u64(seed);
+                hasher.write(name.as_str().as_bytes());
+                hasher.finish()
+            });
+            TopicId(u128::from(high) << 64 | u128::from(low))
+        }
+    }
+}
+
 /// A batch of an idempotent producer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sent {
@@ -53,7 +77,7 @@ impl Sent {
         self.key.producer
     }
 
-    /// What the header of `batch` says, which need not be a good one: it speaks for its own connection only.
+    /// What the header of `batch` says, to a topic as [`told_apart`], which need not be a good one: it speaks for its own connection only.
     pub(super) fn read(topic: TopicId, partition: i32, batch: &[u8]) -> Option<Self> {
         if batch.get(MAGIC_AT) != Some(&MAGIC) {
             return None;
@@ -72,6 +96,8 @@ impl Sent {
 const KNOWN_FOR: Duration = Duration::from_secs(1);
 /// What a producer sent before it learnt of a refusal comes within this.
 const REFUSED_FOR: Duration = Duration::from_secs(300);
+/// Far longer than a client takes to send again what was refused; who sends only what is behind it has given it up.
+const COMES_AGAIN_WITHIN: Duration = Duration::from_secs(30);
 /// Entries that are kept for their next use, beside a quarter of those in use.
 const IDLE_MAX: usize = 16;
 
@@ -90,6 +116,7 @@ struct Known {
 #[derive(Debug, Clone, Copy)]
 struct Refused {
     first: Sequence,
+    /// When one was refused last.
     at: Instant,
 }
 
@@ -109,7 +136,16 @@ pub(super) enum Held {
     /// The fate of the batches before must be told first; then it is admitted.
     Wait,
     /// One before it, of this sequence, was refused and did not come back yet. It MUST NOT be appended, nor settled.
-    Behind(Sequence),
+    Behind(Sequence, Missing),
+}
+
+/// What is to be thought of a batch that is missing before others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// Its producer is about to send it again.
+    ComesAgain,
+    /// It had the time to.
+    GivenUp,
 }
 
 /// All producers of a connection.
@@ -118,7 +154,7 @@ pub(crate) struct Sequences {
     known: BTreeMap<Key, Known>,
     /// How many of them are in use.
     in_use: usize,
-    /// Exactly those with a refused batch, the oldest refusal first.
+    /// Exactly those with a refused batch, the one that had its first refusal earliest first.
     refused: VecDeque<Key>,
     share: Share,
     /// For the refused ones.
@@ -160,12 +196,15 @@ impl Sequences {
         match known.refused {
             Some(Refused { first, at }) if is_behind(sent.sequence, first) => {
                 // A shard that knows the producer sees to the order itself: what was refused may have come by another way.
-                if now.saturating_duration_since(at) < REFUSED_FOR && !is_known() {
-                    return Err(Held::Behind(first));
+                let since = now.saturating_duration_since(at);
+                if since >= REFUSED_FOR {
+                    known.refused = None;
+                    known.until = None;
+                    came_back = true;
+                } else if !is_known() {
+                    let missing = if since < COMES_AGAIN_WITHIN { Missing::ComesAgain } else { Missing::GivenUp };
+                    return Err(Held::Behind(first, missing));
                 }
-                known.refused = None;
-                known.until = None;
-                came_back = true;
             }
             Some(Refused { first, .. }) if sent.sequence == first => {
                 known.refused = None;
@@ -190,20 +229,29 @@ impl Sequences {
         Ok(())
     }
 
-    /// Takes over what became of a batch that was admitted, in the order in which batches were.
-    pub(super) fn settle(&mut self, sent: &Sent, code: i16, now: Instant) {
-        let Some(known) = self.known.get_mut(&sent.key).filter(|known| known.epoch == sent.epoch) else { return };
+    /// Takes over what became of a batch that was admitted, in the order in which batches were; what its client is told.
+    pub(super) fn settle(&mut self, sent: &Sent, code: i16, now: Instant) -> i16 {
+        let Some(known) = self.known.get_mut(&sent.key).filter(|known| known.epoch == sent.epoch) else { return code };
         let was_in_use = known.is_in_use();
         known.in_flight = known.in_flight.saturating_sub(1);
-        let mut is_new = false;
+        let (mut is_new, mut came_back, mut told) = (false, false, code);
+        let before = known.refused.filter(|refused| is_behind(sent.sequence, refused.first));
         if code == NONE {
             known.until = Some(now + KNOWN_FOR);
+            if before.is_some() {
+                known.refused = None;
+                came_back = true;
+            }
+        } else if code == OUT_OF_ORDER_SEQUENCE_NUMBER {
+            if before.is_some_and(|refused| now.saturating_duration_since(refused.at) < COMES_AGAIN_WITHIN) {
+                told = NOT_LEADER_OR_FOLLOWER;
+            }
         } else if comes_again(code) {
             known.until = None;
             is_new = known.refused.is_none();
-            if known.refused.is_none_or(|refused| is_behind(refused.first, sent.sequence)) {
-                known.refused = Some(Refused { first: sent.sequence, at: now });
-            }
+            // The first of them counts, and the time of the last: its producer is at work on all of them.
+            let first = known.refused.map(|refused| refused.first).filter(|first| !is_behind(*first, sent.sequence));
+            known.refused = Some(Refused { first: first.unwrap_or(sent.sequence), at: now });
         }
         match (was_in_use, known.is_in_use()) {
             (true, false) => self.in_use -= 1,
@@ -213,10 +261,15 @@ impl Sequences {
         if is_new {
             self.remember_refused(sent.key);
         }
+        if came_back {
+            self.refused.retain(|key| *key != sent.key);
+            self.give_back();
+        }
         // What goes is a good part of what is looked at.
         if self.known.len() - self.in_use > IDLE_MAX + self.in_use / 4 {
             self.known.retain(|_, known| known.is_in_use());
         }
+        told
     }
 
     /// Forgets the oldest refusals when there are too many, or no memory for one more.
@@ -261,6 +314,7 @@ const fn comes_again(code: i16) -> bool {
         code,
         CORRUPT_MESSAGE
             | UNKNOWN_TOPIC_OR_PARTITION
+            | UNKNOWN_TOPIC_ID
             | NOT_LEADER_OR_FOLLOWER
             | REQUEST_TIMED_OUT
             | MESSAGE_TOO_LARGE

@@ -9,10 +9,10 @@ use base::memory::Permit;
 use base::time::Instant;
 use broker::produce::ProduceError;
 
-use super::sequences::Held;
+use super::sequences::{Held, Missing};
 use super::{Checked, CheckedRequest, Produce, Sequences, Slot, State, refusal, retained};
 use crate::context::Context;
-use crate::errors::REQUEST_TIMED_OUT;
+use crate::errors::{NOT_LEADER_OR_FOLLOWER, REQUEST_TIMED_OUT};
 use crate::frame::Hold;
 use crate::handshake::RequestHeader;
 use crate::wire::produce::PartitionAnswer;
@@ -70,12 +70,18 @@ impl Submission {
                     self.has_waited = true;
                     return false;
                 }
-                Err(Held::Behind(expected)) => {
-                    let error = ProduceError::OutOfOrderSequence { expected: expected.0, actual: stamped.sequence.0 };
+                Err(Held::Behind(expected, missing)) => {
+                    let actual = stamped.sequence;
                     *sent = None;
                     *leaderless = None;
                     if let Ok((partition, _)) = verdict {
-                        *verdict = Err(refusal(error, partition));
+                        *verdict = Err(match missing {
+                            Missing::ComesAgain => PartitionAnswer::refused(NOT_LEADER_OR_FOLLOWER),
+                            Missing::GivenUp => {
+                                let (expected, actual) = (expected.0, actual.0);
+                                refusal(ProduceError::OutOfOrderSequence { expected, actual }, partition)
+                            }
+                        });
                     }
                 }
             }

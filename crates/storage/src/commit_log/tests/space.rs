@@ -160,6 +160,44 @@ async fn a_log_is_opened_on_a_disk_without_any_room() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn dead_segments_are_kept_to_be_used_again_up_to_so_many() {
+    let _simulated = base::task::simulate();
+    for ready_segments in [1, 4] {
+        let disk = disk(u64::MAX);
+        let segment_bytes = 64 << 10;
+        let options = Options { segment_bytes, ready_segments, fill_bytes_per_second: 0, ..small() };
+        let log = open_on(&disk, options).await;
+        let shard = log.shard(SHARD);
+        shard.keep(Vec::new());
+        let files = || disk.files().iter().filter(|(_, len)| *len == segment_bytes).count() as u64;
+        let settled = Duration::from_secs(1);
+        for index in 0..20 {
+            append(&shard, vec![entry(1, index, 20_000)]).await;
+        }
+        base::time::sleep(settled).await;
+        let before = log.stats().segments;
+        assert!(before > 6, "{before}");
+        assert_eq!(files(), before + 1, "one is made ahead");
+        shard.purge(id(1, 18)).await.unwrap();
+        base::time::sleep(settled).await;
+        let stats = log.stats();
+        assert!(stats.segments < 3, "{stats:?}");
+        assert_eq!(files(), stats.segments + ready_segments as u64);
+        assert_eq!(stats.segments_recycled, ready_segments as u64 - 1);
+        for index in 20..40 {
+            append(&shard, vec![entry(1, index, 20_000)]).await;
+        }
+        log.close().await;
+        drop((log, shard));
+        let log = open_on(&disk, small()).await;
+        for index in 19..40 {
+            check_entry(&log.shard(SHARD), 1, index, 20_000).await;
+        }
+        log.close().await;
+    }
+}
+
 #[tokio::test]
 async fn a_failed_write_or_sync_ends_the_log_for_good() {
     for operations in 0..6 {

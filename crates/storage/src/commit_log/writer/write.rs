@@ -21,8 +21,11 @@ const INLINE_SYNC_BYTES_MAX: u32 = 64 << 10;
 /// more than waiting for the device, which the sync after it would do anyway.
 const DIRECT_BYTES_MIN: u32 = 64 << 10;
 
-/// The writer reserves this much at once before the filler.
+/// The writer reserves this much at once before the filler, of a segment that is large.
 const RESERVE_STRIDE_BYTES: u32 = 1 << 20;
+/// Of a small one it reserves such a part: the next one is made when a quarter is taken, and until then one in which
+/// nothing lives any more may become the next.
+const RESERVE_PARTS: u32 = 16;
 
 impl Writer {
     /// Writes the group and has it synced, here when it is `alone`, else by the sync thread.
@@ -145,7 +148,8 @@ impl Writer {
             return;
         }
         let mut filling = self.segment.filling.lock().await;
-        let reserved_to = end.saturating_add(RESERVE_STRIDE_BYTES).min(self.segment.capacity);
+        let capacity = self.segment.capacity;
+        let reserved_to = end.saturating_add(RESERVE_STRIDE_BYTES.min(capacity / RESERVE_PARTS)).min(capacity);
         filling.reserved_to = filling.reserved_to.max(reserved_to);
         self.reserved_to = filling.reserved_to;
     }

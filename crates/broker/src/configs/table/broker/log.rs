@@ -52,6 +52,6 @@ pub(super) const KEYS: &[Key] = keys! {
     "log.segment.bytes", Int, Some("1073741824"), AtLeast(1_048_576), ONE_LOG;
     "log.segment.delete.delay.ms", Long, Some("60000"), AtLeast(0), ONE_LOG;
     "message.max.bytes", Int, Some("1048588"), AtLeast(0), "Default of max.message.bytes: the largest batch that a producer may send.";
-    "min.insync.replicas", Int, Some("1"), AtLeast(1), "Copies that must have a batch before it is acknowledged; always a quorum, which is one on one node.";
+    "min.insync.replicas", Int, Some("1"), AtLeast(1), "Default of min.insync.replicas: copies that must have a batch before it is acknowledged with acks=all.";
     "num.recovery.threads.per.data.dir", Int, Some("2"), AtLeast(1), ONE_LOG;
 };

@@ -1,7 +1,8 @@
 //! Which batches wait, which are refused, and what is remembered of them.
 
 use super::*;
-use crate::errors::{INVALID_TIMESTAMP, OUT_OF_ORDER_SEQUENCE_NUMBER};
+use crate::errors::INVALID_TIMESTAMP;
+use crate::wire::produce::Text;
 
 fn sent(epoch: i16, sequence: i32) -> Sent {
     of_partition(0, epoch, sequence)
@@ -27,22 +28,23 @@ impl Connection {
         self.sequences.admit(sent, true, self.now, || false)
     }
 
-    fn settle(&mut self, sent: &Sent, code: i16) {
-        self.sequences.settle(sent, code, self.now);
+    fn settle(&mut self, sent: &Sent, code: i16) -> i16 {
+        let told = self.sequences.settle(sent, code, self.now);
         let Sequences { known, in_use, refused, .. } = &self.sequences;
         assert_eq!(*in_use, known.values().filter(|known| known.is_in_use()).count());
         assert_eq!(refused.len(), known.values().filter(|known| known.refused.is_some()).count());
         assert!(known.len() <= in_use + in_use / 4 + IDLE_MAX, "what is idle goes");
+        told
     }
 
     fn ended(&mut self, sent: &Sent, code: i16) {
         self.admit(sent).expect("nothing is refused");
-        self.settle(sent, code);
+        assert_eq!(self.settle(sent, code), code);
     }
 }
 
 fn behind(sequence: i32) -> Result<(), Held> {
-    Err(Held::Behind(Sequence(sequence)))
+    Err(Held::Behind(Sequence(sequence), Missing::ComesAgain))
 }
 
 #[test]
@@ -74,13 +76,67 @@ fn what_came_by_another_node_does_not_come_again() {
     assert_eq!(connection.sequences.paid.bytes(), 0);
 }
 
+/// The shard knows the producer: it refuses what is behind a batch that it does not have.
+#[test]
+fn what_is_out_of_order_for_want_of_a_refused_batch_is_to_be_sent_again() {
+    for code in [2, 6, 7, 19] {
+        let mut connection = Connection::new();
+        let admit = |connection: &mut Connection, sent: &Sent| {
+            connection.sequences.admit(sent, true, connection.now, || true).expect("the shard knows the producer");
+        };
+        for sequence in [0, 5, 10, 15] {
+            admit(&mut connection, &sent(0, sequence));
+        }
+        assert_eq!(connection.settle(&sent(0, 0), code), code);
+        let out_of_order = OUT_OF_ORDER_SEQUENCE_NUMBER;
+        assert_eq!(connection.settle(&sent(0, 5), out_of_order), NOT_LEADER_OR_FOLLOWER);
+        assert_eq!(connection.settle(&sent(0, 10), out_of_order), NOT_LEADER_OR_FOLLOWER);
+        connection.now += COMES_AGAIN_WITHIN;
+        assert_eq!(connection.settle(&sent(0, 15), out_of_order), out_of_order, "it does not come any more");
+        // It came by another way: what is out of order now is so for another reason.
+        admit(&mut connection, &sent(0, 5));
+        assert_eq!(connection.settle(&sent(0, 5), NONE), NONE);
+        assert_eq!(connection.sequences.paid.bytes(), 0);
+        admit(&mut connection, &sent(0, 20));
+        assert_eq!(connection.settle(&sent(0, 20), out_of_order), out_of_order);
+    }
+}
+
+/// What was refused first went to another node, and came back with its producer.
+#[test]
+fn a_new_refusal_counts_also_behind_one_of_long_ago() {
+    let mut connection = Connection::new();
+    connection.ended(&sent(0, 0), NOT_LEADER_OR_FOLLOWER);
+    connection.now += 2 * COMES_AGAIN_WITHIN;
+    for sequence in [100, 101] {
+        let sent = sent(0, sequence);
+        connection.sequences.admit(&sent, true, connection.now, || true).expect("the shard knows the producer");
+    }
+    assert_eq!(connection.settle(&sent(0, 100), NOT_LEADER_OR_FOLLOWER), NOT_LEADER_OR_FOLLOWER);
+    assert_eq!(connection.settle(&sent(0, 101), OUT_OF_ORDER_SEQUENCE_NUMBER), NOT_LEADER_OR_FOLLOWER);
+}
+
+#[test]
+fn names_and_ids_of_topics_are_told_apart() {
+    let name = |name: &str| TopicKey::Name(Text::from(name.to_owned()));
+    assert_eq!(told_apart(&name("orders")), told_apart(&name("orders")));
+    assert_ne!(told_apart(&name("orders")), told_apart(&name("order")));
+    assert_eq!(told_apart(&TopicKey::Id(TopicId(7))), TopicId(7));
+}
+
 #[test]
 fn a_refusal_of_long_ago_holds_up_nobody() {
     let mut connection = Connection::new();
     connection.ended(&sent(0, 0), NOT_LEADER_OR_FOLLOWER);
-    connection.now += REFUSED_FOR - Duration::from_secs(1);
+    connection.now += COMES_AGAIN_WITHIN - Duration::from_secs(1);
     assert_eq!(connection.admit(&sent(0, 9)), behind(0));
-    connection.now += Duration::from_secs(1);
+    let mut given_up = || {
+        connection.now += Duration::from_secs(1);
+        assert_eq!(connection.admit(&sent(0, 9)), Err(Held::Behind(Sequence(0), Missing::GivenUp)));
+    };
+    given_up();
+    given_up();
+    connection.now += REFUSED_FOR - COMES_AGAIN_WITHIN - Duration::from_secs(1);
     connection.ended(&sent(0, 9), NONE);
     assert_eq!(connection.sequences.paid.bytes(), 0);
 }

@@ -1,0 +1,130 @@
+//! What a node of several must not start with: a data directory that its cluster has no place for any more, or one that
+//! is of another cluster than those that its configuration names.
+//!
+//! Nothing here waits for others to answer: a cluster's nodes start in any order, also when most of them are gone.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base::task::{JoinHandle, spawn};
+use base::time::{Duration, sleep, timeout};
+use futures_util::future::{BoxFuture, Shared};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use record::NodeId;
+use replica::Replica;
+use tokio::sync::watch;
+
+use crate::errors::StartError;
+use crate::host::Host;
+use crate::join::Address;
+use crate::peers::Peers;
+
+/// How long a start that is through otherwise waits for addresses that do not answer.
+const LOOK_WAIT_MAX: Duration = Duration::from_millis(500);
+/// Pause between two looks whether the metadata says that the node is one of several.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Another cluster's node at one of the configured addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stranger {
+    address: Address,
+    cluster: u128,
+}
+
+/// One look at each of the configured addresses; it goes on whether somebody waits for it or not, for as long as calling a node
+/// may take.
+#[derive(Clone)]
+pub(crate) struct Look(Shared<BoxFuture<'static, Option<Stranger>>>);
+
+impl Look {
+    /// Calls all `addresses` at once, if this node is of a cluster.
+    pub(crate) fn start(peers: &Peers, addresses: &[Address]) -> Self {
+        let me = peers.me();
+        if me.cluster == 0 || addresses.is_empty() {
+            return Self(std::future::ready(None).boxed().shared());
+        }
+        let (peers, addresses) = (peers.clone(), addresses.to_vec());
+        let looking = spawn("look at cluster.join", async move {
+            let called = addresses.into_iter().map(|address| {
+                let peers = peers.clone();
+                async move { (peers.who_is_at(&address.0, address.1).await, address) }
+            });
+            let mut called: FuturesUnordered<_> = called.collect();
+            while let Some((answer, address)) = called.next().await {
+                match answer {
+                    Ok(welcome) if welcome.cluster != 0 && welcome.cluster != me.cluster => {
+                        return Some(Stranger { address, cluster: welcome.cluster });
+                    }
+                    Ok(_) => {}
+                    Err(error) => tracing::debug!(%error, "an address of cluster.join does not answer"),
+                }
+            }
+            None
+        });
+        Self(async move { looking.await.ok().flatten() }.boxed().shared())
+    }
+
+    /// What was found, if that is known soon.
+    pub(crate) async fn found_soon(&self) -> Option<Stranger> {
+        timeout(LOOK_WAIT_MAX, self.0.clone()).await.ok().flatten()
+    }
+
+    /// Stops the node if something is found later.
+    pub(crate) fn go_on(self, host: &Host, failure: watch::Sender<Option<String>>) -> JoinHandle<()> {
+        let (path, cluster) = (host.data_dir.path().to_owned(), host.node.peers.me().cluster);
+        spawn("late answers of cluster.join", async move {
+            if let Some(stranger) = self.0.await {
+                let text = stranger.refuses(path, cluster).to_string();
+                failure.send_modify(|failure| *failure = Some(text));
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Look").finish_non_exhaustive()
+    }
+}
+
+impl Stranger {
+    fn refuses(self, path: std::path::PathBuf, known: u128) -> StartError {
+        let Self { address: (host, port), cluster } = self;
+        StartError::OtherCluster { path, known, host, port, found: cluster }
+    }
+
+    /// Why the node whose directory it is cannot start.
+    pub(crate) fn refuses_host(self, host: &Host) -> StartError {
+        self.refuses(host.data_dir.path().to_owned(), host.node.peers.me().cluster)
+    }
+}
+
+/// Whether all that the metadata's group has is this node.
+pub(crate) fn is_alone(metadata: &Replica, node: NodeId) -> bool {
+    let members = metadata.members();
+    members.learners.is_empty() && members.voters.len() == 1 && members.voters[0].iter().eq([&node])
+}
+
+/// The cluster has no place for the node whose directory it is.
+pub(crate) fn removed(host: &Host) -> StartError {
+    StartError::Removed { node: host.data_dir.identity().node_id, path: host.data_dir.path().to_owned() }
+}
+
+/// Returns why a node must not start that waits for its cluster; never, where nothing is in the way.
+pub(crate) async fn in_the_way(host: &Arc<Host>, look: &Look) -> StartError {
+    let mut told = host.node.peers.removed();
+    let stranger = async {
+        let Some(stranger) = look.0.clone().await else { return std::future::pending().await };
+        let (me, joining) = (host.data_dir.identity().node_id, host.data_dir.joining().await.ok().flatten());
+        // One that is alone may give up its cluster for the other.
+        while joining.is_none() && host.node.metadata().is_none_or(|metadata| is_alone(&metadata, me)) {
+            sleep(PAUSE).await;
+        }
+        stranger.refuses_host(host)
+    };
+    tokio::select! {
+        _ = told.wait_for(|told| *told) => removed(host),
+        error = stranger => error,
+    }
+}
