@@ -50,7 +50,7 @@ impl Broker {
         let topics = Topics::new(cluster.clone(), Arc::clone(&config), Arc::clone(&cache), Arc::clone(&nodes));
         let inner = Inner {
             topics,
-            configs: Configs::new(cluster.clone(), Arc::clone(&cache), config.limits()),
+            configs: Configs::new(cluster.clone(), Arc::clone(&cache), config.batch_bytes_max),
             groups: Groups::new(environment.clone(), cluster.clone(), Arc::clone(&config), cache),
             producer_ids: ProducerIds::new(cluster.clone()),
             connections: Connections::new(config.connections_max),

@@ -86,8 +86,8 @@ impl Default for Config {
 }
 
 impl Config {
-    pub(crate) fn limits(&self) -> Limits {
-        Limits { batch_bytes_max: self.batch_bytes_max }
+    pub(crate) fn limits(&self, copies_max: usize) -> Limits {
+        Limits { batch_bytes_max: self.batch_bytes_max, copies_max }
     }
 
     /// The keys under Kafka's names that hold from the start: those that differ from Kafka's defaults, those whose

@@ -13,9 +13,6 @@ use record::{NodeId, ShardId};
 use shard::{NodeAddress, NodeRecord, ShardRecord};
 use tokio::sync::watch;
 
-/// The nodes that decide for a shard are at most so many: Kafka's replicas of a partition.
-pub const COPIES_MAX: usize = 3;
-
 /// Gives the current view.
 #[derive(Debug)]
 pub(crate) struct Nodes {
@@ -35,6 +32,7 @@ pub struct ClusterView {
     /// By id.
     nodes: Vec<Node>,
     copies: BTreeMap<ShardId, Copies>,
+    copies_max: usize,
 }
 
 /// A node that the metadata knows.
@@ -89,11 +87,11 @@ impl Nodes {
         {
             return Arc::clone(view);
         }
-        let (records, shards) = {
+        let (records, shards, copies_max) = {
             let metadata = self.cluster.metadata();
             let nodes: Vec<NodeRecord> = metadata.nodes().into_iter().cloned().collect();
             let shards: Vec<ShardRecord> = metadata.shard_records().into_iter().cloned().collect();
-            (nodes, shards)
+            (nodes, shards, metadata.copies().into())
         };
         let is_live = |node| self.cluster.is_live(node);
         let nodes = records.into_iter().map(|record| Node::of(record, is_live)).collect();
@@ -102,7 +100,7 @@ impl Nodes {
             let holders = holders.get(&record.id).unwrap_or(&nobody);
             (record.id, Copies::of(record.voters, holders, is_live))
         });
-        let view = Arc::new(ClusterView::new(nodes, copies.collect()));
+        let view = Arc::new(ClusterView::new(nodes, copies.collect(), copies_max));
         *current = Some((versions, Arc::clone(&view)));
         view
     }
@@ -110,9 +108,9 @@ impl Nodes {
 
 impl ClusterView {
     /// `nodes` MUST be in the order of their ids.
-    pub fn new(nodes: Vec<Node>, copies: BTreeMap<ShardId, Copies>) -> Self {
+    pub fn new(nodes: Vec<Node>, copies: BTreeMap<ShardId, Copies>, copies_max: usize) -> Self {
         assert!(nodes.is_sorted_by_key(|node| node.id), "nodes are looked up by halving");
-        Self { nodes, copies }
+        Self { nodes, copies, copies_max }
     }
 
     /// All nodes that the metadata knows, by id.
@@ -128,6 +126,11 @@ impl ClusterView {
     /// Where the copies of a shard are; none if the metadata does not say.
     pub fn copies(&self, shard: ShardId) -> Option<&Copies> {
         self.copies.get(&shard)
+    }
+
+    /// The nodes that decide for a shard with data are at most so many: Kafka's replicas of a partition.
+    pub fn copies_max(&self) -> usize {
+        self.copies_max
     }
 
     /// All shards.
@@ -179,7 +182,7 @@ pub(crate) mod tests {
             let holders = Holders { voters: ids(voters), learners: Vec::new(), in_sync: ids(voters) };
             (ShardId(shard), Copies::of(ids(voters), &holders, |_| true))
         };
-        ClusterView::new((1..=nodes).map(node).collect(), (0..).zip(shards).map(copies).collect())
+        ClusterView::new((1..=nodes).map(node).collect(), (0..).zip(shards).map(copies).collect(), 3)
     }
 
     fn check(voters: &[u64], in_sync: &[u64], expected: [&[u64]; 4]) {

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use base::time::Duration;
 use cluster::{METADATA, PreferLeaderError, RemoveNodeError};
 use record::{NodeId, ShardId, TopicId};
 use shard::commands::NewMove;
 use shard::{MoveStreamError, StreamMove};
 
-pub use cluster::MovesError;
+pub use cluster::{MovesError, OpenShardError};
 
 use crate::Broker;
 use crate::nodes::{ClusterView, Copies};
@@ -26,8 +27,8 @@ pub struct Movement {
 /// Why a partition does not go where it was to go.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReassignError {
-    #[error("no shard is on just these nodes on which the partition was not before")]
-    NoShard,
+    #[error(transparent)]
+    NoShard(#[from] OpenShardError),
     #[error(transparent)]
     Refused(#[from] MoveStreamError),
     #[error(transparent)]
@@ -54,18 +55,19 @@ impl Broker {
     }
 
     /// Moves one partition to a shard whose copies are on just these nodes, the first of which is to lead if there is such a
-    /// shard. A move to another place that is under way is given up before. Returns when that is begun, and at once when
-    /// the partition is there, or on its way.
+    /// shard; without any, one is made. A move to another place that is under way is given up before. Returns when that is
+    /// begun, and at once when the partition is there, or on its way.
     ///
     /// # Errors
-    /// When there is no such shard, a move that is under way cannot be given up any more, or the metadata group cannot be
-    /// reached.
+    /// When no such shard can be made, or not within `wait_max`, a move that is under way cannot be given up any more, or the
+    /// metadata group cannot be reached.
     pub async fn reassign(
         &self,
-        view: &ClusterView,
         partition: &PartitionRef,
         nodes: &[NodeId],
+        wait_max: Duration,
     ) -> Result<(), ReassignError> {
+        let view = self.nodes();
         let wanted: BTreeSet<NodeId> = nodes.iter().copied().collect();
         let is_wanted = |copies: &Copies| copies.wanted.iter().copied().collect::<BTreeSet<_>>() == wanted;
         let topic = partition.topic().id;
@@ -84,10 +86,16 @@ impl Broker {
             let partition = partition.partition();
             partition.shard() == shard || partition.earlier().iter().any(|range| range.shard() == shard)
         };
-        let fits = |(shard, copies): &(ShardId, &Copies)| *shard != METADATA && !was_on(*shard) && is_wanted(copies);
+        let is_used = |shard: ShardId| self.cluster().metadata().founder(shard).is_none();
+        let fits = |(shard, copies): &(ShardId, &Copies)| {
+            *shard != METADATA && !was_on(*shard) && is_wanted(copies) && is_used(*shard)
+        };
         let led_by_another = |(_, copies): &(ShardId, &Copies)| copies.wanted.first() != nodes.first();
         let to = view.shards().filter(fits).min_by_key(led_by_another).map(|(shard, _)| shard);
-        let to = to.ok_or(ReassignError::NoShard)?;
+        let to = match to {
+            Some(to) => to,
+            None => self.cluster().open_shard(nodes, wait_max).await?,
+        };
         let begun = self.cluster().move_streams(vec![NewMove { topic, partition: index, to }]).await?;
         begun.into_iter().next().expect("one answer for each")?;
         Ok(())

@@ -33,6 +33,7 @@ mod members;
 mod messages;
 mod moves;
 mod node;
+mod open_shard;
 mod operate;
 mod orphans;
 mod peers;
@@ -63,6 +64,7 @@ pub use errors::{
 };
 pub use in_sync::{Holders, Position};
 pub use moves::MovesError;
+pub use open_shard::OpenShardError;
 #[cfg(feature = "fuzzing")]
 pub use peers::fuzz_peer_messages;
 pub use recover::{RecoverError, recover};

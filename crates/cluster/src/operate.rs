@@ -2,6 +2,7 @@
 //! where shards are. Answers are text, for people and scripts.
 
 mod ahead;
+mod copies;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ const WORDS_MAX: usize = 64;
 const BEHIND_MIN: u64 = 10_000;
 
 const USAGE: &str = "status | join HOST:PORT,.. | drain NODE | resume NODE | remove NODE | move SHARD NODE,NODE,.. | \
-                     rebalance [--stop]";
+                     rebalance [--stop] | copies [1|3|5]";
 
 /// Does what `words` say; the answer ends with a line feed.
 pub(crate) async fn run(node: &Arc<Node>, words: &[String]) -> Result<String, String> {
@@ -50,7 +51,7 @@ pub(crate) async fn run(node: &Arc<Node>, words: &[String]) -> Result<String, St
             set_standing(node, id, Standing::Draining).await.map_err(|error| of_node(id, &error))?;
             Ok(format!(
                 "node {id} is being emptied: `cluster status` shows when nothing is left on it\n{}\n",
-                without(id, &left)
+                without(id, &left, copies::wanted(node))
             ))
         }
         ["resume", id] => {
@@ -66,6 +67,8 @@ pub(crate) async fn run(node: &Arc<Node>, words: &[String]) -> Result<String, St
         ["move", shard, voters] => move_shard(node, shard, voters).await,
         ["rebalance"] => rebalance(node, true).await,
         ["rebalance", "--stop"] => rebalance(node, false).await,
+        ["copies"] => copies::describe(node),
+        ["copies", count] => copies::set(node, count).await,
         _ => Err(format!("unknown; possible are: {USAGE}")),
     }
 }
@@ -334,7 +337,7 @@ mod tests {
     fn placed(id: u32, wanted: &[u64], actual: Option<&[u64]>) -> Placed {
         let nodes = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
         let led = |ids| Led { voters: nodes(ids), learners: Vec::new(), changing: false };
-        Placed { id: ShardId(id), voters: nodes(wanted), actual: actual.map(led), founder: None }
+        Placed { id: ShardId(id), voters: nodes(wanted), actual: actual.map(led), founder: None, most: 3 }
     }
 
     #[test]

@@ -25,9 +25,7 @@ const ROUND_PAUSE: Duration = Duration::from_millis(500);
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// Shards that get the copies that they lack at the same time: what they pull shares disks and network.
 const FILLED_AT_ONCE: usize = 4;
-/// How many copies of a data shard decide, where there are as many nodes.
-pub(crate) const DATA_VOTERS: usize = 3;
-/// The same of the metadata.
+/// How many copies of the metadata decide, where there are as many nodes.
 const METADATA_VOTERS: usize = 5;
 
 /// A node as a place for replicas.
@@ -51,6 +49,8 @@ pub(crate) struct Placed {
     pub(crate) actual: Option<Led>,
     /// Who begins it, of one that nobody may use yet.
     pub(crate) founder: Option<NodeId>,
+    /// How many copies decide, where there are as many nodes.
+    pub(crate) most: usize,
 }
 
 impl Placed {
@@ -77,7 +77,7 @@ impl Placed {
     /// than it could be.
     pub(crate) fn has_its_copies(&self, homes: &[Home]) -> bool {
         let usable = homes.iter().filter(|home| !home.draining).count();
-        self.actual.as_ref().is_some_and(|led| led.voters.len() >= voters_of(DATA_VOTERS, usable, led.voters.len()))
+        self.actual.as_ref().is_some_and(|led| led.voters.len() >= voters_of(self.most, usable, led.voters.len()))
     }
 
     fn votes(&self, node: NodeId) -> bool {
@@ -145,10 +145,9 @@ fn loads(homes: &[Home], shards: &[Placed]) -> BTreeMap<NodeId, usize> {
 /// The shard on as many nodes as it should be on, if that is another set of them.
 pub(crate) fn fill(homes: &[Home], shards: &[Placed], placed: &Placed) -> Option<ShardRecord> {
     let may_hold: Vec<&Home> = homes.iter().filter(|home| !home.draining).collect();
-    let most = if placed.id == METADATA { METADATA_VOTERS } else { DATA_VOTERS };
     // Those that there are, if that is known: of a shard that was recovered all others are only wanted.
     let now = placed.actual.as_ref().map_or(placed.voters.len(), |actual| actual.voters.len());
-    let count = voters_of(most, may_hold.len(), now);
+    let count = voters_of(placed.most, may_hold.len(), now);
     let loads = loads(homes, shards);
     let load = |id: NodeId| loads.get(&id).copied().unwrap_or(0);
     let rack = |id: NodeId| homes.iter().find(|home| home.id == id).and_then(|home| home.rack.as_ref());
@@ -181,10 +180,6 @@ pub(crate) fn fill(homes: &[Home], shards: &[Placed], placed: &Placed) -> Option
 fn spread(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
     let loads = loads(homes, shards);
     let may_hold: Vec<&Home> = homes.iter().filter(|home| !home.draining && home.live).collect();
-    // Single copies are not moved about before the nodes come that make them three.
-    if may_hold.len() < DATA_VOTERS {
-        return None;
-    }
     let emptiest = may_hold.iter().min_by_key(|home| (loads[&home.id], home.id))?;
     let mut fullest: Vec<&&Home> = may_hold.iter().filter(|home| loads[&home.id] > loads[&emptiest.id] + 1).collect();
     fullest.sort_by_key(|home| (std::cmp::Reverse(loads[&home.id]), home.id));
@@ -196,7 +191,8 @@ fn spread(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
     };
     for from in fullest {
         for placed in shards.iter().filter(|placed| placed.id != METADATA) {
-            if placed.voters.contains(&emptiest.id) {
+            // Single copies are not moved about before the nodes come that make them more.
+            if placed.voters.contains(&emptiest.id) || may_hold.len() < placed.most {
                 continue;
             }
             let Some(place) = placed.voters.iter().position(|voter| *voter == from.id) else { continue };
@@ -283,15 +279,17 @@ pub(crate) fn look_at_all(node: &Node) -> Option<(Vec<Home>, Vec<Placed>)> {
             node.statuses.replica(leader, shard)?.leads
         }
     };
-    let records: Vec<(ShardRecord, Option<NodeId>)> = {
+    let (records, copies): (Vec<(ShardRecord, Option<NodeId>)>, usize) = {
         let state = metadata.state();
-        state.shard_records().into_iter().map(|record| (record.clone(), state.founder(record.id))).collect()
+        let records = state.shard_records().into_iter().map(|record| (record.clone(), state.founder(record.id)));
+        (records.collect(), state.copies().into())
     };
     let placed = |(record, founder): (ShardRecord, _)| Placed {
         actual: led(record.id),
         id: record.id,
         voters: record.voters,
         founder,
+        most: if record.id == METADATA { METADATA_VOTERS } else { copies },
     };
     Some((homes, records.into_iter().map(placed).collect()))
 }

@@ -16,8 +16,8 @@ use futures_util::future::join_all;
 use record::{ShardId, StreamId, TopicId};
 use replica::ProposeError;
 use shard::commands::{
-    AddPartitions, CompleteDeletion, CompletePartitions, CompleteTopics, CreateStreams, CreateTopics, DeleteOffsets,
-    DeleteStreams, DeleteTopics, NewStream,
+    AbandonTopics, AddPartitions, CompleteDeletion, CompletePartitions, CompleteTopics, CreateStreams, CreateTopics,
+    DeleteOffsets, DeleteStreams, DeleteTopics, NewStream,
 };
 use shard::{Command, Outcome, Placement, TopicState};
 
@@ -25,6 +25,8 @@ use crate::cluster::{Cluster, METADATA};
 use crate::errors::{AddPartitionsError, CreateTopicError, DeleteTopicError};
 use crate::resume::Pace;
 
+/// The level of features that has `AbandonTopics`.
+const FEATURE_LEVEL: u32 = 3;
 /// Streams that one command makes or removes, so that no entry takes long to apply.
 const STREAMS_PER_COMMAND: usize = 2_000;
 /// Topics that one command makes or removes, for the same reason.
@@ -204,8 +206,17 @@ impl Cluster {
             |topic: &TopicId| metadata.state().topic(*topic).is_some_and(|topic| topic.state == TopicState::Creating);
         if metadata.read_barrier().await.is_ok() {
             let topics: Vec<TopicId> = topics.iter().copied().filter(is_creating).collect();
+            if topics.is_empty() {
+                return false;
+            }
+            // Of one that is complete by now its maker was told; older programs cannot tell it.
+            let command: Command = if self.feature_level() < FEATURE_LEVEL {
+                DeleteTopics { topics }.into()
+            } else {
+                AbandonTopics { topics }.into()
+            };
             // Refused if another leads by now.
-            return !topics.is_empty() && metadata.propose_step(DeleteTopics { topics }.into()).await.is_ok();
+            return metadata.propose_step(command).await.is_ok();
         }
         if pace == Pace::Asked {
             let mut changed = metadata.changed();

@@ -124,7 +124,7 @@ mod tests {
     }
 
     fn view(nodes: Vec<Node>) -> Arc<ClusterView> {
-        Arc::new(ClusterView::new(nodes, BTreeMap::new()))
+        Arc::new(ClusterView::new(nodes, BTreeMap::new(), 3))
     }
 
     fn endpoints() -> Endpoints {

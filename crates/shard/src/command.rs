@@ -8,12 +8,12 @@
 
 use crate::codec::{DecodeError, Reader, Wire};
 use crate::commands::{
-    AbandonParts, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append, AssignSlots,
-    CancelMove, CloseSlots, CloseStream, CommitOffsets, CompleteDeletion, CompleteMove, CompletePartitions,
-    CompleteShards, CompleteSlots, CompleteTopics, Configure, CreateCluster, CreateStreams, CreateTopics, DeleteGroup,
-    DeleteOffsets, DeleteStreams, DeleteTopics, DropSlots, ExpireProducers, LeaderChange, MoveSlots, MoveStreams,
-    OpenShards, PutGroup, PutShards, RaiseFeatures, ReceiveGroups, ReceiveStream, RegisterNode, Seal, SetRebalancing,
-    SetStanding, StagePart, Tick,
+    AbandonParts, AbandonTopics, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append,
+    AssignSlots, CancelMove, CloseSlots, CloseStream, CommitOffsets, CompleteDeletion, CompleteMove,
+    CompletePartitions, CompleteShards, CompleteSlots, CompleteTopics, Configure, CreateCluster, CreateStreams,
+    CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics, DropSlots, ExpireProducers, LeaderChange,
+    MoveSlots, MoveStreams, OpenShards, PutGroup, PutShards, RaiseFeatures, ReceiveGroups, ReceiveStream, RegisterNode,
+    Seal, SetCopies, SetRebalancing, SetStanding, StagePart, Tick,
 };
 use crate::features::level_of_command;
 
@@ -126,6 +126,8 @@ commands! {
     90 DropSlots(DropSlots),
     91 RaiseFeatures(RaiseFeatures),
     92 SetRebalancing(SetRebalancing),
+    93 SetCopies(SetCopies),
+    94 AbandonTopics(AbandonTopics),
 }
 
 impl Command {

@@ -5,14 +5,22 @@
 //! level is proposed, so that a program that knows less reads every log that there is.
 
 /// The level that this program knows, and all below it.
-pub const FEATURE_LEVEL: u32 = 2;
+pub const FEATURE_LEVEL: u32 = 3;
 /// The level of a cluster that never raised its own: commands up to 80, tables up to 12.
 pub const FIRST_FEATURE_LEVEL: u32 = 1;
 /// The last command of that level.
 const FIRST_LEVEL_COMMAND_MAX: u8 = 80;
+/// The last command of the second level, whose tables are those up to 18.
+const SECOND_LEVEL_COMMAND_MAX: u8 = 92;
 
 /// The level that the cluster must have for the command of that number to be proposed; `raises` tells the one that
 /// raises the level, which says itself for whom it is safe.
 pub(crate) const fn level_of_command(number: u8, raises: bool) -> u32 {
-    if number <= FIRST_LEVEL_COMMAND_MAX || raises { FIRST_FEATURE_LEVEL } else { 2 }
+    if number <= FIRST_LEVEL_COMMAND_MAX || raises {
+        FIRST_FEATURE_LEVEL
+    } else if number <= SECOND_LEVEL_COMMAND_MAX {
+        2
+    } else {
+        3
+    }
 }

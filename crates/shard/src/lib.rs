@@ -65,11 +65,12 @@ pub use model::{
 };
 pub use moving::MovingPiece;
 pub use outcome::{
-    AddPartitionsError, AdmitNodeError, AlterConfigError, AnnounceNodeError, AppendError, Appended, AssignSlotsError,
-    CancelMoveError, CloseSlotsError, CloseStreamError, ClosedStream, CommitOffsetsError, CompleteMoveError,
-    CreateStreamError, CreateTopicError, DeleteGroupError, DropSlotsError, EpochEnd, MoveSlotsError, MoveStreamError,
-    Outcome, ProducerIdBlock, ProducerIdsExhausted, PutGroupError, RaiseFeaturesError, ReceiveGroupsError,
-    ReceiveStreamError, Received, ReceivedGroups, RegisterNodeError, SetStandingError, StageError, UnknownTopic,
+    AbandonTopicError, AddPartitionsError, AdmitNodeError, AlterConfigError, AnnounceNodeError, AppendError, Appended,
+    AssignSlotsError, CancelMoveError, CloseSlotsError, CloseStreamError, ClosedStream, CommitOffsetsError,
+    CompleteMoveError, CreateStreamError, CreateTopicError, DeleteGroupError, DropSlotsError, EpochEnd, MoveSlotsError,
+    MoveStreamError, Outcome, ProducerIdBlock, ProducerIdsExhausted, PutGroupError, RaiseFeaturesError,
+    ReceiveGroupsError, ReceiveStreamError, Received, ReceivedGroups, RegisterNodeError, SetCopiesError,
+    SetStandingError, StageError, UnknownTopic,
 };
 pub use query::{GroupView, Intention};
 pub use restore::{Restore, RestoreError};

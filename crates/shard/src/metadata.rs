@@ -8,7 +8,7 @@ use record::{NodeId, ShardId, StreamId, TopicId};
 use crate::codec::{DecodeError, Reader, Wire, wire_struct};
 use crate::model::{
     ClusterFeatures, ConfigResource, NodeRecord, NodeStanding, RebalancingStopped, ShardFounding, ShardRecord,
-    SlotMove, SlotMoveId, StreamMove, Topic, TopicState, Transfer,
+    SlotMove, SlotMoveId, StreamMove, Topic, TopicState, Transfer, WantedCopies,
 };
 use crate::table::{Record, Table};
 
@@ -104,6 +104,13 @@ impl Record for ClusterFeatures {
     fn key(&self) {}
 }
 
+/// There is one at most.
+impl Record for WantedCopies {
+    type Key = ();
+    const TABLE: u8 = 19;
+    fn key(&self) {}
+}
+
 /// The keys that were set on something that is no topic.
 #[derive(Debug)]
 pub(crate) struct ConfigEntry {
@@ -134,6 +141,7 @@ pub(crate) struct Metadata {
     pub(crate) slot_moves: Table<SlotMove>,
     pub(crate) features: Table<ClusterFeatures>,
     pub(crate) rebalancing_stopped: Table<RebalancingStopped>,
+    pub(crate) wanted_copies: Table<WantedCopies>,
     /// Derived: the topics that are not being deleted.
     pub(crate) names: BTreeMap<Arc<str>, TopicId>,
     /// Derived: the topics on which work on other shards is to be done.

@@ -98,6 +98,9 @@ pub enum Outcome {
     /// The cluster's level.
     RaiseFeatures(Result<u32, RaiseFeaturesError>),
     SetRebalancing,
+    SetCopies(Result<(), SetCopiesError>),
+    /// One per topic, in the order of the command.
+    AbandonTopics(Vec<Result<(), AbandonTopicError>>),
 }
 
 /// A batch is in the stream.
@@ -258,6 +261,20 @@ pub enum SetStandingError {
     UnknownNode,
     #[error("shards have replicas on the node")]
     HasReplicas,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SetCopiesError {
+    #[error("a shard has 1, 3 or 5 copies")]
+    Number,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AbandonTopicError {
+    #[error("there is no such topic")]
+    UnknownTopic,
+    #[error("the topic is complete")]
+    Complete,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

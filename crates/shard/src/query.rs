@@ -13,6 +13,9 @@ use crate::model::{
 };
 use crate::shard::Shard;
 
+/// How many copies of a data shard decide while nobody has asked for another number.
+const COPIES_DEFAULT: u8 = 3;
+
 /// A group as its coordinator finds it.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupView<'a> {
@@ -293,6 +296,12 @@ impl Shard {
     #[must_use]
     pub fn rebalances(&self) -> bool {
         self.metadata.rebalancing_stopped.len() == 0
+    }
+
+    /// How many copies of a data shard decide, where there are as many nodes.
+    #[must_use]
+    pub fn copies(&self) -> u8 {
+        self.metadata.wanted_copies.get(&()).map_or(COPIES_DEFAULT, |wanted| wanted.copies)
     }
 
     /// The move of a partition's stream, while one is under way.

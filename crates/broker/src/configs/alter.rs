@@ -8,7 +8,6 @@ use super::api::{AlterConfigsError, Alteration, Operation, OperationKind};
 use super::layers::Values;
 use super::table::{Key, broker_key, is_dynamic, topic_key};
 use super::value;
-use crate::nodes::COPIES_MAX;
 
 /// Whose keys are changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,10 +20,16 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) batch_bytes_max: usize,
+    /// Of a partition, where there are as many nodes.
+    pub(crate) copies_max: usize,
 }
 
-/// What is acknowledged is on a majority of a partition's copies: so many where there are as many as there can be.
-const IN_SYNC_MAX: usize = COPIES_MAX / 2 + 1;
+impl Limits {
+    /// What is acknowledged is on a majority of a partition's copies: so many where there are as many as there can be.
+    fn in_sync_max(self) -> usize {
+        self.copies_max / 2 + 1
+    }
+}
 
 /// Keys to set and keys to remove.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -184,10 +189,14 @@ fn check(key: &Key, value: &str, limits: Limits) -> Result<String, String> {
                 .to_owned(),
         ),
         // One that is not reached now may be when nodes come: until then such batches are refused.
-        "min.insync.replicas" if value.parse::<usize>().is_ok_and(|copies| copies > IN_SYNC_MAX) => refused(&format!(
-            "Value must be no more than {IN_SYNC_MAX}: a batch is acknowledged when a majority of its partition's \
-             replicas has it, of which there are {COPIES_MAX} at most, so that no batch could ever be acknowledged"
-        )),
+        "min.insync.replicas" if value.parse::<usize>().is_ok_and(|copies| copies > limits.in_sync_max()) => {
+            refused(&format!(
+                "Value must be no more than {}: a batch is acknowledged when a majority of its partition's replicas has \
+                 it, of which there are {} at most, so that no batch could ever be acknowledged",
+                limits.in_sync_max(),
+                limits.copies_max
+            ))
+        }
         "max.message.bytes" | "message.max.bytes"
             if value.parse::<usize>().is_ok_and(|bytes| bytes > limits.batch_bytes_max) =>
         {
@@ -227,7 +236,7 @@ fn log_kept<'a>(names: impl Iterator<Item = &'a String>) {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { batch_bytes_max: 16 << 20 };
+    const LIMITS: Limits = Limits { batch_bytes_max: 16 << 20, copies_max: 3 };
 
     fn values(pairs: &[(&str, &str)]) -> Values {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()

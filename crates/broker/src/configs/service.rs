@@ -20,12 +20,12 @@ const ATTEMPTS_MAX: usize = 8;
 pub struct Configs {
     cluster: Cluster,
     cache: Arc<Cache>,
-    limits: Limits,
+    batch_bytes_max: usize,
 }
 
 impl Configs {
-    pub(crate) fn new(cluster: Cluster, cache: Arc<Cache>, limits: Limits) -> Self {
-        Self { cluster, cache, limits }
+    pub(crate) fn new(cluster: Cluster, cache: Arc<Cache>, batch_bytes_max: usize) -> Self {
+        Self { cluster, cache, batch_bytes_max }
     }
 
     /// All keys, or those named; unknown names are left out.
@@ -59,7 +59,9 @@ impl Configs {
     ) -> Result<(), AlterConfigsError> {
         for _ in 0..ATTEMPTS_MAX {
             let (target, kind, version, current) = self.current(resource)?;
-            let Change { set, remove } = alter::plan(kind, &current, &alteration, self.limits)?;
+            let copies_max = self.cluster.metadata().copies().into();
+            let limits = Limits { batch_bytes_max: self.batch_bytes_max, copies_max };
+            let Change { set, remove } = alter::plan(kind, &current, &alteration, limits)?;
             if validate_only || (set.is_empty() && remove.is_empty()) {
                 return Ok(());
             }

@@ -106,7 +106,7 @@ impl Topics {
         if *partitions_left < 0 || partitions > self.config.partitions_per_topic_max {
             return Err(too_many_partitions());
         }
-        let checked = configs::check_new_topic(&topic.configs, self.config.limits());
+        let checked = configs::check_new_topic(&topic.configs, self.config.limits(self.view().copies_max()));
         let configs = checked.map_err(CreateTopicError::InvalidConfig)?;
         let partitions = u32::try_from(partitions).expect("the number of partitions was checked to be above zero");
         Ok(NewTopic { name: topic.name.clone(), partitions, configs })

@@ -1,18 +1,18 @@
 //! How many copies a partition has and where they are: what may be asked for, given that shards decide it.
 //!
-//! A shard has [`COPIES_MAX`] copies where there are as many nodes, and else one: two would stop whenever one does. Each
-//! gets them soon after the nodes come; until then fewer are promised, namely those that every shard has, as a partition may
+//! A shard has [`ClusterView::copies_max`] copies where there are as many nodes, and else an odd number: two would stop
+//! whenever one does. Each gets them soon after the nodes come; until then fewer are promised, namely those that every shard has, as a partition may
 //! come to any. A client cannot choose among the shards' places.
 
 use std::collections::BTreeSet;
 
 use record::NodeId;
 
-use crate::nodes::{COPIES_MAX, ClusterView, Copies};
+use crate::nodes::{ClusterView, Copies};
 
 /// Whether partitions have as many copies as is asked for; -1 asks for what there is.
 pub(super) fn check_factor(factor: i16, view: &ClusterView) -> Result<(), String> {
-    let (nodes, most) = (view.nodes().len().max(1), copies(view));
+    let (nodes, most, at_most) = (view.nodes().len().max(1), copies(view), view.copies_max());
     let cannot = |why: String| {
         Err(format!(
             "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be \
@@ -24,9 +24,11 @@ pub(super) fn check_factor(factor: i16, view: &ClusterView) -> Result<(), String
         Err(_) | Ok(0) => Err("Replication factor must be larger than 0, or -1 to use the default value.".to_owned()),
         Ok(copies) if copies <= most => Ok(()),
         Ok(copies) if copies > nodes => cannot(format!("only {nodes} broker(s) are registered")),
-        Ok(copies) if copies > COPIES_MAX => cannot(format!("a partition has at most {COPIES_MAX} replicas")),
-        Ok(_) if nodes < COPIES_MAX => {
-            cannot(format!("a partition has {most} replica(s) while there are fewer than {COPIES_MAX} brokers"))
+        Ok(copies) if copies > at_most => {
+            cannot(format!("a partition has at most {at_most} replica(s), which `rosettamq cluster copies` changes"))
+        }
+        Ok(_) if nodes < at_most => {
+            cannot(format!("a partition has {most} replica(s) while there are fewer than {at_most} brokers"))
         }
         Ok(_) => cannot(format!("not every partition would have more than {most} replica(s) for now")),
     }
@@ -89,7 +91,7 @@ mod tests {
             assert_eq!(check_factor(asked, &three), Ok(()));
         }
         assert!(check_factor(4, &three).unwrap_err().ends_with("because only 3 broker(s) are registered."));
-        assert!(check_factor(4, &view(5, &[])).unwrap_err().ends_with("at most 3 replicas."));
+        assert!(check_factor(4, &view(5, &[])).unwrap_err().contains("at most 3 replica(s), which"));
         assert!(check_factor(2, &view(0, &[])).unwrap_err().ends_with("because only 1 broker(s) are registered."));
         for asked in [0, -2] {
             assert!(check_factor(asked, &three).unwrap_err().starts_with("Replication factor must be larger than 0"));

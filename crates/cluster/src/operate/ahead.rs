@@ -6,7 +6,7 @@ use record::NodeId;
 use shard::ShardRecord;
 
 use super::list;
-use crate::placement::{DATA_VOTERS, Home, Placed, even_out, fill, voters_of};
+use crate::placement::{Home, Placed, even_out, fill, voters_of};
 
 /// So many steps of the cluster are looked ahead.
 const AFTERWARDS_MAX: usize = 64;
@@ -18,11 +18,12 @@ pub(super) fn left_without(homes: &[Home], id: NodeId) -> Result<Vec<&Home>, Str
     if left.is_empty() { Err(format!("no node would be left that could take what is on node {id}")) } else { Ok(left) }
 }
 
-/// What becomes of a node's copies when only these are left. One that is silent keeps what it has, and gets nothing.
-pub(super) fn without(id: NodeId, left: &[&Home]) -> String {
+/// What becomes of a node's copies when only these are left, where a shard has at most so many. One that is silent keeps what
+/// it has, and gets nothing.
+pub(super) fn without(id: NodeId, left: &[&Home], copies: usize) -> String {
     let silent: Vec<NodeId> = left.iter().filter(|home| !home.live).map(|home| home.id).collect();
     let (count, live) = (left.len(), left.len() - silent.len());
-    let votes = voters_of(DATA_VOTERS, count, count + 1);
+    let votes = voters_of(copies, count, count + 1);
     let resumes = "`cluster resume` takes it back";
     if live == 0 {
         return format!(
@@ -37,7 +38,7 @@ pub(super) fn without(id: NodeId, left: &[&Home]) -> String {
             list(&silent)
         );
     }
-    let warning = if votes < DATA_VOTERS { format!(", so none of them may fail; {resumes}") } else { String::new() };
+    let warning = if votes < copies.min(3) { format!(", so none of them may fail; {resumes}") } else { String::new() };
     format!("{count} nodes are left: every shard gets {votes} of them{warning}")
 }
 
@@ -98,7 +99,7 @@ mod tests {
     fn placed(id: u32, wanted: &[u64], actual: &[u64]) -> Placed {
         let nodes = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
         let actual = Led { voters: nodes(actual), learners: Vec::new(), changing: false };
-        Placed { id: ShardId(id), voters: nodes(wanted), actual: Some(actual), founder: None }
+        Placed { id: ShardId(id), voters: nodes(wanted), actual: Some(actual), founder: None, most: 3 }
     }
 
     fn homes(live: &[(u64, bool)]) -> Vec<Home> {
@@ -116,7 +117,7 @@ mod tests {
     fn silent_nodes_do_not_count_for_what_is_left() {
         let check = |nodes: &[(u64, bool)]| {
             let homes = homes(nodes);
-            left_without(&homes, NodeId(3)).map(|left| without(NodeId(3), &left))
+            left_without(&homes, NodeId(3)).map(|left| without(NodeId(3), &left, 3))
         };
         let all = check(&[(1, true), (2, true), (3, true), (4, true)]).unwrap();
         assert_eq!(all, "3 nodes are left: every shard gets 3 of them");

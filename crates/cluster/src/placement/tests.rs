@@ -17,7 +17,8 @@ fn homes(count: u64) -> Vec<Home> {
 fn placed(id: u32, voters: &[u64]) -> Placed {
     let voters: Vec<NodeId> = voters.iter().copied().map(NodeId).collect();
     let actual = Led { voters: voters.clone(), learners: vec![], changing: false };
-    Placed { id: ShardId(id), voters, actual: Some(actual), founder: None }
+    let most = if ShardId(id) == METADATA { METADATA_VOTERS } else { 3 };
+    Placed { id: ShardId(id), voters, actual: Some(actual), founder: None, most }
 }
 
 /// Does what is planned until nothing is; gives the steps.
@@ -26,7 +27,9 @@ fn settle(homes: &[Home], shards: &mut [Placed]) -> usize {
         let Some(record) = plan(homes, shards, true) else { return step };
         let changed = shards.iter_mut().find(|placed| placed.id == record.id).expect("one of them");
         assert_ne!(changed.voters, record.voters, "a plan changes something");
-        *changed = placed(record.id.0, &record.voters.iter().map(|node| node.0).collect::<Vec<_>>());
+        let most = changed.most;
+        let moved = placed(record.id.0, &record.voters.iter().map(|node| node.0).collect::<Vec<_>>());
+        *changed = Placed { most, ..moved };
     }
     panic!("no end of plans: {shards:?}");
 }
@@ -256,6 +259,7 @@ proptest! {
         shard_count in 1_u32..12,
         draining in proptest::collection::vec(any::<bool>(), 8),
         racks in proptest::collection::vec(proptest::option::of(0_u8..3), 8),
+        copies in proptest::collection::vec(prop_oneof![Just(1_usize), Just(3), Just(5)], 1..3),
     ) {
         let mut nodes: Vec<Home> = (1..=count)
             .map(|id| Home {
@@ -266,16 +270,23 @@ proptest! {
             .collect();
         nodes[0].draining = false;
         let mut shards: Vec<Placed> = (0..=shard_count).map(|id| placed(id, &[1])).collect();
-        settle(&nodes, &mut shards);
+        // As many as are asked for in the end, whatever was asked for before.
+        for most in &copies {
+            for placed in shards.iter_mut().filter(|placed| placed.id != METADATA) {
+                placed.most = *most;
+            }
+            settle(&nodes, &mut shards);
+        }
         let usable = nodes.iter().filter(|home| !home.draining).count();
         for placed in &shards {
-            let most = if placed.id == METADATA { METADATA_VOTERS } else { DATA_VOTERS };
-            prop_assert_eq!(placed.voters.len(), odd(most.min(usable)));
+            // Two that are left of three are both kept.
+            let now = placed.voters.len();
+            prop_assert_eq!(now, voters_of(placed.most, usable, now));
             let set: BTreeSet<_> = placed.voters.iter().collect();
             prop_assert_eq!(set.len(), placed.voters.len());
             prop_assert!(placed.voters.iter().all(|id| nodes.iter().any(|home| home.id == *id && !home.draining)));
         }
-        if racks.iter().all(Option::is_none) && usable >= 3 {
+        if racks.iter().all(Option::is_none) && usable >= copies[copies.len() - 1] {
             let of = nodes.iter().filter(|home| !home.draining).map(|home| load(&shards, home.id.0));
             let (least, most) = (of.clone().min().unwrap(), of.max().unwrap());
             prop_assert!(most - least <= 1, "{:?}", shards);

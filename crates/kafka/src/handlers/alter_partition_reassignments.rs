@@ -2,7 +2,7 @@
 
 use base::time::{Duration, Instant, now};
 use broker::nodes::ClusterView;
-use broker::placement::{MovesError, ReassignError};
+use broker::placement::{MovesError, OpenShardError, ReassignError};
 use broker::topics::PartitionRef;
 use kafka_protocol::messages::alter_partition_reassignments_response::{
     ReassignablePartitionResponse, ReassignableTopicResponse,
@@ -17,8 +17,6 @@ use crate::errors::{
 };
 
 const MOVES_WHOLE: &str = "Partitions are on shards, which move whole: use `rosettamq cluster move`.";
-const NO_SHARD: &str =
-    "No shard is on just these brokers on which the partition was not before: `rosettamq cluster move` moves one.";
 
 /// The longest that a request has, whatever it says.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -35,7 +33,6 @@ pub(super) async fn handle(
     _: i16,
 ) -> AlterPartitionReassignmentsResponse {
     context.broker().settled().await;
-    let view = context.broker().nodes();
     let wait = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(WAIT_MAX);
     let terms = Terms { may_change_factor: request.allow_replication_factor_change, deadline: now() + wait };
     let mut responses = Vec::with_capacity(request.topics.len());
@@ -43,6 +40,8 @@ pub(super) async fn handle(
         let known = context.broker().topics().resolve(&topic.name);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in &topic.partitions {
+            // What was done for the one before may have changed it.
+            let view = context.broker().nodes();
             let partition = known.clone().and_then(|known| PartitionRef::new(known, asked.partition_index));
             let (code, message) = match (&known, partition) {
                 (None, _) => (UNKNOWN_TOPIC_OR_PARTITION, format!("Unable to find a topic named {}.", &**topic.name)),
@@ -85,7 +84,7 @@ async fn cancel(context: &Context, view: &ClusterView, partition: &PartitionRef)
     }
 }
 
-/// What is so already is granted; else the partition goes to a shard that is on these nodes, if there is one.
+/// What is so already is granted; else the partition goes to a shard that is on these nodes, which is made if there is none.
 async fn reassign(
     context: &Context,
     view: &ClusterView,
@@ -115,9 +114,15 @@ async fn reassign(
         let why = format!("The replication factor is changed from {there} to {}", wanted.len());
         return (INVALID_REPLICATION_FACTOR, why);
     }
-    match context.broker().reassign(view, partition, &wanted).await {
+    match context.broker().reassign(partition, &wanted, terms.deadline.saturating_duration_since(now())).await {
         Ok(()) => (NONE, String::new()),
-        Err(ReassignError::NoShard) => (INVALID_REPLICA_ASSIGNMENT, NO_SHARD.to_owned()),
+        Err(ReassignError::NoShard(error @ OpenShardError::Copies { .. })) => {
+            (INVALID_REPLICATION_FACTOR, format!("There can be no {} replicas: {error}.", wanted.len()))
+        }
+        Err(ReassignError::NoShard(error @ (OpenShardError::NotYet | OpenShardError::Propose(_)))) => {
+            (REQUEST_TIMED_OUT, error.to_string())
+        }
+        Err(ReassignError::NoShard(error)) => (INVALID_REPLICA_ASSIGNMENT, format!("It cannot move there: {error}.")),
         Err(ReassignError::Refused(error)) => (INVALID_REPLICA_ASSIGNMENT, format!("It cannot move there: {error}.")),
         Err(ReassignError::Moves(error)) => (REQUEST_TIMED_OUT, error.to_string()),
     }

@@ -186,3 +186,71 @@ async fn a_factor_that_partitions_would_not_have_is_refused() {
     assert_eq!(create(&mut client, "one", 1).await, (0, 1));
     nodes.stop().await;
 }
+
+/// How many replicas a topic's partition has, as every node says, when that is the same for all.
+async fn replicas(nodes: &Nodes, topic: &str) -> Option<usize> {
+    let mut counts = Vec::new();
+    for node in &nodes.0 {
+        let partition = described(&mut node.client().await, topic).await.partitions.remove(0);
+        counts.push((partition.replica_nodes.len(), partition.isr_nodes.len()));
+    }
+    counts.dedup();
+    match counts[..] {
+        [(replicas, in_sync)] if replicas == in_sync => Some(replicas),
+        _ => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shards_have_as_many_copies_as_are_asked_for_and_serve_meanwhile() {
+    let nodes = Nodes::start_some(5).await;
+    let operate = |words: &'static str| {
+        let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+        let cluster = nodes.0[2].cluster.clone();
+        async move { cluster.operate(&words).await }
+    };
+    let mut client = nodes.0[0].client().await;
+    assert_eq!(create_with(&mut client, "t", "2").await, 0);
+    assert!(operate("copies").await.expect("told").starts_with("every data shard is to have 3 copies"));
+    for wrong in ["copies 2", "copies 0", "copies -1", "copies x"] {
+        assert!(operate(wrong).await.expect_err("refused").contains("no number of copies"));
+    }
+    assert!(
+        operate("copies 1").await.expect_err("refused").contains("topic \"t\" ask for more by min.insync.replicas")
+    );
+    let mut sequence = 0;
+    for (words, count, in_sync_max) in [("copies 5", 5, 3), ("copies 1", 1, 1), ("copies 3", 3, 2)] {
+        assert_eq!(set_min_in_sync(&mut client, "t", "1").await, 0);
+        operate(words).await.expect("taken");
+        for _ in 0..1_000 {
+            let leader = nodes.0[0].cluster.leader(nodes.shard_of("t"));
+            let leads = |node: &&Node| Some(node.cluster.node_id()) == leader;
+            if let Some(node) = nodes.0.iter().find(leads) {
+                // Whoever is sent elsewhere goes there.
+                let code = produce(&mut node.client().await, -1, "t", sequence).await;
+                assert!(matches!(code, 0 | 6 | 7), "{code}");
+                sequence += i32::from(code == 0);
+            }
+            if replicas(&nodes, "t").await == Some(count) {
+                break;
+            }
+            base::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert_eq!(replicas(&nodes, "t").await, Some(count), "{words}");
+        assert_eq!(set_min_in_sync(&mut client, "t", &(in_sync_max + 1).to_string()).await, 40);
+        assert_eq!(set_min_in_sync(&mut client, "t", &in_sync_max.to_string()).await, 0);
+        until("every shard has them", || {
+            let view = nodes.0[0].broker.nodes();
+            view.shards().filter(|(shard, _)| *shard != METADATA).all(|(_, copies)| {
+                copies.voters.len() == count && copies.wanted.len() == count && copies.replicas.len() == count
+            })
+        })
+        .await;
+        let topic = format!("t{count}");
+        assert_eq!(create(&mut client, &topic, -1).await, (0, i16::try_from(count).expect("small")));
+        assert_eq!(create(&mut client, "more", i16::try_from(count + 1).expect("small")).await.0, 38);
+    }
+    let mut client = nodes.0[nodes.leader(nodes.shard_of("t"))].client().await;
+    assert_eq!(latest(&mut client, "t").await, (0, i64::from(sequence)));
+    nodes.stop().await;
+}

@@ -2,6 +2,7 @@
 //! that their retries do not settle.
 
 mod load;
+mod made;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -249,7 +250,7 @@ async fn what_the_leader_has_no_copy_of_it_gets_from_who_has() {
     }
     // To a shard on those nodes, the first of which leads it.
     let wanted = voters(to);
-    assert_eq!(reassign(&mut client, "t", index, &[wanted[0]]).await, 39, "no shard has one copy");
+    assert_eq!(reassign(&mut client, "t", index, &[wanted[0]]).await, 38, "no shard has one copy");
     let fewer = reassignment("t", index, &wanted[..1]).with_allow_replication_factor_change(false);
     assert_eq!(client.call(1, &fewer).await.responses[0].partitions[0].error_code, 38);
     // What is granted comes to be, also when a move to another place has just begun.

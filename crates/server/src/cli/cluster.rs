@@ -60,6 +60,12 @@ pub(crate) enum ClusterCommand {
         #[arg(long)]
         stop: bool,
     },
+    /// Print how many copies of each data shard there are to be, or change that: 3 unless it was changed
+    Copies {
+        /// 1, 3 or 5; any minority of them may be lost
+        #[arg(value_name = "COUNT")]
+        count: Option<u8>,
+    },
     /// Put a shard onto these nodes; the first one leads
     Move {
         #[arg(value_name = "SHARD")]
@@ -83,6 +89,9 @@ impl ClusterCommand {
             Self::Remove { id } => one("remove", id),
             Self::Rebalance { stop: false } => vec!["rebalance".to_owned()],
             Self::Rebalance { stop: true } => vec!["rebalance".to_owned(), "--stop".to_owned()],
+            Self::Copies { count } => {
+                std::iter::once("copies".to_owned()).chain(count.map(|count| count.to_string())).collect()
+            }
             Self::Move { shard, voters } => {
                 let voters = voters.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
                 vec!["move".to_owned(), shard.to_string(), voters]

@@ -24,7 +24,7 @@ impl DeleteTopics {
     }
 }
 
-fn delete(shard: &mut Shard, id: TopicId, effects: &mut Effects) -> Result<(), UnknownTopic> {
+pub(super) fn delete(shard: &mut Shard, id: TopicId, effects: &mut Effects) -> Result<(), UnknownTopic> {
     let topic = shard.metadata.topic(id).ok_or(UnknownTopic)?;
     if topic.state == TopicState::Deleting {
         return Err(UnknownTopic);

@@ -4,6 +4,7 @@
 //! must not be possible is a [`Broken`](crate::assertion::Broken) assertion.
 
 mod abandon_parts;
+mod abandon_topics;
 mod add_partitions;
 mod admit_node;
 mod allocate_producer_ids;
@@ -42,12 +43,14 @@ mod receive_groups;
 mod receive_stream;
 mod register_node;
 mod seal;
+mod set_copies;
 mod set_rebalancing;
 mod set_standing;
 mod stage_part;
 mod tick;
 
 pub use abandon_parts::AbandonParts;
+pub use abandon_topics::AbandonTopics;
 pub use add_partitions::AddPartitions;
 pub use admit_node::AdmitNode;
 pub use allocate_producer_ids::AllocateProducerIds;
@@ -86,6 +89,7 @@ pub use receive_groups::ReceiveGroups;
 pub use receive_stream::{OpenStream, ReceiveStream};
 pub use register_node::RegisterNode;
 pub use seal::Seal;
+pub use set_copies::{COPIES, SetCopies};
 pub use set_rebalancing::SetRebalancing;
 pub use set_standing::SetStanding;
 pub use stage_part::{StagePart, UploadId};

@@ -91,3 +91,11 @@ pub(crate) struct ClusterFeatures {
 }
 
 wire_struct!(ClusterFeatures { level: u32 });
+
+/// How many copies of a data shard decide; absent while nobody has said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WantedCopies {
+    pub(crate) copies: u8,
+}
+
+wire_struct!(WantedCopies { copies: u8 });

@@ -64,6 +64,8 @@ fn numbers_of_commands_never_change() {
         (90, "DropSlots"),
         (91, "RaiseFeatures"),
         (92, "SetRebalancing"),
+        (93, "SetCopies"),
+        (94, "AbandonTopics"),
     ];
     assert_eq!(Command::ALL, expected);
 }

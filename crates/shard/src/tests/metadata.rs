@@ -6,13 +6,14 @@ use record::{NodeId, Partition, ProducerId, ShardId, StreamId, TopicId};
 
 use super::harness::Node;
 use crate::commands::{
-    AddPartitions, AllocateProducerIds, AlterConfigs, AssignSlots, CompleteDeletion, CompletePartitions,
+    AbandonTopics, AddPartitions, AllocateProducerIds, AlterConfigs, AssignSlots, CompleteDeletion, CompletePartitions,
     CompleteTopics, ConfigAlteration, CreateCluster, CreateTopics, DeleteTopics, NewTopic, PutShards, RegisterNode,
     SlotRange,
 };
 use crate::{
-    AddPartitionsError, AlterConfigError, AssignSlotsError, ConfigResource, CreateTopicError, Intention, NodeAddress,
-    NodeRecord, Outcome, ProducerIdBlock, RegisterNodeError, ShardRecord, TopicState, UnknownTopic,
+    AbandonTopicError, AddPartitionsError, AlterConfigError, AssignSlotsError, ConfigResource, CreateTopicError,
+    Intention, NodeAddress, NodeRecord, Outcome, ProducerIdBlock, RegisterNodeError, ShardRecord, TopicState,
+    UnknownTopic,
 };
 
 fn new_topic(id: u128, name: &str, shards: &[u32]) -> NewTopic {
@@ -38,6 +39,25 @@ fn kinds(node: &Node) -> Vec<(&'static str, u128)> {
         Intention::Delete(topic) => ("delete", topic.id.0),
     };
     node.shard.intentions(10).iter().map(kind).collect()
+}
+
+#[test]
+fn only_a_topic_that_is_being_made_is_abandoned() {
+    let mut node = Node::default();
+    create(&mut node, vec![new_topic(7, "made", &[1]), new_topic(8, "whole", &[1])]);
+    node.one(CompleteTopics { topics: vec![TopicId(8)] });
+    assert_eq!(
+        node.one(AbandonTopics { topics: [7, 8, 9, 7].map(TopicId).to_vec() }),
+        Outcome::AbandonTopics(vec![
+            Ok(()),
+            Err(AbandonTopicError::Complete),
+            Err(AbandonTopicError::UnknownTopic),
+            Err(AbandonTopicError::UnknownTopic),
+        ])
+    );
+    assert_eq!(kinds(&node), [("delete", 7)]);
+    assert_eq!(node.one(CompleteTopics { topics: vec![TopicId(7)] }), Outcome::CompleteTopics { completed: 0 });
+    assert_eq!(node.shard.topic_by_name("whole").map(|topic| topic.state), Some(TopicState::Live));
 }
 
 #[test]

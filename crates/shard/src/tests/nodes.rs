@@ -4,10 +4,11 @@ use record::{NodeId, ShardId};
 
 use super::harness::Node;
 use crate::commands::{
-    AdmitNode, AnnounceNode, CompleteShards, NewShard, OpenShards, PutShards, RaiseFeatures, RegisterNode, SetStanding,
+    AbandonTopics, AdmitNode, AnnounceNode, COPIES, CompleteShards, NewShard, OpenShards, PutShards, RaiseFeatures,
+    RegisterNode, SetCopies, SetRebalancing, SetStanding,
 };
 use crate::{
-    AdmitNodeError, AnnounceNodeError, Command, FEATURE_LEVEL, NodeRecord, Outcome, RaiseFeaturesError,
+    AdmitNodeError, AnnounceNodeError, Command, FEATURE_LEVEL, NodeRecord, Outcome, RaiseFeaturesError, SetCopiesError,
     SetStandingError, ShardRecord, Standing,
 };
 
@@ -129,10 +130,28 @@ fn a_level_that_was_never_raised_does_not_show_in_the_digest() {
 }
 
 #[test]
+fn data_shards_have_three_copies_until_an_odd_number_is_asked_for() {
+    let (mut node, mut other) = (Node::default(), Node::default());
+    assert_eq!(node.shard.copies(), 3);
+    for copies in [0, 2, 4, 6, 7] {
+        assert_eq!(node.one(SetCopies { copies }), Outcome::SetCopies(Err(SetCopiesError::Number)));
+        assert_eq!(other.one(SetCopies { copies: 3 }), Outcome::SetCopies(Ok(())));
+    }
+    assert_eq!(node.shard.digest(), other.shard.digest(), "what is so already does not show");
+    for copies in COPIES {
+        assert_eq!(node.one(SetCopies { copies }), Outcome::SetCopies(Ok(())));
+        assert_eq!(node.shard.copies(), copies);
+        other.one(SetCopies { copies: 3 });
+    }
+    assert_ne!(node.shard.digest(), other.shard.digest());
+}
+
+#[test]
 fn commands_say_which_level_they_need() {
     let level = |command: Command| command.feature_level();
     assert_eq!(level(CompleteShards { shards: vec![] }.into()), 1);
     assert_eq!(level(RaiseFeatures { level: 2, nodes: vec![] }.into()), 1, "it raises it");
-    assert!(Command::ALL.iter().filter(|(number, _)| *number > 80).count() > 0);
-    assert_eq!(FEATURE_LEVEL, 2);
+    assert_eq!(level(SetRebalancing { on: true }.into()), 2);
+    assert_eq!(level(SetCopies { copies: 3 }.into()), FEATURE_LEVEL);
+    assert_eq!(level(AbandonTopics { topics: vec![] }.into()), FEATURE_LEVEL);
 }

@@ -12,13 +12,13 @@ use record::{
 };
 
 use crate::commands::{
-    AbandonParts, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append, AssignSlots,
-    CancelAt, CancelMove, CloseSlots, CloseStream, CommitCheck, CommitOffsets, CompleteDeletion, CompleteMove,
-    CompletePartitions, CompleteShards, CompleteSlots, CompleteTopics, ConfigAlteration, Configure, CreateCluster,
-    CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics, DropSlots, ExpireProducers,
-    LeaderChange, MoveSlots, MoveStreams, NewMove, NewShard, NewStream, NewTopic, OpenShards, OpenStream, PutGroup,
-    PutShards, RaiseFeatures, ReceiveGroups, ReceiveStream, RegisterNode, Seal, SetRebalancing, SetStanding, SlotRange,
-    StagePart, Tick, UploadId,
+    AbandonParts, AbandonTopics, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append,
+    AssignSlots, CancelAt, CancelMove, CloseSlots, CloseStream, CommitCheck, CommitOffsets, CompleteDeletion,
+    CompleteMove, CompletePartitions, CompleteShards, CompleteSlots, CompleteTopics, ConfigAlteration, Configure,
+    CreateCluster, CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics, DropSlots,
+    ExpireProducers, LeaderChange, MoveSlots, MoveStreams, NewMove, NewShard, NewStream, NewTopic, OpenShards,
+    OpenStream, PutGroup, PutShards, RaiseFeatures, ReceiveGroups, ReceiveStream, RegisterNode, Seal, SetCopies,
+    SetRebalancing, SetStanding, SlotRange, StagePart, Tick, UploadId,
 };
 use crate::producers::ProducerBatch;
 use crate::{
@@ -239,7 +239,6 @@ fn move_command() -> impl Strategy<Value = Command> {
         3 => ((1_u64..60).prop_map(MoveId), topic(), 0_u32..3, 0_i64..20).prop_map(|(id, topic, partition, offset)| {
             CompleteMove { id, topic, partition, from_offset: StreamOffset(offset) }.into()
         }),
-        1 => any::<bool>().prop_map(|on| SetRebalancing { on }.into()),
         1 => receive().prop_map(|(id, stream)| CancelMove { id, at: CancelAt::Shard(stream) }.into()),
         1 => ((1_u64..60).prop_map(MoveId), topic(), 0_u32..3)
             .prop_map(|(id, topic, partition)| CancelMove { id, at: CancelAt::Metadata { topic, partition } }.into()),
@@ -280,6 +279,7 @@ fn metadata_command() -> impl Strategy<Value = Command> {
         4 => vec(new_topic(), 1..3).prop_map(|topics| CreateTopics { topics }.into()),
         3 => topics().prop_map(|topics| CompleteTopics { topics }.into()),
         2 => topics().prop_map(|topics| DeleteTopics { topics }.into()),
+        1 => topics().prop_map(|topics| AbandonTopics { topics }.into()),
         2 => topics().prop_map(|topics| CompleteDeletion { topics }.into()),
         2 => (topic(), 0_u32..4, vec((0_u32..3).prop_map(ShardId), 0..3))
             .prop_map(|(topic, current, added)| AddPartitions { topic, current, added }.into()),
@@ -309,6 +309,7 @@ fn metadata_command() -> impl Strategy<Value = Command> {
         1 => vec((0_u32..4).prop_map(ShardId), 0..3).prop_map(|shards| CompleteShards { shards }.into()),
         1 => (0_u32..4, vec((0_u64..4).prop_map(NodeId), 0..5))
             .prop_map(|(level, nodes)| RaiseFeatures { level, nodes }.into()),
+        2 => (0_u8..8).prop_map(|n| if n % 2 == 0 { SetRebalancing { on: n > 2 }.into() } else { SetCopies { copies: n }.into() }),
         1 => any::<u128>().prop_map(|cluster_id| CreateCluster { cluster_id }.into()),
     ]
 }

@@ -1,0 +1,89 @@
+//! How many copies of each data shard the cluster keeps.
+
+use record::NodeId;
+use shard::commands::{COPIES, SetCopies};
+use shard::{ConfigResource, Outcome, Shard};
+
+use super::{CHANGE_WAIT_MAX, Node, list, not_taken, view};
+use crate::cluster::METADATA;
+use crate::placement::{Home, voters_of};
+
+/// The level of features that the number is part of.
+const FEATURE_LEVEL: u32 = 3;
+/// Topics that a refusal names.
+const NAMED_MAX: usize = 5;
+/// What a topic, or all, may ask for: so many of a partition's copies have what is acknowledged.
+const IN_SYNC: &str = "min.insync.replicas";
+
+/// How many copies of a data shard decide, where there are as many nodes.
+pub(super) fn wanted(node: &Node) -> usize {
+    node.metadata().map_or(1, |metadata| metadata.state().copies().into())
+}
+
+pub(super) fn describe(node: &Node) -> Result<String, String> {
+    let (homes, _) = view(node)?;
+    Ok(told(wanted(node), &homes))
+}
+
+/// Shards get or lose copies one after the other, while they go on.
+pub(super) async fn set(node: &Node, count: &str) -> Result<String, String> {
+    let refusal =
+        || format!("{count:?} is no number of copies: 1, 3 or 5, since with an even one no more nodes may fail");
+    let copies: u8 = count.parse().ok().filter(|copies| COPIES.contains(copies)).ok_or_else(refusal)?;
+    let (homes, _) = view(node)?;
+    if node.feature_level() < FEATURE_LEVEL {
+        return Err(format!(
+            "not before the cluster's level of features is {FEATURE_LEVEL}: `cluster status` shows which nodes hold it back"
+        ));
+    }
+    let metadata = node.metadata().ok_or("the node is starting")?;
+    let unmet = unmet(&metadata.state(), usize::from(copies));
+    if !unmet.is_empty() {
+        return Err(format!(
+            "of {copies} copies {} have what is acknowledged, and {} ask for more by {IN_SYNC}: lower that first",
+            majority(copies.into()),
+            unmet.join(", ")
+        ));
+    }
+    match node.propose_patiently(METADATA, SetCopies { copies }.into(), CHANGE_WAIT_MAX).await {
+        Ok(Outcome::SetCopies(Ok(()))) => Ok(told(copies.into(), &homes)),
+        Ok(Outcome::SetCopies(Err(_))) => Err(refusal()),
+        Ok(other) => Err(format!("{other:?}")),
+        Err(error) => Err(not_taken(&error)),
+    }
+}
+
+fn majority(copies: usize) -> usize {
+    copies / 2 + 1
+}
+
+/// Who asks for more copies of what is acknowledged than so many can have.
+fn unmet(metadata: &Shard, copies: usize) -> Vec<String> {
+    let asks = |value: Option<&String>| {
+        value.and_then(|value| value.parse::<usize>().ok()).is_some_and(|wanted| wanted > majority(copies))
+    };
+    let (_, all) = metadata.configs(&ConfigResource::Broker(None));
+    let cluster = asks(all.get(IN_SYNC)).then(|| "all topics".to_owned());
+    let topics = metadata.topics().filter(|topic| asks(topic.configs.get(IN_SYNC)));
+    let mut named: Vec<String> =
+        cluster.into_iter().chain(topics.map(|topic| format!("topic {:?}", topic.name))).take(NAMED_MAX + 1).collect();
+    if named.len() > NAMED_MAX {
+        named[NAMED_MAX] = "others".to_owned();
+    }
+    named
+}
+
+fn told(copies: usize, homes: &[Home]) -> String {
+    let usable: Vec<NodeId> = homes.iter().filter(|home| !home.draining).map(|home| home.id).collect();
+    let mut text = format!("every data shard is to have {copies} {}", plural(copies));
+    let now = voters_of(copies, usable.len(), copies);
+    if now < copies {
+        text.push_str(&format!(", and has {now} {} while the nodes are {}", plural(now), list(&usable)));
+    }
+    let warning = if now < 3 { ": a node that is lost takes what is only there with it" } else { "" };
+    format!("{text}{warning}\n`cluster status` shows how far it is\n")
+}
+
+fn plural(copies: usize) -> &'static str {
+    if copies == 1 { "copy" } else { "copies" }
+}
