@@ -1,12 +1,14 @@
 //! How many copies of each data shard the cluster keeps.
 
+use std::fmt::Write as _;
+
 use record::NodeId;
 use shard::commands::{COPIES, SetCopies};
 use shard::{ConfigResource, Outcome, Shard};
 
 use super::{CHANGE_WAIT_MAX, Node, list, not_taken, view};
 use crate::cluster::METADATA;
-use crate::placement::{Home, voters_of};
+use crate::placement::{Home, Placed, voters_of};
 
 /// The level of features that the number is part of.
 const FEATURE_LEVEL: u32 = 3;
@@ -21,8 +23,8 @@ pub(super) fn wanted(node: &Node) -> usize {
 }
 
 pub(super) fn describe(node: &Node) -> Result<String, String> {
-    let (homes, _) = view(node)?;
-    Ok(told(wanted(node), &homes))
+    let (homes, shards) = view(node)?;
+    Ok(told(wanted(node), &homes, &shards))
 }
 
 /// Shards get or lose copies one after the other, while they go on.
@@ -30,7 +32,7 @@ pub(super) async fn set(node: &Node, count: &str) -> Result<String, String> {
     let refusal =
         || format!("{count:?} is no number of copies: 1, 3 or 5, since with an even one no more nodes may fail");
     let copies: u8 = count.parse().ok().filter(|copies| COPIES.contains(copies)).ok_or_else(refusal)?;
-    let (homes, _) = view(node)?;
+    let (homes, shards) = view(node)?;
     if node.feature_level() < FEATURE_LEVEL {
         return Err(format!(
             "not before the cluster's level of features is {FEATURE_LEVEL}: `cluster status` shows which nodes hold it back"
@@ -46,7 +48,7 @@ pub(super) async fn set(node: &Node, count: &str) -> Result<String, String> {
         ));
     }
     match node.propose_patiently(METADATA, SetCopies { copies }.into(), CHANGE_WAIT_MAX).await {
-        Ok(Outcome::SetCopies(Ok(()))) => Ok(told(copies.into(), &homes)),
+        Ok(Outcome::SetCopies(Ok(()))) => Ok(told(copies.into(), &homes, &shards)),
         Ok(Outcome::SetCopies(Err(_))) => Err(refusal()),
         Ok(other) => Err(format!("{other:?}")),
         Err(error) => Err(not_taken(&error)),
@@ -73,17 +75,58 @@ fn unmet(metadata: &Shard, copies: usize) -> Vec<String> {
     named
 }
 
-fn told(copies: usize, homes: &[Home]) -> String {
+fn told(copies: usize, homes: &[Home], shards: &[Placed]) -> String {
     let usable: Vec<NodeId> = homes.iter().filter(|home| !home.draining).map(|home| home.id).collect();
+    let gets = |placed: &Placed| {
+        let now = placed.actual.as_ref().map_or(placed.voters.len(), |actual| actual.voters.len());
+        voters_of(copies, usable.len(), now)
+    };
+    let data = shards.iter().filter(|placed| placed.id != METADATA);
+    let fewest = data.map(gets).min().unwrap_or(copies);
     let mut text = format!("every data shard is to have {copies} {}", plural(copies));
-    let now = voters_of(copies, usable.len(), copies);
-    if now < copies {
-        text.push_str(&format!(", and has {now} {} while the nodes are {}", plural(now), list(&usable)));
+    if fewest < copies {
+        let _ = write!(text, ", and gets {fewest} while the nodes are {}", list(&usable));
     }
-    let warning = if now < 3 { ": a node that is lost takes what is only there with it" } else { "" };
-    format!("{text}{warning}\n`cluster status` shows how far it is\n")
+    if fewest == 1 {
+        text.push_str(": a node that is lost takes with it what is only there");
+    }
+    text.push_str("\n`cluster status` shows how far it is\n");
+    text
 }
 
 fn plural(copies: usize) -> &'static str {
     if copies == 1 { "copy" } else { "copies" }
+}
+
+#[cfg(test)]
+mod tests {
+    use record::ShardId;
+
+    use super::*;
+    use crate::messages::Led;
+
+    fn check(copies: usize, nodes: u64, voters: &[u64], expected: &str) {
+        let home = |id| Home { id: NodeId(id), rack: None, live: true, draining: false, replaced: false };
+        let voters: Vec<NodeId> = voters.iter().copied().map(NodeId).collect();
+        let actual = Led { voters: voters.clone(), learners: Vec::new(), changing: false };
+        let shard = Placed { id: ShardId(1), voters, actual: Some(actual), founder: None, most: copies };
+        let homes: Vec<Home> = (1..=nodes).map(home).collect();
+        assert_eq!(told(copies, &homes, &[shard]).lines().next(), Some(expected));
+    }
+
+    #[test]
+    fn what_shards_get_is_told() {
+        check(3, 4, &[1, 2, 3], "every data shard is to have 3 copies");
+        check(5, 4, &[1, 2, 3], "every data shard is to have 5 copies, and gets 3 while the nodes are 1,2,3,4");
+        check(3, 2, &[1, 2], "every data shard is to have 3 copies, and gets 2 while the nodes are 1,2");
+        let lone = "every data shard is to have 3 copies, and gets 1 while the nodes are 1,2: a node that is lost takes \
+                    with it what is only there";
+        check(3, 2, &[1], lone);
+        check(
+            1,
+            3,
+            &[1, 2, 3],
+            "every data shard is to have 1 copy: a node that is lost takes with it what is only there",
+        );
+    }
 }
