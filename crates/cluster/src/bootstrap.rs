@@ -110,8 +110,17 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
     // A shard that this node founded with its cluster is founded by nobody else. One that it is to found
     // is left to the task that does that.
     let founding = if alone { Founding::Alone } else { Founding::Invited };
-    let here = wanted.iter().filter(|shard| metadata.state().founder(**shard).is_none());
-    let replicas = try_join_all(here.map(|shard| host.start(*shard, founding))).await?;
+    // Nor is what was lost with the nodes that this one was recovered without: a node that is to have it waits for it. No
+    // topic is there before a first start has founded all shards.
+    let is_founded = metadata.state().topic_count() > 0;
+    let mut here = Vec::new();
+    for shard in wanted {
+        let is_in_use = metadata.state().founder(shard).is_none();
+        if is_in_use && !(alone && is_founded && !host.has(shard).await?) {
+            here.push(shard);
+        }
+    }
+    let replicas = try_join_all(here.into_iter().map(|shard| host.start(shard, founding))).await?;
     let failure = watch::Sender::new(None);
     if !alone {
         let (stranger, is_removed) = tokio::join!(look.found_soon(), told_soon(&peers));

@@ -13,7 +13,7 @@ use storage::data_dir::{DataDir, DataDirError, LostNodes};
 
 use crate::belonging::{is_told_of_its_removal, try_start};
 use crate::nodes::is_settled;
-use crate::support::{config, free_addresses, start, stop, topic, until};
+use crate::support::{config, data_shards, free_addresses, start, stop, topic, until};
 
 /// Where the nodes are, and those of the first two places, which are lost.
 struct Three {
@@ -135,6 +135,36 @@ async fn lost_nodes_that_are_there_first_change_nothing_and_end() {
     let alone = start(three.config(2)).await;
     assert!(["kept", "own, 0", "own, 1"].iter().all(|name| alone.metadata().topic_by_name(name).is_some()));
     alone.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shards_that_only_lost_nodes_had_are_not_founded_anew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let addresses = free_addresses(4);
+    let config_of = |place: usize| config(dir.path(), place, &addresses);
+    let nodes = futures_util::future::join_all((0..4).map(|place| start(config_of(place)))).await;
+    until("three voters of every shard", || is_settled(&nodes, 8, 3)).await;
+    topic(&nodes[0], "on all shards", 8).await;
+    let lacks =
+        |node: &Cluster| data_shards(node).into_iter().find(|shard| !node.voters(*shard).contains(&node.node_id()));
+    let (place, shard) =
+        nodes.iter().enumerate().find_map(|(place, node)| Some((place, lacks(node)?))).expect("8 on 3 of 4");
+    until("nothing of it is here", || nodes[place].replica(shard).is_none()).await;
+    let lost = nodes.iter().map(Cluster::node_id).filter(|id| *id != nodes[place].node_id()).collect();
+    stop(&nodes).await;
+    drop(nodes);
+    recover(Env::real(), config_of(place), &lost, true).await.expect("recovered");
+    for _ in 0..2 {
+        let alone = start(config_of(place)).await;
+        let removed = |id: &NodeId| alone.metadata().standing(*id) == Some(Standing::Removed);
+        until("the lost nodes are removed", || lost.iter().all(removed)).await;
+        until("the file is gone", || !config_of(place).data_dir.join("LOST-NODES").exists()).await;
+        let leaders = || data_shards(&alone).into_iter().filter(|shard| alone.leader(*shard).is_some()).count();
+        until("what is here is led", || leaders() > 0).await;
+        assert_eq!(alone.voters(shard), [alone.node_id()], "it is waited for here");
+        assert!(alone.replica(shard).is_none() && alone.leader(shard).is_none());
+        alone.shutdown().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
