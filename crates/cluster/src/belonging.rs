@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use base::task::{JoinHandle, spawn};
 use base::time::{Duration, sleep, timeout};
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::{BoxFuture, Shared, join_all};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use record::NodeId;
-use replica::Replica;
+use replica::{Lane, Replica};
 use tokio::sync::watch;
 
 use crate::errors::StartError;
@@ -109,6 +109,20 @@ pub(crate) fn is_alone(metadata: &Replica, node: NodeId) -> bool {
 /// The cluster has no place for the node whose directory it is.
 pub(crate) fn removed(host: &Host) -> StartError {
     StartError::Removed { node: host.data_dir.identity().node_id, path: host.data_dir.path().to_owned() }
+}
+
+/// Whether the cluster has removed this node, as far as the others answer soon: who may be one that was lost, and comes back
+/// with others of its kind, asks before it serves.
+pub(crate) async fn told_soon(peers: &Peers) -> bool {
+    let asking = async {
+        // The metadata is here; where the others are is about to be read from it.
+        while peers.known().is_empty() {
+            sleep(PAUSE).await;
+        }
+        join_all(peers.known().into_iter().map(|node| peers.link(node, Lane::Control))).await;
+    };
+    let _ = timeout(LOOK_WAIT_MAX, asking).await;
+    *peers.removed().borrow()
 }
 
 /// Returns why a node must not start that waits for its cluster; never, where nothing is in the way.

@@ -21,7 +21,7 @@ use storage::{CommitLog, Options};
 use tokio::sync::watch;
 
 use crate::announce::{contact_addresses, follow_addresses, keep_announcing, named_by};
-use crate::belonging::{Look, in_the_way, is_alone};
+use crate::belonging::{Look, in_the_way, is_alone, removed, told_soon};
 use crate::cluster::{INTERNAL_LISTENER, Inner, METADATA};
 use crate::config::{self, Config};
 use crate::errors::StartError;
@@ -30,6 +30,7 @@ use crate::found::found;
 use crate::giving_up::settle_giving_up;
 use crate::host::{Host, keep_hosting};
 use crate::join::{self, Settled};
+use crate::lost::keep_removing;
 use crate::members::keep_members;
 use crate::messages::Join;
 use crate::moves::keep_moving;
@@ -53,6 +54,11 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         settle_giving_up(&env, &config, claim).await?;
         claim = Claim::take(&env, &config.data_dir).await?;
     }
+    let lost = claim.lost().cloned();
+    if lost.as_ref().is_some_and(|lost| !lost.done) {
+        return Err(StartError::RecoveryInterrupted { path: config.data_dir });
+    }
+    let lost = lost.map(|lost| lost.nodes).unwrap_or_default();
     // Before anything is recovered: an address in use is told at once.
     let listener = match config.listen {
         Some(address) => {
@@ -70,6 +76,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         features: config.features_known,
     };
     let peers = Peers::new(env.clone(), me);
+    peers.set_lost(lost.clone());
     let wished = u32::try_from(config.data_shards()).expect("at most 64 shards");
     let node = Arc::new(Node::new(env.clone(), peers.clone(), wished));
     // Dropped, and so ended, when the start fails.
@@ -103,12 +110,25 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
     // A shard that this node founded with its cluster is founded by nobody else. One that it is to found
     // is left to the task that does that.
     let founding = if alone { Founding::Alone } else { Founding::Invited };
-    let here = wanted.iter().filter(|shard| metadata.state().founder(**shard).is_none());
-    let replicas = try_join_all(here.map(|shard| host.start(*shard, founding))).await?;
+    // Nor is what was lost with the nodes that this one was recovered without: a node that is to have it waits for it. No
+    // topic is there before a first start has founded all shards.
+    let is_founded = metadata.state().topic_count() > 0;
+    let mut here = Vec::new();
+    for shard in wanted {
+        let is_in_use = metadata.state().founder(shard).is_none();
+        if is_in_use && !(alone && is_founded && !host.has(shard).await?) {
+            here.push(shard);
+        }
+    }
+    let replicas = try_join_all(here.into_iter().map(|shard| host.start(shard, founding))).await?;
     let failure = watch::Sender::new(None);
     if !alone {
-        if let Some(stranger) = look.found_soon().await {
+        let (stranger, is_removed) = tokio::join!(look.found_soon(), told_soon(&peers));
+        if let Some(stranger) = stranger {
             return Err(stranger.refuses_host(&host));
+        }
+        if is_removed {
+            return Err(removed(&host));
         }
         tasks.0.push(look.go_on(&host, failure.clone()));
     }
@@ -130,6 +150,9 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         watch_disk(&host),
         keep_features(&node, failure.clone()),
     ]);
+    if !lost.is_empty() {
+        tasks.0.push(keep_removing(&host, lost));
+    }
     if alone && !host.config.join.is_empty() {
         tasks.0.push(look_elsewhere(&node, host.config.join.clone(), failure.clone()));
     }

@@ -42,6 +42,15 @@ pub enum StartError {
         /// Its directory.
         path: std::path::PathBuf,
     },
+    /// Only some of the node's logs go on without the nodes that were lost.
+    #[error(
+        "`cluster recover` was interrupted in the data directory {}: run it there again, or bring back the directory as it \
+         was before", path.display()
+    )]
+    RecoveryInterrupted {
+        /// The directory.
+        path: std::path::PathBuf,
+    },
     /// The directory is of another cluster than the configuration.
     #[error(
         "the data directory {} is of the cluster {known:032x}, but {host}:{port}, which cluster.join names, is of the cluster \

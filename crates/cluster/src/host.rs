@@ -162,6 +162,13 @@ impl Host {
         }
     }
 
+    /// Whether the shard is here, and whole.
+    pub(crate) async fn has(&self, shard: ShardId) -> Result<bool, StartError> {
+        let parts = self.parts(shard).await?;
+        let state = parts.log.log_state();
+        Ok(!parts.marker.exists() && (state.last.is_some() || state.purged.is_some()))
+    }
+
     /// Who can give a shard: the leader first, then others whose replica runs. Before anything is heard of
     /// anybody, whoever is known.
     fn donors(&self, shard: ShardId) -> Vec<NodeId> {

@@ -29,6 +29,7 @@ mod giving_up;
 mod host;
 mod in_sync;
 mod join;
+mod lost;
 mod members;
 mod messages;
 mod moves;

@@ -25,7 +25,7 @@ use crate::topics::unexpected;
 use crate::{balance, features, slots, switch};
 
 /// How long a change may wait for the metadata group.
-const CHANGE_WAIT_MAX: Duration = Duration::from_secs(10);
+pub(crate) const CHANGE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// What an operator's words may be in all.
 const WORDS_MAX: usize = 64;
 
@@ -104,7 +104,7 @@ pub(crate) fn view(node: &Node) -> Result<(Vec<Home>, Vec<Placed>), String> {
     look(node).ok_or_else(|| "the node is starting".to_owned())
 }
 
-async fn set_standing(node: &Node, id: NodeId, standing: Standing) -> Result<(), RemoveNodeError> {
+pub(crate) async fn set_standing(node: &Node, id: NodeId, standing: Standing) -> Result<(), RemoveNodeError> {
     let command = SetStanding { node: id, standing };
     match node.propose_patiently(METADATA, command.into(), CHANGE_WAIT_MAX).await? {
         Outcome::SetStanding(Ok(())) => Ok(()),

@@ -2,7 +2,9 @@
 //!
 //! For every shard that lacks a majority without the lost nodes, this node becomes the only member of
 //! its group. Whatever the others acknowledged and this node never got is lost, and the others must
-//! never start again with what they have: they would go on as if nothing had happened.
+//! never start again with what they have: they would go on as if nothing had happened. So the directory says who they are
+//! before the first log is changed, and whether all logs are: this node does not start in between, and
+//! listens to none of them afterwards.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -11,7 +13,7 @@ use std::sync::Arc;
 use base::Env;
 use record::NodeId;
 use replica::{Found, examine, make_alone};
-use storage::data_dir::Claim;
+use storage::data_dir::{Claim, LostNodes};
 use thiserror::Error;
 
 use crate::cluster::METADATA;
@@ -63,15 +65,25 @@ pub async fn recover(
     if lost.contains(&identity.node_id) {
         return Err(RecoverError::Itself(identity.node_id));
     }
+    let earlier = claim.lost().cloned();
     let data_dir = Arc::new(claim.founded(&env).await.map_err(StartError::from)?);
     let host = idle_host(&env, config, data_dir).await?;
-    let result = recover_shards(&host, lost, accepted).await;
+    let result = recover_shards(&host, lost, earlier, accepted).await;
     host.log.close().await;
     result
 }
 
-async fn recover_shards(host: &Host, lost: &BTreeSet<NodeId>, accepted: bool) -> Result<String, RecoverError> {
+async fn recover_shards(
+    host: &Host,
+    lost: &BTreeSet<NodeId>,
+    earlier: Option<LostNodes>,
+    accepted: bool,
+) -> Result<String, RecoverError> {
     let me = host.data_dir.identity().node_id;
+    let is_begun = earlier.as_ref().is_some_and(|earlier| !earlier.done);
+    // Who was lost before stays so.
+    let lost: BTreeSet<NodeId> =
+        earlier.into_iter().flat_map(|earlier| earlier.nodes).chain(lost.iter().copied()).collect();
     let mut out = String::new();
     let _ = writeln!(out, "{:<6} {:<16} {:>12} {:>6}  STATE", "SHARD", "VOTERS", "LAST ENTRY", "TERM");
     let mut doomed = Vec::new();
@@ -102,7 +114,7 @@ async fn recover_shards(host: &Host, lost: &BTreeSet<NodeId>, accepted: bool) ->
             doomed.push((shard, parts, config));
         }
     }
-    if doomed.is_empty() {
+    if doomed.is_empty() && !is_begun {
         return Err(RecoverError::NothingLost);
     }
     if !accepted {
@@ -112,15 +124,22 @@ async fn recover_shards(host: &Host, lost: &BTreeSet<NodeId>, accepted: bool) ->
              the others\nthat are left, must never be started again with the data that they have: empty their \
              directories, so that they\njoin as new nodes.\n",
         );
+        if is_begun {
+            out.push_str("An earlier recovery was interrupted here: this node does not start before it is ended.\n");
+        }
         return Ok(out);
     }
+    let note = |done| LostNodes { nodes: lost.clone(), done };
+    host.data_dir.note_lost(&note(false)).await.map_err(StartError::from)?;
     for (shard, parts, config) in doomed {
         make_alone(&config, &parts.log).await.map_err(|source| RecoverError::Write { shard, source })?;
     }
+    host.data_dir.note_lost(&note(true)).await.map_err(StartError::from)?;
+    let named = lost.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let _ = writeln!(
         out,
-        "\nNode {me} goes on alone where the majority was lost. Start it, `cluster drain` and then `cluster \
-         remove` the lost nodes, and let new ones join."
+        "\nNode {me} goes on alone where the majority was lost. Start it: it takes nothing from the lost nodes any more \
+         ({named}),\nand removes them from the cluster. Then let new ones join."
     );
     Ok(out)
 }

@@ -26,6 +26,7 @@ use crate::slots::{PIECE_BYTES_MAX, committed_of_gone};
 use crate::{operate, proposal, succession};
 
 const FOR_MEMBERS: &str = "only nodes of this cluster may ask that";
+const FOR_NO_REMOVED_NODE: &str = "the cluster has removed the node that asks";
 /// How long somebody who waits for an entry is kept waiting, and a node that wants to join.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Reads for other nodes at the same time; each has some megabytes.
@@ -49,6 +50,11 @@ impl Serving {
 
     fn replica(&self, shard: ShardId) -> Result<Replica, String> {
         self.node.shards.replica(shard).ok_or_else(|| format!("the node has no replica of shard {}", shard.0))
+    }
+
+    /// Whether that node was let in before it was known here to be removed: it is told so when it connects anew.
+    fn is_removed(&self, from: Caller) -> bool {
+        from.node.is_some_and(|from| self.knows(from) == Acquaintance::Removed)
     }
 
     fn propose(&self, shard: ShardId, body: Bytes) -> BoxFuture<'static, Result<Payload, String>> {
@@ -117,10 +123,6 @@ impl Serving {
                 | Request::ForgetTopics { .. },
                 None,
             ) => refused(FOR_MEMBERS),
-            // It may have connected before that: now it connects anew, and is told.
-            (Request::Status(_), Some(from)) if self.knows(from) == Acquaintance::Removed => {
-                refused("the cluster has removed this node")
-            }
             (Request::Status(status), Some(from)) => {
                 let ours = node.status();
                 node.statuses.hear(&node, from, status);
@@ -172,6 +174,9 @@ impl Serving {
 
 /// Takes a node in. Asked again, it gets the same id.
 async fn join_cluster(node: &Node, join: Join) -> Result<Payload, String> {
+    if node.peers.are_some_lost() {
+        return Err("the node was recovered, and has to remove the lost nodes from the cluster first".to_owned());
+    }
     let Join { birth, rack, addresses } = join;
     if birth == 0 || !addresses.iter().any(|address| address.listener == INTERNAL_LISTENER) {
         return Err("a node needs a birth and an address for other nodes".to_owned());
@@ -209,6 +214,9 @@ impl Gate for Serving {
     }
 
     fn knows(&self, node: NodeId) -> Acquaintance {
+        if self.node.peers.is_lost(node) {
+            return Acquaintance::Removed;
+        }
         let Some(metadata) = self.node.metadata() else { return Acquaintance::Member };
         let state = metadata.state();
         match state.standing(node) {
@@ -241,6 +249,9 @@ impl Service for Serving {
         shard: ShardId,
         body: Bytes,
     ) -> BoxFuture<'static, Result<Payload, String>> {
+        if self.is_removed(from) {
+            return refused(FOR_NO_REMOVED_NODE);
+        }
         match (subject, from.node) {
             (Subject::Group | Subject::Proposal | Subject::Pull | Subject::Ended, None) => refused(FOR_MEMBERS),
             (Subject::Group, Some(from)) => {
@@ -269,6 +280,9 @@ impl Service for Serving {
         shard: ShardId,
         requests: BoxStream<'static, Bytes>,
     ) -> BoxFuture<'static, Result<BoxStream<'static, Result<Bytes, String>>, String>> {
+        if self.is_removed(from) {
+            return refused(FOR_NO_REMOVED_NODE);
+        }
         let Some(from) = from.node else { return refused(FOR_MEMBERS) };
         if subject != Subject::Group {
             return refused("nobody answers a stream of these");

@@ -17,6 +17,8 @@ use crate::process;
 
 const START_LIMIT: Duration = Duration::from_secs(90);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// What a node that must not run may take to find out.
+const END_LIMIT: Duration = Duration::from_secs(60);
 /// Lines of a log that are shown.
 const TAIL_LINES: usize = 60;
 
@@ -173,6 +175,17 @@ impl Node {
         child.kill()?;
         child.wait()?;
         bail!("SIGTERM did not end the node at {} within {STOP_LIMIT:?}\n{}", self.plan.internal, self.log_tail())
+    }
+
+    /// Its status when it has ended, which it is to do by itself.
+    pub fn wait_end(&mut self) -> Result<ExitStatus> {
+        let mut child = self.child.take().context("the node does not run")?;
+        if let Some(status) = process::wait(&mut child, END_LIMIT)? {
+            return Ok(status);
+        }
+        child.kill()?;
+        child.wait()?;
+        bail!("the node at {} does not end by itself\n{}", self.plan.internal, self.log_tail())
     }
 
     /// SIGSTOP: it holds its connections and says nothing.

@@ -1,6 +1,6 @@
 //! The ways to other nodes: opened when something is to be asked, opened anew when they broke.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -21,33 +21,10 @@ use storage::data_dir::Contact;
 use tokio::sync::watch;
 
 use super::frame::Subject;
-use super::greeting::{DialError, REMOVED, dial, greet};
-use super::handshake::{Hello, Purpose, VERSIONS, Welcome, too_old};
+use super::greeting::{DialError, Me, REMOVED, dial, greet};
+use super::handshake::{Purpose, Refusal, Welcome, too_old};
 use super::link::Link;
 use super::refusals::Refusals;
-
-/// Who this node is to others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Me {
-    pub(crate) cluster: u128,
-    pub(crate) node: NodeId,
-    /// Another one for every start of the process.
-    pub(crate) life: u64,
-    /// The level of features that it knows.
-    pub(crate) features: u32,
-}
-
-impl Me {
-    fn hello(self, lane: Lane, purpose: Purpose, wanted: NodeId) -> Hello {
-        let Self { cluster, node, life, features } = self;
-        Hello { versions: VERSIONS, lane, purpose, features, cluster, node, life, wanted }
-    }
-
-    /// To whoever answers.
-    fn guest_hello(self) -> Hello {
-        self.hello(Lane::Control, Purpose::Guest, NodeId(0))
-    }
-}
 
 /// The ways to other nodes. Clones are the same.
 #[derive(Clone)]
@@ -59,6 +36,8 @@ struct Inner {
     env: Env,
     me: RwLock<Me>,
     addresses: RwLock<BTreeMap<NodeId, NodeAddress>>,
+    /// Nodes that this one does not talk to, whatever the metadata says.
+    lost: RwLock<BTreeSet<NodeId>>,
     links: Mutex<Links>,
     levels: Mutex<Levels>,
     refusals: Refusals,
@@ -96,6 +75,7 @@ impl Peers {
             env,
             me: RwLock::new(me),
             addresses: RwLock::default(),
+            lost: RwLock::default(),
             links: Mutex::default(),
             levels: Mutex::new(Levels { cluster: FIRST_FEATURE_LEVEL, known: BTreeMap::new() }),
             refusals: Refusals::default(),
@@ -173,8 +153,25 @@ impl Peers {
         addresses.iter().map(contact).collect()
     }
 
+    /// These nodes are gone for good, also if they should be there: none of them gets an address.
+    pub(crate) fn set_lost(&self, lost: BTreeSet<NodeId>) {
+        assert!(lost.iter().all(|node| !self.inner.addresses.read().contains_key(node)), "nothing was sent to them");
+        *self.inner.lost.write() = lost;
+    }
+
+    /// Whether that node is one of those.
+    pub(crate) fn is_lost(&self, node: NodeId) -> bool {
+        self.inner.lost.read().contains(&node)
+    }
+
+    /// Whether there are any of those.
+    pub(crate) fn are_some_lost(&self) -> bool {
+        !self.inner.lost.read().is_empty()
+    }
+
     /// Where other nodes are reached from now on. Connections to those that moved or went are closed.
-    pub(crate) fn set_addresses(&self, addresses: BTreeMap<NodeId, NodeAddress>) {
+    pub(crate) fn set_addresses(&self, mut addresses: BTreeMap<NodeId, NodeAddress>) {
+        addresses.retain(|node, _| !self.is_lost(*node));
         let before = std::mem::replace(&mut *self.inner.addresses.write(), addresses.clone());
         let moved: Vec<_> = before.iter().filter(|(node, address)| addresses.get(node) != Some(address)).collect();
         for (node, NodeAddress { host, port, .. }) in &moved {
@@ -277,9 +274,7 @@ impl Peers {
             }
             Err(DialError::Refused(error)) => error,
         };
-        if error.kind() == REMOVED {
-            self.inner.removed.send_replace(true);
-        }
+        self.hear_removal(&error);
         // Of one that has moved meanwhile nothing is remembered.
         let is_there = self.inner.addresses.read().get(&node).is_some_and(|now| now.host == host && now.port == port);
         if is_there && self.inner.refusals.refused(node, &error) {
@@ -310,12 +305,23 @@ impl Peers {
 
     /// Opens a connection to whoever listens at an address, to ask what a guest may.
     pub(crate) async fn dial_as_guest(&self, host: &str, port: u16) -> io::Result<(Link, Welcome)> {
-        Ok(dial(&self.inner.env, (host, port), self.me().guest_hello()).await?)
+        let dialed = dial(&self.inner.env, (host, port), self.me().guest_hello()).await;
+        dialed.map_err(io::Error::from).inspect_err(|error| self.hear_removal(error))
     }
 
     /// Who listens at an address, also if it would not let this node in.
     pub(crate) async fn who_is_at(&self, host: &str, port: u16) -> io::Result<Welcome> {
-        Ok(greet(&self.inner.env, (host, port), &self.me().guest_hello()).await?.2)
+        let welcome = greet(&self.inner.env, (host, port), &self.me().guest_hello()).await?.2;
+        if matches!(welcome.refusal, Some((Refusal::Removed, _))) {
+            self.inner.removed.send_replace(true);
+        }
+        Ok(welcome)
+    }
+
+    fn hear_removal(&self, error: &io::Error) {
+        if error.kind() == REMOVED {
+            self.inner.removed.send_replace(true);
+        }
     }
 
     /// Closes every connection, and opens no other.

@@ -6,6 +6,8 @@ use std::io;
 use base::Env;
 use base::net::{ReadHalf, WriteHalf};
 use base::time::{Duration, timeout};
+use record::NodeId;
+use replica::Lane;
 
 use super::handshake::{Hello, Purpose, Refusal, VERSIONS, Welcome, common_version};
 use super::link::Link;
@@ -14,6 +16,29 @@ use super::link::Link;
 pub(super) const REMOVED: io::ErrorKind = io::ErrorKind::PermissionDenied;
 /// How long connecting and the handshake may take.
 const DIAL_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Who this node is to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Me {
+    pub(crate) cluster: u128,
+    pub(crate) node: NodeId,
+    /// Another one for every start of the process.
+    pub(crate) life: u64,
+    /// The level of features that it knows.
+    pub(crate) features: u32,
+}
+
+impl Me {
+    pub(super) fn hello(self, lane: Lane, purpose: Purpose, wanted: NodeId) -> Hello {
+        let Self { cluster, node, life, features } = self;
+        Hello { versions: VERSIONS, lane, purpose, features, cluster, node, life, wanted }
+    }
+
+    /// To whoever answers.
+    pub(super) fn guest_hello(self) -> Hello {
+        self.hello(Lane::Control, Purpose::Guest, NodeId(0))
+    }
+}
 
 /// Why there is no connection.
 pub(super) enum DialError {

@@ -17,7 +17,7 @@ use replica::Lane;
 use tokio::sync::Semaphore;
 
 use super::accept::{self, Caller, Service};
-use super::dial::Me;
+use super::greeting::Me;
 use super::handshake::{Hello, Purpose, Refusal, VERSIONS, Welcome, common_version, too_old};
 use super::handshakes::{Handshake, Handshakes};
 
@@ -190,6 +190,11 @@ async fn connection(
 
 /// The version to speak, or why not at all.
 fn judge(hello: &Hello, me: Me, gate: &dyn Gate) -> Result<u16, (Refusal, String)> {
+    // Before all else, whomever it wants, as what, and whatever it speaks: it must not go on.
+    let is_ours = hello.cluster != 0 && hello.cluster == me.cluster && hello.node != NodeId(0);
+    if is_ours && gate.knows(hello.node) == Acquaintance::Removed {
+        return Err((Refusal::Removed, format!("the cluster has removed node {} for good", hello.node.0)));
+    }
     let version = common_version(VERSIONS, hello.versions).ok_or_else(|| {
         let text = format!(
             "this node speaks the versions {} to {} of the protocol between nodes, the other one {} to {}",
@@ -226,12 +231,9 @@ fn judge(hello: &Hello, me: Me, gate: &dyn Gate) -> Result<u16, (Refusal, String
         return Err((Refusal::Node, text));
     }
     match gate.knows(hello.node) {
-        Acquaintance::Member => Ok(version),
+        Acquaintance::Member | Acquaintance::Removed => Ok(version),
         Acquaintance::Unknown => {
             Err((Refusal::Unknown, format!("the cluster has no node {}: it never joined", hello.node.0)))
-        }
-        Acquaintance::Removed => {
-            Err((Refusal::Removed, format!("the cluster has removed node {} for good", hello.node.0)))
         }
     }
 }

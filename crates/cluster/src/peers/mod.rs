@@ -23,8 +23,9 @@ mod refusals;
 mod window;
 
 pub(crate) use accept::{Caller, Service};
-pub(crate) use dial::{Me, Peers};
+pub(crate) use dial::Peers;
 pub(crate) use frame::Subject;
+pub(crate) use greeting::Me;
 pub(crate) use handshake::too_old;
 pub(crate) use listener::{Acquaintance, Gate, Listener};
 

@@ -78,7 +78,11 @@ impl Gate for Open {
     }
 
     fn knows(&self, node: NodeId) -> Acquaintance {
-        if node.0 < 100 { Acquaintance::Member } else { Acquaintance::Unknown }
+        match node.0 {
+            0..100 => Acquaintance::Member,
+            100..200 => Acquaintance::Unknown,
+            _ => Acquaintance::Removed,
+        }
     }
 
     fn feature_level(&self) -> u32 {
@@ -203,6 +207,38 @@ async fn a_node_is_told_why_it_is_refused() {
     // A guest needs no cluster, only the node's answer.
     let (_, welcome) = peers(me(0, 0), &[]).dial_as_guest("127.0.0.1", node.port).await.unwrap();
     assert_eq!((welcome.cluster, welcome.node), (1, NodeId(2)));
+}
+
+#[tokio::test]
+async fn a_removed_node_is_told_so_whomever_it_calls_and_as_what() {
+    let node = Node::start_at(me(1, 2), 9).await;
+    for wanted in [2, 3] {
+        let peers = peers(me(1, 200), &[(wanted, node.port)]);
+        let error = peers.link(NodeId(wanted), Lane::Control).await.unwrap_err();
+        assert!(error.to_string().contains("removed node 200 for good"), "{error}");
+        assert!(*peers.removed().borrow());
+    }
+    let guest = peers(me(1, 200), &[]);
+    guest.who_is_at("127.0.0.1", node.port).await.unwrap();
+    assert!(*guest.removed().borrow());
+    let guest = peers(me(1, 200), &[]);
+    guest.dial_as_guest("127.0.0.1", node.port).await.unwrap_err();
+    assert!(*guest.removed().borrow());
+    // That node of another cluster was removed by nobody.
+    let other = peers(me(9, 200), &[(2, node.port)]);
+    other.link(NodeId(2), Lane::Control).await.unwrap_err();
+    assert!(!*other.removed().borrow());
+}
+
+#[tokio::test]
+async fn who_is_lost_is_not_called() {
+    let node = Node::start(me(1, 2)).await;
+    let peers = peers(me(1, 1), &[]);
+    peers.set_lost([NodeId(2)].into());
+    let address = NodeAddress { listener: "internal".to_owned(), host: "127.0.0.1".to_owned(), port: node.port };
+    peers.set_addresses([(NodeId(2), address)].into());
+    assert!(peers.known().is_empty());
+    peers.link(NodeId(2), Lane::Control).await.unwrap_err();
 }
 
 #[tokio::test]

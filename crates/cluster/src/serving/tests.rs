@@ -7,10 +7,11 @@ use base::Env;
 use base::time::{Duration, sleep, timeout};
 use record::LogIndex;
 use replica::{Lane, ProposeError};
-use shard::commands::{AllocateProducerIds, RegisterNode};
+use shard::commands::{AllocateProducerIds, RegisterNode, SetStanding};
 use shard::{Command, FEATURE_LEVEL, NodeAddress, NodeRecord, Outcome};
 
 use super::*;
+use crate::belonging::told_soon;
 use crate::forward::Forward;
 use crate::peers::Peers;
 use crate::{Cluster, Config, INTERNAL_LISTENER, METADATA};
@@ -82,6 +83,48 @@ async fn a_node_of_another_cluster_and_a_guest_change_nothing() {
         assert_eq!(refusal.to_string(), FOR_MEMBERS);
     }
     assert_eq!(applied(&node), before);
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_node_that_was_let_in_and_is_removed_since_is_answered_nothing_any_more() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = start(dir.path()).await;
+    let peers = other(&node, node.cluster_id());
+    let link = peers.link(node.node_id(), Lane::Control).await.expect("let in");
+    assert!(!told_soon(&peers).await);
+    let gone = SetStanding { node: OTHER, standing: Standing::Removed };
+    node.propose(METADATA, gone.into()).await.expect("removed");
+    for subject in [Subject::Group, Subject::Proposal, Subject::Node, Subject::Pull] {
+        let body = Payload::from(Request::Barrier.encode());
+        let refusal = link.call(subject, METADATA, body).expect("sent").await.expect_err("refused");
+        assert_eq!(refusal.to_string(), FOR_NO_REMOVED_NODE);
+    }
+    let requests = futures_util::stream::iter([Payload::default()]).boxed();
+    let mut answers = link.stream(Subject::Group, METADATA, requests).expect("opened");
+    let refusal = answers.next().await.expect("an answer").expect_err("refused");
+    assert_eq!(refusal.to_string(), FOR_NO_REMOVED_NODE);
+    peers.call_anew(node.node_id());
+    assert!(told_soon(&peers).await, "it is told when it connects anew");
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_was_recovered_without_others_refuses_them_and_takes_nobody_in() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = start(dir.path()).await;
+    node.inner.node.peers.set_lost([OTHER].into());
+    let peers = other(&node, node.cluster_id());
+    let refused = peers.link(node.node_id(), Lane::Bulk).await.expect_err("it is lost");
+    assert!(refused.to_string().contains("has removed node 2 for good"), "{refused}");
+    let join = |birth| {
+        let address = NodeAddress { listener: INTERNAL_LISTENER.to_owned(), host: "h".to_owned(), port: 1 };
+        join_cluster(&node.inner.node, Join { birth, rack: None, addresses: vec![address] })
+    };
+    let refused = join(1).await.expect_err("not yet");
+    assert!(refused.contains("has to remove the lost nodes"), "{refused}");
+    node.inner.node.peers.set_lost([].into());
+    join(1).await.expect("taken in");
     node.shutdown().await;
 }
 

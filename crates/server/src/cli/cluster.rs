@@ -47,7 +47,7 @@ pub(crate) enum ClusterCommand {
         /// The data directory of the node that is left
         #[arg(long, value_name = "DIR")]
         data_dir: PathBuf,
-        /// The nodes that are gone for good
+        /// The nodes that are gone for good: they are refused from then on
         #[arg(long, value_name = "NODES", required = true, value_delimiter = ',')]
         without: Vec<u64>,
         /// Do it; without this flag it is only shown what there is

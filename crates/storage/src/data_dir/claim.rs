@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use record::NodeId;
 
 use super::identity::{read_identity, write_identity};
-use super::{Contact, DataDir, DataDirError, Identity, Joining, giving_up, joining};
+use super::{Contact, DataDir, DataDirError, Identity, Joining, LostNodes, giving_up, joining, lost_nodes};
 
 /// A node that starts alone is the first of its cluster.
 const FIRST_NODE: NodeId = NodeId(1);
@@ -22,6 +22,7 @@ pub struct Claim {
     path: PathBuf,
     identity: Option<Identity>,
     joining: Option<Joining>,
+    lost: Option<LostNodes>,
     gives_up: bool,
     disk: Arc<dyn Disk>,
     lock: Box<dyn base::disk::DirLock>,
@@ -53,7 +54,8 @@ impl Claim {
         }
         let gives_up = giving_up::is_there(disk, path);
         let joining = joining::read(disk, path).await?;
-        Ok(Self { path: path.to_owned(), identity, joining, gives_up, disk: Arc::clone(&env.disk), lock })
+        let lost = lost_nodes::read(disk, path).await?;
+        Ok(Self { path: path.to_owned(), identity, joining, lost, gives_up, disk: Arc::clone(&env.disk), lock })
     }
 
     /// Whether the node had given up what is here when it stopped, and nothing was removed yet. Who knows what is here
@@ -73,6 +75,12 @@ impl Claim {
     #[must_use]
     pub fn joining(&self) -> Option<&Joining> {
         self.joining.as_ref()
+    }
+
+    /// The nodes that this one was recovered without, until the cluster's metadata say that they are removed.
+    #[must_use]
+    pub fn lost(&self) -> Option<&LostNodes> {
+        self.lost.as_ref()
     }
 
     /// The birth by which a cluster knows this node, now and whenever it asks again.

@@ -17,7 +17,7 @@ use base::Env;
 use base::disk::{Disk, OpenOptions, read_exact_at};
 
 use super::joining::{self, Joining, address_line, parse_address};
-use super::{DataDirError, log_dir, shards_dir};
+use super::{DataDirError, log_dir, lost_nodes, shards_dir};
 
 pub(super) const FILE: &str = "GIVING-UP";
 pub(super) const NEW_FILE: &str = "GIVING-UP.new";
@@ -63,6 +63,8 @@ pub(super) async fn finish(env: &Env, dir: &Path) -> Result<(), DataDirError> {
     for dir in [log_dir(dir), shards_dir(dir)] {
         remove_tree(&**disk, &dir).map_err(removed)?;
     }
+    // They were another cluster's.
+    lost_nodes::remove(&**disk, dir)?;
     if joining::read(&**disk, dir).await?.is_none() {
         let joining = Joining { birth: env.random.uuid(), addresses, members: Vec::new() };
         joining::write(disk, dir, &joining).await?;

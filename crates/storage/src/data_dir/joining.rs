@@ -108,7 +108,12 @@ pub(super) async fn write(disk: &Arc<dyn Disk>, dir: &Path, joining: &Joining) -
 }
 
 pub(super) fn remove(disk: &dyn Disk, dir: &Path) -> Result<(), DataDirError> {
-    let path = dir.join(FILE);
+    remove_file(disk, dir, FILE)
+}
+
+/// Removes a small file, if it is there. Durable when it returns.
+pub(super) fn remove_file(disk: &dyn Disk, dir: &Path, name: &str) -> Result<(), DataDirError> {
+    let path = dir.join(name);
     let removed = match disk.remove(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,

@@ -1,0 +1,127 @@
+//! The nodes that this one was recovered without: its shards went on as if these were gone for good.
+//!
+//! `LOST-NODES` is durable before the first log is changed, so that there is no moment in which this node has gone on
+//! without the others and would still listen to them. It goes when the cluster's metadata says that they are removed.
+//!
+//! ```text
+//! RosettaMQ lost nodes
+//! stage begun | done    whether all logs are changed
+//! node ID               one or more of these, in ascending order
+//! crc32c HEX            of all that stands before it
+//! ```
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use base::disk::{Disk, OpenOptions, read_exact_at};
+use record::NodeId;
+
+use super::{DataDirError, joining};
+
+pub(super) const FILE: &str = "LOST-NODES";
+const NEW_FILE: &str = "LOST-NODES.new";
+const TITLE: &str = "RosettaMQ lost nodes";
+/// A cluster with far more nodes than any has.
+const BYTES_MAX: u64 = 64 << 10;
+
+/// What stands in `LOST-NODES`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostNodes {
+    /// At least one.
+    pub nodes: BTreeSet<NodeId>,
+    /// Whether every log is changed that was to be.
+    pub done: bool,
+}
+
+impl LostNodes {
+    fn text(&self) -> String {
+        let stage = if self.done { "done" } else { "begun" };
+        let mut text = format!("{TITLE}\nstage {stage}\n");
+        for node in &self.nodes {
+            writeln!(text, "node {node}").expect("writing to a string succeeds");
+        }
+        let checksum = checksum(&text);
+        writeln!(text, "crc32c {checksum:08x}").expect("writing to a string succeeds");
+        text
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (before, sum) = text.strip_suffix('\n')?.rsplit_once("crc32c ")?;
+        if sum.len() != 8 || u32::from_str_radix(sum, 16).ok()? != checksum(before) {
+            return None;
+        }
+        let mut lines = before.lines();
+        lines.next().filter(|title| *title == TITLE)?;
+        let done = match lines.next()? {
+            "stage begun" => false,
+            "stage done" => true,
+            _ => return None,
+        };
+        let node = |line: &str| line.strip_prefix("node ")?.parse().ok().map(NodeId);
+        let nodes: BTreeSet<NodeId> = lines.map(node).collect::<Option<_>>()?;
+        (!nodes.is_empty()).then_some(Self { nodes, done })
+    }
+}
+
+fn checksum(text: &str) -> u32 {
+    let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, text.as_bytes());
+    u32::try_from(sum).expect("32 bits")
+}
+
+pub(super) async fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<LostNodes>, DataDirError> {
+    let path = dir.join(FILE);
+    let io_error = |source| DataDirError::Io { operation: "read", path: path.clone(), source };
+    let file = match disk.open(&path, OpenOptions::read()) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error(error)),
+    };
+    let len = usize::try_from(file.len().map_err(io_error)?.min(BYTES_MAX)).expect("at most 64 KiB");
+    let bytes = read_exact_at(&*file, 0, len).await.map_err(io_error)?;
+    let lost = std::str::from_utf8(&bytes).ok().and_then(LostNodes::parse);
+    lost.map(Some).ok_or_else(|| DataDirError::LostNodes { path: path.clone() })
+}
+
+pub(super) async fn write(disk: &Arc<dyn Disk>, dir: &Path, lost: &LostNodes) -> Result<(), DataDirError> {
+    assert!(!lost.nodes.is_empty(), "nothing is recovered without a node that is lost");
+    joining::replace(disk, dir, FILE, NEW_FILE, lost.text()).await
+}
+
+pub(super) fn remove(disk: &dyn Disk, dir: &Path) -> Result<(), DataDirError> {
+    joining::remove_file(disk, dir, FILE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost(nodes: &[u64], done: bool) -> LostNodes {
+        LostNodes { nodes: nodes.iter().copied().map(NodeId).collect(), done }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for lost in [lost(&[1], false), lost(&[1, 2, 40], true)] {
+            assert_eq!(LostNodes::parse(&lost.text()), Some(lost));
+        }
+    }
+
+    #[test]
+    fn whatever_is_torn_off_or_changed_is_seen() {
+        let whole = lost(&[1, 12], true).text();
+        for end in 0..whole.len() {
+            assert_eq!(LostNodes::parse(&whole[..end]), None, "{end}");
+        }
+        for place in 0..whole.len() {
+            let mut bytes = whole.clone().into_bytes();
+            bytes[place] ^= 1;
+            let read = std::str::from_utf8(&bytes).ok().and_then(LostNodes::parse);
+            assert_eq!(read, None, "{place}");
+        }
+        let nobody = lost(&[], true).text();
+        assert_eq!(LostNodes::parse(&nobody), None);
+    }
+}
