@@ -4,13 +4,17 @@ mod many;
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use anyhow::Context as _;
 use base::planted::Planted;
-use base::time::Duration;
+use base::task::Scope;
+use base::time::{Duration, Instant, now};
 use base::trace::Sink;
 use clap::{Parser, Subcommand};
 use sim::plan::Sizes;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 
 base::fix_chance!();
 
@@ -103,6 +107,22 @@ impl SizesArgs {
     }
 }
 
+/// What a line of the log begins with: the simulated time, and which life of which computer it comes from.
+#[derive(Default)]
+struct WhenAndWhere {
+    /// The first line.
+    began: OnceLock<Instant>,
+}
+
+impl FormatTime for WhenAndWhere {
+    fn format_time(&self, out: &mut Writer<'_>) -> std::fmt::Result {
+        let process = Scope::current();
+        let name = process.as_ref().map_or("-", Scope::name);
+        let began = self.began.get_or_init(now);
+        write!(out, "{:>9.3} {name}", began.elapsed().as_secs_f64())
+    }
+}
+
 fn main() -> anyhow::Result<ExitCode> {
     // Nothing may draw a random number before.
     base::chance::check();
@@ -111,7 +131,7 @@ fn main() -> anyhow::Result<ExitCode> {
             if let Some(level) = log {
                 tracing_subscriber::fmt()
                     .with_env_filter(level)
-                    .without_time()
+                    .with_timer(WhenAndWhere::default())
                     .with_writer(std::io::stderr)
                     .with_ansi(false)
                     .init();
