@@ -105,18 +105,17 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
     data_dir.set_cluster(cluster_id).await?;
     data_dir.end_joining()?;
     peers.set_me(cluster_id, identity.node_id);
-    let wanted = host.wanted();
     let alone = is_alone(&metadata, identity.node_id);
     // A shard that this node founded with its cluster is founded by nobody else. One that it is to found
     // is left to the task that does that.
     let founding = if alone { Founding::Alone } else { Founding::Invited };
-    // Nor is what was lost with the nodes that this one was recovered without: a node that is to have it waits for it. No
-    // topic is there before a first start has founded all shards.
+    // What is not here is brought while the node serves, but for what a lone node founds with its cluster: that it does before
+    // the first topic is there. What it was recovered without is lost, and not founded again.
     let is_founded = metadata.state().topic_count() > 0;
     let mut here = Vec::new();
-    for shard in wanted {
+    for shard in host.to_run().await? {
         let is_in_use = metadata.state().founder(shard).is_none();
-        if is_in_use && !(alone && is_founded && !host.has(shard).await?) {
+        if is_in_use && (host.has(shard).await? || alone && !is_founded) {
             here.push(shard);
         }
     }

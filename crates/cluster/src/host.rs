@@ -217,6 +217,30 @@ impl Host {
         ours.map(|record| record.id).filter(|shard| *shard != METADATA).collect()
     }
 
+    /// The data shards that are wanted here, and those in whose group this node may still vote. Where it is to leave one it
+    /// goes on until the group has let go of it: before that a majority may need it.
+    pub(crate) async fn to_run(&self) -> Result<BTreeSet<ShardId>, StartError> {
+        let mut shards: BTreeSet<ShardId> = self.wanted().into_iter().collect();
+        for shard in self.log.shards() {
+            if shard != METADATA && !shards.contains(&shard) && self.has(shard).await? {
+                shards.insert(shard);
+            }
+        }
+        Ok(shards)
+    }
+
+    /// The data shards in whose group this node votes as their leaders say.
+    fn votes_in(&self) -> Vec<ShardId> {
+        let (Some(metadata), me) = (self.node.metadata(), self.node.id()) else { return Vec::new() };
+        let all: Vec<ShardId> = metadata.state().shard_records().into_iter().map(|record| record.id).collect();
+        let votes = |shard: &ShardId| {
+            let leader = self.node.leader(*shard).filter(|leader| *leader != me);
+            let led = leader.and_then(|leader| self.node.statuses.replica(leader, *shard)?.leads);
+            led.is_some_and(|led| led.voters.contains(&me))
+        };
+        all.into_iter().filter(|shard| *shard != METADATA && votes(shard)).collect()
+    }
+
     /// What of a shard's leader's status concerns this node: whether it is let go of, and whether it has to
     /// be brought here anew.
     fn judge(&self, replica: &Replica) -> Judgement {
@@ -309,7 +333,9 @@ pub(crate) fn keep_hosting(host: &Arc<Host>, failure: watch::Sender<Option<Strin
         loop {
             let Some(host) = weak.upgrade() else { return };
             let wanted = host.wanted();
-            for shard in &wanted {
+            // A member whose copy was being brought here anew is not wanted any more, perhaps, and votes still.
+            let votes_in: Vec<ShardId> = host.votes_in().into_iter().filter(|shard| !wanted.contains(shard)).collect();
+            for shard in wanted.iter().chain(&votes_in) {
                 if host.node.shards.replica(*shard).is_some() || !underway.lock().insert(*shard) {
                     continue;
                 }

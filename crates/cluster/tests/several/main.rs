@@ -1,6 +1,7 @@
 //! Several nodes in one process, and what moves between their shards.
 
 mod belonging;
+mod halfway;
 mod lost;
 mod moves;
 mod new_shards;
