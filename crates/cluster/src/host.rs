@@ -232,13 +232,14 @@ impl Host {
     /// The data shards in whose group this node votes as their leaders say.
     fn votes_in(&self) -> Vec<ShardId> {
         let (Some(metadata), me) = (self.node.metadata(), self.node.id()) else { return Vec::new() };
-        let all: Vec<ShardId> = metadata.state().shard_records().into_iter().map(|record| record.id).collect();
+        let mut shards: Vec<ShardId> = metadata.state().shard_records().into_iter().map(|record| record.id).collect();
         let votes = |shard: &ShardId| {
             let leader = self.node.leader(*shard).filter(|leader| *leader != me);
             let led = leader.and_then(|leader| self.node.statuses.replica(leader, *shard)?.leads);
             led.is_some_and(|led| led.voters.contains(&me))
         };
-        all.into_iter().filter(|shard| *shard != METADATA && votes(shard)).collect()
+        shards.retain(|shard| *shard != METADATA && votes(shard));
+        shards
     }
 
     /// What of a shard's leader's status concerns this node: whether it is let go of, and whether it has to
