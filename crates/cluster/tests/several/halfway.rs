@@ -25,8 +25,7 @@ async fn a_shard_that_was_on_its_way_when_all_nodes_stopped_is_led_again_and_arr
             catch_up_bytes_per_second: rate,
             ..config(dir.path(), place, &addresses)
         };
-        let configs: Vec<_> = (0..NODES).map(config).collect();
-        join_all(configs.into_iter().map(start))
+        join_all((0..NODES).map(config).map(start))
     };
     let nodes = start_all(None).await;
     until("three voters of every shard", || data_shards(&nodes[0]).len() == NODES).await;
