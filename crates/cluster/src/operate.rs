@@ -20,7 +20,7 @@ use crate::errors::RemoveNodeError;
 use crate::messages::{Led, Phase, ReplicaStatus};
 use crate::moves::{MovesError, moves_allowed};
 use crate::node::Node;
-use crate::placement::{Home, Placed, look, look_at_all};
+use crate::placement::{Home, Placed, look, look_at_all, voters_of};
 use crate::topics::unexpected;
 use crate::{balance, features, slots, switch};
 
@@ -160,6 +160,18 @@ async fn move_shard(node: &Node, shard: &str, voters: &str) -> Result<String, St
     }
     if voters.len().is_multiple_of(2) {
         return Err(format!("{} nodes: an odd number is needed, with an even one no more may fail", voters.len()));
+    }
+    let usable = homes.iter().filter(|home| !home.draining).count();
+    if let Some(placed) = shards.iter().find(|placed| placed.id == id) {
+        let now = placed.actual.as_ref().map_or(placed.voters.len(), |actual| actual.voters.len());
+        let copies = voters_of(placed.most, usable, now);
+        if voters.len() != copies {
+            return Err(format!(
+                "{} nodes: the shard has {copies} copies on the nodes that there are{}",
+                voters.len(),
+                if id == METADATA { "" } else { ", which `cluster copies` changes" }
+            ));
+        }
     }
     let evens_out = node.metadata().is_some_and(|metadata| metadata.state().rebalances());
     let then = afterwards(&homes, shards, &ShardRecord { id, voters: voters.clone() }, evens_out);

@@ -159,10 +159,12 @@ pub(crate) fn fill(homes: &[Home], shards: &[Placed], placed: &Placed) -> Option
     let mut voters: Vec<NodeId> =
         placed.voters.iter().copied().filter(|voter| may_hold.iter().any(|home| home.id == *voter)).collect();
     while voters.len() > count {
-        // The first goes last: it leads.
-        let place = (0..voters.len())
-            .rev()
-            .max_by_key(|place| (crowd(voters[*place], &voters), load(voters[*place]), *place != 0))?;
+        // One that does not answer goes first, as what stays must be enough; the first goes last: it leads.
+        let is_silent = |id: NodeId| !homes.iter().any(|home| home.id == id && home.live);
+        let place = (0..voters.len()).rev().max_by_key(|place| {
+            let id = voters[*place];
+            (is_silent(id), crowd(id, &voters), load(id), *place != 0)
+        })?;
         voters.remove(place);
     }
     while voters.len() < count {
@@ -191,8 +193,8 @@ fn spread(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
     };
     for from in fullest {
         for placed in shards.iter().filter(|placed| placed.id != METADATA) {
-            // Single copies are not moved about before the nodes come that make them more.
-            if placed.voters.contains(&emptiest.id) || may_hold.len() < placed.most {
+            // Single copies are not moved about before the nodes come that make them three.
+            if placed.voters.contains(&emptiest.id) || may_hold.len() < placed.most.min(3) {
                 continue;
             }
             let Some(place) = placed.voters.iter().position(|voter| *voter == from.id) else { continue };

@@ -11,8 +11,10 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use base::Env;
-use record::NodeId;
+use record::{NodeId, ShardId};
 use replica::{Found, examine, make_alone};
+use shard::Command;
+use shard::commands::SkipIds;
 use storage::data_dir::{Claim, LostNodes};
 use thiserror::Error;
 
@@ -41,7 +43,7 @@ pub enum RecoverError {
     #[error("shard {shard} cannot be recovered")]
     Write {
         /// The shard.
-        shard: record::ShardId,
+        shard: ShardId,
         /// What the log says.
         #[source]
         source: std::io::Error,
@@ -119,10 +121,10 @@ async fn recover_shards(
     }
     if !accepted {
         out.push_str(
-            "\nNothing was changed. Look at this on every node that is left, and recover where the last entries are the \
-             highest.\nWhat the lost nodes acknowledged and this one never got will be lost. The lost nodes, and those of \
-             the others\nthat are left, must never be started again with the data that they have: empty their \
-             directories, so that they\njoin as new nodes.\n",
+            "\nNothing was changed. Look at this on every node that is left, and recover each shard on one of them: where its \
+             term,\nthen its last entry is the highest. What the lost nodes acknowledged and this one never got will be lost. \
+             The lost\nnodes, and any other that lists a shard that is recovered here, must never be started again with what \
+             they have:\nempty their directories, so that they join as new nodes. Nodes that list no such shard keep theirs.\n",
         );
         if is_begun {
             out.push_str("An earlier recovery was interrupted here: this node does not start before it is ended.\n");
@@ -132,7 +134,8 @@ async fn recover_shards(
     let note = |done| LostNodes { nodes: lost.clone(), done };
     host.data_dir.note_lost(&note(false)).await.map_err(StartError::from)?;
     for (shard, parts, config) in doomed {
-        make_alone(&config, &parts.log).await.map_err(|source| RecoverError::Write { shard, source })?;
+        let skips = left_out(shard, &lost);
+        make_alone(&config, &parts.log, Some(skips)).await.map_err(|source| RecoverError::Write { shard, source })?;
     }
     host.data_dir.note_lost(&note(true)).await.map_err(StartError::from)?;
     let named = lost.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -142,4 +145,15 @@ async fn recover_shards(
          ({named}),\nand removes them from the cluster. Then let new ones join."
     );
     Ok(out)
+}
+
+/// What the group may have given out in the part of its log that is lost. Of streams, producers and changes far more than any
+/// cluster gives out between two looks at its nodes, and far fewer than there are.
+fn left_out(shard: ShardId, lost: &BTreeSet<NodeId>) -> Command {
+    if shard == METADATA {
+        let removed = lost.iter().copied().collect();
+        return SkipIds { ids: 1 << 40, nodes: 100, epochs: 0, removed }.into();
+    }
+    // Who read records that are lost asks with their epoch whether its position is good.
+    SkipIds { ids: 0, nodes: 0, epochs: 1_000, removed: Vec::new() }.into()
 }

@@ -13,7 +13,7 @@ use crate::commands::{
     CompletePartitions, CompleteShards, CompleteSlots, CompleteTopics, Configure, CreateCluster, CreateStreams,
     CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics, DropSlots, ExpireProducers, LeaderChange,
     MoveSlots, MoveStreams, OpenShards, PutGroup, PutShards, RaiseFeatures, ReceiveGroups, ReceiveStream, RegisterNode,
-    Seal, SetCopies, SetRebalancing, SetStanding, StagePart, Tick,
+    Seal, SetCopies, SetRebalancing, SetStanding, SkipIds, StagePart, Tick,
 };
 use crate::features::level_of_command;
 
@@ -128,6 +128,7 @@ commands! {
     92 SetRebalancing(SetRebalancing),
     93 SetCopies(SetCopies),
     94 AbandonTopics(AbandonTopics),
+    95 SkipIds(SkipIds),
 }
 
 impl Command {

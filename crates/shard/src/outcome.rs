@@ -101,6 +101,7 @@ pub enum Outcome {
     SetCopies(Result<(), SetCopiesError>),
     /// One per topic, in the order of the command.
     AbandonTopics(Vec<Result<(), AbandonTopicError>>),
+    SkipIds,
 }
 
 /// A batch is in the stream.

@@ -114,6 +114,7 @@ wire_enum!(Outcome, "an outcome":
     92 SetRebalancing,
     93 SetCopies(result: Result<(), SetCopiesError>),
     94 AbandonTopics(results: Vec<Result<(), AbandonTopicError>>),
+    95 SkipIds,
 );
 
 wire_enum!(AppendError, "a refusal of an append":

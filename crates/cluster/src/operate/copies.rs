@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
+use base::time::now;
 use record::NodeId;
+use replica::ProposeError;
 use shard::commands::{COPIES, SetCopies};
 use shard::{ConfigResource, Outcome, Shard};
 
@@ -38,13 +40,22 @@ pub(super) async fn set(node: &Node, count: &str) -> Result<String, String> {
             "not before the cluster's level of features is {FEATURE_LEVEL}: `cluster status` shows which nodes hold it back"
         ));
     }
+    // What other nodes were told of topics is to be known here.
+    let deadline = now() + CHANGE_WAIT_MAX;
+    let known = match node.barrier(METADATA, deadline).await {
+        Some(index) => node.applied(METADATA, index, deadline).await,
+        None => false,
+    };
+    if !known {
+        return Err(not_taken(&ProposeError::NotLeader { leader: None }));
+    }
     let metadata = node.metadata().ok_or("the node is starting")?;
     let unmet = unmet(&metadata.state(), usize::from(copies));
     if !unmet.is_empty() {
         return Err(format!(
-            "of {copies} copies {} have what is acknowledged, and {} ask for more by {IN_SYNC}: lower that first",
-            majority(copies.into()),
-            unmet.join(", ")
+            "{IN_SYNC} of {} is greater than {}, the majority of {copies}: lower that first",
+            unmet.join(", "),
+            majority(copies.into())
         ));
     }
     match node.propose_patiently(METADATA, SetCopies { copies }.into(), CHANGE_WAIT_MAX).await {

@@ -250,6 +250,23 @@ fn replicas_spread_over_racks() {
     }
 }
 
+#[test]
+fn who_is_silent_goes_first_where_copies_go() {
+    let mut nodes = homes(5);
+    nodes[2].live = false;
+    let shards = [Placed { most: 5, ..placed(1, &[3, 1, 2, 4, 5]) }];
+    let kept = |homes: &[Home], most| {
+        let shards = [Placed { most, ..shards[0].clone() }];
+        let record = plan(homes, &shards, false).expect("fewer copies");
+        record.voters.iter().map(|node| node.0).collect::<Vec<_>>()
+    };
+    assert!(!kept(&nodes, 3).contains(&3));
+    assert!(!kept(&nodes, 1).contains(&3));
+    nodes[4].draining = true;
+    let left = kept(&nodes, 5);
+    assert!(left.len() == 3 && !left.contains(&3) && !left.contains(&5), "{left:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

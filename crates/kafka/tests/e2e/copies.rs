@@ -216,7 +216,10 @@ async fn shards_have_as_many_copies_as_are_asked_for_and_serve_meanwhile() {
         assert!(operate(wrong).await.expect_err("refused").contains("no number of copies"));
     }
     assert!(
-        operate("copies 1").await.expect_err("refused").contains("topic \"t\" ask for more by min.insync.replicas")
+        operate("copies 1")
+            .await
+            .expect_err("refused")
+            .contains("min.insync.replicas of topic \"t\" is greater than 1")
     );
     let mut sequence = 0;
     for (words, count, in_sync_max) in [("copies 5", 5, 3), ("copies 1", 1, 1), ("copies 3", 3, 2)] {

@@ -46,6 +46,7 @@ mod seal;
 mod set_copies;
 mod set_rebalancing;
 mod set_standing;
+mod skip_ids;
 mod stage_part;
 mod tick;
 
@@ -92,5 +93,6 @@ pub use seal::Seal;
 pub use set_copies::{COPIES, SetCopies};
 pub use set_rebalancing::SetRebalancing;
 pub use set_standing::SetStanding;
+pub use skip_ids::SkipIds;
 pub use stage_part::{StagePart, UploadId};
 pub use tick::Tick;

@@ -78,6 +78,7 @@ fn samples() -> Vec<Outcome> {
         Outcome::SetRebalancing,
         Outcome::SetCopies(Ok(())),
         Outcome::SetCopies(Err(SetCopiesError::Number)),
+        Outcome::SkipIds,
         Outcome::AbandonTopics(vec![Ok(()), Err(AbandonTopicError::Complete)]),
     ]
 }

@@ -66,6 +66,7 @@ fn numbers_of_commands_never_change() {
         (92, "SetRebalancing"),
         (93, "SetCopies"),
         (94, "AbandonTopics"),
+        (95, "SkipIds"),
     ];
     assert_eq!(Command::ALL, expected);
 }

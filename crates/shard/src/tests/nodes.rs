@@ -4,8 +4,8 @@ use record::{NodeId, ShardId};
 
 use super::harness::Node;
 use crate::commands::{
-    AbandonTopics, AdmitNode, AnnounceNode, COPIES, CompleteShards, NewShard, OpenShards, PutShards, RaiseFeatures,
-    RegisterNode, SetCopies, SetRebalancing, SetStanding,
+    AbandonTopics, AdmitNode, AllocateProducerIds, AnnounceNode, COPIES, CompleteShards, NewShard, OpenShards,
+    PutShards, RaiseFeatures, RegisterNode, SetCopies, SetRebalancing, SetStanding, SkipIds,
 };
 use crate::{
     AdmitNodeError, AnnounceNodeError, Command, FEATURE_LEVEL, NodeRecord, Outcome, RaiseFeaturesError, SetCopiesError,
@@ -144,6 +144,36 @@ fn data_shards_have_three_copies_until_an_odd_number_is_asked_for() {
         other.one(SetCopies { copies: 3 });
     }
     assert_ne!(node.shard.digest(), other.shard.digest());
+}
+
+#[test]
+fn numbers_that_may_have_been_given_out_are_left_out() {
+    let mut node = Node::default();
+    assert_eq!(admit(&mut node, 1), Ok(NodeId(1)));
+    let before = node.shard.metadata_version();
+    let block = |node: &mut Node| match node.one(AllocateProducerIds { count: 10 }) {
+        Outcome::AllocateProducerIds(Ok(block)) => block.first.0,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(block(&mut node), 0);
+    let skip = SkipIds { ids: 1_000, nodes: 50, epochs: 7, removed: vec![NodeId(1), NodeId(4)] };
+    assert_eq!(node.one(skip), Outcome::SkipIds);
+    assert_eq!(block(&mut node), 1_010);
+    assert!(node.shard.metadata_version() >= before + 1_000);
+    assert_eq!(node.shard.feature_level(), FEATURE_LEVEL, "who knows less cannot read it");
+    assert_eq!(
+        node.shard.standing(NodeId(1)),
+        Some(Standing::Member),
+        "a node that is known is removed by its own command"
+    );
+    assert_eq!(node.shard.standing(NodeId(4)), Some(Standing::Removed));
+    assert_eq!(admit(&mut node, 2), Ok(NodeId(52)), "behind all that may have been taken in");
+    let digest = node.shard.digest();
+    let nothing = SkipIds { ids: 0, nodes: 0, epochs: 0, removed: vec![] };
+    let mut other = Node::default();
+    other.one(nothing);
+    assert_eq!(other.shard.feature_level(), 1);
+    assert_ne!(other.shard.digest(), digest);
 }
 
 #[test]

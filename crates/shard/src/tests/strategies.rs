@@ -18,7 +18,7 @@ use crate::commands::{
     CreateCluster, CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics, DropSlots,
     ExpireProducers, LeaderChange, MoveSlots, MoveStreams, NewMove, NewShard, NewStream, NewTopic, OpenShards,
     OpenStream, PutGroup, PutShards, RaiseFeatures, ReceiveGroups, ReceiveStream, RegisterNode, Seal, SetCopies,
-    SetRebalancing, SetStanding, SlotRange, StagePart, Tick, UploadId,
+    SetRebalancing, SetStanding, SkipIds, SlotRange, StagePart, Tick, UploadId,
 };
 use crate::producers::ProducerBatch;
 use crate::{
@@ -307,8 +307,8 @@ fn metadata_command() -> impl Strategy<Value = Command> {
             OpenShards { shards: shards.into_iter().map(shard).collect() }.into()
         }),
         1 => vec((0_u32..4).prop_map(ShardId), 0..3).prop_map(|shards| CompleteShards { shards }.into()),
-        1 => (0_u32..4, vec((0_u64..4).prop_map(NodeId), 0..5))
-            .prop_map(|(level, nodes)| RaiseFeatures { level, nodes }.into()),
+        1 => (0_u32..4, vec((0_u64..4).prop_map(NodeId), 0..5)).prop_map(|(level, nodes)| RaiseFeatures { level, nodes }.into()),
+        1 => (0_u64..9, vec((0_u64..4).prop_map(NodeId), 0..5)).prop_map(|(n, removed)| SkipIds { ids: n, nodes: n / 4, epochs: 1, removed }.into()),
         2 => (0_u8..8).prop_map(|n| if n % 2 == 0 { SetRebalancing { on: n > 2 }.into() } else { SetCopies { copies: n }.into() }),
         1 => any::<u128>().prop_map(|cluster_id| CreateCluster { cluster_id }.into()),
     ]
