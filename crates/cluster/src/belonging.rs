@@ -1,5 +1,5 @@
-//! What a node of several must not start with: a data directory that its cluster has no place for any more, or one that
-//! is of another cluster than those that its configuration names.
+//! What a node of several must not start with: a data directory that its cluster has no place for any more, one that
+//! is of another cluster than those that its configuration names, or a copy of one that is in use.
 //!
 //! Nothing here waits for others to answer: a cluster's nodes start in any order, also when most of them are gone.
 
@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use base::task::{JoinHandle, spawn};
-use base::time::{Duration, sleep, timeout};
+use base::time::{Duration, now, sleep, timeout};
 use futures_util::future::{BoxFuture, Shared, join_all};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -24,6 +24,8 @@ use crate::peers::Peers;
 const LOOK_WAIT_MAX: Duration = Duration::from_millis(500);
 /// Pause between two looks whether the metadata says that the node is one of several.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long a start waits at most until it is clear whether another process runs as its node.
+const DOUBT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Another cluster's node at one of the configured addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +113,38 @@ pub(crate) fn removed(host: &Host) -> StartError {
     StartError::Removed { node: host.data_dir.identity().node_id, path: host.data_dir.path().to_owned() }
 }
 
+/// Another process runs as the node whose directory it is, as another node says.
+fn twin(host: &Host, said: String) -> StartError {
+    let (node, path) = (host.data_dir.identity().node_id, host.data_dir.path().to_owned());
+    StartError::Twin { node, path, said }
+}
+
+/// Why a node must not serve that others take for a second process of its kind. It waits only while some of them say so:
+/// what they still know of this node's earlier process is gone soon.
+pub(crate) async fn sole(host: &Host) -> Result<(), StartError> {
+    let peers = &host.node.peers;
+    let (certain, until) = (peers.twin(), now() + DOUBT_WAIT_MAX);
+    while peers.is_doubted() && certain.borrow().is_none() && now() < until {
+        sleep(PAUSE).await;
+    }
+    let Some(said) = certain.borrow().clone() else { return Ok(()) };
+    // Nobody lets it in when the other one goes meanwhile.
+    peers.close();
+    Err(twin(host, said))
+}
+
+/// Stops the node when it turns out that another process runs as it.
+pub(crate) fn stay_sole(host: &Arc<Host>, failure: watch::Sender<Option<String>>) -> JoinHandle<()> {
+    let (weak, mut certain) = (Arc::downgrade(host), host.node.peers.twin());
+    spawn("look for another process of the node", async move {
+        let said = certain.wait_for(Option::is_some).await.ok().and_then(|said| said.clone());
+        if let (Some(said), Some(host)) = (said, weak.upgrade()) {
+            let text = twin(&host, said).to_string();
+            failure.send_modify(|failure| *failure = Some(text));
+        }
+    })
+}
+
 /// Whether the cluster has removed this node, as far as the others answer soon: who may be one that was lost, and comes back
 /// with others of its kind, asks before it serves.
 pub(crate) async fn told_soon(peers: &Peers) -> bool {
@@ -127,7 +161,7 @@ pub(crate) async fn told_soon(peers: &Peers) -> bool {
 
 /// Returns why a node must not start that waits for its cluster; never, where nothing is in the way.
 pub(crate) async fn in_the_way(host: &Arc<Host>, look: &Look) -> StartError {
-    let mut told = host.node.peers.removed();
+    let (mut told, mut certain) = (host.node.peers.removed(), host.node.peers.twin());
     let stranger = async {
         let Some(stranger) = look.0.clone().await else { return std::future::pending().await };
         let (me, joining) = (host.data_dir.identity().node_id, host.data_dir.joining().await.ok().flatten());
@@ -139,6 +173,9 @@ pub(crate) async fn in_the_way(host: &Arc<Host>, look: &Look) -> StartError {
     };
     tokio::select! {
         _ = told.wait_for(|told| *told) => removed(host),
+        said = async { certain.wait_for(Option::is_some).await.ok().and_then(|said| said.clone()) } => {
+            twin(host, said.unwrap_or_default())
+        }
         error = stranger => error,
     }
 }

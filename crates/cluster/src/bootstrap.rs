@@ -21,7 +21,7 @@ use storage::{CommitLog, Options};
 use tokio::sync::watch;
 
 use crate::announce::{contact_addresses, follow_addresses, keep_announcing, named_by};
-use crate::belonging::{Look, in_the_way, is_alone, removed, told_soon};
+use crate::belonging::{Look, in_the_way, is_alone, removed, sole, stay_sole, told_soon};
 use crate::cluster::{INTERNAL_LISTENER, Inner, METADATA};
 use crate::config::{self, Config};
 use crate::errors::StartError;
@@ -130,7 +130,11 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
             return Err(removed(&host));
         }
         tasks.0.push(look.go_on(&host, failure.clone()));
+    } else if !peers.known().is_empty() {
+        // It decides alone, and others know whether it does so twice.
+        told_soon(&peers).await;
     }
+    sole(&host).await?;
     if alone {
         // One that is out of service was reported; the others serve.
         for replica in replicas.iter().filter(|replica| replica.failure().borrow().is_none()) {
@@ -147,6 +151,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         keep_announcing(&node, host.config.rack.clone(), addresses, alone, failure.clone()),
         keep_configuring(&host),
         watch_disk(&host),
+        stay_sole(&host, failure.clone()),
         keep_features(&node, failure.clone()),
     ]);
     if !lost.is_empty() {

@@ -42,6 +42,20 @@ pub enum StartError {
         /// Its directory.
         path: std::path::PathBuf,
     },
+    /// Another process runs as this node.
+    #[error(
+        "two processes run as node {node}: {said}, and has been saying so for a while. Is the data directory {} a copy, or does \
+         a copy of it run? End the one that runs on the copy and remove the copy; a new node starts with an empty directory",
+        path.display()
+    )]
+    Twin {
+        /// The node.
+        node: record::NodeId,
+        /// This process's directory.
+        path: std::path::PathBuf,
+        /// What another node said.
+        said: String,
+    },
     /// Only some of the node's logs go on without the nodes that were lost.
     #[error(
         "`cluster recover` was interrupted in the data directory {}: run it there again, or bring back the directory as it \

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use crate::cluster::{INTERNAL_LISTENER, METADATA};
 use crate::messages::{GroupsOfSlots, GroupsPiece, Join, Joined, Place, Request, encode};
 use crate::node::Node;
-use crate::peers::{Acquaintance, Caller, Gate, Me, Service, Subject, too_old};
+use crate::peers::{Acquaintance, Caller, Gate, Lives, Me, Service, Subject, too_old};
 use crate::reads::{self, ByTime, ReadRequest, encode_timed};
 use crate::slots::{PIECE_BYTES_MAX, committed_of_gone};
 use crate::{operate, proposal, succession};
@@ -230,6 +230,10 @@ impl Gate for Serving {
 
     fn feature_level(&self) -> u32 {
         self.node.feature_level()
+    }
+
+    fn lives(&self) -> Lives {
+        self.node.peers.lives()
     }
 
     fn let_in(&self, node: NodeId, features: u32) {

@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::frame::{BODY_BYTES_MAX, Frame, FrameReader, Role, Subject};
 use super::link::write_frames;
+use super::lives::Presence;
 use super::window::{WINDOW_BYTES, WINDOW_FRAMES};
 
 /// Answers that wait to be sent over one connection.
@@ -69,10 +70,15 @@ pub(crate) trait Service: Send + Sync + 'static {
 }
 
 /// Serves a connection whose handshake is done until it ends; says why, if not in order.
-pub(crate) async fn serve(read: ReadHalf, write: WriteHalf, from: Caller, service: Arc<dyn Service>) -> io::Result<()> {
+pub(super) async fn serve(
+    read: ReadHalf,
+    write: WriteHalf,
+    (from, presence): (Caller, Option<Presence>),
+    service: Arc<dyn Service>,
+) -> io::Result<()> {
     let (answers, receiver) = queue::bounded(QUEUE_FRAMES, QUEUE_BYTES);
-    let mut reader =
-        FrameReader::new(read, SILENCE_MAX, if from.node.is_some() { BODY_BYTES_MAX } else { GUEST_BODY_BYTES_MAX });
+    let body_max = if from.node.is_some() { BODY_BYTES_MAX } else { GUEST_BODY_BYTES_MAX };
+    let mut reader = FrameReader::new(read, SILENCE_MAX, body_max, presence);
     let mut connection = Connection {
         from,
         service,

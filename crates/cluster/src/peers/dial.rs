@@ -24,7 +24,9 @@ use super::frame::Subject;
 use super::greeting::{DialError, Me, REMOVED, dial, greet};
 use super::handshake::{Purpose, Refusal, Welcome, too_old};
 use super::link::Link;
+use super::lives::Lives;
 use super::refusals::Refusals;
+use super::twin::Twin;
 
 /// The ways to other nodes. Clones are the same.
 #[derive(Clone)]
@@ -41,6 +43,8 @@ struct Inner {
     links: Mutex<Links>,
     levels: Mutex<Levels>,
     refusals: Refusals,
+    lives: Lives,
+    twin: Twin,
     /// Another node said that the cluster has removed this one.
     removed: watch::Sender<bool>,
 }
@@ -79,6 +83,8 @@ impl Peers {
             links: Mutex::default(),
             levels: Mutex::new(Levels { cluster: FIRST_FEATURE_LEVEL, known: BTreeMap::new() }),
             refusals: Refusals::default(),
+            lives: Lives::default(),
+            twin: Twin::default(),
             removed: watch::Sender::new(false),
         };
         Self { inner: Arc::new(inner) }
@@ -138,6 +144,21 @@ impl Peers {
         self.inner.removed.subscribe()
     }
 
+    /// The processes that stand for other nodes.
+    pub(crate) fn lives(&self) -> Lives {
+        self.inner.lives.clone()
+    }
+
+    /// Whether some node says that another process runs as this one.
+    pub(crate) fn is_doubted(&self) -> bool {
+        self.inner.twin.is_said()
+    }
+
+    /// Becomes what another node says, when it has been saying for long that another process runs as this node.
+    pub(crate) fn twin(&self) -> watch::Receiver<Option<String>> {
+        self.inner.twin.certain()
+    }
+
     /// The other nodes whose addresses are known.
     pub(crate) fn known(&self) -> Vec<NodeId> {
         self.inner.addresses.read().keys().copied().collect()
@@ -175,6 +196,7 @@ impl Peers {
         let before = std::mem::replace(&mut *self.inner.addresses.write(), addresses.clone());
         let moved: Vec<_> = before.iter().filter(|(node, address)| addresses.get(node) != Some(address)).collect();
         for (node, NodeAddress { host, port, .. }) in &moved {
+            self.inner.twin.end(**node);
             if self.inner.refusals.end(**node) {
                 tracing::info!(
                     node = node.0,
@@ -260,15 +282,18 @@ impl Peers {
         let Some(NodeAddress { host, port, .. }) = address else {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("node {} has no known address", node.0)));
         };
-        let dialed = dial(&self.inner.env, (&host, port), self.me().hello(lane, Purpose::Member, node)).await;
+        let hello = self.me().hello(lane, Purpose::Member, node);
+        let dialed = dial(&self.inner.env, (&host, port), hello, &self.inner.lives).await;
         let error = match dialed.and_then(|dialed| self.check_level((node, &host, port), dialed)) {
             Ok(link) => {
+                self.inner.twin.end(node);
                 if self.inner.refusals.end(node) {
                     tracing::info!(node = node.0, host, port, "the node lets this one in again");
                 }
                 return Ok(link);
             }
             Err(DialError::Unreached(error)) => {
+                self.inner.twin.end(node);
                 self.inner.refusals.call_again(node);
                 return Err(error);
             }
@@ -277,6 +302,9 @@ impl Peers {
         self.hear_removal(&error);
         // Of one that has moved meanwhile nothing is remembered.
         let is_there = self.inner.addresses.read().get(&node).is_some_and(|now| now.host == host && now.port == port);
+        if is_there {
+            self.inner.twin.refused(node, &error);
+        }
         if is_there && self.inner.refusals.refused(node, &error) {
             tracing::warn!(
                 node = node.0,
@@ -305,7 +333,7 @@ impl Peers {
 
     /// Opens a connection to whoever listens at an address, to ask what a guest may.
     pub(crate) async fn dial_as_guest(&self, host: &str, port: u16) -> io::Result<(Link, Welcome)> {
-        let dialed = dial(&self.inner.env, (host, port), self.me().guest_hello()).await;
+        let dialed = dial(&self.inner.env, (host, port), self.me().guest_hello(), &self.inner.lives).await;
         dialed.map_err(io::Error::from).inspect_err(|error| self.hear_removal(error))
     }
 

@@ -16,6 +16,8 @@ use storage::Payload;
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
 
+use super::lives::Presence;
+
 /// The most that a frame carries.
 pub(crate) const BODY_BYTES_MAX: usize = 4 << 20;
 pub(crate) const HEADER_BYTES: usize = 24;
@@ -198,17 +200,24 @@ pub(crate) struct FrameReader {
     buffer: BytesMut,
     silence_max: Duration,
     body_max: usize,
+    /// Of a node, not of a guest.
+    presence: Option<Presence>,
 }
 
 impl FrameReader {
-    /// Who says nothing for `silence_max` is gone; who sends bodies of more than `body_max` is refused.
-    pub(crate) fn new(half: ReadHalf, silence_max: Duration, body_max: usize) -> Self {
-        Self { half, buffer: BytesMut::new(), silence_max, body_max }
+    /// Who says nothing for `silence_max` is gone; who sends bodies of more than `body_max` is refused. The other side is
+    /// there until this is dropped.
+    pub(super) fn new(half: ReadHalf, silence_max: Duration, body_max: usize, presence: Option<Presence>) -> Self {
+        Self { half, buffer: BytesMut::new(), silence_max, body_max, presence }
     }
 
     /// The next frame; `None` when the other side has closed the connection between two.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Frame>> {
         loop {
+            if self.presence.as_ref().is_some_and(Presence::is_over) {
+                let text = "the other node was silent, and another process has come in its place";
+                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, text));
+            }
             let wanted = match take(&mut self.buffer, self.body_max)? {
                 Ok(frame) => return Ok(Some(frame)),
                 Err(wanted) => wanted,
@@ -221,7 +230,7 @@ impl FrameReader {
             match read.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the other node is silent"))?? {
                 0 if self.buffer.is_empty() => return Ok(None),
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                _ => {}
+                _ => self.presence.iter().for_each(Presence::hear),
             }
         }
     }

@@ -11,9 +11,12 @@ use replica::Lane;
 
 use super::handshake::{Hello, Purpose, Refusal, VERSIONS, Welcome, common_version};
 use super::link::Link;
+use super::lives::Lives;
 
 /// The kind of the error when the cluster has removed this node.
 pub(super) const REMOVED: io::ErrorKind = io::ErrorKind::PermissionDenied;
+/// The kind of the error when the other one says that another process runs as this node.
+pub(super) const TWIN: io::ErrorKind = io::ErrorKind::AlreadyExists;
 /// How long connecting and the handshake may take.
 const DIAL_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -62,13 +65,19 @@ impl From<DialError> for io::Error {
     }
 }
 
-/// Opens the connection that `hello` wants.
-pub(super) async fn dial(env: &Env, (host, port): (&str, u16), hello: Hello) -> Result<(Link, Welcome), DialError> {
+/// Opens the connection that `hello` wants: to the process that stands for the other node, if it is wanted as a node.
+pub(super) async fn dial(
+    env: &Env,
+    (host, port): (&str, u16),
+    hello: Hello,
+    lives: &Lives,
+) -> Result<(Link, Welcome), DialError> {
     let (read, write, welcome) = greet(env, (host, port), &hello).await?;
     if let Some((refusal, text)) = &welcome.refusal {
         let text = format!("{host}:{port} refuses this node: {text}");
         let kind = match refusal {
             Refusal::Removed => REMOVED,
+            Refusal::Twin => TWIN,
             _ => io::ErrorKind::ConnectionRefused,
         };
         return Err(DialError::Refused(io::Error::new(kind, text)));
@@ -79,7 +88,19 @@ pub(super) async fn dial(env: &Env, (host, port): (&str, u16), hello: Hello) -> 
         let text = format!("{host}:{port} answers as another node than the one that was called");
         return Err(DialError::Refused(io::Error::new(io::ErrorKind::InvalidData, text)));
     }
-    Ok((Link::start(read, write), welcome))
+    if hello.purpose == Purpose::Guest {
+        return Ok((Link::start(read, write, None), welcome));
+    }
+    let (node, place) = (welcome.node, format!("{host}:{port}"));
+    let presence = lives.enter(node, welcome.life, &place).await.map_err(|other| {
+        let text = format!(
+            "at {place} is another process than the one at {} that is connected as node {node}: one of them runs on a copy \
+             of the other one's data directory",
+            other.place
+        );
+        DialError::Refused(io::Error::new(io::ErrorKind::InvalidData, text))
+    })?;
+    Ok((Link::start(read, write, Some(presence)), welcome))
 }
 
 /// Connects and says who calls; with what the other one says to that.

@@ -54,7 +54,7 @@ impl Service for One {
     }
 }
 
-struct Known(Me);
+struct Known(Me, Lives);
 
 impl Gate for Known {
     fn me(&self) -> Me {
@@ -67,6 +67,10 @@ impl Gate for Known {
 
     fn feature_level(&self) -> u32 {
         1
+    }
+
+    fn lives(&self) -> Lives {
+        self.1.clone()
     }
 
     fn let_in(&self, _: NodeId, _: u32) {}
@@ -103,7 +107,7 @@ impl Node {
             founding: if number == 1 { Founding::Alone } else { Founding::Invited },
         };
         let replica = Replica::start(env, Config::new(NodeId(number), SHARD), parts).await.expect("started");
-        let serving = listener.serve(Arc::new(Known(me)), Arc::new(One(replica.clone())));
+        let serving = listener.serve(Arc::new(Known(me, Lives::default())), Arc::new(One(replica.clone())));
         Self { peers, log, replica, serving }
     }
 

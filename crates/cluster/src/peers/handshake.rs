@@ -85,6 +85,8 @@ pub(crate) enum Refusal {
     Other = 6,
     /// The cluster had that node and has removed it for good.
     Removed = 7,
+    /// Another process is connected as that node.
+    Twin = 8,
 }
 
 /// Why bytes are no handshake.
@@ -233,6 +235,7 @@ impl Welcome {
             4 => Some(Refusal::Unknown),
             5 => Some(Refusal::Features),
             7 => Some(Refusal::Removed),
+            8 => Some(Refusal::Twin),
             _ => Some(Refusal::Other),
         };
         let refusal = refusal.map(|refusal| (refusal, text));

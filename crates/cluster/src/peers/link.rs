@@ -28,6 +28,7 @@ use storage::Payload;
 use tokio::sync::oneshot;
 
 use super::frame::{BODY_BYTES_MAX, Frame, FrameReader, Role, Subject};
+use super::lives::Presence;
 use super::window::{WINDOW_FRAMES, Window};
 
 /// What may wait to be sent over one connection.
@@ -80,8 +81,8 @@ fn gone(reason: &str) -> io::Error {
 
 impl Link {
     /// Runs a connection whose handshake is done.
-    pub(crate) fn start(read: ReadHalf, write: WriteHalf) -> Self {
-        let reader = FrameReader::new(read, SILENCE_MAX, BODY_BYTES_MAX);
+    pub(super) fn start(read: ReadHalf, write: WriteHalf, presence: Option<Presence>) -> Self {
+        let reader = FrameReader::new(read, SILENCE_MAX, BODY_BYTES_MAX, presence);
         let (queue, receiver) = queue::bounded(QUEUE_FRAMES, QUEUE_BYTES);
         let shared =
             Arc::new(Shared { queue, calls: Mutex::default(), next_call: AtomicU64::new(1), tasks: Mutex::default() });

@@ -20,6 +20,7 @@ use super::accept::{self, Caller, Service};
 use super::greeting::Me;
 use super::handshake::{Hello, Purpose, Refusal, VERSIONS, Welcome, common_version, too_old};
 use super::handshakes::{Handshake, Handshakes};
+use super::lives::Lives;
 
 /// How long a handshake may take.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
@@ -52,6 +53,9 @@ pub(crate) trait Gate: Send + Sync + 'static {
 
     /// The level of features that the cluster uses, as far as this node knows.
     fn feature_level(&self) -> u32;
+
+    /// The processes that stand for other nodes.
+    fn lives(&self) -> Lives;
 
     /// A node of the cluster that knows features of that level was let in.
     fn let_in(&self, node: NodeId, features: u32);
@@ -99,7 +103,7 @@ impl Listener {
                 let (gate, service, guests) = (Arc::clone(&gate), Arc::clone(&service), Arc::clone(&guests));
                 let told = Arc::clone(&told);
                 connections.spawn(async move {
-                    let from = (address.ip(), &*told);
+                    let from = (address, &*told);
                     if let Err(error) = connection(stream, from, &*gate, service, handshake, &guests).await {
                         tracing::info!(%address, %error, "a connection of another node ends");
                     }
@@ -141,7 +145,7 @@ impl Told {
 
 async fn connection(
     stream: Stream,
-    (ip, told): (IpAddr, &Told),
+    (address, told): (SocketAddr, &Told),
     gate: &dyn Gate,
     service: Arc<dyn Service>,
     mut handshake: Handshake,
@@ -157,20 +161,40 @@ async fn connection(
     let me = gate.me();
     let is_guest = hello.purpose == Purpose::Guest;
     let guest = is_guest.then(|| guests.try_acquire());
-    let (version, refusal) = match judge(&hello, me, gate) {
+    let (version, mut refusal) = match judge(&hello, me, gate) {
         Ok(_) if matches!(guest, Some(Err(_))) => {
             (VERSIONS.1, Some((Refusal::Other, "too many guests are here".to_owned())))
         }
         Ok(version) => (version, None),
         Err(refusal) => (VERSIONS.1, Some(refusal)),
     };
+    let mut presence = None;
+    if !is_guest && refusal.is_none() {
+        match gate.lives().enter(hello.node, hello.life, &address.to_string()).await {
+            Ok(entered) => presence = Some(entered),
+            Err(other) => {
+                let (node, at) = (hello.node.0, &other.place);
+                if other.is_news {
+                    tracing::warn!(
+                        node,
+                        %at,
+                        refused = %address,
+                        "two processes run as one node, the second one is refused: is there a copy of the node's data directory?"
+                    );
+                }
+                let text = format!("another process runs as node {node}, and is connected: that one is at {at}");
+                refusal = Some((Refusal::Twin, text));
+            }
+        }
+    }
     let Me { cluster, node, life, features } = me;
     let welcome = Welcome { refusal, version, features, cluster, node, life };
     let sent = timeout(HANDSHAKE_TIME_MAX, welcome.send(&mut write)).await;
     sent.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the handshake is not read"))??;
-    let caller = (ip, hello.node);
+    let (ip, caller) = (address.ip(), (address.ip(), hello.node));
     if let Some((refusal, text)) = welcome.refusal {
-        if told.is_new(caller, &text) {
+        // Of one that dies meanwhile there is nothing to say, and of another one that was said.
+        if refusal != Refusal::Twin && told.is_new(caller, &text) {
             tracing::info!(%ip, node = hello.node.0, ?refusal, "another node is refused, which is not said again: {text}");
         }
         return Ok(());
@@ -181,7 +205,8 @@ async fn connection(
     if let Some(node) = node {
         gate.let_in(node, hello.features);
     }
-    let end = accept::serve(read, write, Caller { node, features: hello.features }, service).await;
+    let caller = Caller { node, features: hello.features };
+    let end = accept::serve(read, write, (caller, presence), service).await;
     if let Some(node) = node.filter(|_| hello.lane == Lane::Control) {
         gate.hung_up(node).await;
     }

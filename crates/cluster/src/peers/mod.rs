@@ -6,6 +6,7 @@
 //!   these never delay a heartbeat;
 //! - before anything else both sides say which cluster, node and versions they are of; who is
 //!   refused is told why, and nothing of it has changed any state;
+//! - no two processes are let in as one node at the same time;
 //! - what waits to be sent, and what was sent and has no answer, is bounded in bytes.
 //!
 //! Absent: what requests mean.
@@ -19,7 +20,9 @@ mod handshake;
 mod handshakes;
 mod link;
 mod listener;
+mod lives;
 mod refusals;
+mod twin;
 mod window;
 
 pub(crate) use accept::{Caller, Service};
@@ -28,6 +31,7 @@ pub(crate) use frame::Subject;
 pub(crate) use greeting::Me;
 pub(crate) use handshake::too_old;
 pub(crate) use listener::{Acquaintance, Gate, Listener};
+pub(crate) use lives::Lives;
 
 /// Reads whatever bytes as what another node may send, from the handshake to a proposal.
 #[cfg(feature = "fuzzing")]

@@ -10,10 +10,14 @@ use base::time::{Duration, Instant, now};
 use parking_lot::Mutex;
 use record::NodeId;
 
+use super::greeting::TWIN;
+
 /// How long a node that has refused once is left alone; doubled each time.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The longest such pause.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The longest where another process is taken for this node's: it may be gone at any moment.
+const TWIN_PAUSE_MAX: Duration = Duration::from_millis(250);
 
 /// What a node said last.
 #[derive(Debug)]
@@ -44,8 +48,9 @@ impl Refusals {
         let mut refusals = self.0.lock();
         let before = refusals.get(&node);
         let is_new = before.is_none_or(|before| before.text != text);
-        let pause = before.map_or(PAUSE_MIN, |before| before.pause);
-        let refused = Refused { kind, text, pause: (2 * pause).min(PAUSE_MAX), until: Some(now() + pause) };
+        let pause_max = if kind == TWIN { TWIN_PAUSE_MAX } else { PAUSE_MAX };
+        let pause = before.map_or(PAUSE_MIN, |before| before.pause).min(pause_max);
+        let refused = Refused { kind, text, pause: (2 * pause).min(pause_max), until: Some(now() + pause) };
         refusals.insert(node, refused);
         is_new
     }

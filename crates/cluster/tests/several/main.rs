@@ -9,3 +9,4 @@ mod nodes;
 mod slots;
 mod support;
 mod switch;
+mod twins;
