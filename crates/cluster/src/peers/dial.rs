@@ -7,20 +7,15 @@ use std::sync::Arc;
 
 use base::Env;
 use base::task::spawn;
-use base::time::{Duration, timeout};
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
-use futures_util::stream::BoxStream;
 use parking_lot::{Mutex, RwLock};
-use record::{NodeId, ShardId};
-use replica::{AnswerStream, Lane, Peer, Transport};
+use record::NodeId;
+use replica::Lane;
 use shard::{FIRST_FEATURE_LEVEL, NodeAddress};
-use storage::Payload;
 use storage::data_dir::Contact;
 use tokio::sync::watch;
 
-use super::frame::Subject;
 use super::greeting::{DialError, Me, REMOVED, dial, greet};
 use super::handshake::{Purpose, Refusal, Welcome, too_old};
 use super::link::Link;
@@ -370,40 +365,5 @@ impl Peers {
 impl fmt::Debug for Peers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Peers").field("me", &self.me()).finish_non_exhaustive()
-    }
-}
-
-impl Transport for Peers {
-    fn peer(&self, shard: ShardId, target: NodeId, lane: Lane) -> Box<dyn Peer> {
-        Box::new(Member { peers: self.clone(), shard, target, lane })
-    }
-}
-
-/// A member of a group on another node.
-struct Member {
-    peers: Peers,
-    shard: ShardId,
-    target: NodeId,
-    lane: Lane,
-}
-
-impl Peer for Member {
-    fn stream(&mut self, requests: BoxStream<'static, Payload>) -> BoxFuture<'_, io::Result<AnswerStream<'_>>> {
-        async move {
-            let link = self.peers.link(self.target, self.lane).await?;
-            link.stream(Subject::Group, self.shard, requests)
-        }
-        .boxed()
-    }
-
-    fn call(&mut self, request: Payload, wait_max: Duration) -> BoxFuture<'_, io::Result<Bytes>> {
-        async move {
-            let answer = async {
-                let link = self.peers.link(self.target, self.lane).await?;
-                link.call(Subject::Group, self.shard, request)?.await
-            };
-            timeout(wait_max, answer).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
-        }
-        .boxed()
     }
 }

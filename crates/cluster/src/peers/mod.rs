@@ -21,6 +21,7 @@ mod handshakes;
 mod link;
 mod listener;
 mod lives;
+mod member;
 mod refusals;
 mod twin;
 mod window;
