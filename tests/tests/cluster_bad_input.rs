@@ -15,8 +15,9 @@ const REFUSED_CLUSTER: u16 = 2;
 const REFUSED_NODE: u16 = 3;
 const REFUSED_UNKNOWN: u16 = 4;
 const REFUSED_FEATURES: u16 = 5;
+const REFUSED_TWIN: u16 = 8;
 /// The level of features of a new cluster.
-const FEATURES: u32 = 2;
+const FEATURES: u32 = 3;
 /// How many bytes a node may send before it closes a connection that it does not like.
 const ANSWER_BYTES_MAX: u64 = 1 << 16;
 
@@ -92,6 +93,11 @@ fn what_is_no_node_of_the_cluster_changes_nothing() -> Result<()> {
     ensure!(status_of(addresses[0], &member(nodes[0], 0))? == REFUSED_NODE, "the node itself");
     ensure!(status_of(addresses[0], &member(nodes[1], nodes[2]))? == REFUSED_NODE, "another was wanted");
     ensure!(status_of(addresses[0], &Hello { versions: (7, 9), ..member(nodes[1], 0) })? == 1, "no version for both");
+
+    ensure!(
+        status_of(addresses[0], &member(nodes[1], nodes[0]))? == REFUSED_TWIN,
+        "another process of a node that is there"
+    );
 
     // A handshake as another node sent it, again, and behind it anything.
     let replayed = member(nodes[1], nodes[0]).bytes();

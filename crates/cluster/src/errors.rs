@@ -44,7 +44,7 @@ pub enum StartError {
     },
     /// Another process runs as this node.
     #[error(
-        "two processes run as node {node}: {said}, and has been saying so for a while. Is the data directory {} a copy, or does \
+        "two processes run as node {node}: {said} (for five seconds on end). Is the data directory {} a copy, or does \
          a copy of it run? End the one that runs on the copy and remove the copy; a new node starts with an empty directory",
         path.display()
     )]

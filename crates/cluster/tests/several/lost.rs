@@ -14,7 +14,7 @@ use storage::data_dir::{DataDir, DataDirError, LostNodes};
 
 use crate::belonging::{is_told_of_its_removal, try_start};
 use crate::nodes::is_settled;
-use crate::support::{config, data_shards, free_addresses, start, stop, topic, until};
+use crate::support::{config, data_shards, free_addresses, operate, start, stop, topic, until};
 
 /// Where the nodes are, and those of the first two places, which are lost.
 struct Three {
@@ -155,6 +155,9 @@ async fn shards_that_only_lost_nodes_had_are_not_founded_anew() {
     let nodes = futures_util::future::join_all((0..4).map(|place| start(config_of(place)))).await;
     until("three voters of every shard", || is_settled(&nodes, 8, 3)).await;
     topic(&nodes[0], "on all shards", 8).await;
+    // Nothing is to come here while the others stop.
+    operate(&nodes[0], &["rebalance", "--stop"]).await.expect("stopped");
+    until("it is told to all", || nodes.iter().all(|node| !node.metadata().rebalances())).await;
     let lacks =
         |node: &Cluster| data_shards(node).into_iter().find(|shard| !node.voters(*shard).contains(&node.node_id()));
     let (place, shard) =
