@@ -82,7 +82,11 @@ async fn collect(node: &Node, metadata: &Replica, led: &[Replica]) -> Option<usi
     known.sort_unstable();
     let mut found = 0;
     for (replica, streams) in here {
-        let orphans = orphans(streams, &known, next);
+        let mut orphans = orphans(streams, &known, next);
+        {
+            let state = metadata.state();
+            orphans.retain(|stream| state.is_certain(*stream));
+        }
         found += orphans.len();
         for streams in orphans.chunks(STREAMS_PER_COMMAND) {
             let (first, count) = (streams[0], streams.len());
@@ -124,7 +128,8 @@ fn topics(metadata: &Shard) -> Vec<Arc<Topic>> {
 }
 
 /// Those of `here` that are not among the `known` ones, which are in order. One whose id was not given out, as `next` is the
-/// next that will be, is left alone: the metadata has lost what it knew of it, when a majority of it was given up.
+/// next that will be, is left alone: the metadata has lost what it knew of it, when a majority of it was given up. Numbers
+/// are left out then, so that the same is asked of the metadata as well.
 fn orphans(here: Vec<StreamId>, known: &[StreamId], next: StreamId) -> Vec<StreamId> {
     here.into_iter().filter(|stream| *stream < next && known.binary_search(stream).is_err()).collect()
 }

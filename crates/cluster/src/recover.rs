@@ -135,7 +135,7 @@ async fn recover_shards(
     host.data_dir.note_lost(&note(false)).await.map_err(StartError::from)?;
     for (shard, parts, config) in doomed {
         let skips = left_out(shard, &lost);
-        make_alone(&config, &parts.log, Some(skips)).await.map_err(|source| RecoverError::Write { shard, source })?;
+        make_alone(&config, &parts.log, &skips).await.map_err(|source| RecoverError::Write { shard, source })?;
     }
     host.data_dir.note_lost(&note(true)).await.map_err(StartError::from)?;
     let named = lost.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");

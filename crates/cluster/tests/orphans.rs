@@ -7,7 +7,7 @@ use base::Env;
 use base::time::{Duration, sleep, timeout};
 use cluster::{Cluster, Config, METADATA, NewTopic};
 use record::{ShardId, StreamId, TopicId};
-use shard::commands::{CreateStreams, NewStream};
+use shard::commands::{CreateStreams, NewStream, SkipIds};
 use shard::{Outcome, Placement};
 
 async fn start(dir: &Path) -> Cluster {
@@ -62,5 +62,33 @@ async fn a_stream_that_belongs_to_no_topic_is_removed_and_one_that_was_never_giv
     timeout(Duration::from_secs(30), removed).await.expect("nobody else would remove them");
     assert!(is_there(ShardId(2), never.id), "the metadata has lost it");
     assert!(kept.iter().all(|(shard, stream)| is_there(*shard, stream.id)));
+    cluster.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_stream_whose_topic_a_recovery_may_have_lost_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = start(dir.path()).await;
+    let (_, kept) = create(&cluster, "kept").await;
+    let lost = NewStream { id: cluster.metadata().next_stream(), ..kept[0].1 };
+    make(&cluster, kept[0].0, lost).await;
+    // What a recovery does first.
+    let skip = SkipIds { ids: 1 << 40, nodes: 0, epochs: 0, removed: vec![] };
+    assert_eq!(cluster.propose(METADATA, skip.into()).await, Ok(Outcome::SkipIds));
+    let (gone, streams) = create(&cluster, "gone").await;
+    cluster.delete_topics(vec![gone]).await.remove(0).expect("deleted");
+    let (shard, late) = *streams.iter().find(|(shard, _)| *shard == kept[0].0).expect("one on each");
+    make(&cluster, shard, late).await;
+    cluster.shutdown().await;
+    drop(cluster);
+    let cluster = start(dir.path()).await;
+    let is_there = |stream: StreamId| cluster.replica(shard).expect("here").state().stream(stream).is_some();
+    let removed = async {
+        while is_there(late.id) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), removed).await.expect("that one belongs to no topic");
+    assert!(is_there(lost.id), "nobody knows whose that was");
     cluster.shutdown().await;
 }

@@ -65,7 +65,7 @@ pub async fn examine(config: &Config, checkpoints: &CheckpointStore, log: &Shard
 ///
 /// # Errors
 /// When the log cannot be written.
-pub async fn make_alone(config: &Config, log: &ShardLog, first: Option<Command>) -> io::Result<()> {
+pub async fn make_alone(config: &Config, log: &ShardLog, first: &Command) -> io::Result<()> {
     let state = log.log_state();
     let before = state.last.max(state.purged);
     let term = before.map_or(Term(0), |last| last.term).max(state.vote.map_or(Term(0), |vote| vote.term));
@@ -74,20 +74,22 @@ pub async fn make_alone(config: &Config, log: &ShardLog, first: Option<Command>)
     let me = config.node.0;
     let membership = Membership::new(vec![BTreeSet::from([me])], BTreeMap::from([(me, EmptyNode {})]))
         .map_err(|error| io::Error::other(error.to_string()))?;
-    let mut entries = Vec::with_capacity(2);
-    let mut index = before.map_or(LogIndex(0), |last| last.index.next());
+    let index = before.map_or(LogIndex(0), |last| last.index.next());
+    let mut builder = EntryBuilder::new();
+    builder.push(first, []);
     // Whoever is cut off behind the first entry is not alone yet, and is called again.
-    if let Some(first) = first {
-        let mut builder = EntryBuilder::new();
-        builder.push(&first, []);
-        let payload = Payload::from_iter(builder.finish(TimestampMs(0)));
-        entries.push(storage::Entry { id: LogId { term, index }, kind: EntryKind::Commands, payload });
-        index = index.next();
-    }
-    let payload = Payload::from(bytes::Bytes::from(encode_membership(&membership)));
-    entries.push(storage::Entry { id: LogId { term, index }, kind: EntryKind::Membership, payload });
+    let commands = storage::Entry {
+        id: LogId { term, index },
+        kind: EntryKind::Commands,
+        payload: Payload::from_iter(builder.finish(TimestampMs(0))),
+    };
+    let alone = storage::Entry {
+        id: LogId { term, index: index.next() },
+        kind: EntryKind::Membership,
+        payload: Payload::from(bytes::Bytes::from(encode_membership(&membership))),
+    };
     let (sender, durable) = oneshot::channel();
     let done = Box::new(move |result| drop(sender.send(result)));
-    log.append_each(entries, done).map_err(io::Error::other)?;
+    log.append_each(vec![commands, alone], done).map_err(io::Error::other)?;
     durable.await.map_err(|_| io::Error::other("the log is closed"))?
 }

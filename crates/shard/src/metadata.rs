@@ -7,8 +7,8 @@ use record::{NodeId, ShardId, StreamId, TopicId};
 
 use crate::codec::{DecodeError, Reader, Wire, wire_struct};
 use crate::model::{
-    ClusterFeatures, ConfigResource, NodeRecord, NodeStanding, RebalancingStopped, ShardFounding, ShardRecord,
-    SlotMove, SlotMoveId, StreamMove, Topic, TopicState, Transfer, WantedCopies,
+    ClusterFeatures, ConfigResource, DoubtfulStreams, NodeRecord, NodeStanding, RebalancingStopped, ShardFounding,
+    ShardRecord, SlotMove, SlotMoveId, StreamMove, Topic, TopicState, Transfer, WantedCopies,
 };
 use crate::table::{Record, Table};
 
@@ -111,6 +111,13 @@ impl Record for WantedCopies {
     fn key(&self) {}
 }
 
+/// There is one at most.
+impl Record for DoubtfulStreams {
+    type Key = ();
+    const TABLE: u8 = 20;
+    fn key(&self) {}
+}
+
 /// The keys that were set on something that is no topic.
 #[derive(Debug)]
 pub(crate) struct ConfigEntry {
@@ -142,6 +149,7 @@ pub(crate) struct Metadata {
     pub(crate) features: Table<ClusterFeatures>,
     pub(crate) rebalancing_stopped: Table<RebalancingStopped>,
     pub(crate) wanted_copies: Table<WantedCopies>,
+    pub(crate) doubtful_streams: Table<DoubtfulStreams>,
     /// Derived: the topics that are not being deleted.
     pub(crate) names: BTreeMap<Arc<str>, TopicId>,
     /// Derived: the topics on which work on other shards is to be done.

@@ -304,6 +304,13 @@ impl Shard {
         self.metadata.wanted_copies.get(&()).map_or(COPIES_DEFAULT, |wanted| wanted.copies)
     }
 
+    /// Whether the metadata know all topics of a stream's time: with a smaller id it may be of one that a lost part of the log
+    /// knew.
+    #[must_use]
+    pub fn is_certain(&self, stream: StreamId) -> bool {
+        self.metadata.doubtful_streams.get(&()).is_none_or(|doubtful| stream >= doubtful.before)
+    }
+
     /// The move of a partition's stream, while one is under way.
     #[must_use]
     pub fn stream_move(&self, topic: TopicId, partition: u32) -> Option<StreamMove> {

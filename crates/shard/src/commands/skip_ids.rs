@@ -1,12 +1,12 @@
 //! Leaves out numbers that a lost part of the log may have given out. The first command after a group lost its majority for
 //! good: what was given out there may be in use still, by clients or on other shards, and must not mean two things.
 
-use record::NodeId;
+use record::{NodeId, StreamId};
 
 use crate::assertion::Broken;
 use crate::codec::wire_struct;
 use crate::effects::Effects;
-use crate::model::{ClusterFeatures, NodeStanding, Standing};
+use crate::model::{ClusterFeatures, DoubtfulStreams, NodeStanding, Standing};
 use crate::outcome::Outcome;
 use crate::shard::{Position, Shard};
 
@@ -35,7 +35,9 @@ impl SkipIds {
         if ids > 0 {
             scalars.next_stream = scalars.next_stream.saturating_add(ids);
             scalars.next_producer = scalars.next_producer.saturating_add(i64::try_from(ids).unwrap_or(i64::MAX));
+            let before = StreamId(scalars.next_stream);
             scalars.metadata_version = scalars.metadata_version.saturating_add(ids);
+            shard.metadata.doubtful_streams.put(DoubtfulStreams { before });
         }
         if nodes > 0 {
             removed.push(NodeId(shard.metadata.last_node().0.saturating_add(nodes)));

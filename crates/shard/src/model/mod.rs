@@ -13,7 +13,7 @@ pub use config::ConfigResource;
 pub use group::{CommittedOffset, GroupRecord, GroupState, GroupVersion, Member, OffsetKey};
 pub use moves::{EpochStarts, MoveId, MovedProducer, StreamMove};
 pub(crate) use moves::{RebalancingStopped, Transfer, TransferState};
-pub(crate) use node::{ClusterFeatures, NodeStanding, ShardFounding, WantedCopies};
+pub(crate) use node::{ClusterFeatures, DoubtfulStreams, NodeStanding, ShardFounding, WantedCopies};
 pub use node::{NodeAddress, NodeRecord, ShardRecord, Standing};
 pub use settings::Settings;
 pub use slots::{MoveCursor, MovedGroup, SLOTS_PER_MOVE_MAX, SlotMove, SlotMoveId};

@@ -1,6 +1,6 @@
 //! Nodes and shards as the metadata group knows them.
 
-use record::{NodeId, ShardId};
+use record::{NodeId, ShardId, StreamId};
 
 use crate::codec::{DecodeError, Reader, Wire, wire_struct};
 
@@ -99,3 +99,11 @@ pub(crate) struct WantedCopies {
 }
 
 wire_struct!(WantedCopies { copies: u8 });
+
+/// Streams with smaller ids may have belonged to topics that a lost part of the log knew; absent while none was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DoubtfulStreams {
+    pub(crate) before: StreamId,
+}
+
+wire_struct!(DoubtfulStreams { before: StreamId });

@@ -221,6 +221,7 @@ pub(super) fn dump(shard: &Shard) -> Vec<u8> {
     table(&shard.metadata.slot_moves, &mut out);
     table(&shard.metadata.rebalancing_stopped, &mut out);
     table(&shard.metadata.wanted_copies, &mut out);
+    table(&shard.metadata.doubtful_streams, &mut out);
     for topic in shard.topics() {
         topic.id.put(&mut out);
     }

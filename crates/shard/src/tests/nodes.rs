@@ -1,6 +1,6 @@
 //! The nodes of a cluster: their ids, and how they stand.
 
-use record::{NodeId, ShardId};
+use record::{NodeId, ShardId, StreamId};
 
 use super::harness::Node;
 use crate::commands::{
@@ -157,7 +157,10 @@ fn numbers_that_may_have_been_given_out_are_left_out() {
     };
     assert_eq!(block(&mut node), 0);
     let skip = SkipIds { ids: 1_000, nodes: 50, epochs: 7, removed: vec![NodeId(1), NodeId(4)] };
+    assert!(node.shard.is_certain(StreamId(1)));
     assert_eq!(node.one(skip), Outcome::SkipIds);
+    let next = node.shard.next_stream();
+    assert!(!node.shard.is_certain(StreamId(next.0 - 1)) && node.shard.is_certain(next), "who knows whose that is");
     assert_eq!(block(&mut node), 1_010);
     assert!(node.shard.metadata_version() >= before + 1_000);
     assert_eq!(node.shard.feature_level(), FEATURE_LEVEL, "who knows less cannot read it");

@@ -26,7 +26,7 @@ pub(super) const FILE: &str = "JOINING";
 pub(super) const NEW_FILE: &str = "JOINING.new";
 const TITLE: &str = "RosettaMQ joining";
 /// A cluster with far more nodes than any has.
-const BYTES_MAX: u64 = 1 << 20;
+const BYTES_MAX: u32 = 1 << 20;
 
 /// What stands in `JOINING`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,17 +90,9 @@ pub(super) fn parse_address(line: &str) -> Option<(String, u16)> {
 }
 
 pub(super) async fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Joining>, DataDirError> {
-    let path = dir.join(FILE);
-    let io_error = |source| DataDirError::Io { operation: "read", path: path.clone(), source };
-    let file = match disk.open(&path, OpenOptions::read()) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io_error(error)),
-    };
-    let len = usize::try_from(file.len().map_err(io_error)?.min(BYTES_MAX)).expect("at most a megabyte");
-    let bytes = read_exact_at(&*file, 0, len).await.map_err(io_error)?;
-    let joining = std::str::from_utf8(&bytes).ok().and_then(Joining::parse);
-    joining.map(Some).ok_or_else(|| DataDirError::Joining { path: path.clone() })
+    let refused = || DataDirError::Joining { path: dir.join(FILE) };
+    let text = read_file(disk, dir, FILE, BYTES_MAX).await?;
+    text.map(|text| text.as_deref().and_then(Joining::parse).ok_or_else(refused)).transpose()
 }
 
 pub(super) async fn write(disk: &Arc<dyn Disk>, dir: &Path, joining: &Joining) -> Result<(), DataDirError> {
@@ -109,6 +101,26 @@ pub(super) async fn write(disk: &Arc<dyn Disk>, dir: &Path, joining: &Joining) -
 
 pub(super) fn remove(disk: &dyn Disk, dir: &Path) -> Result<(), DataDirError> {
     remove_file(disk, dir, FILE)
+}
+
+/// Reads a small file, if it is there, up to `bytes_max`; none within where it is no text.
+pub(super) async fn read_file(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+    bytes_max: u32,
+) -> Result<Option<Option<String>>, DataDirError> {
+    let path = dir.join(name);
+    let io_error = |source| DataDirError::Io { operation: "read", path: path.clone(), source };
+    let file = match disk.open(&path, OpenOptions::read()) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error(error)),
+    };
+    let len = file.len().map_err(io_error)?.min(bytes_max.into());
+    let len = usize::try_from(len).expect("its bound is far below what a machine can address");
+    let bytes = read_exact_at(&*file, 0, len).await.map_err(io_error)?;
+    Ok(Some(String::from_utf8(bytes.to_vec()).ok()))
 }
 
 /// Removes a small file, if it is there. Durable when it returns.

@@ -12,11 +12,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use base::disk::{Disk, OpenOptions, read_exact_at};
+use base::disk::Disk;
 use record::NodeId;
 
 use super::{DataDirError, joining};
@@ -25,7 +24,7 @@ pub(super) const FILE: &str = "LOST-NODES";
 const NEW_FILE: &str = "LOST-NODES.new";
 const TITLE: &str = "RosettaMQ lost nodes";
 /// A cluster with far more nodes than any has.
-const BYTES_MAX: u64 = 64 << 10;
+const BYTES_MAX: u32 = 64 << 10;
 
 /// What stands in `LOST-NODES`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,17 +71,9 @@ fn checksum(text: &str) -> u32 {
 }
 
 pub(super) async fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<LostNodes>, DataDirError> {
-    let path = dir.join(FILE);
-    let io_error = |source| DataDirError::Io { operation: "read", path: path.clone(), source };
-    let file = match disk.open(&path, OpenOptions::read()) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io_error(error)),
-    };
-    let len = usize::try_from(file.len().map_err(io_error)?.min(BYTES_MAX)).expect("at most 64 KiB");
-    let bytes = read_exact_at(&*file, 0, len).await.map_err(io_error)?;
-    let lost = std::str::from_utf8(&bytes).ok().and_then(LostNodes::parse);
-    lost.map(Some).ok_or_else(|| DataDirError::LostNodes { path: path.clone() })
+    let refused = || DataDirError::LostNodes { path: dir.join(FILE) };
+    let text = joining::read_file(disk, dir, FILE, BYTES_MAX).await?;
+    text.map(|text| text.as_deref().and_then(LostNodes::parse).ok_or_else(refused)).transpose()
 }
 
 pub(super) async fn write(disk: &Arc<dyn Disk>, dir: &Path, lost: &LostNodes) -> Result<(), DataDirError> {

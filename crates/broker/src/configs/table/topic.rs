@@ -64,7 +64,7 @@ pub(super) const KEYS: &[Key] = topic_keys! {
     "min.cleanable.dirty.ratio", Double, "0.5", Ratio, Some("log.cleaner.min.cleanable.ratio"), KEPT, COMPACTION;
     "min.compaction.lag.ms", Long, "0", AtLeast(0), Some("log.cleaner.min.compaction.lag.ms"), KEPT, COMPACTION;
     "min.insync.replicas", Int, "1", AtLeast(1), Some("min.insync.replicas"), APPLIED,
-        "Copies that must have a batch before it is acknowledged with acks=all: 1 or 2, as a batch is acknowledged when a majority of at most three has it. Where a majority of a partition's copies is fewer, as on one node, such batches are refused (NOT_ENOUGH_REPLICAS).";
+        "Copies that must have a batch before it is acknowledged with acks=all: no more than a majority of as many as `rosettamq cluster copies` says, so 1 or 2 of three. Where a majority of a partition's copies is fewer, as on one node, such batches are refused (NOT_ENOUGH_REPLICAS).";
     "preallocate", Boolean, "false", Any, Some("log.preallocate"), KEPT, ONE_LOG;
     "remote.log.copy.disable", Boolean, "false", Any, None, KEPT, TIERED;
     "remote.log.delete.on.disable", Boolean, "false", Any, None, KEPT, TIERED;
