@@ -52,6 +52,7 @@ async fn a_shard_that_was_on_its_way_when_all_nodes_stopped_is_led_again_and_arr
     let all: BTreeSet<NodeId> = nodes.iter().map(Cluster::node_id).collect();
     let after: Vec<NodeId> = all.difference(&before).copied().chain([stays]).collect();
     let named = after.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    until("all are heard of", || all.iter().all(|id| *id == nodes[0].node_id() || nodes[0].is_live(*id))).await;
     operate(&nodes[0], &["move", &shard.to_string(), &named]).await.expect("begun");
     let after: BTreeSet<NodeId> = after.into_iter().collect();
     until("all know", || nodes.iter().all(|node| wanted(node, shard) == after)).await;
