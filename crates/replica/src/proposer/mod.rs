@@ -140,19 +140,22 @@ impl<C: Consensus> Proposer<C> {
     /// Runs until the gate is stopped and everything under way has ended.
     pub(crate) async fn run(mut self) {
         loop {
-            let gate = self.shared.gate();
             if self.shared.flights.has_refused() {
+                let gate = self.shared.gate();
                 // Only what may be handed over again has to wait for the fate of what was before it.
                 if self.shared.flights.count() == 0 || !matches!(gate, Gate::Open { .. }) {
                     self.settle_refused(gate).await;
                     continue;
                 }
             } else {
+                // The gate as it is after the taking: what came through as it opened is not refused for having been closed.
                 self.shared.queue.take(&mut self.backlog);
-                match gate {
+                match self.shared.gate() {
                     Gate::Open { term } => self.hand_over(term).await,
                     Gate::Closed { leader } => self.refuse_backlog(&ProposeError::NotLeader { leader }),
                     Gate::Stopped => {
+                        // Since the gate was stopped nothing more comes.
+                        self.shared.queue.take(&mut self.backlog);
                         self.refuse_backlog(&ProposeError::Stopped);
                         if self.shared.flights.count() == 0 && !self.shared.flights.has_refused() {
                             return;

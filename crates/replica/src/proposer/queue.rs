@@ -105,7 +105,12 @@ impl Queue {
         self.push_if(SmallVec::from_buf([item]), |_| true)
     }
 
-    fn push_if(&self, items: SmallVec<[Item; 1]>, may_enter: impl FnOnce(&Self) -> bool) -> Result<(), ProposeError> {
+    /// `may_enter` decides with the queue locked.
+    pub(super) fn push_if(
+        &self,
+        items: SmallVec<[Item; 1]>,
+        may_enter: impl FnOnce(&Self) -> bool,
+    ) -> Result<(), ProposeError> {
         let bytes: usize = items.iter().map(Item::bytes).sum();
         let count = items.len();
         {

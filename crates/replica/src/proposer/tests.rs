@@ -199,6 +199,27 @@ async fn a_lease_that_never_comes_ends_in_a_refusal() {
     refusing.abort();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_comes_as_the_gate_opens_is_handed_over() {
+    let Setup { shared, mut entries, .. } = setup(1, 1 << 20);
+    let (answer, mut pending) = Pending::new();
+    let item = Item::without_body(command(1), 1_000, answer).unwrap();
+    let entered = shared.queue.push_if(smallvec![item], |_| {
+        // The proposer wakes for the closed gate, and waits for the queue, which is locked here.
+        shared.set_gate(Gate::Closed { leader: None });
+        std::thread::sleep(Duration::from_millis(100));
+        shared.set_gate(Gate::Open { term: TERM });
+        true
+    });
+    assert_eq!(entered, Ok(()));
+    let flight = tokio::select! {
+        entry = entries.recv() => entry.unwrap().1,
+        refused = &mut pending => panic!("refused through an open gate: {refused:?}"),
+    };
+    flight.end(EntryEnd::Applied(outcomes(&[1])));
+    assert!(pending.await.is_ok());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_closed_gate_names_the_leader() {
     let Setup { shared, mut entries, .. } = setup(1, 1 << 20);
