@@ -35,6 +35,8 @@ pub struct Plan {
     pub topic_lasts: Option<Duration>,
     /// One batch in so many is too large to be copied on its way to a reader.
     pub large_one_in: u64,
+    /// What a direction of a connection holds: with little of it, what is read slowly is still in the file meanwhile.
+    pub socket_bytes: usize,
     pub disk_latency_max: Duration,
     pub disk_bytes: u64,
     pub faults: bool,
@@ -81,7 +83,8 @@ impl Plan {
             catch_up_bytes_per_second: *pick(&sizes_of, &[None, Some(1 << 20)]),
             topic_lasts: (!chance(&sizes_of, 4))
                 .then(|| between(&sizes_of, Duration::from_secs(15), Duration::from_secs(40))),
-            large_one_in: *pick(&sizes_of, &[30, 60, 120]),
+            large_one_in: *pick(&sizes_of, &[8, 30, 120]),
+            socket_bytes: *pick(&fork(seed, "sockets"), &[16 << 10, 16 << 10, 256 << 10]),
             disk_latency_max: Duration::from_micros(500 + random.below(4_000)),
             disk_bytes: 256 << 20,
             faults: sizes.faults,

@@ -76,7 +76,7 @@ impl World {
         let options = SimNetworkOptions {
             latency,
             bytes_per_second: (2 + random.below(50)) << 20,
-            buffer_bytes: usize::try_from((64 + random.below(256)) << 10).expect("small"),
+            buffer_bytes: plan.socket_bytes,
         };
         let network = SimNetwork::new(random.next_u64(), options);
         let machines = (0..plan.nodes).map(|place| Machine::new(place, &plan, &network)).collect();

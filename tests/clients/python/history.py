@@ -72,6 +72,8 @@ class Writer(threading.Thread):
             "delivery.timeout.ms": 120000,
             "socket.timeout.ms": 10000,
             "error_cb": on_error,
+            # When it numbers its batches anew, which is when records may be written twice.
+            "debug": "eos",
         })
         chance = random.Random(f"{OPTIONS['seed']} {participant}")
         self.in_flight = 0

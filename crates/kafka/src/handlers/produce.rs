@@ -284,6 +284,9 @@ impl Produce {
         for slot in &mut self.slots {
             if let (Some(sent), State::Done(answer)) = (&slot.sent, &mut slot.state) {
                 let told = sequences.settle(sent, answer.error, now);
+                if answer.error != NONE {
+                    tracing::debug!(?sent, error = answer.error, told, "batch of an idempotent producer refused");
+                }
                 if told != answer.error {
                     *answer = PartitionAnswer::refused(told);
                 }
@@ -376,11 +379,11 @@ fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
             tracing::debug!(topic = %partition.topic().name, partition = partition.index(), %error, "batch refused");
             AnswerDetail { message: Some(error.to_string()), ..AnswerDetail::default() }
         }
-        ProduceError::UnknownTopicOrPartition
-        | ProduceError::OutOfOrderSequence { .. }
-        | ProduceError::InvalidProducerEpoch { .. }
-        | ProduceError::UnknownFate
-        | ProduceError::Busy => return answer,
+        error @ (ProduceError::OutOfOrderSequence { .. } | ProduceError::InvalidProducerEpoch { .. }) => {
+            tracing::debug!(topic = %partition.topic().name, partition = partition.index(), %error, "batch refused");
+            return answer;
+        }
+        ProduceError::UnknownTopicOrPartition | ProduceError::UnknownFate | ProduceError::Busy => return answer,
     };
     answer.detail = Some(Box::new(detail));
     answer
