@@ -113,6 +113,11 @@ impl Partition {
         self.shard.id()
     }
 
+    /// Whether other nodes have copies of the partition's shard, and may lead it as well.
+    pub fn may_be_led_elsewhere(&self) -> bool {
+        self.shard.replica().is_none_or(|replica| replica.copies_min() > 1)
+    }
+
     /// `None` while this node has no copy of the shard.
     pub(crate) fn replica(&self) -> Option<Replica> {
         self.shard.replica()

@@ -21,6 +21,7 @@ use base::time::{Duration, Instant, now};
 use broker::produce::{Acks, CheckedBatch, PendingProduce, ProduceError, Produced};
 use broker::topics::{PartitionRef, Topic};
 use bytes::Bytes;
+use record::Sequence;
 
 use crate::context::{Context, Shared, node_id};
 use crate::endpoints::Endpoints;
@@ -283,9 +284,10 @@ impl Produce {
     pub(crate) fn settle_sequences(&mut self, sequences: &mut Sequences, now: Instant) {
         for slot in &mut self.slots {
             if let (Some(sent), State::Done(answer)) = (&slot.sent, &mut slot.state) {
-                let told = sequences.settle(sent, answer.error, now);
+                let due = answer.detail.as_ref().and_then(|detail| detail.due).map(Sequence);
+                let told = sequences.settle(sent, answer.error, due, now);
                 if answer.error != NONE {
-                    tracing::debug!(?sent, error = answer.error, told, "batch of an idempotent producer refused");
+                    tracing::debug!(?sent, error = answer.error, ?due, told, "batch of an idempotent producer refused");
                 }
                 if told != answer.error {
                     *answer = PartitionAnswer::refused(told);
@@ -367,7 +369,7 @@ fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
         ProduceError::InvalidTimestamp { records, message } => AnswerDetail {
             record_errors: records.into_iter().map(|record| (record.index, record.message)).collect(),
             message: Some(message),
-            current_leader: None,
+            ..AnswerDetail::default()
         },
         error @ (ProduceError::InvalidBatch(_)
         | ProduceError::TransactionsUnsupported
@@ -379,11 +381,14 @@ fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
             tracing::debug!(topic = %partition.topic().name, partition = partition.index(), %error, "batch refused");
             AnswerDetail { message: Some(error.to_string()), ..AnswerDetail::default() }
         }
-        error @ (ProduceError::OutOfOrderSequence { .. } | ProduceError::InvalidProducerEpoch { .. }) => {
-            tracing::debug!(topic = %partition.topic().name, partition = partition.index(), %error, "batch refused");
-            return answer;
+        ProduceError::OutOfOrderSequence { expected, .. } if partition.partition().may_be_led_elsewhere() => {
+            AnswerDetail { due: Some(expected), ..AnswerDetail::default() }
         }
-        ProduceError::UnknownTopicOrPartition | ProduceError::UnknownFate | ProduceError::Busy => return answer,
+        ProduceError::UnknownTopicOrPartition
+        | ProduceError::OutOfOrderSequence { .. }
+        | ProduceError::InvalidProducerEpoch { .. }
+        | ProduceError::UnknownFate
+        | ProduceError::Busy => return answer,
     };
     answer.detail = Some(Box::new(detail));
     answer

@@ -198,6 +198,8 @@ pub(crate) struct AnswerDetail {
     pub(crate) message: Option<String>,
     /// Leader and its epoch, for a client that asked the wrong node (KIP-951).
     pub(crate) current_leader: Option<(i32, i32)>,
+    /// The sequence that was due where another came, and may be on its way from another node. Not told.
+    pub(crate) due: Option<i32>,
 }
 
 impl PartitionAnswer {

@@ -226,6 +226,7 @@ fn produce_response_is_what_the_message_crate_reads() {
             record_errors: vec![(3, "bad".to_owned())],
             message: Some("worse".to_owned()),
             current_leader: Some((5, 6)),
+            due: None,
         };
         let refused = PartitionAnswer { detail: Some(Box::new(detail)), ..PartitionAnswer::refused(6) };
         let good =

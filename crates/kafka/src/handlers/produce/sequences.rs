@@ -9,7 +9,11 @@
 //! Who comes behind one that was refused is told NOT_LEADER_OR_FOLLOWER, whether the shard found it out of order or it
 //! never came there: clients send all of them again, in order. OUT_OF_ORDER_SEQUENCE_NUMBER, which Kafka says, is no fault
 //! of the producer then, and librdkafka numbers all its batches anew after it: those as well of which it does not
-//! know whether they were written, as other partitions' may be in that moment, and these are there twice.
+//! know whether they were written, as other partitions' may be in that moment, and these are there twice. The same where
+//! nothing was refused here and the shard misses batches: while leaders change, they were refused by another node or are
+//! still under way to it (librdkafka may send the next ones here between its refusal and their way back into its
+//! queue). Only who goes on so for half a minute is told that its sequence is out of order. Where no other node has
+//! the partition nothing can be on its way, and it is told at once.
 //!
 //! A batch that was refused here because another node leads goes there, and those behind it, too. When this node leads
 //! again its shard knows the producer from there, and what was refused before is no matter any more once it takes one.
@@ -120,6 +124,12 @@ struct Refused {
     at: Instant,
 }
 
+impl Refused {
+    fn comes_again(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) < COMES_AGAIN_WITHIN
+    }
+}
+
 impl Known {
     const fn new(epoch: ProducerEpoch) -> Self {
         Self { epoch, in_flight: 0, until: None, refused: None }
@@ -194,15 +204,14 @@ impl Sequences {
             *known = Known::new(sent.epoch);
         }
         match known.refused {
-            Some(Refused { first, at }) if is_behind(sent.sequence, first) => {
+            Some(refused @ Refused { first, at }) if is_behind(sent.sequence, first) => {
                 // A shard that knows the producer sees to the order itself: what was refused may have come by another way.
-                let since = now.saturating_duration_since(at);
-                if since >= REFUSED_FOR {
+                if now.saturating_duration_since(at) >= REFUSED_FOR {
                     known.refused = None;
                     known.until = None;
                     came_back = true;
                 } else if !is_known() {
-                    let missing = if since < COMES_AGAIN_WITHIN { Missing::ComesAgain } else { Missing::GivenUp };
+                    let missing = if refused.comes_again(now) { Missing::ComesAgain } else { Missing::GivenUp };
                     return Err(Held::Behind(first, missing));
                 }
             }
@@ -230,7 +239,8 @@ impl Sequences {
     }
 
     /// Takes over what became of a batch that was admitted, in the order in which batches were; what its client is told.
-    pub(super) fn settle(&mut self, sent: &Sent, code: i16, now: Instant) -> i16 {
+    /// `due` is what the shard expects where the batch was out of order.
+    pub(super) fn settle(&mut self, sent: &Sent, code: i16, due: Option<Sequence>, now: Instant) -> i16 {
         let Some(known) = self.known.get_mut(&sent.key).filter(|known| known.epoch == sent.epoch) else { return code };
         let was_in_use = known.is_in_use();
         known.in_flight = known.in_flight.saturating_sub(1);
@@ -243,7 +253,13 @@ impl Sequences {
                 came_back = true;
             }
         } else if code == OUT_OF_ORDER_SEQUENCE_NUMBER {
-            if before.is_some_and(|refused| now.saturating_duration_since(refused.at) < COMES_AGAIN_WITHIN) {
+            // What is missing was refused by another node, or is still under way to it.
+            let missing = due.filter(|due| before.is_none() && is_behind(sent.sequence, *due));
+            if let Some(first) = missing {
+                is_new = known.refused.is_none();
+                known.refused = Some(Refused { first, at: now });
+            }
+            if missing.is_some() || before.is_some_and(|refused| refused.comes_again(now)) {
                 told = NOT_LEADER_OR_FOLLOWER;
             }
         } else if comes_again(code) {

@@ -29,7 +29,12 @@ impl Connection {
     }
 
     fn settle(&mut self, sent: &Sent, code: i16) -> i16 {
-        let told = self.sequences.settle(sent, code, self.now);
+        self.settle_due(sent, code, None)
+    }
+
+    /// Where the shard expects `due`.
+    fn settle_due(&mut self, sent: &Sent, code: i16, due: Option<i32>) -> i16 {
+        let told = self.sequences.settle(sent, code, due.map(Sequence), self.now);
         let Sequences { known, in_use, refused, .. } = &self.sequences;
         assert_eq!(*in_use, known.values().filter(|known| known.is_in_use()).count());
         assert_eq!(refused.len(), known.values().filter(|known| known.refused.is_some()).count());
@@ -100,6 +105,45 @@ fn what_is_out_of_order_for_want_of_a_refused_batch_is_to_be_sent_again() {
         admit(&mut connection, &sent(0, 20));
         assert_eq!(connection.settle(&sent(0, 20), out_of_order), out_of_order);
     }
+}
+
+/// Those before it were refused by another node, and their producer brings them here after all.
+#[test]
+fn what_the_shard_misses_may_be_on_its_way_from_another_node() {
+    let mut connection = Connection::new();
+    let admit = |connection: &mut Connection, sent: &Sent| {
+        connection.sequences.admit(sent, true, connection.now, || true).expect("the shard knows the producer");
+    };
+    let out_of_order = OUT_OF_ORDER_SEQUENCE_NUMBER;
+    for sequence in [12, 20] {
+        admit(&mut connection, &sent(0, sequence));
+    }
+    assert_eq!(connection.settle_due(&sent(0, 12), out_of_order, Some(7)), NOT_LEADER_OR_FOLLOWER);
+    connection.now += COMES_AGAIN_WITHIN - Duration::from_secs(1);
+    assert_eq!(connection.settle_due(&sent(0, 20), out_of_order, Some(7)), NOT_LEADER_OR_FOLLOWER);
+    for sequence in [7, 12] {
+        admit(&mut connection, &sent(0, sequence));
+        assert_eq!(connection.settle(&sent(0, sequence), NONE), NONE);
+    }
+    assert_eq!(connection.sequences.paid.bytes(), 0);
+    // It never comes.
+    admit(&mut connection, &sent(0, 30));
+    assert_eq!(connection.settle_due(&sent(0, 30), out_of_order, Some(20)), NOT_LEADER_OR_FOLLOWER);
+    connection.now += COMES_AGAIN_WITHIN;
+    admit(&mut connection, &sent(0, 30));
+    assert_eq!(connection.settle_due(&sent(0, 30), out_of_order, Some(20)), out_of_order);
+}
+
+/// The shard has it, and does not remember where: sending it again changes nothing.
+#[test]
+fn a_batch_from_before_what_is_due_is_out_of_order() {
+    let mut connection = Connection::new();
+    connection.admit(&sent(0, 7)).expect("nothing is under way");
+    assert_eq!(
+        connection.settle_due(&sent(0, 7), OUT_OF_ORDER_SEQUENCE_NUMBER, Some(60)),
+        OUT_OF_ORDER_SEQUENCE_NUMBER
+    );
+    assert_eq!(connection.sequences.in_use, 0);
 }
 
 /// What was refused first went to another node, and came back with its producer.
