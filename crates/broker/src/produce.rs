@@ -19,7 +19,10 @@ use storage::Payload;
 use crate::Broker;
 use crate::topics::PartitionRef;
 
+mod repeated;
 mod timestamps;
+
+use repeated::Sent;
 
 /// What a producer is told about a batch that is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +96,15 @@ pub struct PendingProduce(State);
 #[derive(Debug)]
 enum State {
     Refused(ProduceError),
-    Proposed { pending: Pending, bytes: usize, log_append_time: Option<TimestampMs> },
+    Proposed {
+        pending: Pending,
+        bytes: usize,
+        log_append_time: Option<TimestampMs>,
+        /// Of an idempotent producer.
+        sent: Option<Sent>,
+    },
+    /// It may have been appended longer ago than the shard remembers.
+    Sought(repeated::Search),
     Done,
 }
 
@@ -189,8 +200,10 @@ impl Broker {
             Ok(Stamped { replica, summary, batch, log_append_time }) => {
                 let bytes = summary.bytes as usize;
                 assert_eq!(bytes, batch.len(), "the summary is that of the batch");
-                let pending = replica.append(smallvec![partition.partition().stream], summary, batch);
-                PendingProduce(State::Proposed { pending, bytes, log_append_time })
+                let stream = partition.partition().stream;
+                let pending = replica.append(smallvec![stream], summary, batch);
+                let sent = Sent::new(replica, stream, &summary);
+                PendingProduce(State::Proposed { pending, bytes, log_append_time, sent })
             }
             Err(error) => PendingProduce::refused(error),
         }
@@ -271,17 +284,26 @@ impl Future for PendingProduce {
     type Output = Result<Produced, ProduceError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match std::mem::replace(&mut self.0, State::Done) {
-            State::Refused(error) => Poll::Ready(Err(error)),
-            State::Proposed { mut pending, bytes, log_append_time } => match Pin::new(&mut pending).poll(context) {
-                Poll::Ready(result) => Poll::Ready(produced(result, bytes, log_append_time)),
-                Poll::Pending => {
-                    self.0 = State::Proposed { pending, bytes, log_append_time };
-                    Poll::Pending
+        let mut search = match std::mem::replace(&mut self.0, State::Done) {
+            State::Refused(error) => return Poll::Ready(Err(error)),
+            State::Proposed { mut pending, bytes, log_append_time, sent } => {
+                let Poll::Ready(result) = Pin::new(&mut pending).poll(context) else {
+                    self.0 = State::Proposed { pending, bytes, log_append_time, sent };
+                    return Poll::Pending;
+                };
+                match (produced(result, bytes, log_append_time), sent) {
+                    (Err(error), Some(sent)) if sent.may_be_there(&error) => sent.search(error, log_append_time),
+                    (result, _) => return Poll::Ready(result),
                 }
-            },
+            }
+            State::Sought(search) => search,
             State::Done => unreachable!("a future is not polled after its end"),
+        };
+        let sought = search.poll(context);
+        if sought.is_pending() {
+            self.0 = State::Sought(search);
         }
+        sought
     }
 }
 

@@ -152,6 +152,13 @@ impl Sequence {
     pub const fn wrapping_add(self, records: u32) -> Self {
         Self(((self.0 as i64 + records as i64) % (1 << 31)) as i32)
     }
+
+    /// Whether it is less than half of all sequences behind `first`.
+    #[must_use]
+    pub const fn is_behind(self, first: Self) -> bool {
+        let distance = (self.0 as i64 - first.0 as i64).rem_euclid(1 << 31);
+        0 < distance && distance < 1 << 30
+    }
 }
 
 #[cfg(test)]
@@ -163,6 +170,13 @@ mod tests {
         assert_eq!(Sequence(i32::MAX).wrapping_add(1), Sequence(0));
         assert_eq!(Sequence(i32::MAX - 1).wrapping_add(3), Sequence(1));
         assert_eq!(Sequence(0).wrapping_add(1), Sequence(1));
+    }
+
+    #[test]
+    fn half_of_all_sequences_are_behind_each() {
+        assert!(Sequence(5).is_behind(Sequence(4)) && !Sequence(4).is_behind(Sequence(5)));
+        assert!(!Sequence(5).is_behind(Sequence(5)));
+        assert!(Sequence(0).is_behind(Sequence(i32::MAX)) && !Sequence(i32::MAX).is_behind(Sequence(0)));
     }
 
     #[test]

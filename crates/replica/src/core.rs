@@ -15,7 +15,7 @@ use shard::{SealedIndex, Shard};
 use storage::checkpoint::CheckpointStore;
 use storage::index_file::IndexStore;
 use storage::{LogId, ShardLog};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::catch_up::Pins;
 use crate::config::Config;
@@ -145,6 +145,8 @@ pub(crate) struct Core {
     /// Who announced itself last as the leader, in what is applied here.
     announced: watch::Sender<Option<NodeId>>,
     uploads: AtomicU64,
+    /// Those who look for a batch that is sent again.
+    pub(crate) repeats: Semaphore,
     pub(crate) checkpoints: CheckpointStore,
     /// What is held for others that catch up, and how far the log was purged.
     pub(crate) pins: Pins,
@@ -193,6 +195,7 @@ impl Core {
             announced,
             // Unlike any that another leader may have begun.
             uploads: AtomicU64::new(env.random.next_u64()),
+            repeats: Semaphore::new(1),
             checkpoints,
             pins,
             checkpoint: Mutex::new(checkpoint),

@@ -8,6 +8,7 @@
 mod held;
 mod memory;
 mod read;
+mod repeated;
 
 use std::future::Future;
 use std::io;
@@ -23,6 +24,7 @@ use crate::errors::FetchError;
 pub use memory::AnswerMemory;
 pub(crate) use read::read_whole;
 pub use read::{read_plans, read_within};
+pub use repeated::Repeated;
 
 /// The most batches that one fetch looks up at a time.
 const LOOK_UP_COUNT_MAX: usize = 1_024;

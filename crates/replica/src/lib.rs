@@ -43,7 +43,7 @@ mod waiters;
 pub use catch_up::{Donor, InstallError, InstallParts, InstallPhase, InstallProgress, Later, install, let_go};
 pub use config::{COMMAND_BYTES_MAX, Config};
 pub use errors::{AnswerError, FetchError, MembersError, OutOfService, ProposeError, StartError};
-pub use fetch::{AnswerMemory, Fetched, LookUp, Plan, Planned, StoredBatch, Wish, read_plans, read_within};
+pub use fetch::{AnswerMemory, Fetched, LookUp, Plan, Planned, Repeated, StoredBatch, Wish, read_plans, read_within};
 pub use leadership::Leadership;
 pub use lifecycle::{Founding, Parts};
 pub use members::Members;

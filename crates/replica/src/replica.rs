@@ -11,7 +11,8 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLockReadGuard};
 use record::{
-    BatchSummary, LeaderEpoch, LogIndex, NodeId, ProducerId, ShardId, StreamId, StreamOffset, Term, TimestampMs,
+    BatchSummary, LeaderEpoch, LogIndex, NodeId, ProducerId, ProducerStamp, ShardId, StreamId, StreamOffset, Term,
+    TimestampMs,
 };
 use shard::{Command, Shard};
 use smallvec::{SmallVec, smallvec};
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::core::Core;
 use crate::errors::{AnswerError, FetchError, OutOfService, ProposeError};
-use crate::fetch::{Fetched, Planned, Wish};
+use crate::fetch::{Fetched, Planned, Repeated, Wish};
 use crate::leadership::{self, Leadership};
 use crate::maintenance;
 use crate::parts;
@@ -203,6 +204,20 @@ impl Replica {
         at_least_one: bool,
     ) -> Result<Fetched, FetchError> {
         self.inner.core.fetch(Wish { stream, from, bytes_max, at_least_one }).await
+    }
+
+    /// Looks for a batch of `records` among the last ones of a stream, by who made it: one that its producer sends again
+    /// when the shard does not remember it any more.
+    ///
+    /// # Errors
+    /// When the stream does not exist, or what is looked through cannot be read.
+    pub async fn find_repeated(
+        &self,
+        stream: StreamId,
+        stamp: ProducerStamp,
+        records: u32,
+    ) -> Result<Option<Repeated>, FetchError> {
+        self.inner.core.find_repeated(stream, stamp, records).await
     }
 
     /// Finds out which batches a fetch would read, without reading them: they are read by

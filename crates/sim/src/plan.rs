@@ -76,7 +76,7 @@ impl Plan {
             faulty: sizes.faulty,
             converge_max: Duration::from_secs(120),
             segment_bytes: *pick(&sizes_of, &[128 << 10, 128 << 10, 256 << 10]),
-            ready_segments: *pick(&fork(seed, "ready"), &[1, 4]),
+            ready_segments: *pick(&fork(seed, "ready"), &[1, 4, 16]),
             balance_wait: *pick(&fork(seed, "balance"), &[Duration::from_secs(3), Duration::from_secs(600)]),
             log_keep_bytes: *pick(&sizes_of, &[256 << 10, 512 << 10, 1 << 30]),
             checkpoint_age_max: between(&sizes_of, Duration::from_secs(3), Duration::from_secs(15)),

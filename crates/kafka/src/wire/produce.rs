@@ -88,7 +88,7 @@ pub(crate) struct ProduceRequest {
 }
 
 /// What a partition takes as it is decoded, waits, and is answered.
-pub(crate) const PARTITION_COST: usize = 656;
+pub(crate) const PARTITION_COST: usize = 704;
 const TOPIC_COST: usize = 128;
 
 #[derive(Debug)]

@@ -77,3 +77,26 @@ async fn e14_what_is_refused_in_its_partition_is_not_overtaken_by_what_was_sent_
     assert_eq!(pipelined(&mut client, &[of_producer(7, 1), of_producer(7, 2)]).await, [(0, 1), (0, 2)]);
     node.stop().await;
 }
+
+/// A shard remembers the last five: those before are found in the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_comes_again_late_is_answered_with_its_first_offset() {
+    let node = Node::start().await;
+    node.topic("t", 1).await;
+    let mut client = node.client().await;
+    for sequence in 0..400 {
+        let batch = of_producer(7 + i64::from(sequence % 3), sequence / 3);
+        assert_eq!(pipelined(&mut client, &[batch]).await, [(0, i64::from(sequence))]);
+    }
+    for (producer, sequence) in [(7, 0), (8, 1), (9, 20), (7, 50), (8, 126), (7, 130)] {
+        let first = i64::from(sequence) * 3 + producer - 7;
+        assert_eq!(pipelined(&mut client, &[of_producer(producer, sequence)]).await, [(0, first)], "{producer}");
+    }
+    // Neither one that was cut in another way, nor one of another producer, epoch or sequence is any of them.
+    assert_eq!(pipelined(&mut client, &[stamped(7, 0, 3, &[b"3", b"4"])]).await, [(45, -1)]);
+    assert_eq!(pipelined(&mut client, &[stamped(7, 1, 0, &[b"anew"])]).await, [(0, 400)]);
+    assert_eq!(pipelined(&mut client, &[of_producer(7, 3)]).await, [(47, -1)]);
+    assert_eq!(pipelined(&mut client, &[stamped(11, 0, 30, &[b"late"])]).await, [(0, 401)]);
+    assert_eq!(pipelined(&mut client, &[of_producer(11, 29)]).await, [(45, -1)], "what was never there");
+    node.stop().await;
+}

@@ -4,8 +4,11 @@ use crate::support::{Batch, Node, batch, config, options, text};
 use base::Env;
 use base::time::{Duration, sleep, timeout};
 use bytes::Bytes;
-use record::{LeaderEpoch, StreamId, StreamOffset, TimestampMs};
-use replica::{FetchError, ProposeError, Waiter};
+use record::{
+    BatchBuilder, Compression, LeaderEpoch, ProducerEpoch, ProducerId, ProducerStamp, Sequence, StreamId, StreamOffset,
+    TimestampMs,
+};
+use replica::{FetchError, ProposeError, Repeated, Waiter};
 use shard::commands::DeleteStreams;
 use shard::{Command, Outcome};
 use smallvec::smallvec;
@@ -343,4 +346,50 @@ async fn a_missing_file_in_the_middle_of_the_index_is_named_whatever_is_asked_fo
     }
     assert!(damaged >= 10 && read >= 40, "{damaged} damaged and {read} read");
     node.stop().await;
+}
+
+/// In memory and in files, in one piece and in parts.
+#[tokio::test]
+async fn a_batch_of_a_producer_is_found_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = config();
+    settings.seal_batches = 200;
+    let node = Node::start(&Env::real(), dir.path(), options(), settings.clone()).await;
+    node.create_streams(2).await;
+    let stamp = |number: i32| ProducerStamp {
+        id: ProducerId(i64::from(number % 3)),
+        epoch: ProducerEpoch(1),
+        base_sequence: Sequence(number / 3 * 2),
+    };
+    let large_at = 40;
+    for number in 0..1_500 {
+        let bytes = if number == large_at { 3 << 20 } else { 100 };
+        let mut builder = BatchBuilder::new(Compression::None).producer(stamp(number));
+        let value = vec![b'x'; bytes];
+        for _ in 0..2 {
+            builder.push(TimestampMs(i64::from(number)), None, Some(&value), &[]).unwrap();
+        }
+        let bytes = builder.build().unwrap();
+        let summary = record::validate(&bytes).unwrap();
+        node.append(1, &Batch { summary, bytes }).await.unwrap();
+    }
+    check_repeated(&node, stamp, large_at).await;
+    node.replica.checkpoint().await;
+    node.stop().await;
+    let node = Node::start(&Env::real(), dir.path(), options(), settings).await;
+    check_repeated(&node, stamp, large_at).await;
+    node.stop().await;
+}
+
+async fn check_repeated(node: &Node, stamp: impl Fn(i32) -> ProducerStamp, large_at: i32) {
+    for number in [0, 1, large_at, 700, 1_300, 1_499] {
+        let found = node.replica.find_repeated(StreamId(1), stamp(number), 2).await.unwrap();
+        let base_offset = StreamOffset(2 * i64::from(number));
+        let max_timestamp = TimestampMs(number.into());
+        assert_eq!(found, Some(Repeated { base_offset, max_timestamp, first_offset: StreamOffset(0) }));
+    }
+    let other = ProducerStamp { epoch: ProducerEpoch(2), ..stamp(700) };
+    for (stream, stamp, records) in [(1, other, 2), (1, stamp(700), 1), (1, stamp(1_500), 2), (2, stamp(700), 2)] {
+        assert_eq!(node.replica.find_repeated(StreamId(stream), stamp, records).await.unwrap(), None);
+    }
 }

@@ -41,8 +41,6 @@ use crate::wire::produce::TopicKey;
 const MAGIC_AT: usize = 16;
 const MAGIC: u8 = 2;
 const PRODUCER_AT: usize = 43;
-/// Sequences count from 0 to this and begin anew.
-const SEQUENCES: i64 = 1 << 31;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
@@ -204,7 +202,7 @@ impl Sequences {
             *known = Known::new(sent.epoch);
         }
         match known.refused {
-            Some(refused @ Refused { first, at }) if is_behind(sent.sequence, first) => {
+            Some(refused @ Refused { first, at }) if sent.sequence.is_behind(first) => {
                 // A shard that knows the producer sees to the order itself: what was refused may have come by another way.
                 if now.saturating_duration_since(at) >= REFUSED_FOR {
                     known.refused = None;
@@ -245,7 +243,7 @@ impl Sequences {
         let was_in_use = known.is_in_use();
         known.in_flight = known.in_flight.saturating_sub(1);
         let (mut is_new, mut came_back, mut told) = (false, false, code);
-        let before = known.refused.filter(|refused| is_behind(sent.sequence, refused.first));
+        let before = known.refused.filter(|refused| sent.sequence.is_behind(refused.first));
         if code == NONE {
             known.until = Some(now + KNOWN_FOR);
             if before.is_some() {
@@ -254,7 +252,7 @@ impl Sequences {
             }
         } else if code == OUT_OF_ORDER_SEQUENCE_NUMBER {
             // What is missing was refused by another node, or is still under way to it.
-            let missing = due.filter(|due| before.is_none() && is_behind(sent.sequence, *due));
+            let missing = due.filter(|due| before.is_none() && sent.sequence.is_behind(*due));
             if let Some(first) = missing {
                 is_new = known.refused.is_none();
                 known.refused = Some(Refused { first, at: now });
@@ -266,7 +264,7 @@ impl Sequences {
             known.until = None;
             is_new = known.refused.is_none();
             // The first of them counts, and the time of the last: its producer is at work on all of them.
-            let first = known.refused.map(|refused| refused.first).filter(|first| !is_behind(*first, sent.sequence));
+            let first = known.refused.map(|refused| refused.first).filter(|first| !first.is_behind(sent.sequence));
             known.refused = Some(Refused { first: first.unwrap_or(sent.sequence), at: now });
         }
         match (was_in_use, known.is_in_use()) {
@@ -315,12 +313,6 @@ impl Sequences {
             self.paid = Permit::empty();
         }
     }
-}
-
-/// Whether `sequence` is less than half of all sequences behind `first`.
-const fn is_behind(sequence: Sequence, first: Sequence) -> bool {
-    let distance = (sequence.0 as i64 - first.0 as i64).rem_euclid(SEQUENCES);
-    0 < distance && distance < SEQUENCES / 2
 }
 
 /// Whether clients send a batch again that was answered so, under the same sequence. A batch that is too large comes
