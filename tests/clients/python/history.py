@@ -122,21 +122,42 @@ def is_behind_end(positions):
     return end.is_set() and all(positions.get(partition, 0) >= offset for partition, offset in ends.items())
 
 
-def polls(lines, messages, positions):
+def goes_on(reader, lines, message, positions):
+    """Whether a log that was told to be cut off is not.
+
+    librdkafka compares the end of the epoch that it asked for with the position that it has when the answer comes; with a
+    change of leader behind the other, and an answer in between, that is a later one."""
+    partition = message.partition()
+    position = positions.get(partition, 0)
+    try:
+        _, high = reader.get_watermark_offsets(TopicPartition(TOPIC, partition), timeout=30)
+    except KafkaException:
+        return False
+    if high < position:
+        return False
+    lines.say("info", "poll", error=f"{message.error()}; partition {partition} goes on to {high}")
+    reader.seek(TopicPartition(TOPIC, partition, position))
+    return True
+
+
+def polls(reader, lines, messages, positions):
     """Writes down what one call returned, a line for each partition."""
-    by_partition = {}
+    by_partition, resets = {}, []
     for message in messages:
         error = message.error()
         if error is None:
             text = b"/".join(message.value().split(b"/")[:2]).decode(errors="replace")
             by_partition.setdefault(message.partition(), []).append([message.offset(), text])
         elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            lines.say("fail", "poll", partition=message.partition(), error=str(error))
+            resets.append(message)
         else:
             lines.say("info", "poll", error=str(error))
     for partition, records in by_partition.items():
         lines.say("ok", "poll", partition=partition, records=records)
         positions[partition] = records[-1][0] + 1
+    for message in resets:
+        if "truncation" not in str(message.error()) or not goes_on(reader, lines, message, positions):
+            lines.say("fail", "poll", partition=message.partition(), error=str(message.error()))
     return by_partition
 
 
@@ -157,7 +178,7 @@ def read(index):
     reader.assign([TopicPartition(TOPIC, partition, 0) for partition in range(PARTITIONS)])
     positions = {}
     while not aborted.is_set() and not is_behind_end(positions):
-        polls(lines, reader.consume(500, 0.2), positions)
+        polls(reader, lines, reader.consume(500, 0.2), positions)
     reader.close()
     lines.close()
 
@@ -176,7 +197,7 @@ def take_part(index):
 
     member.subscribe([TOPIC], on_assign=on_assign)
     while not aborted.is_set() and not end.is_set():
-        got = polls(lines, member.consume(500, 0.2), {})
+        got = polls(member, lines, member.consume(500, 0.2), {})
         offsets = [[partition, records[-1][0] + 1] for partition, records in got.items()]
         if not offsets:
             continue
