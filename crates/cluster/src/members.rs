@@ -87,7 +87,9 @@ fn next_step(me: NodeId, members: &Members, wanted: &Wanted, nodes: &impl Nodes,
                 _ => Some(Step::Change(voters)),
             };
         }
-        return None;
+        // Nobody is taken in while votes change: what was begun is ended first when something else is wanted by now.
+        let is_other = members.is_changing() && *current != voters;
+        return is_other.then(|| Step::Change(current.clone()));
     }
     if let Some(node) = members.learners.iter().find(|node| !wanted.followers.contains(node)) {
         return Some(Step::Remove(*node));
@@ -311,6 +313,15 @@ mod tests {
     fn a_change_that_was_interrupted_is_ended() {
         let joint = members(&[&[1], &[1, 2, 3]], &[]);
         assert_eq!(next(&joint, &wanted(&[1, 2, 3], &[]), &nodes(&[2, 3], &[])), Some(Step::Change(set(&[1, 2, 3]))));
+    }
+
+    #[test]
+    fn a_change_that_was_interrupted_is_ended_also_when_another_is_wanted_by_now() {
+        let joint = members(&[&[1, 2, 3], &[1, 2, 4]], &[]);
+        let (wanted, nodes) = (wanted(&[1, 2, 5], &[]), nodes(&[2, 5], &[]));
+        assert_eq!(next(&joint, &wanted, &nodes), Some(Step::Change(set(&[1, 2, 4]))), "5 is not taken in yet");
+        let ended = members(&[&[1, 2, 4]], &[3]);
+        assert_eq!(next(&ended, &wanted, &nodes), Some(Step::Add(NodeId(5))));
     }
 
     #[test]

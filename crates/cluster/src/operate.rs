@@ -163,7 +163,7 @@ async fn move_shard(node: &Node, shard: &str, voters: &str) -> Result<String, St
     }
     let usable = homes.iter().filter(|home| !home.draining).count();
     if let Some(placed) = shards.iter().find(|placed| placed.id == id) {
-        let now = placed.actual.as_ref().map_or(placed.voters.len(), |actual| actual.voters.len());
+        let now = placed.copies_now();
         let copies = voters_of(placed.most, usable, now);
         if voters.len() != copies {
             return Err(format!(

@@ -77,7 +77,15 @@ impl Placed {
     /// than it could be.
     pub(crate) fn has_its_copies(&self, homes: &[Home]) -> bool {
         let usable = homes.iter().filter(|home| !home.draining).count();
-        self.actual.as_ref().is_some_and(|led| led.voters.len() >= voters_of(self.most, usable, led.voters.len()))
+        self.actual.as_ref().is_some_and(|led| led.voters.len() >= voters_of(self.most, usable, self.copies_now()))
+    }
+
+    /// How many copies decide. While votes change its leader names those before and after: then as many as are wanted.
+    pub(crate) fn copies_now(&self) -> usize {
+        match &self.actual {
+            Some(led) if !led.changing => led.voters.len(),
+            Some(_) | None => self.voters.len(),
+        }
     }
 
     fn votes(&self, node: NodeId) -> bool {
@@ -146,8 +154,7 @@ fn loads(homes: &[Home], shards: &[Placed]) -> BTreeMap<NodeId, usize> {
 pub(crate) fn fill(homes: &[Home], shards: &[Placed], placed: &Placed) -> Option<ShardRecord> {
     let may_hold: Vec<&Home> = homes.iter().filter(|home| !home.draining).collect();
     // Those that there are, if that is known: of a shard that was recovered all others are only wanted.
-    let now = placed.actual.as_ref().map_or(placed.voters.len(), |actual| actual.voters.len());
-    let count = voters_of(placed.most, may_hold.len(), now);
+    let count = voters_of(placed.most, may_hold.len(), placed.copies_now());
     let loads = loads(homes, shards);
     let load = |id: NodeId| loads.get(&id).copied().unwrap_or(0);
     let rack = |id: NodeId| homes.iter().find(|home| home.id == id).and_then(|home| home.rack.as_ref());

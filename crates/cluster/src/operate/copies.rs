@@ -89,7 +89,7 @@ fn unmet(metadata: &Shard, copies: usize) -> Vec<String> {
 fn told(copies: usize, homes: &[Home], shards: &[Placed]) -> String {
     let usable: Vec<NodeId> = homes.iter().filter(|home| !home.draining).map(|home| home.id).collect();
     let gets = |placed: &Placed| {
-        let now = placed.actual.as_ref().map_or(placed.voters.len(), |actual| actual.voters.len());
+        let now = placed.copies_now();
         voters_of(copies, usable.len(), now)
     };
     let data = shards.iter().filter(|placed| placed.id != METADATA);

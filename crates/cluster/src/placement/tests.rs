@@ -47,6 +47,16 @@ fn odd_numbers_of_voters() {
     assert_eq!([0, 1, 2, 3, 4, 5, 6].map(odd), [0, 1, 1, 3, 3, 5, 5]);
 }
 
+/// While the only copy goes from one node to the other, both are named.
+#[test]
+fn the_only_copy_that_is_on_its_way_is_not_two() {
+    let nodes = homes(2);
+    let under_way = Led { voters: vec![NodeId(1), NodeId(2)], learners: vec![], changing: true };
+    let shard = Placed { actual: Some(under_way), ..placed(1, &[2]) };
+    assert_eq!(fill(&nodes, std::slice::from_ref(&shard), &shard), None);
+    assert!(shard.has_its_copies(&nodes));
+}
+
 #[test]
 fn a_second_copy_is_kept_and_not_made() {
     assert_eq!(voters_of(3, 2, 1), 1);
