@@ -53,6 +53,15 @@ fn assert_all_there(cluster: &Cluster, place: usize) -> Result<()> {
     Ok(())
 }
 
+/// The command on the directory of the node at place 2.
+fn recover(cluster: &Cluster, lost: &[u64; 2], accepted: bool) -> Result<Command> {
+    let mut recover = Command::new(rosettamq_binary()?);
+    recover.args(["cluster", "recover", "--data-dir"]).arg(cluster.nodes[2].data());
+    recover.args(["--without", &format!("{},{}", lost[0], lost[1])]);
+    recover.args(accepted.then_some("--accept-loss-of-acknowledged-data"));
+    Ok(recover)
+}
+
 #[test]
 fn nodes_that_were_lost_end_when_they_come_back_and_join_when_they_are_emptied() -> Result<()> {
     let mut cluster = Cluster::start(3, Settings::default())?;
@@ -60,14 +69,15 @@ fn nodes_that_were_lost_end_when_they_come_back_and_join_when_they_are_emptied()
     ensure!(create_topic_replicated(&mut client, "t", PARTITIONS, -1, &[])? == 0, "a topic");
     drop(client);
     let lost = [cluster.id(0)?, cluster.id(1)?];
-    for place in 0..2 {
-        cluster.nodes[place].kill()?;
-    }
+    cluster.nodes[0].kill()?;
     cluster.nodes[2].stop()?;
-    let mut recover = Command::new(rosettamq_binary()?);
-    recover.args(["cluster", "recover", "--accept-loss-of-acknowledged-data", "--data-dir"]);
-    recover.arg(cluster.nodes[2].data()).args(["--without", &format!("{},{}", lost[0], lost[1])]);
-    let recovered = process::finish(&mut recover, None, COMMAND_LIMIT)?;
+    let refused = process::finish(&mut recover(&cluster, &lost, true)?, None, COMMAND_LIMIT)?;
+    let said = format!("node {} at {} answers: what answers is not lost", lost[1], cluster.nodes[1].internal());
+    ensure!(refused.status.code() == Some(1) && refused.stderr.contains(&said), "{refused:?}");
+    let looked = process::finish(&mut recover(&cluster, &lost, false)?, None, COMMAND_LIMIT)?;
+    ensure!(looked.status.success() && looked.text().contains(&said), "{looked:?}");
+    cluster.nodes[1].kill()?;
+    let recovered = process::finish(&mut recover(&cluster, &lost, true)?, None, COMMAND_LIMIT)?;
     ensure!(recovered.status.success(), "{recovered:?}");
     cluster.nodes[2].spawn()?;
     cluster.nodes[2].wait_ready()?;

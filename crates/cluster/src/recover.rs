@@ -11,18 +11,23 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use base::Env;
+use base::time::{Duration, timeout};
+use futures_util::future::join_all;
 use record::{NodeId, ShardId};
-use replica::{Found, examine, make_alone};
-use shard::Command;
+use replica::{Found, examine, make_alone, replay_state};
 use shard::commands::SkipIds;
+use shard::{Command, NodeAddress};
 use storage::data_dir::{Claim, LostNodes};
 use thiserror::Error;
 
-use crate::cluster::METADATA;
+use crate::cluster::{INTERNAL_LISTENER, METADATA};
 use crate::config::Config;
 use crate::digest::idle_host;
 use crate::errors::StartError;
 use crate::host::Host;
+
+/// How long a node that was named may take to answer.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// Why nothing was recovered.
 #[derive(Debug, Error)]
@@ -36,6 +41,11 @@ pub enum RecoverError {
     /// The node itself cannot be among the lost ones.
     #[error("this is node {0}, which is not lost: name the others")]
     Itself(NodeId),
+    /// Nodes that were named are there, and would be made worthless.
+    #[error(
+        "{0}: what answers is not lost. If the cluster is to go on without it nevertheless, stop it first; nothing was changed"
+    )]
+    Answers(String),
     /// Nothing that could be recovered.
     #[error("no shard has lost its majority without the nodes named; nothing was changed")]
     NothingLost,
@@ -88,6 +98,8 @@ async fn recover_shards(
         earlier.into_iter().flat_map(|earlier| earlier.nodes).chain(lost.iter().copied()).collect();
     let mut out = String::new();
     let _ = writeln!(out, "{:<6} {:<16} {:>12} {:>6}  STATE", "SHARD", "VOTERS", "LAST ENTRY", "TERM");
+    let answering = answering(host, &lost).await?;
+    let named = lost.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let mut doomed = Vec::new();
     for shard in host.data_dir.shards().map_err(|source| StartError::Files { shard: METADATA, source })? {
         let parts = host.parts(shard).await?;
@@ -104,9 +116,9 @@ async fn recover_shards(
             |voters: &BTreeSet<NodeId>| 2 * voters.iter().filter(|voter| !lost.contains(voter)).count() > voters.len();
         let is_lost = !members.voters.iter().all(has_majority);
         let state = match (is_lost, members.is_voter(me)) {
-            (false, _) => "has a majority",
-            (true, true) => "has lost its majority",
-            (true, false) => "has lost its majority; this node only followed it",
+            (false, _) => format!("has a majority without {named}"),
+            (true, true) => format!("has no majority without {named}"),
+            (true, false) => format!("has no majority without {named}; this node only followed it"),
         };
         let voters: BTreeSet<NodeId> = members.voters.iter().flatten().copied().collect();
         let voters = voters.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -119,6 +131,9 @@ async fn recover_shards(
     if doomed.is_empty() && !is_begun {
         return Err(RecoverError::NothingLost);
     }
+    if accepted && let Some(answering) = answering {
+        return Err(RecoverError::Answers(answering));
+    }
     if !accepted {
         out.push_str(
             "\nNothing was changed. Look at this on every node that is left, and recover each shard on one of them: where its \
@@ -126,6 +141,9 @@ async fn recover_shards(
              The lost\nnodes, and any other that lists a shard that is recovered here, must never be started again with what \
              they have:\nempty their directories, so that they join as new nodes. Nodes that list no such shard keep theirs.\n",
         );
+        if let Some(answering) = answering {
+            let _ = writeln!(out, "\n{answering}: what answers is not lost, and nothing is recovered while it does.");
+        }
         if is_begun {
             out.push_str("An earlier recovery was interrupted here: this node does not start before it is ended.\n");
         }
@@ -138,13 +156,44 @@ async fn recover_shards(
         make_alone(&config, &parts.log, &skips).await.map_err(|source| RecoverError::Write { shard, source })?;
     }
     host.data_dir.note_lost(&note(true)).await.map_err(StartError::from)?;
-    let named = lost.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let _ = writeln!(
         out,
         "\nNode {me} goes on alone where the majority was lost. Start it: it takes nothing from the lost nodes any more \
          ({named}),\nand removes them from the cluster. Then let new ones join."
     );
     Ok(out)
+}
+
+/// Those of `lost` that answer at the addresses that this node knows of them, for people. Who is in no metadata here, or listens elsewhere
+/// by now, is not found.
+async fn answering(host: &Host, lost: &BTreeSet<NodeId>) -> Result<Option<String>, RecoverError> {
+    let parts = host.parts(METADATA).await?;
+    let marker = parts.marker.read().await.map_err(|source| StartError::Files { shard: METADATA, source })?;
+    if marker.is_some() {
+        return Ok(None);
+    }
+    let config = host.replica_config(METADATA);
+    let replayed = Box::pin(replay_state(&config, &parts.checkpoints, &parts.log)).await;
+    let state = match replayed {
+        Ok(Some(state)) => state,
+        Ok(None) => return Ok(None),
+        Err(error) => {
+            tracing::warn!(%error, "where the other nodes are is not known: nobody is asked whether it is there");
+            return Ok(None);
+        }
+    };
+    let cluster = host.data_dir.identity().cluster;
+    let asked = state.nodes().into_iter().filter(|record| lost.contains(&record.id)).flat_map(|record| {
+        let (id, addresses) = (record.id, record.addresses.clone());
+        addresses.into_iter().filter(|address| address.listener == INTERNAL_LISTENER).map(move |address| (id, address))
+    });
+    let answers = join_all(asked.map(|(id, NodeAddress { host: name, port, .. })| async move {
+        let answer = timeout(ANSWER_WAIT_MAX, host.node.peers.who_is_at(&name, port)).await;
+        let is_it = matches!(answer, Ok(Ok(welcome)) if welcome.node == id && Some(welcome.cluster) == cluster);
+        is_it.then(|| format!("node {id} at {name}:{port} answers"))
+    }));
+    let answers: Vec<String> = answers.await.into_iter().flatten().collect();
+    Ok((!answers.is_empty()).then(|| answers.join(", ")))
 }
 
 /// What the group may have given out in the part of its log that is lost. Of streams, producers and changes far more than any

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use record::{NodeId, ShardId, Term};
-use replica::Replica;
+use replica::{Leadership, Replica};
 use tokio::sync::watch;
 
 /// One shard as this node knows it. Whoever asks for it often keeps it: it stays true.
@@ -39,18 +39,8 @@ impl ShardHandle {
     /// Who leads it, as far as this node knows: as a member, or else by what the leader tells everybody.
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
-        match &*self.replica.read() {
-            Some(replica) => {
-                let leadership = *replica.leadership().borrow();
-                leadership.leader.or_else(|| self.told_since(leadership.term))
-            }
-            None => self.told_since(Term(0)),
-        }
-    }
-
-    /// What was told of `term` or a later one: who does not know a leader of a term believes another node that says so.
-    fn told_since(&self, term: Term) -> Option<NodeId> {
-        self.told.read().filter(|(told, _)| *told >= term).map(|(_, node)| node)
+        let own = self.replica.read().as_ref().map(|replica| *replica.leadership().borrow());
+        believed(own, *self.told.read())
     }
 
     /// Another node says that it leads in `term`.
@@ -67,6 +57,16 @@ impl ShardHandle {
         if told.is_some_and(|(_, known)| known == node) {
             *told = None;
         }
+    }
+}
+
+/// Who leads, by what this node knows as a member and what it was told last. Whoever says that it leads was elected: of two
+/// terms the later one counts. So a member that was let go and hears of no leader any more learns of the next one.
+fn believed(own: Option<Leadership>, told: Option<(Term, NodeId)>) -> Option<NodeId> {
+    match (own, told) {
+        (Some(own), Some((term, node))) if term > own.term || (term == own.term && own.leader.is_none()) => Some(node),
+        (Some(own), _) => own.leader,
+        (None, told) => told.map(|(_, node)| node),
     }
 }
 
@@ -154,5 +154,20 @@ mod tests {
         assert_eq!(handle.leader(), Some(NodeId(1)));
         shards.node_is_gone(NodeId(1));
         assert_eq!(shards.known(SHARD).unwrap().leader(), None);
+    }
+
+    #[test]
+    fn the_leader_of_the_later_term_is_believed() {
+        let own = |term, leader: Option<u64>| {
+            Some(Leadership { leader: leader.map(NodeId), term: Term(term), is_self: false })
+        };
+        let told = |term, node| Some((Term(term), NodeId(node)));
+        assert_eq!(believed(None, None), None);
+        assert_eq!(believed(None, told(1, 4)), Some(NodeId(4)));
+        assert_eq!(believed(own(7, Some(2)), None), Some(NodeId(2)));
+        assert_eq!(believed(own(7, Some(2)), told(6, 4)), Some(NodeId(2)));
+        assert_eq!(believed(own(7, Some(2)), told(8, 4)), Some(NodeId(4)), "it was let go before the leader changed");
+        assert_eq!(believed(own(7, None), told(6, 4)), None, "an election is under way");
+        assert_eq!(believed(own(7, None), told(7, 4)), Some(NodeId(4)));
     }
 }

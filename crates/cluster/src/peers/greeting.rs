@@ -120,7 +120,7 @@ pub(super) async fn greet(
                 Ok(stream) => {
                     let (mut read, mut write) = stream.into_split();
                     hello.send(&mut write).await?;
-                    let welcome = Welcome::receive(&mut read).await?;
+                    let welcome = Welcome::receive(&mut read).await.map_err(|error| no_welcome(host, port, error))?;
                     return Ok((read, write, welcome));
                 }
                 Err(error) => last = error,
@@ -131,5 +131,16 @@ pub(super) async fn greet(
     match timeout(DIAL_TIME_MAX, dialing).await {
         Ok(dialed) => dialed,
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("{host}:{port} does not answer"))),
+    }
+}
+
+/// What listens at an address does not speak as nodes do.
+fn no_welcome(host: &str, port: u16, error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
+            let text = format!("{host}:{port} is no port for nodes, which cluster.listen names: {error}");
+            io::Error::new(error.kind(), text)
+        }
+        _ => error,
     }
 }

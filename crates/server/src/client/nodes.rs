@@ -23,8 +23,10 @@ pub(super) async fn run(args: ClusterArgs) -> anyhow::Result<()> {
             Ok(text) => return Ok(print(&text)?),
             // The node's own answer is the cluster's.
             Err(error) if error.kind() == std::io::ErrorKind::Other => return Err(anyhow!("{error}")),
-            Err(error) => refused = Some(anyhow!("{host}:{port} does not answer: {error}")),
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => refused = Some(format!("{error}")),
+            Err(error) => refused = Some(format!("{host}:{port} does not answer: {error}")),
         }
     }
-    Err(refused.unwrap_or_else(|| anyhow!("no node was named")))
+    let refused = refused.unwrap_or_else(|| "no node was named".to_owned());
+    Err(anyhow!("{refused}; --node HOST:PORT, or ROSETTAMQ_NODE, says which node's listener for other nodes is asked"))
 }
