@@ -113,11 +113,6 @@ impl Partition {
         self.shard.id()
     }
 
-    /// Whether other nodes have copies of the partition's shard, and may lead it as well.
-    pub fn may_be_led_elsewhere(&self) -> bool {
-        self.shard.replica().is_none_or(|replica| replica.copies_min() > 1)
-    }
-
     /// `None` while this node has no copy of the shard.
     pub(crate) fn replica(&self) -> Option<Replica> {
         self.shard.replica()
@@ -171,6 +166,11 @@ impl PartitionRef {
 
     pub fn partition(&self) -> &Partition {
         &self.topic.partitions[self.index]
+    }
+
+    /// Whether other nodes may lead the partition at other times, or did.
+    pub fn may_be_led_elsewhere(&self) -> bool {
+        self.topic.cluster.metadata().nodes().len() > 1
     }
 
     /// Who serves the partition now, also if it is on another shard since it was resolved.

@@ -381,7 +381,7 @@ fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
             tracing::debug!(topic = %partition.topic().name, partition = partition.index(), %error, "batch refused");
             AnswerDetail { message: Some(error.to_string()), ..AnswerDetail::default() }
         }
-        ProduceError::OutOfOrderSequence { expected, .. } if partition.partition().may_be_led_elsewhere() => {
+        ProduceError::OutOfOrderSequence { expected, .. } if partition.may_be_led_elsewhere() => {
             AnswerDetail { due: Some(expected), ..AnswerDetail::default() }
         }
         ProduceError::UnknownTopicOrPartition

@@ -5,6 +5,7 @@
 //! new one takes what is behind. The batch itself says in the log who made it, so it is looked for there, from the end
 //! backwards: it is a short while ago.
 
+use base::time::{Duration, timeout};
 use record::{BATCH_OVERHEAD, BatchEntry, BatchHeader, ProducerStamp, StreamId, StreamOffset, TimestampMs};
 
 use super::{Planned, Wish, damage_or_io};
@@ -13,6 +14,8 @@ use crate::errors::FetchError;
 
 /// How many batches of the stream are looked through.
 const BATCHES_MAX: usize = 16 << 10;
+/// How long it is looked for.
+const TIME_MAX: Duration = Duration::from_secs(2);
 /// The first step back; each next one is twice as long.
 const STEP_RECORDS: i64 = 512;
 /// Batches of this many bytes are looked up at once. Their headers alone are read.
@@ -39,6 +42,15 @@ impl Core {
     ) -> Result<Option<Repeated>, FetchError> {
         // One at a time: it is rare, and whoever sends what is long ago over and over holds up nobody else.
         let _turn = self.repeats.acquire().await.expect("the semaphore is never closed");
+        timeout(TIME_MAX, self.search(stream, stamp, records)).await.unwrap_or(Ok(None))
+    }
+
+    async fn search(
+        &self,
+        stream: StreamId,
+        stamp: ProducerStamp,
+        records: u32,
+    ) -> Result<Option<Repeated>, FetchError> {
         let (first, next) = {
             let state = self.state.read();
             let view = state.shard.stream(stream).ok_or(FetchError::UnknownStream(stream))?;

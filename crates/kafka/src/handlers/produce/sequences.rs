@@ -12,8 +12,8 @@
 //! know whether they were written, as other partitions' may be in that moment, and these are there twice. The same where
 //! nothing was refused here and the shard misses batches: while leaders change, they were refused by another node or are
 //! still under way to it (librdkafka may send the next ones here between its refusal and their way back into its
-//! queue). Only who goes on so for half a minute is told that its sequence is out of order. Where no other node has
-//! the partition nothing can be on its way, and it is told at once.
+//! queue). Only who goes on so for half a minute is told that its sequence is out of order. Where there
+//! is no other node nothing can be on its way, and it is told at once.
 //!
 //! A batch that was refused here because another node leads goes there, and those behind it, too. When this node leads
 //! again its shard knows the producer from there, and what was refused before is no matter any more once it takes one.
