@@ -42,15 +42,27 @@ fn write(cluster: &Cluster, place: usize) -> Result<()> {
 
 /// All that was acknowledged is there, whoever leads.
 fn assert_all_there(cluster: &Cluster, place: usize) -> Result<()> {
-    let leaders = leaders(&mut Connection::open(cluster.nodes[place].kafka())?, "t")?;
     for partition in 0..PARTITIONS {
-        let leader = leaders.get(&partition).with_context(|| format!("partition {partition} has no leader"))?;
-        let records = read_all(&mut Connection::open(*leader)?, "t", partition, 0)?;
-        let found: BTreeSet<_> = records.into_iter().map(|record| record.value).collect();
+        let deadline = Instant::now() + LEADER_MAX;
+        let found = loop {
+            match read(cluster, place, partition) {
+                Ok(found) => break found,
+                // Leaders still go to the nodes where they are to be.
+                Err(error) if Instant::now() >= deadline => return Err(error.context(cluster.log_tails())),
+                Err(_) => sleep(Duration::from_millis(100)),
+            }
+        };
         let missing = (0..PER_PARTITION).find(|number| !found.contains(&number.to_string().into_bytes()));
         ensure!(missing.is_none(), "record {missing:?} of partition {partition}\n{}", cluster.log_tails());
     }
     Ok(())
+}
+
+fn read(cluster: &Cluster, place: usize, partition: i32) -> Result<BTreeSet<Vec<u8>>> {
+    let leaders = leaders(&mut Connection::open(cluster.nodes[place].kafka())?, "t")?;
+    let leader = leaders.get(&partition).with_context(|| format!("partition {partition} has no leader"))?;
+    let records = read_all(&mut Connection::open(*leader)?, "t", partition, 0)?;
+    Ok(records.into_iter().map(|record| record.value).collect())
 }
 
 /// The command on the directory of the node at place 2.

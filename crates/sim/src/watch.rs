@@ -115,6 +115,16 @@ fn unsettled_shard(world: &World, shard: ShardId, mut wanted: Vec<NodeId>) -> Op
     if voters.len() < world.machines.len().min(3) {
         return Some(format!("shard {shard} has {} voters only", voters.len()));
     }
+    if let Some((node, _)) = copies.iter().find(|(node, _)| shard != METADATA && !voters.contains(node)) {
+        return Some(format!("shard {shard} is still on node {node}, which it has let go of"));
+    }
+    for node in running(world) {
+        let named = node.cluster.shard(shard).leader();
+        if named != Some(*leader) {
+            let node = node.cluster.node_id();
+            return Some(format!("shard {shard} is led by node {leader}, node {node} names {named:?}"));
+        }
+    }
     let last = led.last_log_index();
     for voter in voters {
         let Some((_, copy)) = copies.iter().find(|(node, _)| *node == voter) else {
