@@ -1,4 +1,4 @@
-//! A minute of faults on three nodes: one of each kind that finds most.
+//! A minute of faults on three nodes, as many as fit of the kinds that find most.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -45,7 +45,7 @@ fn a_minute_of_faults_loses_nothing() -> Result<()> {
     said += &report.to_string();
     writeln!(std::io::stderr(), "{report}")?;
     ensure!(report.is_good(), "{said}");
-    ensure!(report.fault_count() >= 3 && report.verdict.acked > 500, "{said}");
+    ensure!(report.fault_count() >= 6 && report.verdict.acked > 500, "{said}");
     ensure!(report.calm.acked == report.calm.sent, "{said}");
     Ok(())
 }
