@@ -51,7 +51,8 @@ fn find(wish: &Wish) -> Result<Option<(u64, String)>> {
         let Some(what) = found(&line) else { continue };
         let what = format!("seed {seed}: {what}");
         drop(children);
-        let mut without = Children::new(&Wish { count: 1, plant: None, ..wish.clone() }, seed..seed + 1);
+        let plain = Wish { count: 1, plant: None, ..wish.clone() };
+        let mut without = Children::new(&plain, seed..seed + 1);
         let passes = without.next()?.is_some_and(|(_, line)| line.ends_with(" passed"));
         anyhow::ensure!(passes, "{what}: it does not pass without the fault, either");
         return Ok(Some((tried, what)));
