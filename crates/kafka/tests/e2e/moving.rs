@@ -154,7 +154,7 @@ async fn before_and_behind_a_move_is_one_partition() {
     assert_eq!((again.error_code, again.base_offset, again.log_start_offset), (0, 8, 0));
     let next = client.produce("t", 0, stamped(7, 0, 3, &[b"s"])).await;
     assert_eq!((next.error_code, next.base_offset, next.log_start_offset), (0, 9, 0));
-    assert_eq!(client.produce("t", 0, stamped(7, 0, 5, &[b"s"])).await.error_code, 45);
+    assert_eq!(client.produce("t", 0, stamped(7, 0, 5, &[b"s"])).await.error_code, 6, "4 may be on its way");
     let values: Vec<Bytes> = read_all(&nodes.0, "t", 0, 0).await.into_iter().map(|(_, value)| value).collect();
     assert_eq!(values, [&b"x"[..], b"y", b"s", b"x", b"y", b"s", b"x", b"y", b"s", b"s"]);
     let stamped_at = 1_700_000_000_000;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use base::Env;
 use base::time::{Duration, now, sleep};
@@ -122,9 +123,11 @@ impl Nodes {
     }
 }
 
-/// Addresses that nobody uses now.
+/// Addresses that nobody uses now, nor comes to use before: they are of a host of their own, at which no connection begins.
 pub(crate) async fn free_addresses(count: usize) -> Vec<SocketAddr> {
-    let any = "127.0.0.1:0".parse().expect("an address");
+    static CALLS: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let any = SocketAddr::from(([127, high | 64, low, CALLS.fetch_add(1, Ordering::Relaxed)], 0));
     let network = Env::real().network;
     let bound = join_all((0..count).map(|_| network.listen(any))).await;
     bound.iter().map(|listener| listener.as_ref().expect("bound").local_address().expect("bound")).collect()
