@@ -74,7 +74,8 @@ impl Plan {
             slow_readers: 3,
             writer_pause: Duration::from_millis(60 + random.below(60)),
             faulty: sizes.faulty,
-            converge_max: Duration::from_secs(120),
+            // A shard that is brought back at 1 MiB a second, and then others one after the other, takes its time.
+            converge_max: Duration::from_secs(240),
             segment_bytes: *pick(&sizes_of, &[128 << 10, 128 << 10, 256 << 10]),
             ready_segments: *pick(&fork(seed, "ready"), &[1, 4, 16]),
             balance_wait: *pick(&fork(seed, "balance"), &[Duration::from_secs(3), Duration::from_secs(600)]),

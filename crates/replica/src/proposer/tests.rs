@@ -200,6 +200,7 @@ async fn a_lease_that_never_comes_ends_in_a_refusal() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[expect(clippy::disallowed_methods, reason = "the thread of the test waits, and the proposer's does not")]
 async fn what_comes_as_the_gate_opens_is_handed_over() {
     let Setup { shared, mut entries, .. } = setup(1, 1 << 20);
     let (answer, mut pending) = Pending::new();

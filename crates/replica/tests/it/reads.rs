@@ -383,13 +383,14 @@ async fn a_batch_of_a_producer_is_found_in_the_log() {
 
 async fn check_repeated(node: &Node, stamp: impl Fn(i32) -> ProducerStamp, large_at: i32) {
     for number in [0, 1, large_at, 700, 1_300, 1_499] {
-        let found = node.replica.find_repeated(StreamId(1), stamp(number), 2).await.unwrap();
+        let found = node.replica.find_repeated(StreamId(1), stamp(number), 2).await.expect("readable");
         let base_offset = StreamOffset(2 * i64::from(number));
         let max_timestamp = TimestampMs(number.into());
         assert_eq!(found, Some(Repeated { base_offset, max_timestamp, first_offset: StreamOffset(0) }));
     }
     let other = ProducerStamp { epoch: ProducerEpoch(2), ..stamp(700) };
     for (stream, stamp, records) in [(1, other, 2), (1, stamp(700), 1), (1, stamp(1_500), 2), (2, stamp(700), 2)] {
-        assert_eq!(node.replica.find_repeated(StreamId(stream), stamp, records).await.unwrap(), None);
+        let found = node.replica.find_repeated(StreamId(stream), stamp, records).await.expect("readable");
+        assert_eq!(found, None);
     }
 }
