@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use record::{NodeId, ShardId};
 use replica::{Found, examine, make_alone, replay_state};
 use shard::commands::SkipIds;
-use shard::{Command, NodeAddress};
+use shard::{Command, NodeAddress, NodeRecord, Shard};
 use storage::data_dir::{Claim, LostNodes};
 use thiserror::Error;
 
@@ -98,7 +98,16 @@ async fn recover_shards(
         earlier.into_iter().flat_map(|earlier| earlier.nodes).chain(lost.iter().copied()).collect();
     let mut out = String::new();
     let _ = writeln!(out, "{:<6} {:<16} {:>12} {:>6}  STATE", "SHARD", "VOTERS", "LAST ENTRY", "TERM");
-    let answering = answering(host, &lost).await?;
+    let answering = match known_nodes(host).await? {
+        Ok(nodes) => answering(host, &lost, nodes).await,
+        Err(reason) => {
+            let _ = writeln!(
+                out,
+                "\n{reason}: nobody was asked whether what is named is there. Make sure that it is not.\n"
+            );
+            None
+        }
+    };
     let named = lost.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let mut doomed = Vec::new();
     for shard in host.data_dir.shards().map_err(|source| StartError::Files { shard: METADATA, source })? {
@@ -164,36 +173,38 @@ async fn recover_shards(
     Ok(out)
 }
 
-/// Those of `lost` that answer at the addresses that this node knows of them, for people. Who is in no metadata here, or listens elsewhere
-/// by now, is not found.
-async fn answering(host: &Host, lost: &BTreeSet<NodeId>) -> Result<Option<String>, RecoverError> {
+/// All nodes as this node's copy of the metadata has them, or for people why that is not known.
+async fn known_nodes(host: &Host) -> Result<Result<Vec<NodeRecord>, String>, RecoverError> {
     let parts = host.parts(METADATA).await?;
     let marker = parts.marker.read().await.map_err(|source| StartError::Files { shard: METADATA, source })?;
     if marker.is_some() {
-        return Ok(None);
+        return Ok(Err("The metadata is not whole on this node".to_owned()));
     }
     let config = host.replica_config(METADATA);
-    let replayed = Box::pin(replay_state(&config, &parts.checkpoints, &parts.log)).await;
-    let state = match replayed {
-        Ok(Some(state)) => state,
-        Ok(None) => return Ok(None),
-        Err(error) => {
-            tracing::warn!(%error, "where the other nodes are is not known: nobody is asked whether it is there");
-            return Ok(None);
-        }
-    };
+    Ok(match Box::pin(replay_state(&config, &parts.checkpoints, &parts.log)).await {
+        Ok(state) => Ok(state.iter().flat_map(Shard::nodes).cloned().collect()),
+        Err(error) => Err(format!("The metadata of this node cannot be read ({error})")),
+    })
+}
+
+/// Those of `lost` that answer at the addresses that this node knows of them, for people. Who listens elsewhere by now is not found.
+async fn answering(host: &Host, lost: &BTreeSet<NodeId>, nodes: Vec<NodeRecord>) -> Option<String> {
     let cluster = host.data_dir.identity().cluster;
-    let asked = state.nodes().into_iter().filter(|record| lost.contains(&record.id)).flat_map(|record| {
-        let (id, addresses) = (record.id, record.addresses.clone());
-        addresses.into_iter().filter(|address| address.listener == INTERNAL_LISTENER).map(move |address| (id, address))
-    });
+    let asked = nodes.into_iter().filter(|record| lost.contains(&record.id)).flat_map(
+        |NodeRecord { id, addresses, .. }| {
+            addresses
+                .into_iter()
+                .filter(|address| address.listener == INTERNAL_LISTENER)
+                .map(move |address| (id, address))
+        },
+    );
     let answers = join_all(asked.map(|(id, NodeAddress { host: name, port, .. })| async move {
         let answer = timeout(ANSWER_WAIT_MAX, host.node.peers.who_is_at(&name, port)).await;
         let is_it = matches!(answer, Ok(Ok(welcome)) if welcome.node == id && Some(welcome.cluster) == cluster);
         is_it.then(|| format!("node {id} at {name}:{port} answers"))
     }));
     let answers: Vec<String> = answers.await.into_iter().flatten().collect();
-    Ok((!answers.is_empty()).then(|| answers.join(", ")))
+    (!answers.is_empty()).then(|| answers.join(", "))
 }
 
 /// What the group may have given out in the part of its log that is lost. Of streams, producers and changes far more than any
