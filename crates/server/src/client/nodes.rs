@@ -23,8 +23,11 @@ pub(super) async fn run(args: ClusterArgs) -> anyhow::Result<()> {
             Ok(text) => return Ok(print(&text)?),
             // The node's own answer is the cluster's.
             Err(error) if error.kind() == std::io::ErrorKind::Other => return Err(anyhow!("{error}")),
-            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => refused = Some(format!("{error}")),
-            Err(error) => refused = Some(format!("{host}:{port} does not answer: {error}")),
+            Err(error) => {
+                let (at, told) = (format!("{host}:{port}"), error.to_string());
+                // Whoever dials names the address.
+                refused = Some(if told.starts_with(&at) { told } else { format!("{at} does not answer: {told}") });
+            }
         }
     }
     let refused = refused.unwrap_or_else(|| "no node was named".to_owned());
