@@ -128,7 +128,9 @@ def goes_on(reader, lines, message, positions):
     librdkafka compares the end of the epoch that it asked for with the position that it has when the answer comes; with a
     change of leader behind the other, and an answer in between, that is a later one."""
     partition = message.partition()
-    position = positions.get(partition, 0)
+    position = positions.get(partition)
+    if position is None:
+        return False
     try:
         _, high = reader.get_watermark_offsets(TopicPartition(TOPIC, partition), timeout=30)
     except KafkaException:

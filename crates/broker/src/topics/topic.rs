@@ -168,7 +168,7 @@ impl PartitionRef {
         &self.topic.partitions[self.index]
     }
 
-    /// Whether other nodes may lead the partition at other times, or did.
+    /// Whether there are other nodes, which may have led the partition a moment ago.
     pub fn may_be_led_elsewhere(&self) -> bool {
         self.topic.cluster.metadata().nodes().len() > 1
     }
