@@ -29,6 +29,8 @@ pub struct World {
     violation: watch::Sender<Option<String>>,
     clients: Mutex<u8>,
     topics: Mutex<Topics>,
+    /// The topic that is deleted next, in a moment.
+    leaving: watch::Sender<i32>,
     healed: AtomicBool,
     /// A machine has flipped bits on its disk.
     damaged: AtomicBool,
@@ -89,6 +91,7 @@ impl World {
             violation: watch::Sender::new(None),
             clients: Mutex::default(),
             topics: Mutex::default(),
+            leaving: watch::Sender::new(0),
             healed: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
             damaged_while_it_runs: AtomicBool::new(false),
@@ -106,6 +109,17 @@ impl World {
     /// From now on that topic is written to.
     pub fn begin_topic(&self, topic: i32) {
         self.topics.lock().last = topic;
+    }
+
+    /// That topic is deleted in a moment.
+    pub fn leave_topic(&self, topic: i32) {
+        self.leaving.send_replace(topic);
+    }
+
+    /// Tells which topic is deleted in a moment.
+    #[must_use]
+    pub fn leaving_topics(&self) -> watch::Receiver<i32> {
+        self.leaving.subscribe()
     }
 
     /// The topics before that one are deleted, or will be.

@@ -101,21 +101,24 @@ impl Connection {
         if body.is_empty() { Ok(response) } else { Err(malformed("something follows it")) }
     }
 
-    /// As [`Self::receive`], but a bit at a time, with `pause` between: `answer_max` is how long it may take.
+    /// As [`Self::receive`], but a bit at a time, after `first` and with `pause` between: `answer_max` is how long it
+    /// may take.
     ///
     /// # Errors
     /// As there.
     pub async fn receive_slowly<Q: Request>(
         &mut self,
         version: i16,
+        first: Duration,
         pause: Duration,
         answer_max: Duration,
     ) -> Result<Q::Response, CallError> {
-        let bytes = timeout(answer_max, self.slow_frame(pause)).await.map_err(|_| CallError::TimedOut)??;
+        let bytes = timeout(answer_max, self.slow_frame(first, pause)).await.map_err(|_| CallError::TimedOut)??;
         self.answer::<Q>(version, bytes)
     }
 
-    async fn slow_frame(&mut self, pause: Duration) -> io::Result<Bytes> {
+    async fn slow_frame(&mut self, first: Duration, pause: Duration) -> io::Result<Bytes> {
+        sleep(first).await;
         let size = self.size().await?;
         let mut body = vec![0; size];
         for bit in body.chunks_mut(SLOW_BYTES) {

@@ -26,7 +26,7 @@ const TIME: TimestampMs = TimestampMs(1_577_836_800_000);
 /// What a fetch is answered with at most.
 const FETCH_BYTES_MAX: i32 = 64 << 10;
 /// What a slow reader asks for, and how long it reads.
-const SLOW_FETCH_BYTES_MAX: i32 = 2 << 20;
+const SLOW_FETCH_BYTES_MAX: i32 = 512 << 10;
 const SLOW_WAIT_MAX: Duration = Duration::from_secs(90);
 /// How long the broker waits with the answer to a fetch.
 const FETCH_WAIT_MS: i32 = 500;
@@ -163,7 +163,7 @@ impl Client {
         fetched(response, offset)
     }
 
-    /// As [`Self::fetch`], of much more, which is read slowly: with `pause` after each bit.
+    /// As [`Self::fetch`], of much more, which is read slowly: after `first`, and with `pause` after each bit.
     ///
     /// # Errors
     /// When there is no answer.
@@ -171,12 +171,13 @@ impl Client {
         &mut self,
         partition: i32,
         offset: i64,
+        first: Duration,
         pause: Duration,
     ) -> Result<Result<(Vec<Seen>, i64), i16>, CallError> {
         let mut connection = self.dial(Target::Partition(partition)).await?;
         let request = fetch_request(partition, offset, SLOW_FETCH_BYTES_MAX);
         connection.send(&self.name, 12, &request, REQUEST_WAIT_MAX).await?;
-        fetched(connection.receive_slowly::<FetchRequest>(12, pause, SLOW_WAIT_MAX).await?, offset)
+        fetched(connection.receive_slowly::<FetchRequest>(12, first, pause, SLOW_WAIT_MAX).await?, offset)
     }
 
     /// The offset behind the last record, or the code why not.

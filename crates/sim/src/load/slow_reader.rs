@@ -1,10 +1,10 @@
-//! Asks for much and takes it a bit at a time, from the oldest topic on: what it is given lies in old segments, and is
-//! still to be read from them while others let go of it.
+//! Asks for much and takes it a bit at a time, of the oldest topic and of one that is about to be deleted: what it is
+//! given lies in old segments, and is still to be read from them while others let go of it.
 
 use std::sync::Arc;
 
 use base::random::Random;
-use base::time::{Duration, sleep};
+use base::time::{Duration, timeout};
 use tokio::sync::watch;
 
 use super::reader::look_at;
@@ -16,7 +16,9 @@ use crate::world::World;
 /// How long it rests before it asks again.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long it rests after each bit.
-const BIT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(900));
+const BIT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(600));
+/// How long it rests before the first bit of a topic that is about to be deleted: what held it is used again meanwhile.
+const LEAVING_PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(15));
 /// Mostly it begins at the beginning.
 const ELSEWHERE_ONE_IN: u64 = 3;
 
@@ -25,18 +27,22 @@ pub(super) async fn run(world: Arc<World>, number: usize, stop: watch::Receiver<
     let random = fork(world.plan.seed, &format!("{name} choices"));
     let mut client = world.client(&name);
     let mut stopping = stop.clone();
+    let mut leaving = world.leaving_topics();
     while !*stop.borrow() {
-        sleep(up_to(&random, PAUSE_MAX)).await;
-        let partition = world.topics().0 * PARTITIONS_MAX + index(&random, &world);
+        let told = timeout(up_to(&random, PAUSE_MAX), leaving.changed()).await;
+        let is_leaving = matches!(told, Ok(Ok(())));
+        let topic = if is_leaving { *leaving.borrow_and_update() } else { world.topics().0 };
+        let partition = topic * PARTITIONS_MAX + index(&random, &world);
         let known = u64::try_from(world.known(|invariants| invariants.end_now(partition))).unwrap_or(0);
         let position = if chance(&random, ELSEWHERE_ONE_IN) { random.below(known.max(1)) } else { 0 };
         let position = i64::try_from(position).expect("an offset");
         let pause = between(&random, BIT_PAUSE.0, BIT_PAUSE.1);
+        let first = if is_leaving { between(&random, LEAVING_PAUSE.0, LEAVING_PAUSE.1) } else { pause };
         let answer = tokio::select! {
             biased;
             // What it has read by then may be anything.
             _ = stopping.wait_for(|stopping| *stopping) => return,
-            answer = client.fetch_slowly(partition, position, pause) => answer,
+            answer = client.fetch_slowly(partition, position, first, pause) => answer,
         };
         match settled(&world, &name, "a slow fetch", answer) {
             Some((seen, high_watermark)) => {
@@ -45,5 +51,7 @@ pub(super) async fn run(world: Arc<World>, number: usize, stop: watch::Receiver<
             }
             None => client.back_off().await,
         }
+        // One that was told of meanwhile is gone.
+        leaving.mark_unchanged();
     }
 }

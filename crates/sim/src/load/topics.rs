@@ -16,6 +16,8 @@ use crate::world::World;
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a topic is left that nobody writes to.
 const LEFT_MAX: Duration = Duration::from_secs(8);
+/// How long it is still there when slow readers were told that it goes.
+const LEAVING_MAX: Duration = Duration::from_secs(1);
 /// There is none of that name.
 const NO_TOPIC: i16 = 3;
 /// There is one of that name.
@@ -55,6 +57,8 @@ pub(super) async fn run(world: Arc<World>, lasts: Duration, stop: watch::Receive
         }
         check_topic(&world, &mut client, before).await;
         world.end_topics_before(topic);
+        world.leave_topic(before);
+        sleep(up_to(&random, LEAVING_MAX)).await;
         delete(&mut client, before).await;
         trace::event("deleted", &[u64::try_from(before).expect("some")]);
         world.count(|counts| counts.topics += 1);
