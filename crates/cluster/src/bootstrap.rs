@@ -119,7 +119,16 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
             here.push(shard);
         }
     }
-    let replicas = try_join_all(here.into_iter().map(|shard| host.start(shard, founding))).await?;
+    let from = &host;
+    let starts = here.into_iter().map(|shard| async move {
+        match from.start(shard, founding).await {
+            Ok(replica) => Ok(Some(replica)),
+            // It is brought here anew while the node serves.
+            Err(StartError::Replica(replica::StartError::SetAside { .. })) => Ok(None),
+            Err(error) => Err(error),
+        }
+    });
+    let replicas: Vec<Replica> = try_join_all(starts).await?.into_iter().flatten().collect();
     let failure = watch::Sender::new(None);
     if !alone {
         let (stranger, is_removed) = tokio::join!(look.found_soon(), told_soon(&peers));
@@ -281,7 +290,13 @@ async fn metadata(
         node.peers.set_addresses(contact_addresses(joining.iter().flat_map(|joining| &joining.members)));
         tasks.0.push(exchange(node));
     }
-    let mut replica = host.start(METADATA, founding).await?;
+    let started = host.start(METADATA, founding).await;
+    let mut replica = started.map_err(|error| match error {
+        StartError::Replica(replica::StartError::SetAside { .. }) => {
+            StartError::MetadataDamaged { path: host.data_dir.path().to_owned(), node: identity.node_id }
+        }
+        error => error,
+    })?;
     check_features(host.data_dir.path(), &replica, host.config.features_known)?;
     if let Some(failure) = &*replica.failure().borrow() {
         return Err(StartError::Metadata { reason: failure.to_string() });

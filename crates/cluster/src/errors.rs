@@ -32,6 +32,17 @@ pub enum StartError {
         /// The node.
         node: record::NodeId,
     },
+    /// The node's copy of the metadata is damaged, by which it would find everything else.
+    #[error(
+        "the node's copy of the cluster's metadata is damaged: empty its data directory {} to let it join as a new node, and \
+         then remove node {node} (`rosettamq cluster remove {node}`)", path.display()
+    )]
+    MetadataDamaged {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// The node.
+        node: record::NodeId,
+    },
     /// The node's id is gone for good.
     #[error(
         "the cluster has removed node {node} for good; empty its data directory {} to let it join as a new node", path.display()

@@ -15,19 +15,22 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use record::{NodeId, ShardId};
-use replica::{Donor, Founding, InstallParts, InstallProgress, Lane, Parts, Replica, install, let_go};
+use record::{LogIndex, NodeId, ShardId, Term};
+use replica::{
+    Donor, Founding, InstallParts, InstallProgress, Lane, Parts, Replica, give_way, install, let_go, set_aside,
+};
 use storage::checkpoint::CheckpointStore;
 use storage::data_dir::DataDir;
 use storage::index_file::IndexStore;
-use storage::{CommitLog, InstallMarker, Payload};
+use storage::{CommitLog, InstallMarker, InstallStage, Installing, Payload};
 use tokio::sync::watch;
 
 use crate::clock::ProposalClock;
 use crate::cluster::METADATA;
 use crate::config::Config;
 use crate::errors::StartError;
-use crate::messages::Phase;
+use crate::members::successors;
+use crate::messages::{Phase, ReplicaStatus};
 use crate::node::Node;
 use crate::peers::{Peers, Subject};
 
@@ -39,6 +42,8 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const ROUND_PAUSE: Duration = Duration::from_millis(500);
 /// How long a donor may take for one answer.
 const PULL_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long a leader whose log is damaged waits for the next one.
+const HAND_OVER_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long founding a shard may wait for the metadata group.
 const FOUND_WAIT_MAX: Duration = Duration::from_secs(10);
 /// One failed try in so many is reported.
@@ -80,20 +85,30 @@ impl Host {
         if founding == Founding::Invited {
             self.bring(shard, false).await?;
         }
-        let parts = self.parts(shard).await?;
+        let InstallParts { log, checkpoints, index, marker } = self.parts(shard).await?;
         let parts = Parts {
-            log: parts.log,
+            log: log.clone(),
             disk_state: self.log.disk_state(),
-            checkpoints: parts.checkpoints,
-            index: parts.index,
+            checkpoints: checkpoints.clone(),
+            index: index.clone(),
             transport: Arc::new(self.node.peers.clone()),
             founding,
         };
         let clock = Arc::new(ProposalClock(Arc::clone(&self.node.clock)));
         let env = Env { wall_clock: clock, ..self.node.env.clone() };
-        let replica = Replica::start(env, self.replica_config(shard), parts).await?;
-        self.node.shards.put(replica.clone());
-        Ok(replica)
+        match Replica::start(env, self.replica_config(shard), parts).await {
+            Ok(replica) => {
+                self.node.shards.put(replica.clone());
+                Ok(replica)
+            }
+            Err(error @ replica::StartError::SetAside { .. }) => {
+                tracing::error!("{error}");
+                let parts = InstallParts { log, checkpoints, index, marker };
+                set_aside(&parts).await.map_err(|source| StartError::Files { shard, source })?;
+                Err(error.into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(crate) fn replica_config(&self, shard: ShardId) -> replica::Config {
@@ -127,13 +142,23 @@ impl Host {
         let files = |source| StartError::Files { shard, source };
         let parts = self.parts(shard).await?;
         let state = parts.log.log_state();
-        let begun = parts.marker.read().await.map_err(files)?.is_some();
-        if !(begun || anew || (state.last.is_none() && state.purged.is_none())) {
+        let begun = parts.marker.read().await.map_err(files)?;
+        if !(begun.is_some() || anew || (state.last.is_none() && state.purged.is_none())) {
             return Ok(());
         }
         let config = self.replica_config(shard);
         let progress = Arc::<InstallProgress>::default();
         let _shown = self.node.statuses.installing(shard, Arc::clone(&progress));
+        if matches!(begun, Some(Installing { stage: InstallStage::SetAside, .. })) {
+            if shard == METADATA {
+                // It says where the others are.
+                let (path, node) = (self.data_dir.path().to_owned(), self.data_dir.identity().node_id);
+                return Err(StartError::MetadataDamaged { path, node });
+            }
+            let leads_to = self.led_by_another(&parts, shard).await;
+            tracing::warn!(shard = shard.0, "what is damaged here goes: the shard is brought here anew");
+            give_way(&parts, leads_to).await.map_err(|error| files(io::Error::other(error)))?;
+        }
         let mut tries: u64 = 0;
         loop {
             let donors = self.donors(shard);
@@ -159,6 +184,24 @@ impl Host {
                 }
             }
             sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Returns when another member leads the group without this one: with the last entry of its log then. A majority has
+    /// elected it, so it has all that is committed. One of before what this node voted for may not have.
+    async fn led_by_another(&self, parts: &InstallParts, shard: ShardId) -> LogIndex {
+        let me = self.node.id();
+        let voted = parts.log.log_state().vote.map_or(Term(0), |vote| vote.term);
+        loop {
+            let leader = self.node.leader(shard).filter(|leader| *leader != me);
+            let status = leader.and_then(|leader| self.node.statuses.replica(leader, shard));
+            let leads = |status: &ReplicaStatus| {
+                status.phase == Phase::Running && status.leads.is_some() && status.term >= voted
+            };
+            if let Some(status) = status.filter(leads) {
+                return status.last;
+            }
+            sleep(ROUND_PAUSE).await;
         }
     }
 
@@ -246,6 +289,9 @@ impl Host {
     /// be brought here anew.
     fn judge(&self, replica: &Replica) -> Judgement {
         let (shard, me) = (replica.shard_id(), self.node.id());
+        if shard != METADATA && replica.is_damaged() {
+            return Judgement::IsDamaged;
+        }
         let leader = self.node.leader(shard).filter(|leader| *leader != me);
         let status = leader.and_then(|leader| self.node.statuses.replica(leader, shard));
         let Some(status) = status else { return Judgement::Stays };
@@ -288,6 +334,29 @@ impl Host {
         }
     }
 
+    /// Stops a replica whose log was found to be damaged, when another member leads if that is soon: it is brought here anew.
+    async fn set_aside(&self, replica: Replica) {
+        let shard = replica.shard_id();
+        tracing::error!(shard = shard.0, "the shard's log is damaged here: it is set aside, others have what it lacks");
+        if replica.is_leader()
+            && let Some(successor) = successors(&self.node, &replica).first()
+            && replica.transfer_leader(*successor).await.is_ok()
+        {
+            let mut leadership = replica.leadership();
+            let _ = timeout(HAND_OVER_WAIT_MAX, leadership.wait_for(|leadership| !leadership.is_self)).await;
+        }
+        self.node.shards.take(shard);
+        replica.shutdown().await;
+        drop(replica);
+        let noted = async {
+            let parts = self.parts(shard).await?;
+            set_aside(&parts).await.map_err(|source| StartError::Files { shard, source })
+        };
+        if let Err(error) = noted.await {
+            tracing::error!(shard = shard.0, %error, "that the shard is damaged here cannot be noted");
+        }
+    }
+
     /// Whether a replica lacks what its leader has let go of.
     pub(crate) fn is_behind(&self, replica: &Replica) -> bool {
         self.judge(replica) == Judgement::IsBehind
@@ -316,6 +385,7 @@ impl Host {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Judgement {
     Stays,
+    IsDamaged,
     IsBehind,
     IsLetGo,
 }
@@ -344,6 +414,7 @@ pub(crate) fn keep_hosting(host: &Arc<Host>, failure: watch::Sender<Option<Strin
                 starting.spawn(async move {
                     tracing::info!(shard = shard.0, "a replica of the shard begins here");
                     if let Err(error) = host.begin(shard).await {
+                        // What was set aside is brought here with the next try, which tells when it cannot be.
                         tracing::error!(shard = shard.0, %error, "the replica could not be started, trying again");
                         sleep(RETRY_PAUSE).await;
                     }
@@ -364,6 +435,16 @@ pub(crate) fn keep_hosting(host: &Arc<Host>, failure: watch::Sender<Option<Strin
                             replica.shutdown().await;
                             drop(replica);
                             host.let_go(shard).await;
+                            underway.lock().remove(&shard);
+                        });
+                    }
+                    Judgement::IsDamaged => {
+                        if !underway.lock().insert(shard) {
+                            continue;
+                        }
+                        let (host, underway) = (Arc::clone(&host), Arc::clone(&underway));
+                        starting.spawn(async move {
+                            host.set_aside(replica).await;
                             underway.lock().remove(&shard);
                         });
                     }

@@ -56,7 +56,7 @@ enum Step {
 trait Nodes {
     /// Whether the node's replica runs.
     fn runs(&self, node: NodeId) -> bool;
-    /// Whether it runs and is not far behind.
+    /// Whether it runs, in service, and is not far behind.
     fn has_caught_up(&self, node: NodeId) -> bool;
     /// Whether it is about to stop.
     fn is_leaving(&self, node: NodeId) -> bool;
@@ -113,7 +113,7 @@ impl Nodes for Known<'_> {
     fn has_caught_up(&self, node: NodeId) -> bool {
         let Some(progress) = self.progress.get(&node) else { return false };
         let is_near = progress.matched.is_some_and(|matched| matched.0 + BEHIND_MAX >= self.last);
-        is_near && progress.was_heard(HEARD_WITHIN)
+        is_near && progress.was_heard(HEARD_WITHIN) && self.runs(node)
     }
 
     fn is_leaving(&self, node: NodeId) -> bool {
@@ -141,7 +141,10 @@ pub(crate) fn heirs(node: &Node, replica: &Replica, gone: NodeId) -> Vec<NodeId>
         }
     };
     let mut heirs = voters_in_order(node, replica);
-    heirs.retain(|voter| *voter != gone);
+    let is_failed = |voter: &NodeId| {
+        node.statuses.replica(*voter, replica.shard_id()).is_some_and(|replica| replica.phase == Phase::Failed)
+    };
+    heirs.retain(|voter| *voter != gone && !is_failed(voter));
     heirs.sort_by_key(lets_others_lead);
     heirs
 }

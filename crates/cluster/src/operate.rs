@@ -284,21 +284,25 @@ fn live_leader(node: &Node, shard: ShardId) -> Option<NodeId> {
 fn health(node: &Node, placed: &Placed, led: &Led) -> String {
     let is_here = |id: NodeId| id == node.id() || node.statuses.is_live(id);
     let Some(leader) = live_leader(node, placed.id) else { return "no leader is known".to_owned() };
+    let ours = node.status().replicas;
     let last = |id: NodeId| {
-        if id == node.id() {
-            Some(node.shards.replica(placed.id)?.applied().0)
+        let replica = if id == node.id() {
+            ours.iter().find(|replica| replica.shard == placed.id).cloned()
         } else {
-            Some(node.statuses.replica(id, placed.id)?.applied.0)
-        }
+            node.statuses.replica(id, placed.id)
+        };
+        replica.map(|replica| (replica.phase, replica.applied.0))
     };
-    let front = last(leader).unwrap_or(0);
+    let front = last(leader).map_or(0, |(_, applied)| applied);
     let part = |id: &NodeId| match last(*id) {
         _ if !is_here(*id) => Some(format!("node {id} is silent")),
         None => Some(format!("node {id} has no replica yet")),
-        Some(applied) if applied + BEHIND_MIN < front => {
+        Some((Phase::Failed, _)) => Some(format!("node {id} is out of service, its log says why")),
+        Some((Phase::Installing, _)) => Some(format!("node {id} pulls what it lacks")),
+        Some((Phase::Running, applied)) if applied + BEHIND_MIN < front => {
             Some(format!("node {id} is {} entries behind", front - applied))
         }
-        Some(_) => None,
+        Some((Phase::Running, _)) => None,
     };
     let parts: Vec<String> = led.voters.iter().filter_map(part).collect();
     if parts.is_empty() { "settled".to_owned() } else { parts.join("; ") }

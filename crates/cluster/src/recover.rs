@@ -17,6 +17,7 @@ use record::{NodeId, ShardId};
 use replica::{Found, examine, make_alone, replay_state};
 use shard::commands::SkipIds;
 use shard::{Command, NodeAddress, NodeRecord, Shard};
+use storage::InstallStage;
 use storage::data_dir::{Claim, LostNodes};
 use thiserror::Error;
 
@@ -80,7 +81,7 @@ pub async fn recover(
     let earlier = claim.lost().cloned();
     let data_dir = Arc::new(claim.founded(&env).await.map_err(StartError::from)?);
     let host = idle_host(&env, config, data_dir).await?;
-    let result = recover_shards(&host, lost, earlier, accepted).await;
+    let result = Box::pin(recover_shards(&host, lost, earlier, accepted)).await;
     host.log.close().await;
     result
 }
@@ -114,17 +115,20 @@ async fn recover_shards(
         let parts = host.parts(shard).await?;
         let name = if shard == METADATA { "meta".to_owned() } else { shard.to_string() };
         let marker = parts.marker.read().await.map_err(|source| StartError::Files { shard, source })?;
-        if marker.is_some() {
+        let is_set_aside = marker.is_some_and(|marker| marker.stage == InstallStage::SetAside);
+        if marker.is_some() && !is_set_aside {
             let _ = writeln!(out, "{name:<6} {:<16} {:>12} {:>6}  not whole on this node", "?", "-", "-");
             continue;
         }
-        let config = host.replica_config(shard);
+        let mut config = host.replica_config(shard);
+        config.others_are_gone = true;
         let Found { members, last } =
-            examine(&config, &parts.checkpoints, &parts.log).await.map_err(StartError::from)?;
+            Box::pin(examine(&config, &parts.checkpoints, &parts.log)).await.map_err(StartError::from)?;
         let has_majority =
             |voters: &BTreeSet<NodeId>| 2 * voters.iter().filter(|voter| !lost.contains(voter)).count() > voters.len();
         let is_lost = !members.voters.iter().all(has_majority);
         let state = match (is_lost, members.is_voter(me)) {
+            (true, _) if is_set_aside => format!("has no majority without {named}; damaged on this node"),
             (false, _) => format!("has a majority without {named}"),
             (true, true) => format!("has no majority without {named}"),
             (true, false) => format!("has no majority without {named}; this node only followed it"),
@@ -162,7 +166,10 @@ async fn recover_shards(
     host.data_dir.note_lost(&note(false)).await.map_err(StartError::from)?;
     for (shard, parts, config) in doomed {
         let skips = left_out(shard, &lost);
-        make_alone(&config, &parts.log, &skips).await.map_err(|source| RecoverError::Write { shard, source })?;
+        let failed = |source| RecoverError::Write { shard, source };
+        make_alone(&config, &parts.log, &skips).await.map_err(failed)?;
+        // Damaged or not, it is all that there is.
+        parts.marker.remove().await.map_err(failed)?;
     }
     host.data_dir.note_lost(&note(true)).await.map_err(StartError::from)?;
     let _ = writeln!(

@@ -71,7 +71,7 @@ pub(crate) async fn restore(
     if let Some(purged) = purged.filter(|purged| purged.index > covered) {
         return Err(StartError::Gap { shard, purged: purged.index, checkpoint: covered });
     }
-    losses::settle(config, log, at).await?;
+    Box::pin(losses::settle(config, log, position.as_ref().map(|(at, members)| (*at, members)))).await?;
     let Some((last, membership)) = position else {
         return Ok(Applied { shard: Shard::new(shard), last: None, membership: StoredMembership::default() });
     };

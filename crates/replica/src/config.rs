@@ -17,6 +17,8 @@ pub struct Config {
     pub node: NodeId,
     /// The shard.
     pub shard: ShardId,
+    /// The other members are gone for good: damage here is not mended from theirs.
+    pub others_are_gone: bool,
     /// An entry is closed when its commands reach this size; a larger batch travels in parts.
     pub entry_bytes_max: usize,
     /// A command without a body may have this many bytes, and is an entry of its own if need be.
@@ -84,6 +86,7 @@ impl Config {
         Self {
             node,
             shard,
+            others_are_gone: false,
             entry_bytes_max: 1 << 20,
             command_bytes_max: COMMAND_BYTES_MAX,
             entries_in_flight_max: 8,

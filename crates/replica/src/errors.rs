@@ -195,6 +195,18 @@ pub enum StartError {
         /// The file that accepts it.
         accept: PathBuf,
     },
+    /// Entries that were durable are gone here, and other members have them.
+    #[error(
+        "shard {}: {damage}: they are gone, and {needed}; the other members of the shard's group have them: this copy neither          votes nor leads until it was brought here anew", shard.0
+    )]
+    SetAside {
+        /// The shard.
+        shard: ShardId,
+        /// Where they lay, as far as that can be told.
+        damage: Damage,
+        /// Why it matters.
+        needed: &'static str,
+    },
     /// The log could not be read or written.
     #[error("shard {}: its log cannot be read or written", shard.0)]
     Log {

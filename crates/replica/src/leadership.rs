@@ -47,12 +47,19 @@ pub struct Leadership {
 /// on serving what is committed, but takes nothing: another may lead without its knowledge.
 pub(crate) async fn follow(core: Arc<Core>, group: Group) {
     let mut changes = group.changes();
+    let mut failure = core.failure.subscribe();
     let mut announced = None;
     let mut heartbeats: Option<Heartbeats> = None;
     loop {
         let view = group.view();
         if let Some(reason) = view.stopped {
             stopped(&core, reason);
+            return;
+        }
+        if core.is_failed() {
+            // It neither votes nor leads any more: the others elect one of theirs.
+            drop(heartbeats);
+            group.shutdown(core.config.shutdown_wait_max).await;
             return;
         }
         let Leadership { leader, term, is_self } = view.leadership;
@@ -82,9 +89,16 @@ pub(crate) async fn follow(core: Arc<Core>, group: Group) {
             group.set_timers(false);
         }
         let look = if announced == Some(term) { watch_majority(&core, &group, term) } else { None };
+        let changed = async {
+            tokio::select! {
+                biased;
+                _ = failure.wait_for(Option::is_some) => true,
+                changed = changes.next() => changed,
+            }
+        };
         let changed = match look {
-            Some(pause) => timeout(pause, changes.next()).await.unwrap_or(true),
-            None => changes.next().await,
+            Some(pause) => timeout(pause, changed).await.unwrap_or(true),
+            None => changed.await,
         };
         if !changed {
             // The library is gone; that it stopped may be told a moment later, a panic never.

@@ -40,7 +40,9 @@ mod replication;
 mod times;
 mod waiters;
 
-pub use catch_up::{Donor, InstallError, InstallParts, InstallPhase, InstallProgress, Later, install, let_go};
+pub use catch_up::{
+    Donor, InstallError, InstallParts, InstallPhase, InstallProgress, Later, give_way, install, let_go, set_aside,
+};
 pub use config::{COMMAND_BYTES_MAX, Config};
 pub use errors::{AnswerError, FetchError, MembersError, OutOfService, ProposeError, StartError};
 pub use fetch::{AnswerMemory, Fetched, LookUp, Plan, Planned, Repeated, StoredBatch, Wish, read_plans, read_within};

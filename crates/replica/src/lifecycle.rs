@@ -66,6 +66,7 @@ impl Replica {
         let Parts { log, disk_state, checkpoints, index, transport, founding } = parts;
         let applied = checkpoint::restore(&config, &checkpoints, &log).await?;
         let core = Arc::new(Core::new(config, env, log, checkpoints, index, applied));
+        core.check_whole().await?;
         core.keep_live();
         // It runs before the group does: a long replay is held up by what it leaves to be written.
         let maintenance = maintenance::start(Arc::clone(&core));

@@ -138,6 +138,12 @@ impl Replica {
         }
     }
 
+    /// Whether a read has found that the log is damaged here, and others vote in the group.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.inner.core.log.has_damaged_read() && !self.inner.core.is_alone()
+    }
+
     /// Whether this node may propose `items` now.
     fn check_gate(&self, items: &[Item]) -> Result<(), ProposeError> {
         let core = &self.inner.core;

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! RosettaMQ install
-//! stage cut | pull
+//! stage set-aside | cut | pull
 //! keep TERM INDEX | keep none
 //! reach INDEX
 //! ```
@@ -28,6 +28,8 @@ const BYTES_MAX: u64 = 4096;
 /// How far an install has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstallStage {
+    /// What is here is damaged. It stays until others are known to lead the group without it.
+    SetAside,
     /// What is not known to be committed here is being cut off.
     Cut,
     /// Everything in the log came from the group or is committed: its end is how far the install is.
@@ -130,6 +132,7 @@ fn sync_dir_of(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 
 fn text(Installing { stage, keep, reach }: Installing) -> String {
     let stage = match stage {
+        InstallStage::SetAside => "set-aside",
         InstallStage::Cut => "cut",
         InstallStage::Pull => "pull",
     };
@@ -142,6 +145,7 @@ fn parse(text: &str) -> Option<Installing> {
     lines.next().filter(|title| *title == TITLE)?;
     let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix(' ');
     let stage = match value("stage")? {
+        "set-aside" => InstallStage::SetAside,
         "cut" => InstallStage::Cut,
         "pull" => InstallStage::Pull,
         _ => return None,
@@ -170,6 +174,7 @@ mod tests {
         assert_eq!(marker.read().await.unwrap(), None);
         let keep = Some(LogId { term: Term(3), index: LogIndex(41) });
         for installing in [
+            Installing { stage: InstallStage::SetAside, keep: None, reach: LogIndex(9) },
             Installing { stage: InstallStage::Cut, keep, reach: LogIndex(55) },
             Installing { stage: InstallStage::Pull, keep: None, reach: LogIndex(0) },
         ] {

@@ -127,14 +127,12 @@ pub async fn install(
 /// A voter may have acknowledged entries that are cut off here. It votes again only behind a checkpoint that covers
 /// them, and until then it is the marker that keeps it from voting.
 async fn prepare(parts: &InstallParts) -> Result<LogIndex, InstallError> {
-    let InstallParts { log, checkpoints, marker, .. } = parts;
+    let InstallParts { log, marker, .. } = parts;
     let state = log.log_state();
     let installing = match marker.read().await.map_err(InstallError::Files)? {
         Some(installing) => installing,
         None => {
-            let committed = state.committed.filter(|committed| Some(*committed) <= state.last);
-            let covered = checkpoints.chain().map(|chain| chain.at).filter(|at| Some(*at) <= state.last);
-            let keep = committed.max(state.purged).max(covered);
+            let keep = known_committed(parts);
             let reach = state.last.map_or(LogIndex(0), |last| last.index);
             let installing = Installing { stage: InstallStage::Cut, keep, reach };
             marker.write(installing).await.map_err(InstallError::Files)?;
@@ -149,6 +147,37 @@ async fn prepare(parts: &InstallParts) -> Result<LogIndex, InstallError> {
         marker.write(pull).await.map_err(InstallError::Files)?;
     }
     Ok(installing.reach)
+}
+
+/// Notes that what is here is damaged, durably: no replica is started on it, and the group goes on without this member's
+/// vote until [`give_way`].
+///
+/// # Errors
+/// When the marker cannot be written.
+pub async fn set_aside(parts: &InstallParts) -> io::Result<()> {
+    let reach = parts.log.log_state().last.map_or(LogIndex(0), |last| last.index);
+    parts.marker.write(Installing { stage: InstallStage::SetAside, keep: None, reach }).await
+}
+
+/// Lets go of what was set aside, once another member leads: `leads_to` is the last entry of its log, behind all that this
+/// member can have acknowledged of what is committed. An [`install`] follows.
+///
+/// # Errors
+/// See [`InstallError`].
+pub async fn give_way(parts: &InstallParts, leads_to: LogIndex) -> Result<(), InstallError> {
+    let noted = parts.marker.read().await.map_err(InstallError::Files)?;
+    let reach = noted.map_or(LogIndex(0), |noted| noted.reach).max(leads_to);
+    let cut = Installing { stage: InstallStage::Cut, keep: known_committed(parts), reach };
+    parts.marker.write(cut).await.map_err(InstallError::Files)?;
+    let_go(parts).await
+}
+
+/// The last entry that is here and known to be committed.
+fn known_committed(parts: &InstallParts) -> Option<LogId> {
+    let state = parts.log.log_state();
+    let committed = state.committed.filter(|committed| Some(*committed) <= state.last);
+    let covered = parts.checkpoints.chain().map(|chain| chain.at).filter(|at| Some(*at) <= state.last);
+    committed.max(state.purged).max(covered)
 }
 
 /// Lets go of all that is here of a shard whose group has let go of this node. The marker stays: whoever takes

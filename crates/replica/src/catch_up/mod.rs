@@ -19,7 +19,7 @@ mod progress;
 mod pull;
 pub(crate) mod wire;
 
-pub use install::{InstallError, InstallParts, install, let_go};
+pub use install::{InstallError, InstallParts, give_way, install, let_go, set_aside};
 pub(crate) use pins::Pins;
 pub use progress::{InstallPhase, InstallProgress};
 pub use pull::Donor;

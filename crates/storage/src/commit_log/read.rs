@@ -253,6 +253,7 @@ impl ShardLog {
 
     fn damaged(&self, index: LogIndex, segment: &Segment, position: u64, bytes: u64) -> io::Error {
         self.shared.counters.damaged_reads.fetch_add(1, Ordering::Relaxed);
+        self.state.lock().damaged_read = true;
         let damage = Damage { file: segment.path.clone(), position, bytes, indexes: Some(index..=index) };
         tracing::error!("{damage}");
         io::Error::new(io::ErrorKind::InvalidData, DamagedEntry { shard: self.state.id, index, damage })

@@ -291,6 +291,27 @@ impl ShardLog {
         taken
     }
 
+    /// What of `wanted` is not in the log any more, by damage or with a file that was taken away, and was not given up.
+    #[must_use]
+    pub fn damage_within(&self, wanted: RangeInclusive<LogIndex>) -> Vec<Damage> {
+        let mut inner = self.state.lock();
+        let mut damaged = Vec::new();
+        for range in inner.lacking(wanted.start().0..=wanted.end().0) {
+            let (before, behind) = inner.runs.around(*range.start());
+            let indexes = LogIndex(*range.start())..=LogIndex(*range.end());
+            if inner.has_damage_in(&indexes) || self.missing_between(before, behind).is_some() {
+                damaged.push(self.blame(&mut inner, range));
+            }
+        }
+        damaged
+    }
+
+    /// Whether a read has found damage that no start had found.
+    #[must_use]
+    pub fn has_damaged_read(&self) -> bool {
+        self.state.lock().damaged_read
+    }
+
     /// The first segment between two that is not there and was not let go.
     fn missing_between(&self, before: Option<&Arc<Segment>>, behind: Option<&Arc<Segment>>) -> Option<u32> {
         let from = before.map_or(0, |before| before.sequence + 1);

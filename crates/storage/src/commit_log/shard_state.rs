@@ -49,6 +49,8 @@ pub(crate) struct Inner {
     damage: Vec<Damage>,
     /// Entries that were given up.
     lost: Vec<Damage>,
+    /// A read has found damage.
+    pub(crate) damaged_read: bool,
 }
 
 /// Where an entry is found.
@@ -271,6 +273,7 @@ impl Inner {
         // What comes next is not to be let go by what was said of former entries.
         self.durable_purged = None;
         self.live = None;
+        self.damaged_read = false;
         self.unwritten_from = 0;
         self.generation += 1;
     }
