@@ -74,8 +74,8 @@ fn assert_all_there(cluster: &Cluster, place: usize, count: usize) -> Result<()>
     }
 }
 
-/// File and position of the entries of the shard in which the topic is, on a node that is stopped.
-fn entries(cluster: &Cluster, place: usize) -> Result<Vec<(PathBuf, u64)>> {
+/// File, position and shard of the entries in which the records are, on a node that is stopped.
+fn entries(cluster: &Cluster, place: usize) -> Result<Vec<(PathBuf, u64, String)>> {
     let mut inspect = Command::new(rosettamq_binary()?);
     inspect.args(["log", "inspect", "--entries"]).arg(cluster.nodes[place].data());
     let text = process::finish(&mut inspect, None, LIMIT)?.text();
@@ -85,7 +85,8 @@ fn entries(cluster: &Cluster, place: usize) -> Result<Vec<(PathBuf, u64)>> {
         let bytes: u64 = field("bytes=").context("no bytes")?.parse()?;
         if bytes > 100_000 {
             let file = PathBuf::from(field("file=").context("no file")?);
-            found.push((file, field("position=").context("no position")?.parse()?));
+            let position = field("position=").context("no position")?.parse()?;
+            found.push((file, position, field("shard=").context("no shard")?.to_owned()));
         }
     }
     ensure!(!found.is_empty(), "no entry of the topic\n{text}");
@@ -107,26 +108,45 @@ fn leading_place(cluster: &mut Cluster) -> Result<usize> {
     cluster.nodes.iter().position(|node| node.kafka() == address).context("the leader is a node")
 }
 
+/// What becomes of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mishap {
+    /// In a segment that was complete when the node stopped.
+    FlippedBit,
+    SegmentGone,
+    CheckpointDamaged,
+}
+
+fn spoil(cluster: &Cluster, place: usize, mishap: Mishap) -> Result<()> {
+    let (file, position, shard) = entries(cluster, place)?.swap_remove(5);
+    match mishap {
+        Mishap::FlippedBit => flip_bit(&file, position + 50_000),
+        Mishap::SegmentGone => Ok(fs::remove_file(&file)?),
+        Mishap::CheckpointDamaged => {
+            let folder = cluster.nodes[place].data().join("shards").join(shard).join("checkpoints");
+            for file in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+                flip_bit(&file?.path(), 40)?;
+            }
+            Ok(())
+        }
+    }
+}
+
 #[test]
-fn a_copy_with_a_flipped_bit_or_without_a_file_comes_back_from_the_others() -> Result<()> {
+fn a_damaged_copy_comes_back_from_the_others() -> Result<()> {
     let mut cluster = start()?;
     write(&cluster, 0, 0..RECORDS)?;
-    for is_gone in [false, true] {
+    for mishap in [Mishap::FlippedBit, Mishap::SegmentGone, Mishap::CheckpointDamaged] {
         cluster.wait_settled(SETTLE_LIMIT)?;
         // The one to which the lead goes back.
         let place = leading_place(&mut cluster)?;
         let other = (place + 1) % 3;
         ensure!(cluster.nodes[place].stop()?.success(), "the node stops");
-        let (file, position) = entries(&cluster, place)?[5].clone();
-        if is_gone {
-            fs::remove_file(&file)?;
-        } else {
-            flip_bit(&file, position + 50_000)?;
-        }
+        spoil(&cluster, place, mishap)?;
         cluster.nodes[place].spawn()?;
         cluster.nodes[place].wait_ready()?;
-        if !is_gone {
-            // A bit of what was sealed shows to who reads it. It is told to nobody as it is.
+        if mishap == Mishap::FlippedBit {
+            // It shows to who reads it, and is told to nobody as it is.
             cluster.wait_settled(SETTLE_LIMIT)?;
             let deadline = Instant::now() + LIMIT;
             while leading_place(&mut cluster)? != place {
@@ -164,7 +184,7 @@ fn a_voter_that_lost_the_end_of_its_log_does_not_vote_without_it() -> Result<()>
     write(&cluster, whole, 20..40)?;
     cluster.nodes[whole].kill()?;
     cluster.nodes[damaged].kill()?;
-    let (file, position) = entries(&cluster, damaged)?.pop().context("no entry")?;
+    let (file, position, _) = entries(&cluster, damaged)?.pop().context("no entry")?;
     flip_bit(&file, position + 50_000)?;
     cluster.nodes[late].spawn()?;
     // Together they would be a majority, without what was acknowledged last. What ends there is for a node that has no others.

@@ -124,7 +124,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         match from.start(shard, founding).await {
             Ok(replica) => Ok(Some(replica)),
             // It is brought here anew while the node serves.
-            Err(StartError::Replica(replica::StartError::SetAside { .. })) => Ok(None),
+            Err(StartError::SetAside { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     });
@@ -292,7 +292,7 @@ async fn metadata(
     }
     let started = host.start(METADATA, founding).await;
     let mut replica = started.map_err(|error| match error {
-        StartError::Replica(replica::StartError::SetAside { .. }) => {
+        StartError::SetAside { .. } => {
             StartError::MetadataDamaged { path: host.data_dir.path().to_owned(), node: identity.node_id }
         }
         error => error,

@@ -127,6 +127,12 @@ pub enum StartError {
     /// A shard did not start.
     #[error(transparent)]
     Replica(#[from] replica::StartError),
+    /// What is here of a shard is damaged, and others have it.
+    #[error("shard {} is damaged here: it is brought here anew when another node leads it", shard.0)]
+    SetAside {
+        /// The shard.
+        shard: ShardId,
+    },
     /// The metadata group refused what a start must write.
     #[error("the cluster's metadata cannot be written: {reason}")]
     Metadata {

@@ -19,6 +19,7 @@ use record::{LogIndex, NodeId, ShardId, Term};
 use replica::{
     Donor, Founding, InstallParts, InstallProgress, Lane, Parts, Replica, give_way, install, let_go, set_aside,
 };
+use shard::ShardRecord;
 use storage::checkpoint::CheckpointStore;
 use storage::data_dir::DataDir;
 use storage::index_file::IndexStore;
@@ -101,14 +102,29 @@ impl Host {
                 self.node.shards.put(replica.clone());
                 Ok(replica)
             }
-            Err(error @ replica::StartError::SetAside { .. }) => {
-                tracing::error!("{error}");
+            Err(error) if self.others_have(shard, &error) => {
+                tracing::error!(shard = shard.0, "{error}");
                 let parts = InstallParts { log, checkpoints, index, marker };
                 set_aside(&parts).await.map_err(|source| StartError::Files { shard, source })?;
-                Err(error.into())
+                Err(StartError::SetAside { shard })
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether other members have what cannot be started from here. Where a checkpoint cannot be read the metadata says whether
+    /// there are any.
+    fn others_have(&self, shard: ShardId, error: &replica::StartError) -> bool {
+        use replica::StartError::{Checkpoint, Gap, Restore, SetAside};
+        let is_damaged = match error {
+            SetAside { .. } => return true,
+            Restore { .. } | Gap { .. } => true,
+            Checkpoint { source, .. } => source.kind() == io::ErrorKind::InvalidData,
+            _ => false,
+        };
+        let (Some(metadata), me) = (self.node.metadata(), self.node.id()) else { return false };
+        let others = |record: &ShardRecord| record.voters.iter().any(|voter| *voter != me);
+        is_damaged && metadata.state().shard_record(shard).is_some_and(others)
     }
 
     pub(crate) fn replica_config(&self, shard: ShardId) -> replica::Config {
