@@ -4,6 +4,9 @@
 //! A replica that is new here, or whose log ends before what its leader still has, is brought here from
 //! another member before it starts: until then it neither votes nor acknowledges anything.
 
+mod aside;
+mod judgement;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
@@ -15,23 +18,22 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use record::{LogIndex, NodeId, ShardId, Term};
+use record::{NodeId, ShardId};
 use replica::{
     Donor, Founding, InstallParts, InstallProgress, Lane, Parts, Replica, give_way, install, let_go, set_aside,
 };
-use shard::ShardRecord;
 use storage::checkpoint::CheckpointStore;
 use storage::data_dir::DataDir;
 use storage::index_file::IndexStore;
 use storage::{CommitLog, InstallMarker, InstallStage, Installing, Payload};
 use tokio::sync::watch;
 
+use self::judgement::Judgement;
 use crate::clock::ProposalClock;
 use crate::cluster::METADATA;
 use crate::config::Config;
 use crate::errors::StartError;
-use crate::members::successors;
-use crate::messages::{Phase, ReplicaStatus};
+use crate::messages::Phase;
 use crate::node::Node;
 use crate::peers::{Peers, Subject};
 
@@ -43,8 +45,6 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const ROUND_PAUSE: Duration = Duration::from_millis(500);
 /// How long a donor may take for one answer.
 const PULL_WAIT_MAX: Duration = Duration::from_secs(30);
-/// How long a leader whose log is damaged waits for the next one.
-const HAND_OVER_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long founding a shard may wait for the metadata group.
 const FOUND_WAIT_MAX: Duration = Duration::from_secs(10);
 /// One failed try in so many is reported.
@@ -110,21 +110,6 @@ impl Host {
             }
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Whether other members have what cannot be started from here. Where a checkpoint cannot be read the metadata says whether
-    /// there are any.
-    fn others_have(&self, shard: ShardId, error: &replica::StartError) -> bool {
-        use replica::StartError::{Checkpoint, Gap, Restore, SetAside};
-        let is_damaged = match error {
-            SetAside { .. } => return true,
-            Restore { .. } | Gap { .. } => true,
-            Checkpoint { source, .. } => source.kind() == io::ErrorKind::InvalidData,
-            _ => false,
-        };
-        let (Some(metadata), me) = (self.node.metadata(), self.node.id()) else { return false };
-        let others = |record: &ShardRecord| record.voters.iter().any(|voter| *voter != me);
-        is_damaged && metadata.state().shard_record(shard).is_some_and(others)
     }
 
     pub(crate) fn replica_config(&self, shard: ShardId) -> replica::Config {
@@ -200,24 +185,6 @@ impl Host {
                 }
             }
             sleep(RETRY_PAUSE).await;
-        }
-    }
-
-    /// Returns when another member leads the group without this one: with the last entry of its log then. A majority has
-    /// elected it, so it has all that is committed. One of before what this node voted for may not have.
-    async fn led_by_another(&self, parts: &InstallParts, shard: ShardId) -> LogIndex {
-        let me = self.node.id();
-        let voted = parts.log.log_state().vote.map_or(Term(0), |vote| vote.term);
-        loop {
-            let leader = self.node.leader(shard).filter(|leader| *leader != me);
-            let status = leader.and_then(|leader| self.node.statuses.replica(leader, shard));
-            let leads = |status: &ReplicaStatus| {
-                status.phase == Phase::Running && status.leads.is_some() && status.term >= voted
-            };
-            if let Some(status) = status.filter(leads) {
-                return status.last;
-            }
-            sleep(ROUND_PAUSE).await;
         }
     }
 
@@ -301,44 +268,6 @@ impl Host {
         shards
     }
 
-    /// What of a shard's leader's status concerns this node: whether it is let go of, and whether it has to
-    /// be brought here anew.
-    fn judge(&self, replica: &Replica) -> Judgement {
-        let (shard, me) = (replica.shard_id(), self.node.id());
-        if shard != METADATA && replica.is_damaged() {
-            return Judgement::IsDamaged;
-        }
-        let leader = self.node.leader(shard).filter(|leader| *leader != me);
-        let status = leader.and_then(|leader| self.node.statuses.replica(leader, shard));
-        let Some(status) = status else { return Judgement::Stays };
-        let known = *replica.leadership().borrow();
-        if status.term < known.term {
-            return Judgement::Stays;
-        }
-        let Some(led) = &status.leads else {
-            // It says that it leads when a majority has its first entry, for which this member may be needed. Whoever is
-            // elected has all that is committed: what is here and not there is not needed any more.
-            let is_elected = known.leader == leader && known.term == status.term;
-            return if is_elected && replica.needs_install(status.purged) {
-                Judgement::IsBehind
-            } else {
-                Judgement::Stays
-            };
-        };
-        let belongs = led.voters.contains(&me) || led.learners.contains(&me);
-        if !belongs && replica.members().is_voter(me) && replica.last_log_index() >= status.last {
-            // The leader's word may be older than what this node knows.
-            return Judgement::Stays;
-        }
-        if belongs && replica.needs_install(status.purged) {
-            Judgement::IsBehind
-        } else if belongs {
-            Judgement::Stays
-        } else {
-            Judgement::IsLetGo
-        }
-    }
-
     /// Removes what is here of a shard.
     async fn let_go(&self, shard: ShardId) {
         let let_go = async {
@@ -347,29 +276,6 @@ impl Host {
         };
         if let Err(error) = let_go.await {
             tracing::error!(shard = shard.0, %error, "what was here of the shard could not be removed");
-        }
-    }
-
-    /// Stops a replica whose log was found to be damaged, when another member leads if that is soon: it is brought here anew.
-    async fn set_aside(&self, replica: Replica) {
-        let shard = replica.shard_id();
-        tracing::error!(shard = shard.0, "the shard's log is damaged here: it is set aside, others have what it lacks");
-        if replica.is_leader()
-            && let Some(successor) = successors(&self.node, &replica).first()
-            && replica.transfer_leader(*successor).await.is_ok()
-        {
-            let mut leadership = replica.leadership();
-            let _ = timeout(HAND_OVER_WAIT_MAX, leadership.wait_for(|leadership| !leadership.is_self)).await;
-        }
-        self.node.shards.take(shard);
-        replica.shutdown().await;
-        drop(replica);
-        let noted = async {
-            let parts = self.parts(shard).await?;
-            set_aside(&parts).await.map_err(|source| StartError::Files { shard, source })
-        };
-        if let Err(error) = noted.await {
-            tracing::error!(shard = shard.0, %error, "that the shard is damaged here cannot be noted");
         }
     }
 
@@ -395,15 +301,6 @@ impl Host {
             tracing::error!(shard = shard.0, %error, "the shard could not be brought here");
         }
     }
-}
-
-/// What becomes of a replica.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Judgement {
-    Stays,
-    IsDamaged,
-    IsBehind,
-    IsLetGo,
 }
 
 /// Starts what the metadata wants here and is not here yet, and stops what was let go, until the task

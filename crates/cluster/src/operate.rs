@@ -116,7 +116,10 @@ pub(crate) async fn set_standing(node: &Node, id: NodeId, standing: Standing) ->
 
 /// Lets go of a node that holds nothing any more.
 pub(crate) async fn remove(node: &Node, id: NodeId) -> Result<(), RemoveNodeError> {
-    let (_, shards) = view(node).map_err(RemoveNodeError::Refused)?;
+    let (homes, shards) = view(node).map_err(RemoveNodeError::Refused)?;
+    if !homes.iter().any(|home| home.id == id) {
+        return Err(RemoveNodeError::UnknownNode);
+    }
     may_be_removed(id, &shards).map_err(RemoveNodeError::Refused)?;
     set_standing(node, id, Standing::Removed).await
 }
@@ -172,6 +175,15 @@ async fn move_shard(node: &Node, shard: &str, voters: &str) -> Result<String, St
                 if id == METADATA { "" } else { ", which `cluster copies` changes" }
             ));
         }
+    }
+    let is_there = |placed: &Placed| {
+        let actual = placed.actual.as_ref().is_some_and(|led| {
+            !led.changing && led.voters.len() == voters.len() && voters.iter().all(|voter| led.voters.contains(voter))
+        });
+        placed.id == id && placed.voters == voters && actual
+    };
+    if shards.iter().any(is_there) {
+        return Ok(format!("shard {id} is on {} already\n", list(&voters)));
     }
     let evens_out = node.metadata().is_some_and(|metadata| metadata.state().rebalances());
     let then = afterwards(&homes, shards, &ShardRecord { id, voters: voters.clone() }, evens_out);

@@ -66,13 +66,19 @@ pub(crate) enum ClusterCommand {
         #[arg(value_name = "COUNT")]
         count: Option<u8>,
     },
-    /// Put a shard onto these nodes; the first one leads
+    /// Put a shard, a number or `meta`, onto these nodes; the first one leads
     Move {
-        #[arg(value_name = "SHARD")]
+        #[arg(value_name = "SHARD", value_parser = shard_number)]
         shard: u32,
         #[arg(value_name = "NODES", required = true, value_delimiter = ',')]
         voters: Vec<u64>,
     },
+}
+
+/// A shard as `cluster status` names it.
+fn shard_number(text: &str) -> Result<u32, String> {
+    let number = if text == "meta" { Ok(0) } else { text.parse() };
+    number.map_err(|_| "a shard is a number or `meta`".to_owned())
 }
 
 impl ClusterCommand {

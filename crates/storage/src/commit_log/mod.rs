@@ -18,6 +18,7 @@
 
 mod chunk;
 mod cold;
+mod damaged;
 mod error;
 mod footer;
 mod frame;
