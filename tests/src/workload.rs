@@ -132,7 +132,7 @@ impl Workload {
         for program in &mut self.programs {
             let answer = program.answer(&["read", "behind"], READ_LIMIT)?;
             if answer != "read" {
-                trouble.push(format!("{} did not read to the end: {answer}", program.name()));
+                trouble.push(format!("{} did not read to the end: {answer}\n{}", program.name(), program.log()));
             }
         }
         for program in &mut self.programs {

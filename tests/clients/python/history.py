@@ -142,9 +142,16 @@ def goes_on(reader, lines, message, positions):
     return True
 
 
-def polls(reader, lines, messages, positions):
-    """Writes down what one call returned, a line for each partition."""
+def polls(reader, lines, positions):
+    """Asks once and writes down what there is, a line for each partition."""
     by_partition, resets = {}, []
+    try:
+        messages = reader.consume(500, 0.2)
+    except KafkaException as error:
+        # Told for the call and not for a message: it goes on.
+        lines.say("info", "poll", error=str(error))
+        time.sleep(0.2)
+        return by_partition
     for message in messages:
         error = message.error()
         if error is None:
@@ -180,7 +187,7 @@ def read(index):
     reader.assign([TopicPartition(TOPIC, partition, 0) for partition in range(PARTITIONS)])
     positions = {}
     while not aborted.is_set() and not is_behind_end(positions):
-        polls(reader, lines, reader.consume(500, 0.2), positions)
+        polls(reader, lines, positions)
     reader.close()
     lines.close()
 
@@ -199,7 +206,7 @@ def take_part(index):
 
     member.subscribe([TOPIC], on_assign=on_assign)
     while not aborted.is_set() and not end.is_set():
-        got = polls(member, lines, member.consume(500, 0.2), {})
+        got = polls(member, lines, {})
         offsets = [[partition, records[-1][0] + 1] for partition, records in got.items()]
         if not offsets:
             continue

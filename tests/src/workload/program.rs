@@ -77,7 +77,8 @@ impl Program {
         }
     }
 
-    fn log(&self) -> String {
+    /// The last lines of what it said of itself.
+    pub(super) fn log(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines.get(lines.len().saturating_sub(30)..).unwrap_or_default().join("\n")
