@@ -117,10 +117,10 @@ pub(crate) async fn set_standing(node: &Node, id: NodeId, standing: Standing) ->
 /// Lets go of a node that holds nothing any more.
 pub(crate) async fn remove(node: &Node, id: NodeId) -> Result<(), RemoveNodeError> {
     let (homes, shards) = view(node).map_err(RemoveNodeError::Refused)?;
-    if !homes.iter().any(|home| home.id == id) {
-        return Err(RemoveNodeError::UnknownNode);
+    // One that is not there was removed before, or never was: the metadata know.
+    if homes.iter().any(|home| home.id == id) {
+        may_be_removed(id, &shards).map_err(RemoveNodeError::Refused)?;
     }
-    may_be_removed(id, &shards).map_err(RemoveNodeError::Refused)?;
     set_standing(node, id, Standing::Removed).await
 }
 

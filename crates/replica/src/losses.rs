@@ -7,8 +7,10 @@
 //! - an entry that the replay needs ends the log before it, and the shard goes on as of there
 //! - live data that is gone answers damage, now and at every later start
 //!
-//! Where others vote in the group nothing is accepted: they have what is lost, and whoever acknowledged it and votes without
-//! it could lose it for all. Such a copy is set aside, and brought here anew.
+//! Where the others of the group decide without this member nothing is accepted: they have what is lost, and whoever
+//! acknowledged it and votes without it could lose it for all. Such a copy is set aside, and brought here anew.
+
+use std::collections::BTreeSet;
 
 use record::LogIndex;
 use storage::{Damage, EntryKind, LogId, ShardLog, Vote};
@@ -157,13 +159,23 @@ fn set_aside(config: &Config, damage: &Damage, needed: &'static str) -> StartErr
     StartError::SetAside { shard: config.shard, damage: damage.clone(), needed }
 }
 
-/// Whether others vote in the group, as far as what is left here says: `members` are those of the checkpoint.
+/// Whether those of a group that vote decide without `me`: what is committed is with them, too.
+pub(crate) fn decide_without<'a>(me: u64, mut voters: impl Iterator<Item = &'a BTreeSet<u64>>) -> bool {
+    let decides = |voters: &BTreeSet<u64>| 2 * voters.iter().filter(|voter| **voter != me).count() > voters.len();
+    voters.all(decides)
+}
+
+/// Whether others decide in the group without this node, as far as what is left here says: `members` are those of the
+/// checkpoint.
 async fn has_others(config: &Config, log: &ShardLog, members: Option<&StoredMembership>) -> bool {
     if config.others_are_gone {
         return false;
     }
     let me = config.node.0;
-    let others = |membership: &Membership| membership.voter_ids().any(|voter| voter != me);
+    let others = |membership: &Membership| {
+        let voters = membership.get_joint_config();
+        !voters.is_empty() && decide_without(me, voters.iter())
+    };
     let mut found = members.is_some_and(|members| others(members.membership()));
     let state = log.log_state();
     let mut next = state.purged.map_or(LogIndex(0), |purged| purged.index.next());
@@ -181,4 +193,24 @@ async fn has_others(config: &Config, log: &ShardLog, members: Option<&StoredMemb
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_decide_where_each_set_of_voters_has_a_majority_of_them() {
+        let set = |voters: &[u64]| voters.iter().copied().collect::<BTreeSet<_>>();
+        for (voters, expected) in [
+            (vec![set(&[1, 2, 3])], true),
+            (vec![set(&[2])], true),
+            (vec![set(&[1])], false),
+            (vec![set(&[1, 2])], false),
+            (vec![set(&[1]), set(&[1, 2, 3])], false),
+            (vec![set(&[1, 2, 3]), set(&[2, 3, 4])], true),
+        ] {
+            assert_eq!(decide_without(1, voters.iter()), expected, "{voters:?}");
+        }
+    }
 }

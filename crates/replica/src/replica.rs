@@ -23,6 +23,7 @@ use crate::core::Core;
 use crate::errors::{AnswerError, FetchError, OutOfService, ProposeError};
 use crate::fetch::{Fetched, Planned, Repeated, Wish};
 use crate::leadership::{self, Leadership};
+use crate::losses::decide_without;
 use crate::maintenance;
 use crate::parts;
 use crate::pending::Pending;
@@ -138,10 +139,16 @@ impl Replica {
         }
     }
 
-    /// Whether a read has found that the log is damaged here, and others vote in the group.
+    /// Whether a read has found that the log is damaged here, and the others of the group decide without this member.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
-        self.inner.core.log.has_damaged_read() && !self.inner.core.is_alone()
+        let core = &self.inner.core;
+        if !core.log.has_damaged_read() {
+            return false;
+        }
+        let state = core.state.read();
+        let voters = state.membership.membership().get_joint_config();
+        !voters.is_empty() && decide_without(core.config.node.0, voters.iter())
     }
 
     /// Whether this node may propose `items` now.
