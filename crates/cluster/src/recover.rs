@@ -99,8 +99,13 @@ async fn recover_shards(
         earlier.into_iter().flat_map(|earlier| earlier.nodes).chain(lost.iter().copied()).collect();
     let mut out = String::new();
     let _ = writeln!(out, "{:<6} {:<16} {:>12} {:>6}  STATE", "SHARD", "VOTERS", "LAST ENTRY", "TERM");
+    // Damage is given up only where nobody is left who may have what is damaged.
+    let mut others_are_gone = true;
     let answering = match known_nodes(host).await? {
-        Ok(nodes) => answering(host, &lost, nodes).await,
+        Ok(nodes) => {
+            others_are_gone = nodes.iter().all(|node| node.id == me || lost.contains(&node.id));
+            answering(host, &lost, nodes).await
+        }
         Err(reason) => {
             let _ = writeln!(
                 out,
@@ -121,7 +126,7 @@ async fn recover_shards(
             continue;
         }
         let mut config = host.replica_config(shard);
-        config.others_are_gone = true;
+        config.others_are_gone = others_are_gone;
         let Found { members, last } =
             Box::pin(examine(&config, &parts.checkpoints, &parts.log)).await.map_err(StartError::from)?;
         let has_majority =

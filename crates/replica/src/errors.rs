@@ -197,7 +197,8 @@ pub enum StartError {
     },
     /// Entries that were durable are gone here, and other members have them.
     #[error(
-        "shard {}: {damage}: they are gone, and {needed}; the other members of the shard's group have them: this copy neither          votes nor leads until it was brought here anew", shard.0
+        "shard {}: {damage}: they are gone, and {needed}; the other members of the shard's group have them: this copy neither \
+         votes nor leads until it was brought here anew", shard.0
     )]
     SetAside {
         /// The shard.

@@ -23,8 +23,8 @@ pub enum OpenError {
     SegmentBytes { bytes: u64 },
     #[error(
         "{damage}: which entries and votes were lost with it cannot be told, so nothing may be built on this log; \
-         bring the file back as it was, or make an empty file {accept} and start again to go on without what is lost; a node of several is replaced by a new \
-         one instead"
+         bring the file back as it was, or make an empty file {accept} and start again to go on without what is lost; \
+         a node of several is replaced by a new one instead"
     )]
     Damaged { damage: Damage, accept: PathBuf },
     #[error(

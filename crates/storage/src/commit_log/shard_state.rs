@@ -209,6 +209,10 @@ impl Inner {
         self.damage.iter().find(took).cloned()
     }
 
+    pub(crate) fn has_damage(&self) -> bool {
+        !self.damage.is_empty()
+    }
+
     pub(crate) fn has_damage_in(&self, range: &RangeInclusive<LogIndex>) -> bool {
         let overlaps = |hit: &RangeInclusive<LogIndex>| hit.start() <= range.end() && range.start() <= hit.end();
         self.damage.iter().filter_map(|damage| damage.indexes.as_ref()).any(overlaps)
