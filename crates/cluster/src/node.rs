@@ -233,7 +233,7 @@ impl Node {
             match self.leader(shard) {
                 Some(leader) if leader == self.id() => {
                     if let Some(replica) = self.shards.replica(shard)
-                        && replica.read_barrier().await.is_ok()
+                        && matches!(timeout(left, replica.read_barrier()).await, Ok(Ok(())))
                     {
                         return Some(replica.applied());
                     }

@@ -88,7 +88,14 @@ impl Cluster {
             Err(error) => return vec![Err(error.into()); count],
         };
         assert_eq!(created.len(), count, "one outcome for each topic");
-        self.follow_metadata().await;
+        if !self.follow_metadata().await {
+            // Whoever leads the metadata makes the streams.
+            let result = |result: Result<TopicId, shard::CreateTopicError>| match result {
+                Ok(_) => Err(ProposeError::Unknown.into()),
+                Err(error) => Err(error.into()),
+            };
+            return created.into_iter().map(result).collect();
+        }
         let accepted: Vec<TopicId> = created.iter().filter_map(|result| result.as_ref().ok().copied()).collect();
         let finished = self.finish_creation(&accepted, Pace::Asked).await;
         drop(claim);
@@ -125,10 +132,12 @@ impl Cluster {
             Err(error) => return vec![Err(error.into()); count],
         };
         assert_eq!(deleted.len(), count, "one outcome for each topic");
-        self.follow_metadata().await;
         let accepted: Vec<TopicId> =
             topics.iter().zip(&deleted).filter(|(_, result)| result.is_ok()).map(|(topic, _)| *topic).collect();
-        if let Err(error) = self.finish_deletion(&accepted, Pace::Asked).await {
+        // A copy of the metadata that is behind does not know all the streams: whoever leads it removes them.
+        if self.follow_metadata().await
+            && let Err(error) = self.finish_deletion(&accepted, Pace::Asked).await
+        {
             tracing::info!(%error, "the removal of topics goes on later");
         }
         drop(claim);
@@ -155,7 +164,9 @@ impl Cluster {
             Outcome::AddPartitions(result) => result?,
             other => return Err(unexpected(&other).into()),
         }
-        self.follow_metadata().await;
+        if !self.follow_metadata().await {
+            return Err(ProposeError::Unknown.into());
+        }
         let result = match self.finish_partitions(topic, Pace::Asked).await {
             Ok(()) => Ok(()),
             Err(StepError::Stream(error)) => Err(error.into()),
@@ -166,19 +177,22 @@ impl Cluster {
     }
 
     /// The steps behind `CreateTopics`; gives the topics that did not come to life. One that can
-    /// never be whole is removed again.
+    /// never be whole is removed again. What this node's copy of the metadata does not know as begun is neither made
+    /// nor called complete.
     pub(crate) async fn finish_creation(&self, topics: &[TopicId], pace: Pace) -> BTreeMap<TopicId, StepError> {
-        let streams = {
+        let (begun, streams) = {
             let metadata = self.metadata();
-            topics
+            let begun = topics
                 .iter()
                 .filter_map(|topic| metadata.topic(*topic))
-                .filter(|topic| topic.state == TopicState::Creating)
-                .flat_map(|topic| topic.partitions.iter().map(|placement| (topic.id, new_stream(placement))))
-                .collect::<Vec<_>>()
+                .filter(|topic| topic.state == TopicState::Creating);
+            let streams = begun
+                .clone()
+                .flat_map(|topic| topic.partitions.iter().map(|placement| (topic.id, new_stream(placement))));
+            (begun.clone().map(|topic| topic.id).collect::<Vec<TopicId>>(), streams.collect::<Vec<_>>())
         };
         let failed = self.create_streams(streams, pace).await;
-        let whole: Vec<TopicId> = topics.iter().filter(|topic| !failed.contains_key(topic)).copied().collect();
+        let whole: Vec<TopicId> = begun.into_iter().filter(|topic| !failed.contains_key(topic)).collect();
         let never: Vec<TopicId> =
             failed.iter().filter(|(_, error)| matches!(error, StepError::Stream(_))).map(|(topic, _)| *topic).collect();
         let mut failed = failed;

@@ -1,5 +1,6 @@
 //! Several nodes in one process, and what moves between their shards.
 
+mod behind;
 mod belonging;
 mod halfway;
 mod lost;

@@ -1,0 +1,92 @@
+//! What is asked of a node whose copy of the metadata is behind: it leaves to others what it cannot see.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base::Env;
+use base::disk::{SimDisk, SimDiskOptions};
+use base::time::Duration;
+use cluster::{AddPartitionsError, Cluster, CreateTopicError, NewTopic};
+use record::{ShardId, StreamId};
+use replica::ProposeError;
+use shard::TopicState;
+
+use crate::nodes::is_settled;
+use crate::support::{config, free_addresses, start, stop, topic, until};
+
+/// No write to such a disk ends while the test runs.
+const STALL: Duration = Duration::from_secs(100_000);
+
+/// Whether the topic lives with all its partitions, each with its stream.
+fn is_whole(nodes: &[Cluster], name: &str, partitions: usize) -> bool {
+    let metadata = nodes[0].metadata();
+    let Some(topic) = metadata.topic_by_name(name) else { return false };
+    topic.state == TopicState::Live
+        && topic.live().len() == partitions
+        && topic.partitions.iter().all(|placement| {
+            let has_stream = |shard| leader(nodes, shard).is_some_and(|node| has_stream(node, shard, placement.stream));
+            placement.shard().is_some_and(has_stream)
+        })
+}
+
+fn leader(nodes: &[Cluster], shard: ShardId) -> Option<&Cluster> {
+    nodes.iter().find(|node| node.replica(shard).is_some_and(|replica| replica.is_leader()))
+}
+
+fn has_stream(node: &Cluster, shard: ShardId, stream: StreamId) -> bool {
+    node.replica(shard).is_some_and(|replica| replica.state().stream(stream).is_some())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_that_are_changed_by_a_node_that_lags_are_whole_and_nothing_stays_of_removed_ones() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let addresses = free_addresses(3);
+    let disk = SimDisk::new(1, SimDiskOptions::default());
+    let late = async {
+        let env = Env { disk: Arc::new(disk.clone()), ..Env::real() };
+        Cluster::start(env, config(dir.path(), 2, &addresses)).await.expect("started")
+    };
+    let others = [start(config(dir.path(), 0, &addresses)), start(config(dir.path(), 1, &addresses))];
+    let (late, others) = tokio::join!(late, futures_util::future::join_all(others));
+    let mut nodes = others;
+    nodes.push(late);
+    until("three voters of every shard", || is_settled(&nodes, 6, 3)).await;
+    let late = nodes.pop().expect("the third");
+    for name in ["grows", "goes"] {
+        topic(&nodes[0], name, 2).await;
+    }
+    nodes[0].settled().await;
+    let shards: Vec<ShardId> = nodes[0].metadata().shard_records().iter().map(|record| record.id).collect();
+    // It takes nothing more, and still asks others.
+    disk.set_options(|options| options.latency_max = STALL);
+    until("the others lead", || shards.iter().all(|shard| leader(&nodes, *shard).is_some())).await;
+
+    let gone = late.metadata().topic_by_name("goes").expect("known").id;
+    let grows = late.metadata().topic_by_name("grows").expect("known").id;
+    nodes[0].add_partitions(gone, 6).await.expect("added");
+    let removed: Vec<(ShardId, StreamId)> = {
+        let metadata = nodes[0].metadata();
+        let placements = &metadata.topic(gone).expect("known").partitions;
+        placements.iter().filter_map(|placement| Some((placement.shard()?, placement.stream))).collect()
+    };
+    assert_eq!(removed.len(), 6);
+    let new = NewTopic { name: "new".to_owned(), partitions: 4, configs: BTreeMap::new() };
+    let (made, added, deleted) =
+        tokio::join!(late.create_topics(vec![new]), late.add_partitions(grows, 5), late.delete_topics(vec![gone]));
+    // It cannot say more than that: the topic may be whole by now.
+    assert_eq!(made, [Err(CreateTopicError::Propose(ProposeError::Unknown))]);
+    assert_eq!(added, Err(AddPartitionsError::Propose(ProposeError::Unknown)));
+    assert_eq!(deleted, [Ok(())]);
+    assert!(late.metadata().topic_by_name("new").is_none(), "it does lag");
+    until("the new topic is whole", || is_whole(&nodes, "new", 4)).await;
+    until("the grown topic is whole", || is_whole(&nodes, "grows", 5)).await;
+    until("nothing is left", || {
+        let left = |(shard, stream): &(ShardId, StreamId)| {
+            leader(&nodes, *shard).is_none_or(|node| has_stream(node, *shard, *stream))
+        };
+        nodes[0].metadata().topic(gone).is_none() && !removed.iter().any(left)
+    })
+    .await;
+    drop(late);
+    stop(&nodes).await;
+}
