@@ -12,8 +12,10 @@ use std::env;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -326,9 +328,23 @@ impl Drop for Broker {
     }
 }
 
-/// A port that nothing listens on now.
+/// Ports that no connection gets as its own: those begin at 32768 (`net.ipv4.ip_local_port_range`).
+const PORTS: Range<u16> = 12_000..32_000;
+
+/// A port that nothing listens on now, nor comes to have before, and that was not given before.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(PORTS.end - PORTS.start);
+    // Processes that run together begin far from each other.
+    let first = std::process::id().wrapping_mul(97) % count;
+    for _ in 0..count {
+        let at = (first + GIVEN.fetch_add(1, Ordering::Relaxed)) % count;
+        let port = PORTS.start + u16::try_from(at)?;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port of {PORTS:?} is free")
 }
 
 /// Whether ApiVersions version 0 is answered.

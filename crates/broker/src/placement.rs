@@ -27,6 +27,11 @@ pub struct Movement {
 /// Why a partition does not go where it was to go.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReassignError {
+    /// Its copies are on just these nodes, and no other shard is on them that another leads.
+    #[error(
+        "the partition is on these brokers, and is led as its shard is: `rosettamq cluster move` names another first"
+    )]
+    LedByAnother,
     #[error(transparent)]
     NoShard(#[from] OpenShardError),
     #[error(transparent)]
@@ -55,12 +60,12 @@ impl Broker {
     }
 
     /// Moves one partition to a shard whose copies are on just these nodes, the first of which is to lead if there is such a
-    /// shard; without any, one is made. A move to another place that is under way is given up before. Returns when that is
-    /// begun, and at once when the partition is there, or on its way.
+    /// shard; without any, one is made. For another leader only, none is made. A move to another place that is under way is
+    /// given up before. Returns when that is begun, and at once when the partition is there, or on its way.
     ///
     /// # Errors
-    /// When no such shard can be made, or not within `wait_max`, a move that is under way cannot be given up any more, or the
-    /// metadata group cannot be reached.
+    /// When no such shard can be made, or not within `wait_max`, or there is none that the first of the nodes it is on leads, a
+    /// move that is under way cannot be given up any more, or the metadata group cannot be reached.
     pub async fn reassign(
         &self,
         partition: &PartitionRef,
@@ -79,7 +84,9 @@ impl Broker {
             }
             self.keep(partition).await?;
         }
-        if view.copies(partition.partition().shard()).is_some_and(is_wanted) {
+        let led_by_another = |copies: &Copies| copies.wanted.first() != nodes.first();
+        let here = view.copies(partition.partition().shard()).filter(|copies| is_wanted(copies));
+        if here.is_some_and(|copies| !led_by_another(copies)) {
             return Ok(());
         }
         let was_on = |shard: ShardId| {
@@ -90,10 +97,11 @@ impl Broker {
         let fits = |(shard, copies): &(ShardId, &Copies)| {
             *shard != METADATA && !was_on(*shard) && is_wanted(copies) && is_used(*shard)
         };
-        let led_by_another = |(_, copies): &(ShardId, &Copies)| copies.wanted.first() != nodes.first();
-        let to = view.shards().filter(fits).min_by_key(led_by_another).map(|(shard, _)| shard);
+        let to = view.shards().filter(fits).min_by_key(|(_, copies)| led_by_another(copies));
         let to = match to {
-            Some(to) => to,
+            Some((_, copies)) if here.is_some() && led_by_another(copies) => return Err(ReassignError::LedByAnother),
+            Some((to, _)) => to,
+            None if here.is_some() => return Err(ReassignError::LedByAnother),
             None => self.cluster().open_shard(nodes, wait_max).await?,
         };
         let begun = self.cluster().move_streams(vec![NewMove { topic, partition: index, to }]).await?;

@@ -161,13 +161,13 @@ impl Cluster {
         self.metadata().shard_record(shard).map(|record| record.voters.clone()).unwrap_or_default()
     }
 
-    /// Whether a node was heard of just now; this one is.
+    /// Whether clients may be sent to a node: it was heard of just now, or is this one, and has kept up with the metadata.
     #[must_use]
     pub fn is_live(&self, node: NodeId) -> bool {
-        node == self.node_id() || self.inner.node.statuses.is_live(node)
+        self.inner.node.is_in_routing(node)
     }
 
-    /// Changes when nodes come and go.
+    /// Changes when nodes come and go, fall behind and catch up.
     #[must_use]
     pub fn nodes_changed(&self) -> watch::Receiver<u64> {
         self.inner.node.statuses.changed()

@@ -29,6 +29,7 @@ mod giving_up;
 mod host;
 mod in_sync;
 mod join;
+mod lagging;
 mod lost;
 mod members;
 mod messages;

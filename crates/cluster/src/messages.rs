@@ -46,7 +46,7 @@ wire_struct!(Place { node: NodeId, host: String, port: u16 });
 pub(crate) struct Status {
     /// What its wall clock says, in milliseconds since 1970.
     pub(crate) wall_clock_ms: i64,
-    /// It is about to stop, or its disk is slow: nothing is given to it to lead.
+    /// It is about to stop, its disk is slow, or it is behind with the metadata: nothing is given to it to lead.
     pub(crate) leaving: bool,
     /// Data shards that the cluster should have for it.
     pub(crate) shards: u32,

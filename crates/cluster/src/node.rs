@@ -23,6 +23,7 @@ use crate::clock::ClusterClock;
 use crate::cluster::METADATA;
 use crate::forward::Forward;
 use crate::in_sync::InSync;
+use crate::lagging::Lagging;
 use crate::messages::Request;
 use crate::peers::{Peers, Subject};
 use crate::shards::Shards;
@@ -40,6 +41,7 @@ pub(crate) struct Node {
     pub(crate) shards: Shards,
     pub(crate) statuses: Arc<Statuses>,
     pub(crate) in_sync: InSync,
+    pub(crate) lagging: Lagging,
     pub(crate) clock: Arc<ClusterClock>,
     pub(crate) forward: Arc<dyn Forward>,
     /// Data shards that the cluster should have for this node.
@@ -69,6 +71,7 @@ impl Node {
             shards: Shards::default(),
             statuses: Arc::default(),
             in_sync: InSync::default(),
+            lagging: Lagging::default(),
             clock,
             forward,
             wished,
@@ -165,9 +168,14 @@ impl Node {
         now() < deadline && self.leaving.get().is_none_or(|since| since.elapsed() < LEAVING_WAIT_MAX)
     }
 
-    /// Others are to lead what this node could: it is about to stop, or its disk is slow.
+    /// Others are to lead what this node could: it is about to stop, its disk is slow, or it is behind with the metadata.
     pub(crate) fn lets_others_lead(&self) -> bool {
-        self.is_leaving() || self.slow.load(Ordering::Acquire)
+        self.is_leaving() || self.slow.load(Ordering::Acquire) || self.lagging.has(self.id())
+    }
+
+    /// Whether clients may be sent to a node: it was heard of just now, or is this one, and is not behind with the metadata.
+    pub(crate) fn is_in_routing(&self, node: NodeId) -> bool {
+        (node == self.id() || self.statuses.is_live(node)) && !self.lagging.has(node)
     }
 
     /// This node is about to stop.

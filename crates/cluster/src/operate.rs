@@ -249,11 +249,13 @@ fn status(node: &Node) -> Result<String, String> {
     let _ =
         writeln!(out, "{:<6} {:<9} {:<12} {:<24} {:>8} {:>7}", "NODE", "STATE", "RACK", "ADDRESS", "REPLICAS", "LEADS");
     for home in &homes {
-        let state = match (home.draining, home.live) {
-            (true, true) => "draining",
-            (true, false) => "drn,silent",
-            (false, true) => "live",
-            (false, false) => "silent",
+        let state = match (home.draining, home.live, node.lagging.has(home.id)) {
+            (true, true, false) => "draining",
+            (true, true, true) => "drn,behind",
+            (true, false, _) => "drn,silent",
+            (false, true, false) => "live",
+            (false, true, true) => "behind",
+            (false, false, _) => "silent",
         };
         let holds = shards.iter().filter(|placed| {
             placed.actual.as_ref().map_or_else(|| placed.voters.contains(&home.id), |led| led.voters.contains(&home.id))

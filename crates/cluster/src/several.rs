@@ -27,7 +27,7 @@ const LEADER_PAUSE: Duration = Duration::from_millis(10);
 impl Cluster {
     /// Returns when every node that is here has applied what the metadata group had committed when the
     /// call began: what was changed before shows everywhere then. Nodes that do not come so far in some
-    /// seconds are not waited for.
+    /// seconds are not waited for, nor those that are out of routing for being behind.
     pub async fn settled(&self) {
         let node = &self.inner.node;
         let others = node.peers.known();
@@ -37,7 +37,7 @@ impl Cluster {
         let deadline = now() + SETTLE_WAIT_MAX;
         let Some(index) = node.barrier(METADATA, deadline).await else { return };
         let request = Request::Await(index);
-        let live = others.into_iter().filter(|other| node.statuses.is_live(*other));
+        let live = others.into_iter().filter(|other| node.is_in_routing(*other));
         let asked = live.map(|other| node.ask(other, METADATA, &request, SETTLE_WAIT_MAX));
         let (_, ours) = tokio::join!(join_all(asked), node.applied(METADATA, index, deadline));
         if !ours {
@@ -60,6 +60,10 @@ impl Cluster {
         };
         let _some_are_away = timeout(MEET_WAIT_MAX, all_here).await;
         self.follow_metadata().await;
+        // Others may have heard only of how far it was before.
+        let status = Request::Status(node.status());
+        let told = node.peers.known().into_iter().map(|other| node.ask(other, METADATA, &status, MEET_WAIT_MAX));
+        join_all(told).await;
     }
 
     /// Returns when this node's copy of the metadata has what was committed before the call, or after some seconds;

@@ -1,5 +1,5 @@
 //! A node whose disk stays slow lets others lead: what it leads waits for its disk with every entry, while
-//! others have a majority without it.
+//! others have a majority without it. So does one that is behind with the metadata (`lagging`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -70,7 +70,7 @@ pub(crate) fn watch_disk(host: &Arc<Host>) -> JoinHandle<()> {
                 }
                 node.statuses.tell();
             }
-            if !slow {
+            if !slow && !node.lagging.has(node.id()) {
                 continue;
             }
             for replica in node.shards.replicas().into_iter().filter(Replica::is_leader) {

@@ -2,7 +2,7 @@
 //! what their clocks say.
 //!
 //! Every node asks every other one every [`TELL_PAUSE`], and at once when its replicas or what they lead
-//! have changed. Who was not heard of for [`LIVE_TIME`] counts as gone: nobody is sent there. Nothing
+//! have changed. Who was not heard of for [`LIVE_TIME`] counts as gone: nobody is sent there, nor to who lags (`lagging`). Nothing
 //! that must be true depends on it; consensus has its own signs of life.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +18,8 @@ use replica::{InstallProgress, Replica};
 use shard::codec::decode;
 use tokio::sync::{Notify, watch};
 
+use crate::cluster::METADATA;
+use crate::lagging::Position;
 use crate::messages::{Led, Phase, ReplicaStatus, Request, Status};
 use crate::node::Node;
 
@@ -36,7 +38,7 @@ pub(crate) struct Statuses {
     heard: Mutex<BTreeMap<NodeId, Heard>>,
     /// Replicas that are not in service yet.
     installing: Mutex<BTreeMap<ShardId, Arc<InstallProgress>>>,
-    /// Rises when a node comes or goes.
+    /// Rises when a node comes or goes, falls behind or catches up.
     changes: watch::Sender<u64>,
     /// Something is to be told now.
     tell: Notify,
@@ -63,7 +65,7 @@ struct Heard {
 }
 
 impl Statuses {
-    /// Changes when nodes come and go.
+    /// Changes when nodes come and go, fall behind and catch up.
     pub(crate) fn changed(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -112,6 +114,31 @@ impl Statuses {
         if !before.is_some_and(|before| before.live) {
             tracing::info!(node = from.0, "another node is here");
             self.changes.send_modify(|count| *count += 1);
+        }
+        self.look_for_lags(node);
+    }
+
+    /// Looks who is behind with the metadata, this node included.
+    fn look_for_lags(&self, node: &Node) {
+        let applied = |status: &Status| {
+            let metadata = status.replicas.iter().find(|replica| replica.shard == METADATA);
+            metadata.map_or(LogIndex(0), |replica| replica.applied)
+        };
+        let mut positions: Vec<Position> = self.live().iter().map(|(id, status)| (*id, applied(status))).collect();
+        positions.push((node.id(), node.metadata().map_or(LogIndex(0), |metadata| metadata.applied())));
+        let (fallen, caught_up) = node.lagging.look(&positions);
+        if fallen.is_empty() && caught_up.is_empty() {
+            return;
+        }
+        for id in &fallen {
+            tracing::warn!(node = id.0, "the node is behind with the metadata: clients are sent to others");
+        }
+        for id in &caught_up {
+            tracing::info!(node = id.0, "the node has caught up with the metadata");
+        }
+        self.changes.send_modify(|count| *count += 1);
+        if fallen.contains(&node.id()) || caught_up.contains(&node.id()) {
+            self.tell();
         }
     }
 
@@ -207,7 +234,7 @@ pub(crate) fn exchange(node: &Arc<Node>) -> JoinHandle<()> {
                 let (node, busy) = (Arc::clone(&node), Arc::clone(&busy));
                 asking.spawn(async move {
                     let request = Request::Status(node.status());
-                    let answer = node.ask(other, crate::cluster::METADATA, &request, ANSWER_WAIT_MAX).await;
+                    let answer = node.ask(other, METADATA, &request, ANSWER_WAIT_MAX).await;
                     match answer.map(|answer| decode::<Status>(&answer)) {
                         Ok(Ok(status)) => node.statuses.hear(&node, other, status),
                         Ok(Err(error)) => tracing::warn!(node = other.0, %error, "a status that cannot be read"),
@@ -227,6 +254,7 @@ pub(crate) fn exchange(node: &Arc<Node>) -> JoinHandle<()> {
                 sleep(CHANGES_PAUSE).await;
             }
             node.statuses.expire(&node);
+            node.statuses.look_for_lags(&node);
             node.in_sync.look(&node);
             let known = node.peers.known().len();
             node.clock.compare(known, &node.statuses.clocks_ms());

@@ -112,6 +112,9 @@ pub(crate) async fn follow(core: Arc<Core>, mut disk_state: watch::Receiver<Disk
         if core.full_disk.set(full) {
             let shard = core.config.shard.0;
             if full {
+                // What is held for members that pull may be what fills it.
+                core.pins.let_go();
+                core.maintenance.notify_one();
                 tracing::warn!(
                     shard,
                     "the disk is full: appends are refused until there is room, groups go on for a while"

@@ -1,5 +1,6 @@
 //! What a run comes to.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -28,14 +29,31 @@ pub struct Report {
     pub trouble: Vec<String>,
 }
 
+/// In calm times an acknowledgement that takes longer is named.
+const LATE_MS: u64 = 1_000;
+/// So many of them are.
+const LATE_NAMED_MAX: usize = 5;
+
 /// What was sent in calm times, and when its acknowledgement came.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Calm {
     pub sent: usize,
     pub acked: usize,
     pub median: Duration,
     pub p99: Duration,
     pub longest: Duration,
+    /// Those that came late, the latest first.
+    late: Vec<Late>,
+}
+
+/// A record whose acknowledgement came late.
+#[derive(Clone, Debug)]
+struct Late {
+    took_ms: u64,
+    writer: u32,
+    partition: i32,
+    /// Since the first fault.
+    began: Duration,
 }
 
 impl Report {
@@ -66,12 +84,20 @@ impl Calm {
         let is_calm = |at: u64| windows.iter().any(|one| one.kind.is_none() && (one.from_ms..one.to_ms).contains(&at));
         let mut took = Vec::new();
         let mut calm = Self::default();
-        for send in history.sends().filter(|send| is_calm(send.began_ms)) {
+        let first = windows.first().map_or(0, |window| window.from_ms);
+        let sends = history.writers.iter().flat_map(|writer| writer.sends.iter().map(|send| (writer.id, send)));
+        for (writer, send) in sends.filter(|(_, send)| is_calm(send.began_ms)) {
             calm.sent += 1;
             if let (Outcome::Acked(_), Some(ended)) = (&send.outcome, send.ended_ms) {
-                took.push(ended.saturating_sub(send.began_ms));
+                let took_ms = ended.saturating_sub(send.began_ms);
+                took.push(took_ms);
+                if took_ms > LATE_MS {
+                    let began = Duration::from_millis(send.began_ms.saturating_sub(first));
+                    calm.late.push(Late { took_ms, writer, partition: send.partition, began });
+                }
             }
         }
+        calm.late.sort_by_key(|late| Reverse(late.took_ms));
         took.sort_unstable();
         calm.acked = took.len();
         let at = |place: usize| Duration::from_millis(took.get(place).copied().unwrap_or(0));
@@ -113,11 +139,21 @@ impl fmt::Display for Report {
                 format!("{kind:?}")
             )?;
         }
-        let Calm { sent, acked, median, p99, longest } = self.calm;
+        let Calm { sent, acked, median, p99, longest, late } = &self.calm;
         writeln!(
             to,
             "in calm times {acked} of {sent} were acknowledged: median {median:?}, 99th percentile {p99:?}, longest {longest:?}"
         )?;
+        if !late.is_empty() {
+            writeln!(to, "{} of them took more than a second, the longest of:", late.len())?;
+        }
+        for Late { took_ms, writer, partition, began } in late.iter().take(LATE_NAMED_MAX) {
+            let at = began.as_secs_f64();
+            writeln!(
+                to,
+                "  {took_ms} ms, writer {writer}, partition {partition}, sent {at:.1} s after the first fault"
+            )?;
+        }
         for trouble in &self.trouble {
             writeln!(to, "TROUBLE: {trouble}")?;
         }

@@ -1,5 +1,7 @@
 //! Files and directories behind traits, so that a simulated disk can lose what was not synced.
 
+#[cfg(feature = "simulation")]
+mod gated;
 mod real;
 #[cfg(feature = "simulation")]
 mod sim;
@@ -14,6 +16,8 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use futures_util::future::BoxFuture;
 
+#[cfg(feature = "simulation")]
+pub use gated::GatedDisk;
 pub use real::RealDisk;
 #[cfg(feature = "simulation")]
 pub use sim::{SimDisk, SimDiskOptions};

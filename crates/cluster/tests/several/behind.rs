@@ -1,21 +1,19 @@
-//! What is asked of a node whose copy of the metadata is behind: it leaves to others what it cannot see.
+//! What is asked of a node whose copy of the metadata is behind: it leaves to others what it cannot see, and nobody is sent
+//! there until it has caught up.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base::Env;
-use base::disk::{SimDisk, SimDiskOptions};
-use base::time::Duration;
+use base::disk::GatedDisk;
+use base::time::{Duration, now};
 use cluster::{AddPartitionsError, Cluster, CreateTopicError, NewTopic};
 use record::{ShardId, StreamId};
 use replica::ProposeError;
 use shard::TopicState;
 
 use crate::nodes::is_settled;
-use crate::support::{config, free_addresses, start, stop, topic, until};
-
-/// No write to such a disk ends while the test runs.
-const STALL: Duration = Duration::from_secs(100_000);
+use crate::support::{config, free_addresses, start, stop, topic, until, until_status};
 
 /// Whether the topic lives with all its partitions, each with its stream.
 fn is_whole(nodes: &[Cluster], name: &str, partitions: usize) -> bool {
@@ -41,7 +39,7 @@ fn has_stream(node: &Cluster, shard: ShardId, stream: StreamId) -> bool {
 async fn topics_that_are_changed_by_a_node_that_lags_are_whole_and_nothing_stays_of_removed_ones() {
     let dir = tempfile::tempdir().expect("a directory");
     let addresses = free_addresses(3);
-    let disk = SimDisk::new(1, SimDiskOptions::default());
+    let disk = GatedDisk::new();
     let late = async {
         let env = Env { disk: Arc::new(disk.clone()), ..Env::real() };
         Cluster::start(env, config(dir.path(), 2, &addresses)).await.expect("started")
@@ -58,7 +56,7 @@ async fn topics_that_are_changed_by_a_node_that_lags_are_whole_and_nothing_stays
     nodes[0].settled().await;
     let shards: Vec<ShardId> = nodes[0].metadata().shard_records().iter().map(|record| record.id).collect();
     // It takes nothing more, and still asks others.
-    disk.set_options(|options| options.latency_max = STALL);
+    disk.close();
     until("the others lead", || shards.iter().all(|shard| leader(&nodes, *shard).is_some())).await;
 
     let gone = late.metadata().topic_by_name("goes").expect("known").id;
@@ -87,6 +85,24 @@ async fn topics_that_are_changed_by_a_node_that_lags_are_whole_and_nothing_stays
         nodes[0].metadata().topic(gone).is_none() && !removed.iter().any(left)
     })
     .await;
-    drop(late);
+    // It is out of routing, and changes do not wait for it any more.
+    until("the others do without it", || nodes.iter().all(|node| !node.is_live(late.node_id()))).await;
+    until("it knows itself", || !late.is_live(late.node_id())).await;
+    until_status(&nodes[0], |status| status.contains("behind")).await;
+    let since = now();
+    topic(&nodes[0], "quick", 2).await;
+    nodes[0].settled().await;
+    assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+    assert!(late.metadata().topic_by_name("quick").is_none());
+
+    disk.open();
+    nodes.push(late);
+    let is_back = |node: &Cluster| nodes.iter().all(|other| node.is_live(other.node_id()));
+    until("it is back", || nodes.iter().all(is_back)).await;
+    topic(&nodes[0], "last", 2).await;
+    nodes[0].settled().await;
+    assert!(nodes[2].metadata().topic_by_name("last").is_some(), "it is waited for again");
+    let leads = || shards.iter().any(|shard| nodes[2].replica(*shard).is_some_and(|replica| replica.is_leader()));
+    until("it leads again", leads).await;
     stop(&nodes).await;
 }

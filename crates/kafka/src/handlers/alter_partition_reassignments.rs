@@ -122,6 +122,7 @@ async fn reassign(
         Err(ReassignError::NoShard(error @ (OpenShardError::NotYet | OpenShardError::Propose(_)))) => {
             (REQUEST_TIMED_OUT, error.to_string())
         }
+        Err(error @ ReassignError::LedByAnother) => (INVALID_REPLICA_ASSIGNMENT, format!("It cannot move: {error}.")),
         Err(ReassignError::NoShard(error)) => (INVALID_REPLICA_ASSIGNMENT, format!("It cannot move there: {error}.")),
         Err(ReassignError::Refused(error)) => (INVALID_REPLICA_ASSIGNMENT, format!("It cannot move there: {error}.")),
         Err(ReassignError::Moves(error)) => (REQUEST_TIMED_OUT, error.to_string()),

@@ -9,7 +9,6 @@ mod configs;
 mod connections;
 mod copies;
 mod fetch;
-mod gated;
 mod groups;
 mod handshake;
 mod input;

@@ -1,11 +1,11 @@
 //! Producers while the disk is slow, and many partitions or producers on a connection.
 
+use base::disk::GatedDisk;
 use base::time::{Duration, sleep, timeout};
 use bytes::Bytes;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 
-use crate::gated::GatedDisk;
 use crate::support::{Client, Node, PATIENCE, batch, produce_request, stamped, topic_name};
 
 /// One batch for each partition of a topic.

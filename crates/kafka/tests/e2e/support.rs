@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Env;
+use base::disk::GatedDisk;
 use base::net::Stream;
 use base::task::JoinHandle;
 use broker::Broker;
@@ -26,8 +27,6 @@ use shard::NodeAddress;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use uuid::Uuid;
-
-use crate::gated::GatedDisk;
 
 /// No answer takes so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

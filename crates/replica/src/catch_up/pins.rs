@@ -1,7 +1,7 @@
 //! What a donor holds for those that pull from it: a checkpoint, its index files, the live entries
 //! up to it, and the log behind it.
 //!
-//! A pin goes when nothing was asked of it for a while. One that came to its end holds nothing but
+//! A pin goes when nothing was asked of it for a while, or the disk is full. One that came to its end holds nothing but
 //! the log behind its checkpoint, for the member that is about to start there.
 
 use std::collections::BTreeMap;
@@ -117,6 +117,12 @@ impl Pins {
             held.ended = true;
             held.until = now() + IDLE_MAX;
         }
+    }
+
+    /// Ends the time of all pins: whoever pulls begins anew from a later checkpoint, with what it has.
+    pub(crate) fn let_go(&self) {
+        let now = now();
+        self.inner.lock().held.iter_mut().for_each(|held| held.until = now);
     }
 
     /// Forgets the pins whose time is over; whether there were some.

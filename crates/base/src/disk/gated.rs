@@ -5,13 +5,15 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use base::disk::{DirEntry, DirLock, Disk, File, Free, OpenOptions, RealDisk};
 use bytes::BytesMut;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+use super::{DirEntry, DirLock, Disk, File, Free, OpenOptions, RealDisk};
+
+/// The operating system's file systems, behind a gate that is open at first.
 #[derive(Debug, Clone)]
-pub(crate) struct GatedDisk(watch::Sender<bool>);
+pub struct GatedDisk(watch::Sender<bool>);
 
 #[derive(Debug)]
 struct GatedFile {
@@ -19,16 +21,25 @@ struct GatedFile {
     open: watch::Receiver<bool>,
 }
 
+impl Default for GatedDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl GatedDisk {
-    pub(crate) fn new() -> Self {
+    #[must_use]
+    pub fn new() -> Self {
         Self(watch::Sender::new(true))
     }
 
-    pub(crate) fn close(&self) {
+    /// Writes wait from now on.
+    pub fn close(&self) {
         self.0.send_replace(false);
     }
 
-    pub(crate) fn open(&self) {
+    /// Lets go on what waits, and all that comes.
+    pub fn open(&self) {
         self.0.send_replace(true);
     }
 }
