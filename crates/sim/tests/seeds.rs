@@ -1,4 +1,4 @@
-//! A few short seeds, each in a process of its own; `just sim-many` runs long ones.
+//! A few short seeds and a whole one, each in a process of its own; `just sim-many` runs many of those.
 
 use std::process::Command;
 
@@ -40,4 +40,13 @@ fn some_seeds_hold_under_faults() {
         let (passed, line) = sim(&["run", seed, "--seconds", "20"]);
         assert!(passed, "{line}");
     }
+}
+
+/// At least five simulated minutes, 10,000 acknowledged operations and 20 faults: less than that fails.
+#[test]
+fn a_whole_seed_holds_and_repeats() {
+    let again = std::thread::spawn(|| sim(&["run", "108"]));
+    let (passed, line) = sim(&["run", "108"]);
+    assert!(passed, "{line}");
+    assert_eq!(again.join().expect("no panic").1, line);
 }
