@@ -78,15 +78,17 @@ impl Broker {
         let topic = partition.topic().id;
         let index = u32::try_from(partition.index()).expect("indexes count from 0");
         let moving = self.cluster().metadata().stream_move(topic, index);
-        if let Some(moving) = moving {
+        if let Some(moving) = &moving {
             if view.copies(moving.to).is_some_and(is_wanted) {
                 return Ok(());
             }
             self.keep(partition).await?;
         }
+        let was_moving = moving.is_some();
         let led_by_another = |copies: &Copies| copies.wanted.first() != nodes.first();
         let here = view.copies(partition.partition().shard()).filter(|copies| is_wanted(copies));
-        if here.is_some_and(|copies| !led_by_another(copies)) {
+        // A move that was given up for where the partition is leaves it as it was.
+        if here.is_some_and(|copies| was_moving || !led_by_another(copies)) {
             return Ok(());
         }
         let was_on = |shard: ShardId| {

@@ -161,13 +161,14 @@ impl Cluster {
         self.metadata().shard_record(shard).map(|record| record.voters.clone()).unwrap_or_default()
     }
 
-    /// Whether clients may be sent to a node: it was heard of just now, or is this one, and has kept up with the metadata.
+    /// Whether clients may be sent to a node: it was heard of just now, or is this one, and leads something or has kept up with
+    /// the metadata.
     #[must_use]
     pub fn is_live(&self, node: NodeId) -> bool {
         self.inner.node.is_in_routing(node)
     }
 
-    /// Changes when nodes come and go, fall behind and catch up.
+    /// Changes when nodes come and go, and with who is out of routing.
     #[must_use]
     pub fn nodes_changed(&self) -> watch::Receiver<u64> {
         self.inner.node.statuses.changed()

@@ -117,7 +117,7 @@ impl Nodes for Known<'_> {
     }
 
     fn is_leaving(&self, node: NodeId) -> bool {
-        self.node.statuses.of(node).is_some_and(|status| status.leaving)
+        self.node.statuses.of(node).is_some_and(|status| status.leaving) || self.node.lagging.has(node)
     }
 }
 
@@ -137,7 +137,7 @@ pub(crate) fn heirs(node: &Node, replica: &Replica, gone: NodeId) -> Vec<NodeId>
         if *voter == node.id() {
             node.lets_others_lead()
         } else {
-            node.statuses.of(*voter).is_some_and(|status| status.leaving)
+            node.statuses.of(*voter).is_some_and(|status| status.leaving) || node.lagging.has(*voter)
         }
     };
     let mut heirs = voters_in_order(node, replica);

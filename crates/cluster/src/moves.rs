@@ -125,8 +125,7 @@ impl Cluster {
     /// Returns when this node's copy of the metadata has what was committed before the call, or after some seconds;
     /// whether it has.
     pub async fn refresh_metadata(&self) -> bool {
-        let metadata = &self.inner.metadata;
-        if metadata.is_leader() { metadata.read_barrier().await.is_ok() } else { self.follow_metadata().await }
+        self.follow_metadata().await
     }
 }
 
@@ -282,9 +281,9 @@ async fn carry(node: &Node, metadata: &Replica, moving: &StreamMove) -> Result<S
 async fn cancel(node: &Node, moving: &StreamMove) -> Result<bool, ProposeError> {
     let StreamMove { topic, partition, id, stream, from, to } = *moving;
     let step = |shard, command| node.propose_patiently(shard, command, STEP_WAIT_MAX);
-    let lives = node
-        .metadata()
-        .is_some_and(|metadata| metadata.state().topic(topic).is_some_and(|topic| topic.state != TopicState::Deleting));
+    // While the metadata is brought here anew nobody can say whether the topic lives.
+    let metadata = node.metadata().ok_or(ProposeError::Busy)?;
+    let lives = metadata.state().topic(topic).is_some_and(|topic| topic.state != TopicState::Deleting);
     match step(from, CancelMove { id, at: CancelAt::Shard(stream) }.into()).await? {
         Outcome::CancelMove(Err(CancelMoveError::Closed)) if lives => return Ok(false),
         Outcome::CancelMove(_) => {}

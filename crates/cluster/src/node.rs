@@ -173,9 +173,10 @@ impl Node {
         self.is_leaving() || self.slow.load(Ordering::Acquire) || self.lagging.has(self.id())
     }
 
-    /// Whether clients may be sent to a node: it was heard of just now, or is this one, and is not behind with the metadata.
+    /// Whether clients may be sent to a node: it was heard of just now, or is this one, and leads something or is not behind
+    /// with the metadata.
     pub(crate) fn is_in_routing(&self, node: NodeId) -> bool {
-        (node == self.id() || self.statuses.is_live(node)) && !self.lagging.has(node)
+        (node == self.id() || self.statuses.is_live(node)) && !self.lagging.hides(node)
     }
 
     /// This node is about to stop.
@@ -254,6 +255,15 @@ impl Node {
                 None => {}
             }
             sleep(PROPOSE_PAUSE.min(left)).await;
+        }
+    }
+
+    /// Returns when this node's copy of the metadata has what was committed before the call, or after that time; whether it has.
+    pub(crate) async fn follow_metadata(&self, wait_max: Duration) -> bool {
+        let deadline = now() + wait_max;
+        match self.barrier(METADATA, deadline).await {
+            Some(index) => self.applied(METADATA, index, deadline).await,
+            None => false,
         }
     }
 

@@ -116,6 +116,10 @@ pub(crate) async fn set_standing(node: &Node, id: NodeId, standing: Standing) ->
 
 /// Lets go of a node that holds nothing any more.
 pub(crate) async fn remove(node: &Node, id: NodeId) -> Result<(), RemoveNodeError> {
+    // Which shards there are is to be known here.
+    if !node.follow_metadata(CHANGE_WAIT_MAX).await {
+        return Err(ProposeError::NotLeader { leader: None }.into());
+    }
     let (homes, shards) = view(node).map_err(RemoveNodeError::Refused)?;
     // One that is not there was removed before, or never was: the metadata know.
     if homes.iter().any(|home| home.id == id) {

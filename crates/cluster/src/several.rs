@@ -67,16 +67,9 @@ impl Cluster {
     }
 
     /// Returns when this node's copy of the metadata has what was committed before the call, or after some seconds;
-    /// whether it has. Who leads is taken at its word.
+    /// whether it has.
     pub(crate) async fn follow_metadata(&self) -> bool {
-        if self.inner.metadata.is_leader() {
-            return true;
-        }
-        let deadline = now() + SETTLE_WAIT_MAX;
-        match self.inner.node.barrier(METADATA, deadline).await {
-            Some(index) => self.inner.node.applied(METADATA, index, deadline).await,
-            None => false,
-        }
+        self.inner.node.follow_metadata(SETTLE_WAIT_MAX).await
     }
 
     /// Makes the first voter of a shard its leader.

@@ -19,7 +19,7 @@ use shard::codec::decode;
 use tokio::sync::{Notify, watch};
 
 use crate::cluster::METADATA;
-use crate::lagging::Position;
+use crate::lagging::{Changes, Position};
 use crate::messages::{Led, Phase, ReplicaStatus, Request, Status};
 use crate::node::Node;
 
@@ -38,7 +38,7 @@ pub(crate) struct Statuses {
     heard: Mutex<BTreeMap<NodeId, Heard>>,
     /// Replicas that are not in service yet.
     installing: Mutex<BTreeMap<ShardId, Arc<InstallProgress>>>,
-    /// Rises when a node comes or goes, falls behind or catches up.
+    /// Rises when a node comes or goes, is out of routing or back.
     changes: watch::Sender<u64>,
     /// Something is to be told now.
     tell: Notify,
@@ -65,7 +65,7 @@ struct Heard {
 }
 
 impl Statuses {
-    /// Changes when nodes come and go, fall behind and catch up.
+    /// Changes when nodes come and go, and with who is out of routing.
     pub(crate) fn changed(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -120,23 +120,37 @@ impl Statuses {
 
     /// Looks who is behind with the metadata, this node included.
     fn look_for_lags(&self, node: &Node) {
-        let applied = |status: &Status| {
+        // One whose disk stands still says that it leads what others lead by now.
+        let leaders: BTreeSet<NodeId> = node.metadata().map_or_else(BTreeSet::new, |metadata| {
+            let shards: Vec<ShardId> = metadata.state().shard_records().iter().map(|record| record.id).collect();
+            shards.into_iter().filter_map(|shard| node.leader(shard)).collect()
+        });
+        let position = |id: NodeId, status: &Status| {
             let metadata = status.replicas.iter().find(|replica| replica.shard == METADATA);
-            metadata.map_or(LogIndex(0), |replica| replica.applied)
+            let applied = metadata.map_or(LogIndex(0), |replica| replica.applied);
+            Position { node: id, applied, leads: leaders.contains(&id) }
         };
-        let mut positions: Vec<Position> = self.live().iter().map(|(id, status)| (*id, applied(status))).collect();
-        positions.push((node.id(), node.metadata().map_or(LogIndex(0), |metadata| metadata.applied())));
-        let (fallen, caught_up) = node.lagging.look(&positions);
-        if fallen.is_empty() && caught_up.is_empty() {
-            return;
-        }
+        let mut positions: Vec<Position> = self.live().iter().map(|(id, status)| position(*id, status)).collect();
+        positions.push(Position {
+            node: node.id(),
+            applied: node.metadata().map_or(LogIndex(0), |metadata| metadata.applied()),
+            leads: leaders.contains(&node.id()),
+        });
+        let is_led =
+            node.leader(METADATA).is_some_and(|leader| positions.iter().any(|position| position.node == leader));
+        let Changes { fallen, caught_up, routing } = node.lagging.look(&positions, is_led);
         for id in &fallen {
-            tracing::warn!(node = id.0, "the node is behind with the metadata: clients are sent to others");
+            tracing::warn!(
+                node = id.0,
+                "the node is behind with the metadata: others are to lead, and to serve clients"
+            );
         }
         for id in &caught_up {
-            tracing::info!(node = id.0, "the node has caught up with the metadata");
+            tracing::info!(node = id.0, "the node is not behind with the metadata any more");
         }
-        self.changes.send_modify(|count| *count += 1);
+        if routing {
+            self.changes.send_modify(|count| *count += 1);
+        }
         if fallen.contains(&node.id()) || caught_up.contains(&node.id()) {
             self.tell();
         }

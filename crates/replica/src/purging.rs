@@ -40,7 +40,11 @@ impl Purging {
 
     /// Purges what nobody needs. `at_once` is for a checkpoint that just became durable.
     pub(crate) async fn look(&mut self, core: &Core, group: &Group, at_once: bool) {
-        let released = core.pins.forget_idle();
+        if at_once && core.full_disk.is_full() {
+            // What was deleted to make room goes, too.
+            core.pins.let_go();
+        }
+        let released = core.pins.take_released();
         if released {
             core.keep_live();
         }

@@ -57,13 +57,27 @@ impl Configs {
         alteration: Alteration,
         validate_only: bool,
     ) -> Result<(), AlterConfigsError> {
+        let mut is_current = false;
         for _ in 0..ATTEMPTS_MAX {
             let (target, kind, version, current) = self.current(resource)?;
             let copies_max = self.cluster.metadata().copies().into();
             let limits = Limits { batch_bytes_max: self.batch_bytes_max, copies_max };
             let Change { set, remove } = alter::plan(kind, &current, &alteration, limits)?;
-            if validate_only || (set.is_empty() && remove.is_empty()) {
+            if validate_only {
                 return Ok(());
+            }
+            if set.is_empty() && remove.is_empty() {
+                if is_current {
+                    return Ok(());
+                }
+                // It may be so only in this node's copy.
+                if !self.cluster.refresh_metadata().await {
+                    return Err(AlterConfigsError::Unavailable(
+                        "This node's copy of the metadata is behind.".to_owned(),
+                    ));
+                }
+                is_current = true;
+                continue;
             }
             let alteration = ConfigAlteration { resource: target, expected_version: Some(version), set, remove };
             let command = AlterConfigs { alterations: vec![alteration] };

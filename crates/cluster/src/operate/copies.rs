@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use base::time::now;
 use record::NodeId;
 use replica::ProposeError;
 use shard::commands::{COPIES, SetCopies};
@@ -41,12 +40,7 @@ pub(super) async fn set(node: &Node, count: &str) -> Result<String, String> {
         ));
     }
     // What other nodes were told of topics is to be known here.
-    let deadline = now() + CHANGE_WAIT_MAX;
-    let known = match node.barrier(METADATA, deadline).await {
-        Some(index) => node.applied(METADATA, index, deadline).await,
-        None => false,
-    };
-    if !known {
+    if !node.follow_metadata(CHANGE_WAIT_MAX).await {
         return Err(not_taken(&ProposeError::NotLeader { leader: None }));
     }
     let metadata = node.metadata().ok_or("the node is starting")?;

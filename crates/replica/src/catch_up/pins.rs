@@ -1,7 +1,7 @@
 //! What a donor holds for those that pull from it: a checkpoint, its index files, the live entries
 //! up to it, and the log behind it.
 //!
-//! A pin goes when nothing was asked of it for a while, or the disk is full. One that came to its end holds nothing but
+//! A pin goes when nothing was asked of it for a while, and when the disk becomes full or a full one has a new checkpoint. One that came to its end holds nothing but
 //! the log behind its checkpoint, for the member that is about to start there.
 
 use std::collections::BTreeMap;
@@ -59,6 +59,8 @@ struct Held {
 #[derive(Debug, Default)]
 struct Inner {
     held: Vec<Held>,
+    /// Some went since the housekeeping looked.
+    released: bool,
     /// What the group's log was asked to let go up to.
     purged: Option<LogId>,
 }
@@ -81,7 +83,7 @@ pub(crate) enum NotPinned {
 
 impl Pins {
     pub(crate) fn new(purged: Option<LogId>) -> Self {
-        let inner = Inner { held: Vec::new(), purged };
+        let inner = Inner { held: Vec::new(), released: false, purged };
         Self { inner: Mutex::new(inner), answering: Semaphore::new(ANSWERING_MAX) }
     }
 
@@ -96,6 +98,7 @@ impl Pins {
         if before.is_some() || inner.held.len() >= PINS_MAX {
             let goes = before.or_else(|| inner.held.iter().position(|held| held.ended)).ok_or(NotPinned::Busy)?;
             inner.held.remove(goes);
+            inner.released = true;
         }
         inner.held.push(Held { node, pin, until: now() + IDLE_MAX, ended: false });
         Ok(())
@@ -119,15 +122,18 @@ impl Pins {
         }
     }
 
-    /// Ends the time of all pins: whoever pulls begins anew from a later checkpoint, with what it has.
+    /// Forgets all pins: whoever pulls begins anew from a later checkpoint, with what it has.
     pub(crate) fn let_go(&self) {
-        let now = now();
-        self.inner.lock().held.iter_mut().for_each(|held| held.until = now);
+        let mut inner = self.inner.lock();
+        inner.released |= !inner.held.is_empty();
+        inner.held.clear();
     }
 
-    /// Forgets the pins whose time is over; whether there were some.
-    pub(crate) fn forget_idle(&self) -> bool {
-        self.inner.lock().forget_idle()
+    /// Forgets the pins whose time is over; whether some went since this was asked last.
+    pub(crate) fn take_released(&self) -> bool {
+        let mut inner = self.inner.lock();
+        inner.forget_idle();
+        std::mem::take(&mut inner.released)
     }
 
     /// When the next pin goes if nothing is asked of it.
@@ -172,10 +178,10 @@ impl Pins {
 }
 
 impl Inner {
-    fn forget_idle(&mut self) -> bool {
+    fn forget_idle(&mut self) {
         let (now, before) = (now(), self.held.len());
         self.held.retain(|held| held.until > now);
-        self.held.len() < before
+        self.released |= self.held.len() < before;
     }
 }
 
