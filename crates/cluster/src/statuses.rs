@@ -121,10 +121,8 @@ impl Statuses {
     /// Looks who is behind with the metadata, this node included.
     fn look_for_lags(&self, node: &Node) {
         // One whose disk stands still says that it leads what others lead by now.
-        let leaders: BTreeSet<NodeId> = node.metadata().map_or_else(BTreeSet::new, |metadata| {
-            let shards: Vec<ShardId> = metadata.state().shard_records().iter().map(|record| record.id).collect();
-            shards.into_iter().filter_map(|shard| node.leader(shard)).collect()
-        });
+        let shards = node.metadata().map_or_else(Vec::new, |metadata| shards_of(&metadata));
+        let leaders: BTreeSet<NodeId> = shards.into_iter().filter_map(|shard| node.leader(shard)).collect();
         let position = |id: NodeId, status: &Status| {
             let metadata = status.replicas.iter().find(|replica| replica.shard == METADATA);
             let applied = metadata.map_or(LogIndex(0), |replica| replica.applied);
@@ -206,6 +204,10 @@ impl Node {
         let leaving = self.lets_others_lead();
         Status { wall_clock_ms: self.clock.own_ms(), leaving, shards: self.wished, replicas }
     }
+}
+
+fn shards_of(metadata: &Replica) -> Vec<ShardId> {
+    metadata.state().shard_records().iter().map(|record| record.id).collect()
 }
 
 fn replica_status(replica: &Replica) -> ReplicaStatus {
