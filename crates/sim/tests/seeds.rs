@@ -1,14 +1,23 @@
 //! A few short seeds and a whole one, each in a process of its own; `just sim-many` runs many of those.
 
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
-/// Runs the program; its last line.
-fn sim(words: &[&str]) -> (bool, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_sim")).args(words).output().expect("it starts");
+fn start(words: &[&str]) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sim"));
+    command.args(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+}
+
+/// Whether it passed; its last line.
+fn end(program: Child) -> (bool, String) {
+    let output = program.wait_with_output().expect("it ends");
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let error = String::from_utf8_lossy(&output.stderr);
     let last = text.lines().last().map_or_else(|| error.lines().take(5).collect(), str::to_owned);
     (output.status.success(), last)
+}
+
+fn sim(words: &[&str]) -> (bool, String) {
+    end(start(words))
 }
 
 /// What the run came to, without the seed's number.
@@ -45,8 +54,8 @@ fn some_seeds_hold_under_faults() {
 /// At least five simulated minutes, 10,000 acknowledged operations and 20 faults: less than that fails.
 #[test]
 fn a_whole_seed_holds_and_repeats() {
-    let again = std::thread::spawn(|| sim(&["run", "108"]));
+    let again = start(&["run", "108"]);
     let (passed, line) = sim(&["run", "108"]);
     assert!(passed, "{line}");
-    assert_eq!(again.join().expect("no panic").1, line);
+    assert_eq!(end(again).1, line);
 }
