@@ -7,6 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use base::Env;
 use base::disk::{SimDisk, SimDiskOptions};
@@ -39,7 +40,9 @@ pub struct Machine {
     pub place: usize,
     pub address: IpAddr,
     pub disk: SimDisk,
-    pub clock: Arc<SimWallClock>,
+    clock: Arc<SimWallClock>,
+    /// How far the clock has jumped.
+    jumped_ms: AtomicI64,
     network: SimNetwork,
     plan: Arc<Plan>,
     random: SeededRandom,
@@ -95,12 +98,26 @@ impl Machine {
             address: address(place),
             disk,
             clock: Arc::new(SimWallClock::new(EPOCH_MS + skew)),
+            jumped_ms: AtomicI64::new(0),
             network: network.clone(),
             plan: Arc::clone(plan),
             random,
             state: Mutex::default(),
             changed: Notify::new(),
         })
+    }
+
+    pub fn jump_clock(&self, by_ms: i64) {
+        self.jumped_ms.fetch_add(by_ms, Ordering::Relaxed);
+        self.clock.jump(by_ms);
+    }
+
+    pub fn clock_is_wrong(&self) -> bool {
+        self.jumped_ms.load(Ordering::Relaxed) != 0
+    }
+
+    pub fn set_clock_right(&self) {
+        self.clock.jump(-self.jumped_ms.swap(0, Ordering::Relaxed));
     }
 
     /// Starts the process, unless it runs.
