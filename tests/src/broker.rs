@@ -331,11 +331,11 @@ impl Drop for Broker {
 /// Ports that no connection gets as its own: those begin at 32768 (`net.ipv4.ip_local_port_range`).
 const PORTS: Range<u16> = 12_000..32_000;
 
-/// A port that nothing listens on now, nor comes to have before, and that was not given before.
+/// A port that nothing listens on now, that no connection takes, and that was not given by this process before.
 pub fn free_port() -> Result<u16> {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     let count = u32::from(PORTS.end - PORTS.start);
-    // Processes that run together begin far from each other.
+    // Processes that run together mostly begin at some distance.
     let first = std::process::id().wrapping_mul(97) % count;
     for _ in 0..count {
         let at = (first + GIVEN.fetch_add(1, Ordering::Relaxed)) % count;

@@ -144,7 +144,7 @@ impl Broker {
             if !partition.partition().has_ended() {
                 return Ok((partition, replica));
             }
-            if !self.cluster().refresh_metadata().await {
+            if !self.cluster().follow_metadata().await {
                 return Err(not_here());
             }
             match self.topics().again(&partition) {

@@ -27,7 +27,7 @@ pub struct Movement {
 /// Why a partition does not go where it was to go.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReassignError {
-    /// Its copies are on just these nodes, and no other shard is on them that another leads.
+    /// Its copies are on just these nodes, and there is no other shard on them that the first of them leads.
     #[error(
         "the partition is on these brokers, and is led as its shard is: `rosettamq cluster move` names another first"
     )]
@@ -84,11 +84,10 @@ impl Broker {
             }
             self.keep(partition).await?;
         }
-        let was_moving = moving.is_some();
         let led_by_another = |copies: &Copies| copies.wanted.first() != nodes.first();
         let here = view.copies(partition.partition().shard()).filter(|copies| is_wanted(copies));
         // A move that was given up for where the partition is leaves it as it was.
-        if here.is_some_and(|copies| was_moving || !led_by_another(copies)) {
+        if here.is_some_and(|copies| moving.is_some() || !led_by_another(copies)) {
             return Ok(());
         }
         let was_on = |shard: ShardId| {
@@ -99,9 +98,10 @@ impl Broker {
         let fits = |(shard, copies): &(ShardId, &Copies)| {
             *shard != METADATA && !was_on(*shard) && is_wanted(copies) && is_used(*shard)
         };
-        let to = view.shards().filter(fits).min_by_key(|(_, copies)| led_by_another(copies));
+        // Where it is on these nodes already, only who leads is to change.
+        let may_lead = |(_, copies): &(ShardId, &Copies)| here.is_none() || !led_by_another(copies);
+        let to = view.shards().filter(fits).filter(may_lead).min_by_key(|(_, copies)| led_by_another(copies));
         let to = match to {
-            Some((_, copies)) if here.is_some() && led_by_another(copies) => return Err(ReassignError::LedByAnother),
             Some((to, _)) => to,
             None if here.is_some() => return Err(ReassignError::LedByAnother),
             None => self.cluster().open_shard(nodes, wait_max).await?,

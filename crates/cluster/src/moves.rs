@@ -121,12 +121,6 @@ impl Cluster {
         self.follow_metadata().await;
         if cancelled { Ok(()) } else { Err(MovesError::TooLate) }
     }
-
-    /// Returns when this node's copy of the metadata has what was committed before the call, or after some seconds;
-    /// whether it has.
-    pub async fn refresh_metadata(&self) -> bool {
-        self.follow_metadata().await
-    }
 }
 
 /// Brings moves to their end while this node leads the metadata group, until the task is aborted.

@@ -113,7 +113,7 @@ impl Cluster {
                 }
                 other => return Err(unexpected(&other).into()),
             }
-            self.refresh_metadata().await;
+            self.follow_metadata().await;
         }
         Err(OpenShardError::NotYet)
     }

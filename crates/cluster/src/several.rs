@@ -62,13 +62,14 @@ impl Cluster {
         self.follow_metadata().await;
         // Others may have heard only of how far it was before.
         let status = Request::Status(node.status());
-        let told = node.peers.known().into_iter().map(|other| node.ask(other, METADATA, &status, MEET_WAIT_MAX));
+        let live = node.peers.known().into_iter().filter(|other| node.statuses.is_live(*other));
+        let told = live.map(|other| node.ask(other, METADATA, &status, MEET_WAIT_MAX));
         join_all(told).await;
     }
 
     /// Returns when this node's copy of the metadata has what was committed before the call, or after some seconds;
     /// whether it has.
-    pub(crate) async fn follow_metadata(&self) -> bool {
+    pub async fn follow_metadata(&self) -> bool {
         self.inner.node.follow_metadata(SETTLE_WAIT_MAX).await
     }
 

@@ -2,8 +2,8 @@
 //! what their clocks say.
 //!
 //! Every node asks every other one every [`TELL_PAUSE`], and at once when its replicas or what they lead
-//! have changed. Who was not heard of for [`LIVE_TIME`] counts as gone: nobody is sent there, nor to who lags (`lagging`). Nothing
-//! that must be true depends on it; consensus has its own signs of life.
+//! have changed. Who was not heard of for [`LIVE_TIME`] counts as gone: nobody is sent there, nor
+//! to who lags (`lagging`). Nothing that must be true depends on it; consensus has its own signs of life.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

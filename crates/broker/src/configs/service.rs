@@ -71,7 +71,7 @@ impl Configs {
                     return Ok(());
                 }
                 // It may be so only in this node's copy.
-                if !self.cluster.refresh_metadata().await {
+                if !self.cluster.follow_metadata().await {
                     return Err(AlterConfigsError::Unavailable(
                         "This node's copy of the metadata is behind.".to_owned(),
                     ));

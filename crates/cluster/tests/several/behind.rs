@@ -88,7 +88,12 @@ async fn topics_that_are_changed_by_a_node_that_lags_are_whole_and_nothing_stays
     // It is out of routing, and changes do not wait for it any more.
     until("the others do without it", || nodes.iter().all(|node| !node.is_live(late.node_id()))).await;
     until("it knows itself", || !late.is_live(late.node_id())).await;
-    until_status(&nodes[0], |status| status.contains("behind")).await;
+    let state = [late.node_id().to_string(), "behind".to_owned()];
+    until_status(&nodes[0], |status| {
+        // Its line among the nodes; those of shards begin with their number, too.
+        status.lines().any(|line| line.split_whitespace().take(2).eq(state.iter()))
+    })
+    .await;
     let since = now();
     topic(&nodes[0], "quick", 2).await;
     nodes[0].settled().await;

@@ -1,8 +1,8 @@
 //! What a donor holds for those that pull from it: a checkpoint, its index files, the live entries
 //! up to it, and the log behind it.
 //!
-//! A pin goes when nothing was asked of it for a while, and when the disk becomes full or a full one has a new checkpoint. One that came to its end holds nothing but
-//! the log behind its checkpoint, for the member that is about to start there.
+//! A pin goes when nothing was asked of it for a while, and when the disk becomes full or a full one has a new checkpoint.
+//! One that came to its end holds nothing but the log behind its checkpoint, for the member that is about to start there.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
