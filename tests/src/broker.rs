@@ -10,8 +10,8 @@ pub use rosettamq::binary as rosettamq_binary;
 
 use std::env;
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -331,7 +331,9 @@ impl Drop for Broker {
 /// Ports that no connection gets as its own: those begin at 32768 (`net.ipv4.ip_local_port_range`).
 const PORTS: Range<u16> = 12_000..32_000;
 
-/// A port that nothing listens on now, that no connection takes, and that was not given by this process before.
+/// A port that nothing listens on now, that no connection takes, and that was not given by this process before. It is
+/// asked, not listened on: a program that another thread starts at that moment would inherit the listener, and hold it
+/// for as long as it takes to begin.
 pub fn free_port() -> Result<u16> {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     let count = u32::from(PORTS.end - PORTS.start);
@@ -340,7 +342,9 @@ pub fn free_port() -> Result<u16> {
     for _ in 0..count {
         let at = (first + GIVEN.fetch_add(1, Ordering::Relaxed)) % count;
         let port = PORTS.start + u16::try_from(at)?;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let asked = TcpStream::connect_timeout(&address, Duration::from_secs(1));
+        if asked.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
             return Ok(port);
         }
     }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::broker::rosettamq_binary;
+use crate::broker::{free_port, rosettamq_binary};
 use crate::network::{Host, Network};
 use crate::process::{self, Finished};
 use crate::served::Served;
@@ -307,8 +307,6 @@ fn place_addresses(network: &mut Option<Network>) -> Result<(SocketAddr, SocketA
         let address = network.address(Host::Node(place)).into();
         return Ok((SocketAddr::new(address, 9092), SocketAddr::new(address, 9190)));
     }
-    let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
-    // Both are held while they are chosen, so that they differ.
-    let held = [std::net::TcpListener::bind(local(0))?, std::net::TcpListener::bind(local(0))?];
-    Ok((held[0].local_addr()?, held[1].local_addr()?))
+    let local = || Ok::<_, anyhow::Error>(SocketAddr::from(([127, 0, 0, 1], free_port()?)));
+    Ok((local()?, local()?))
 }
