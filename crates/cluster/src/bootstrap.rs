@@ -28,7 +28,9 @@ use crate::errors::StartError;
 use crate::features::{check_features, keep_features};
 use crate::found::found;
 use crate::giving_up::settle_giving_up;
-use crate::host::{Host, keep_hosting};
+use crate::hampered::watch;
+use crate::host::Host;
+use crate::host::keeping::keep_hosting;
 use crate::join::{self, Settled};
 use crate::lost::keep_removing;
 use crate::members::keep_members;
@@ -39,7 +41,6 @@ use crate::peers::{Gate, Listener, Me, Peers, Service};
 use crate::placement::keep_placing;
 use crate::serving::Serving;
 use crate::slots::keep_moving_slots;
-use crate::slow_disk::watch_disk;
 use crate::statuses::{exchange, tell_leaders};
 use crate::switch::look_elsewhere;
 use crate::work::Work;
@@ -159,7 +160,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
         keep_hosting(&host, failure.clone()),
         keep_announcing(&node, host.config.rack.clone(), addresses, alone, failure.clone()),
         keep_configuring(&host),
-        watch_disk(&host),
+        watch(&host),
         stay_sole(&host, failure.clone()),
         keep_features(&node, failure.clone()),
     ]);
@@ -320,7 +321,7 @@ async fn metadata(
             return Ok((replica, cluster_id));
         }
         drop((following, replica));
-        host.renew(METADATA).await;
+        host.renew(METADATA).await?;
         replica = host.start(METADATA, Founding::Invited).await?;
     }
 }

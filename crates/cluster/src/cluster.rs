@@ -14,7 +14,6 @@ use record::{NodeId, ShardId, TopicId};
 use replica::{Pending, Replica, StateGuard};
 use shard::commands::AllocateProducerIds;
 use shard::{Command, Outcome, ProducerIdBlock, slot_of};
-use storage::DiskState;
 use tokio::sync::watch;
 
 use crate::bootstrap;
@@ -213,7 +212,7 @@ impl Cluster {
     /// Whether appends are refused for want of room.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
-        *self.inner.host.log.disk_state().borrow() == DiskState::Full
+        self.inner.host.log.disk_state().borrow().is_full()
     }
 
     /// What the commit log has done since the start.

@@ -124,6 +124,15 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// A shard is not here whole, and cannot be brought here or let go of.
+    #[error("shard {} cannot be brought here or let go of", shard.0)]
+    Install {
+        /// The shard.
+        shard: ShardId,
+        /// What went wrong.
+        #[source]
+        source: replica::InstallError,
+    },
     /// A shard did not start.
     #[error(transparent)]
     Replica(#[from] replica::StartError),
@@ -139,6 +148,29 @@ pub enum StartError {
         /// What was refused.
         reason: String,
     },
+}
+
+impl StartError {
+    /// Whether nobody can say what is on this node's disk: the node must stop.
+    pub(crate) fn is_lasting(&self) -> bool {
+        match self {
+            Self::Files { source, .. } => storage::is_lasting(source),
+            Self::Install { source, .. } => source.is_lasting(),
+            _ => false,
+        }
+    }
+
+    /// What went wrong, and why.
+    pub(crate) fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
 }
 
 /// Why a topic was not made.

@@ -6,18 +6,17 @@
 
 mod aside;
 mod judgement;
+pub(crate) mod keeping;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
 use base::Env;
-use base::task::{JoinHandle, JoinSet, spawn};
 use base::time::{Duration, now, sleep, timeout};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
 use record::{NodeId, ShardId};
 use replica::{
     Donor, Founding, InstallParts, InstallProgress, Lane, Parts, Replica, give_way, install, let_go, set_aside,
@@ -26,7 +25,6 @@ use storage::checkpoint::CheckpointStore;
 use storage::data_dir::DataDir;
 use storage::index_file::IndexStore;
 use storage::{CommitLog, InstallMarker, InstallStage, Installing, Payload};
-use tokio::sync::watch;
 
 use self::judgement::Judgement;
 use crate::clock::ProposalClock;
@@ -120,6 +118,7 @@ impl Host {
         config.queue_bytes_max = (self.config.queue_bytes_max / shards).max(config.entry_bytes_max);
         // All shards together leave three quarters of the reserve alone.
         config.full_disk_bytes_max = self.config.reserve_bytes / 4 / shards as u64;
+        config.is_vital = shard == METADATA;
         config.log_keep_bytes = self.config.log_keep_bytes;
         config.checkpoint_age_max = self.config.checkpoint_age_max;
         config
@@ -158,7 +157,7 @@ impl Host {
             }
             let leads_to = self.led_by_another(&parts, shard).await;
             tracing::warn!(shard = shard.0, "what is damaged here goes: the shard is brought here anew");
-            give_way(&parts, leads_to).await.map_err(|error| files(io::Error::other(error)))?;
+            give_way(&parts, leads_to).await.map_err(|source| StartError::Install { shard, source })?;
         }
         let mut tries: u64 = 0;
         loop {
@@ -174,9 +173,7 @@ impl Host {
                     let rate = self.config.catch_up_bytes_per_second;
                     match install(&config, &parts, &member, &progress, rate).await {
                         Ok(()) => return Ok(()),
-                        Err(error) if error.is_lasting() => {
-                            return Err(StartError::Files { shard, source: io::Error::other(error) });
-                        }
+                        Err(source) if source.is_lasting() => return Err(StartError::Install { shard, source }),
                         Err(error) if report => {
                             tracing::info!(shard = shard.0, from = donor.0, %error, "the shard is not here yet");
                         }
@@ -269,14 +266,9 @@ impl Host {
     }
 
     /// Removes what is here of a shard.
-    async fn let_go(&self, shard: ShardId) {
-        let let_go = async {
-            let parts = self.parts(shard).await?;
-            let_go(&parts).await.map_err(|error| StartError::Files { shard, source: io::Error::other(error) })
-        };
-        if let Err(error) = let_go.await {
-            tracing::error!(shard = shard.0, %error, "what was here of the shard could not be removed");
-        }
+    async fn let_go(&self, shard: ShardId) -> Result<(), StartError> {
+        let parts = self.parts(shard).await?;
+        let_go(&parts).await.map_err(|source| StartError::Install { shard, source })
     }
 
     /// Whether a replica lacks what its leader has let go of.
@@ -285,103 +277,15 @@ impl Host {
     }
 
     /// Brings what is behind here anew.
-    pub(crate) async fn renew(&self, shard: ShardId) {
+    pub(crate) async fn renew(&self, shard: ShardId) -> Result<(), StartError> {
         // The metadata says where others are, and is about to be gone: a start in between would find nobody.
-        if shard == METADATA
-            && let Err(error) = self.data_dir.note_members(self.node.peers.contacts()).await
-        {
-            tracing::error!(%error, "the metadata cannot be brought here anew");
-            return;
+        if shard == METADATA {
+            self.data_dir.note_members(self.node.peers.contacts()).await?;
         }
-        let Some(replica) = self.node.shards.take(shard) else { return };
+        let Some(replica) = self.node.shards.take(shard) else { return Ok(()) };
         tracing::warn!(shard = shard.0, "this node lacks what its leader has let go: the shard is brought here anew");
         replica.shutdown().await;
         drop(replica);
-        if let Err(error) = self.bring(shard, true).await {
-            tracing::error!(shard = shard.0, %error, "the shard could not be brought here");
-        }
+        self.bring(shard, true).await
     }
-}
-
-/// Starts what the metadata wants here and is not here yet, and stops what was let go, until the task
-/// is aborted. A copy of the metadata that is behind ends the process: everything here goes by that copy.
-pub(crate) fn keep_hosting(host: &Arc<Host>, failure: watch::Sender<Option<String>>) -> JoinHandle<()> {
-    let Some(metadata) = host.node.metadata() else { unreachable!("a node hosts the metadata first") };
-    let mut changed = metadata.changed();
-    drop(metadata);
-    // The directory's lock ends with the node, not with this task.
-    let weak = Arc::downgrade(host);
-    spawn("host replicas", async move {
-        let mut starting = JoinSet::new();
-        let underway = Arc::<Mutex<BTreeSet<ShardId>>>::default();
-        loop {
-            let Some(host) = weak.upgrade() else { return };
-            let wanted = host.wanted();
-            // A member whose copy was being brought here anew is not wanted any more, perhaps, and votes still.
-            let votes_in: Vec<ShardId> = host.votes_in().into_iter().filter(|shard| !wanted.contains(shard)).collect();
-            for shard in wanted.iter().chain(&votes_in) {
-                if host.node.shards.replica(*shard).is_some() || !underway.lock().insert(*shard) {
-                    continue;
-                }
-                let (host, underway, shard) = (Arc::clone(&host), Arc::clone(&underway), *shard);
-                starting.spawn(async move {
-                    tracing::info!(shard = shard.0, "a replica of the shard begins here");
-                    if let Err(error) = host.begin(shard).await {
-                        // What was set aside is brought here with the next try, which tells when it cannot be.
-                        tracing::error!(shard = shard.0, %error, "the replica could not be started, trying again");
-                        sleep(RETRY_PAUSE).await;
-                    }
-                    underway.lock().remove(&shard);
-                });
-            }
-            for replica in host.node.shards.replicas() {
-                let shard = replica.shard_id();
-                match host.judge(&replica) {
-                    Judgement::IsLetGo if shard != METADATA && !wanted.contains(&shard) => {
-                        tracing::info!(shard = shard.0, "the shard's group has let go of this node");
-                        if !underway.lock().insert(shard) {
-                            continue;
-                        }
-                        host.node.shards.take(shard);
-                        let (host, underway) = (Arc::clone(&host), Arc::clone(&underway));
-                        starting.spawn(async move {
-                            replica.shutdown().await;
-                            drop(replica);
-                            host.let_go(shard).await;
-                            underway.lock().remove(&shard);
-                        });
-                    }
-                    Judgement::IsDamaged => {
-                        if !underway.lock().insert(shard) {
-                            continue;
-                        }
-                        let (host, underway) = (Arc::clone(&host), Arc::clone(&underway));
-                        starting.spawn(async move {
-                            host.set_aside(replica).await;
-                            underway.lock().remove(&shard);
-                        });
-                    }
-                    Judgement::IsBehind => {
-                        if !underway.lock().insert(shard) {
-                            continue;
-                        }
-                        let (host, underway, failure) = (Arc::clone(&host), Arc::clone(&underway), failure.clone());
-                        starting.spawn(async move {
-                            host.renew(shard).await;
-                            underway.lock().remove(&shard);
-                            if shard == METADATA {
-                                let text = "the metadata was brought here anew, as the cluster had let go of what this \
-                                            node lacked; it goes on with its next start";
-                                failure.send_modify(|failure| *failure = Some(text.to_owned()));
-                            }
-                        });
-                    }
-                    Judgement::IsLetGo | Judgement::Stays => {}
-                }
-            }
-            while starting.try_join_next().is_some() {}
-            drop(host);
-            let _ = timeout(ROUND_PAUSE, changed.changed()).await;
-        }
-    })
 }

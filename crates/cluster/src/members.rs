@@ -58,7 +58,7 @@ trait Nodes {
     fn runs(&self, node: NodeId) -> bool;
     /// Whether it runs, in service, and is not far behind.
     fn has_caught_up(&self, node: NodeId) -> bool;
-    /// Whether it is about to stop.
+    /// Whether it lets others lead.
     fn is_leaving(&self, node: NodeId) -> bool;
 }
 

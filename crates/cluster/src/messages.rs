@@ -46,14 +46,16 @@ wire_struct!(Place { node: NodeId, host: String, port: u16 });
 pub(crate) struct Status {
     /// What its wall clock says, in milliseconds since 1970.
     pub(crate) wall_clock_ms: i64,
-    /// It is about to stop, its disk is slow, or it is behind with the metadata: nothing is given to it to lead.
+    /// It is about to stop, its disk is slow or full, or it is behind with the metadata: nothing is given to it to lead.
     pub(crate) leaving: bool,
+    /// Its disk is full.
+    pub(crate) full: bool,
     /// Data shards that the cluster should have for it.
     pub(crate) shards: u32,
     pub(crate) replicas: Vec<ReplicaStatus>,
 }
 
-wire_struct!(Status { wall_clock_ms: i64, leaving: bool, shards: u32, replicas: Vec<ReplicaStatus> });
+wire_struct!(Status { wall_clock_ms: i64, leaving: bool, full: bool, shards: u32, replicas: Vec<ReplicaStatus> });
 
 /// One replica of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -251,6 +253,7 @@ mod tests {
             Request::Status(Status {
                 wall_clock_ms: -1,
                 leaving: true,
+                full: true,
                 shards: 2,
                 replicas: vec![replica(None), replica(Some(led))],
             }),

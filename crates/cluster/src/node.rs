@@ -48,6 +48,8 @@ pub(crate) struct Node {
     pub(crate) wished: u32,
     /// This node's disk stays slow.
     pub(crate) slow: AtomicBool,
+    /// This node's disk is full.
+    pub(crate) full: AtomicBool,
     /// Streams are moved until shards have about as many.
     pub(crate) evens_out: AtomicBool,
     /// Since when this node is about to stop.
@@ -76,6 +78,7 @@ impl Node {
             forward,
             wished,
             slow: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             evens_out: AtomicBool::new(false),
             leaving: OnceLock::new(),
             data_dir: OnceLock::new(),
@@ -168,9 +171,23 @@ impl Node {
         now() < deadline && self.leaving.get().is_none_or(|since| since.elapsed() < LEAVING_WAIT_MAX)
     }
 
-    /// Others are to lead what this node could: it is about to stop, its disk is slow, or it is behind with the metadata.
+    /// Others are to lead what this node could: it is about to stop, its disk is slow or full, or it is behind with the
+    /// metadata.
     pub(crate) fn lets_others_lead(&self) -> bool {
-        self.is_leaving() || self.slow.load(Ordering::Acquire) || self.lagging.has(self.id())
+        self.is_leaving() || self.is_hampered()
+    }
+
+    /// As [`Self::lets_others_lead`], of one that stays.
+    pub(crate) fn is_hampered(&self) -> bool {
+        self.slow.load(Ordering::Acquire) || self.full.load(Ordering::Acquire) || self.lagging.has(self.id())
+    }
+
+    /// Whether the disk of a node is full, as far as was heard.
+    pub(crate) fn is_full(&self, node: NodeId) -> bool {
+        if node == self.id() {
+            return self.full.load(Ordering::Acquire);
+        }
+        self.statuses.of(node).is_some_and(|status| status.full)
     }
 
     /// Whether clients may be sent to a node: it was heard of just now, or is this one, and leads something or is not behind

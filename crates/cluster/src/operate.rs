@@ -253,13 +253,16 @@ fn status(node: &Node) -> Result<String, String> {
     let _ =
         writeln!(out, "{:<6} {:<9} {:<12} {:<24} {:>8} {:>7}", "NODE", "STATE", "RACK", "ADDRESS", "REPLICAS", "LEADS");
     for home in &homes {
-        let state = match (home.draining, home.live, node.lagging.has(home.id)) {
-            (true, true, false) => "draining",
-            (true, true, true) => "drn,behind",
-            (true, false, _) => "drn,silent",
-            (false, true, false) => "live",
-            (false, true, true) => "behind",
-            (false, false, _) => "silent",
+        let ailment = match (home.live, node.lagging.has(home.id), node.is_full(home.id)) {
+            (false, _, _) => Some("silent"),
+            (true, true, _) => Some("behind"),
+            (true, false, true) => Some("full"),
+            (true, false, false) => None,
+        };
+        let state = match (home.draining, ailment) {
+            (true, None) => "draining".to_owned(),
+            (true, Some(ailment)) => format!("drn,{ailment}"),
+            (false, ailment) => ailment.unwrap_or("live").to_owned(),
         };
         let holds = shards.iter().filter(|placed| {
             placed.actual.as_ref().map_or_else(|| placed.voters.contains(&home.id), |led| led.voters.contains(&home.id))

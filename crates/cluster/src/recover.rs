@@ -73,8 +73,9 @@ pub async fn recover(
     accepted: bool,
 ) -> Result<String, RecoverError> {
     let path = config.data_dir.clone();
-    let claim = Claim::take(&env, &path).await.map_err(StartError::from)?;
-    let identity = claim.identity().ok_or_else(|| RecoverError::NoNode(path.clone()))?;
+    let no_node = || RecoverError::NoNode(path.clone());
+    let claim = Claim::take_existing(&env, &path).await.map_err(StartError::from)?.ok_or_else(no_node)?;
+    let identity = claim.identity().ok_or_else(no_node)?;
     if lost.contains(&identity.node_id) {
         return Err(RecoverError::Itself(identity.node_id));
     }

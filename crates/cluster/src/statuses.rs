@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use base::task::{JoinHandle, JoinSet, spawn};
 use base::time::{Duration, Instant, now, sleep, timeout};
@@ -201,8 +202,8 @@ impl Node {
             leads: None,
         };
         replicas.extend(installing.iter().map(begins));
-        let leaving = self.lets_others_lead();
-        Status { wall_clock_ms: self.clock.own_ms(), leaving, shards: self.wished, replicas }
+        let (leaving, full) = (self.lets_others_lead(), self.full.load(Ordering::Acquire));
+        Status { wall_clock_ms: self.clock.own_ms(), leaving, full, shards: self.wished, replicas }
     }
 }
 
@@ -305,7 +306,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_the_clock_of_another_node_said_moves_on_until_that_one_is_gone() {
         let statuses = Statuses::default();
-        let status = Status { wall_clock_ms: 1_000, leaving: false, shards: 1, replicas: Vec::new() };
+        let status = Status { wall_clock_ms: 1_000, leaving: false, full: false, shards: 1, replicas: Vec::new() };
         let heard = |live| Heard { status: Arc::new(status.clone()), at: now(), live };
         statuses.heard.lock().insert(NodeId(2), heard(true));
         statuses.heard.lock().insert(NodeId(3), heard(false));

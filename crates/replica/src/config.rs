@@ -31,6 +31,8 @@ pub struct Config {
     pub queue_items_max: usize,
     /// What groups may write while the disk is full, in bytes, until there is room again.
     pub full_disk_bytes_max: u64,
+    /// The node cannot go on without what others propose to the shard: it is taken as long as there is any room.
+    pub is_vital: bool,
     /// How long a proposal that was refused for want of a lease is tried again.
     pub lease_wait_max: Duration,
     /// Pause between heartbeats of a leader.
@@ -93,6 +95,7 @@ impl Config {
             queue_bytes_max: 64 << 20,
             queue_items_max: 65_536,
             full_disk_bytes_max: 1 << 20,
+            is_vital: false,
             lease_wait_max: Duration::from_secs(1),
             heartbeat: Duration::from_millis(100),
             election_timeout: (Duration::from_millis(200), Duration::from_millis(350)),

@@ -139,6 +139,8 @@ pub(crate) struct Core {
     /// See `Replica::slots_changed`.
     pub(crate) slots_changed: watch::Sender<u64>,
     pub(crate) full_disk: FullDisk,
+    /// The last term in which another was asked to lead in place of this node.
+    pub(crate) handed_over: AtomicU64,
     alone: AtomicBool,
     /// See `Replica::copies_min`.
     majority: AtomicUsize,
@@ -190,6 +192,7 @@ impl Core {
             changed: watch::Sender::new(0),
             slots_changed: watch::Sender::new(0),
             full_disk: FullDisk::new(config.full_disk_bytes_max),
+            handed_over: AtomicU64::new(0),
             alone: AtomicBool::new(alone),
             majority,
             announced,

@@ -46,6 +46,9 @@ pub enum AnswerError {
     /// The bytes are no request of this version.
     #[error("not a request between members: {0}")]
     Message(String),
+    /// Of the space that is kept free too much is used to take what others have.
+    #[error("the disk is full")]
+    DiskFull,
     /// The replica is stopping or out of service.
     #[error("the shard is out of service on this node")]
     Stopped,

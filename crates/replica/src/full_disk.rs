@@ -1,9 +1,12 @@
-//! What a shard still takes when the disk is full.
+//! What a shard still takes when the disk is full, or those of so many voters that no majority could keep more.
 //!
 //! Data is refused. What frees room always passes, and what the shard or the node needs to go on: a start writes a few
 //! entries, and must not be refused where it is needed to free room. Groups and their offsets pass,
 //! too, out of the space that is kept free: consumers must be able to join and to commit, or nobody could read what
 //! would make room. What they take of it is limited, so that it is never used up.
+//!
+//! A follower cannot choose among entries. Below half of the reserve it takes none that others have, and counts like one
+//! that is away: the rest is for votes, the metadata, and what is needed to let go of something.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,34 +21,58 @@ use crate::proposer::Item;
 /// An entry takes at least this of the log.
 const ENTRY_BYTES_MIN: u64 = 512;
 
-/// Whether the disk is full, and what is left for groups.
+/// Whether the disk is full, here or elsewhere, and what is left for groups.
 #[derive(Debug)]
 pub(crate) struct FullDisk {
     full: AtomicBool,
+    /// Too few of the voters have room.
+    elsewhere: AtomicBool,
     bytes_left: AtomicU64,
     bytes_max: u64,
 }
 
 impl FullDisk {
     pub(crate) fn new(bytes_max: u64) -> Self {
-        Self { full: AtomicBool::new(false), bytes_left: AtomicU64::new(bytes_max), bytes_max }
+        Self {
+            full: AtomicBool::new(false),
+            elsewhere: AtomicBool::new(false),
+            bytes_left: AtomicU64::new(bytes_max),
+            bytes_max,
+        }
     }
 
+    /// Whether the disk is full here.
     pub(crate) fn is_full(&self) -> bool {
         self.full.load(Ordering::Acquire)
     }
 
+    pub(crate) fn refuses_data(&self) -> bool {
+        self.is_full() || self.elsewhere.load(Ordering::Acquire)
+    }
+
     /// Returns whether that is news.
     pub(crate) fn set(&self, full: bool) -> bool {
-        if !full {
+        let before = self.full.swap(full, Ordering::AcqRel);
+        self.begin_anew();
+        before != full
+    }
+
+    /// Too few of the voters have room, or enough. Returns whether that is news.
+    pub(crate) fn set_elsewhere(&self, full: bool) -> bool {
+        let before = self.elsewhere.swap(full, Ordering::AcqRel);
+        self.begin_anew();
+        before != full
+    }
+
+    fn begin_anew(&self) {
+        if !self.refuses_data() {
             self.bytes_left.store(self.bytes_max, Ordering::Release);
         }
-        self.full.swap(full, Ordering::AcqRel) != full
     }
 
     /// Whether all of `items` may be proposed now; takes what they need.
     pub(crate) fn admits(&self, items: &[Item]) -> bool {
-        if !self.is_full() {
+        if !self.refuses_data() {
             return true;
         }
         let mut bytes = 0;
@@ -73,6 +100,8 @@ enum Need {
 
 fn need(command: &Command) -> Need {
     match command {
+        // It asks for a place; what comes behind it has left the shard where it was.
+        Command::ReceiveStream(stream) if stream.producers.is_empty() && stream.open.is_none() => Need::Room,
         Command::DeleteStreams(_)
         | Command::AbandonParts(_)
         | Command::Seal(_)
@@ -97,10 +126,16 @@ fn need(command: &Command) -> Need {
         | Command::CloseSlots(_)
         | Command::CompleteSlots(_)
         | Command::DropSlots(_)
+        | Command::CloseStream(_)
+        | Command::ReceiveStream(_)
+        | Command::CompleteMove(_)
+        | Command::CancelMove(_)
         | Command::RaiseFeatures(_)
         | Command::Configure(_) => Need::Nothing,
         // Groups that are on their way have left the shard where they were.
         Command::PutGroup(_) | Command::CommitOffsets(_) | Command::ReceiveGroups(_) => Need::Little,
+        // Nobody could write elsewhere without one either, and one has many.
+        Command::AllocateProducerIds(_) => Need::Little,
         _ => Need::Room,
     }
 }
@@ -108,7 +143,7 @@ fn need(command: &Command) -> Need {
 /// Takes over what the log says of its disk, until the log is gone.
 pub(crate) async fn follow(core: Arc<Core>, mut disk_state: watch::Receiver<DiskState>) {
     loop {
-        let full = *disk_state.borrow_and_update() == DiskState::Full;
+        let full = disk_state.borrow_and_update().is_full();
         if core.full_disk.set(full) {
             let shard = core.config.shard.0;
             if full {

@@ -1,6 +1,7 @@
 //! Who belongs to a shard's group: a look at it, and the leader's ways to change it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use record::NodeId;
 
@@ -89,6 +90,8 @@ impl Replica {
     /// # Errors
     /// When the node has no vote, leads already, or consensus has stopped.
     pub async fn transfer_leader(&self, node: NodeId) -> Result<(), MembersError> {
+        let term = self.inner.core.leadership.borrow().term;
+        self.inner.core.handed_over.store(term.0, Ordering::Release);
         self.inner.group.transfer_leader(node).await
     }
 }

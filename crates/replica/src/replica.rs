@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use base::planted::{Planted, is_planted};
 use base::task::JoinHandle;
@@ -124,7 +125,7 @@ impl Replica {
         let batch = batch.into();
         assert_eq!(summary.bytes as usize, batch.len(), "the summary is of another batch");
         let core = &self.inner.core;
-        if core.full_disk.is_full() {
+        if core.full_disk.refuses_data() {
             return Pending::refused(ProposeError::DiskFull);
         }
         let (items, pending) = parts::items(core, streams, summary, batch);
@@ -163,6 +164,12 @@ impl Replica {
             return Err(ProposeError::DiskFull);
         }
         Ok(())
+    }
+
+    /// Says whether too few of the voters have room on their disks for a majority to keep data: it is refused then as on a
+    /// full disk here. Returns whether that is news.
+    pub fn set_full_elsewhere(&self, full: bool) -> bool {
+        self.inner.core.full_disk.set_elsewhere(full)
     }
 
     /// Returns when the queue has room, so that a caller reads no more than can be taken.
@@ -303,6 +310,14 @@ impl Replica {
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.inner.core.leadership.borrow().is_self
+    }
+
+    /// Whether nobody is elected before the others have not heard from this node for a time: it leads, and has asked nobody
+    /// to take over in this term. Who is asked stands at once, whatever the others have heard.
+    #[must_use]
+    pub fn leads_until_silent(&self) -> bool {
+        let leadership = *self.inner.core.leadership.borrow();
+        leadership.is_self && leadership.term.0 != self.inner.core.handed_over.load(Ordering::Acquire)
     }
 
     /// Why the replica is out of service, once it is.

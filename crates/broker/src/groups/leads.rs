@@ -16,7 +16,8 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::api::CoordinatorError;
 use super::group::coordinator_error;
 
-/// So long a shard stays confirmed: shorter than the others wait before they elect another leader.
+/// So long a shard stays confirmed: shorter than the others wait before they elect another leader, unless this node has asked
+/// one of them to lead.
 const CONFIRMED_FOR: Duration = Duration::from_millis(250);
 
 /// What was found out of each shard last.
@@ -43,7 +44,7 @@ impl Leads {
     pub(super) async fn confirm(&self, replica: &Replica) -> Result<(), CoordinatorError> {
         let gate = Arc::clone(self.shards.lock().entry(replica.shard_id()).or_default());
         let ask = async || replica.read_barrier().await.map_err(|error| coordinator_error(&error));
-        gate.confirm(time::now(), replica.is_leader(), ask).await
+        gate.confirm(time::now(), replica.leads_until_silent(), ask).await
     }
 }
 

@@ -50,7 +50,7 @@ impl Host {
     }
 
     /// Stops a replica whose log was found to be damaged, when another member leads if that is soon: it is brought here anew.
-    pub(super) async fn set_aside(&self, replica: Replica) {
+    pub(super) async fn set_aside(&self, replica: Replica) -> Result<(), StartError> {
         let shard = replica.shard_id();
         tracing::error!(shard = shard.0, "the shard's log is damaged here: it is set aside, others have what it lacks");
         if replica.is_leader()
@@ -63,12 +63,7 @@ impl Host {
         self.node.shards.take(shard);
         replica.shutdown().await;
         drop(replica);
-        let noted = async {
-            let parts = self.parts(shard).await?;
-            set_aside(&parts).await.map_err(|source| StartError::Files { shard, source })
-        };
-        if let Err(error) = noted.await {
-            tracing::error!(shard = shard.0, %error, "that the shard is damaged here cannot be noted");
-        }
+        let parts = self.parts(shard).await?;
+        set_aside(&parts).await.map_err(|source| StartError::Files { shard, source })
     }
 }

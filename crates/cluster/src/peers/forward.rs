@@ -41,7 +41,8 @@ async fn outcome(answer: CallAnswer) -> ProposeResult {
             tracing::error!(%error, "another node's answer to a proposal cannot be read");
             Err(ProposeError::Unknown)
         }),
-        // A refusal comes before anything was proposed, but a broken connection looks the same.
+        // The other node refused it before it proposed anything, as it has no replica of the shard any more.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::Other => Err(ProposeError::NotLeader { leader: None }),
         Ok(Err(_)) | Err(_) => Err(ProposeError::Unknown),
     }
 }

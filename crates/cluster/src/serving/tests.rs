@@ -56,7 +56,7 @@ async fn a_proposal_of_another_node_is_proposed_here() {
     }
     assert_eq!(firsts, [0, 10, 20]);
     let nowhere = peers.propose(node.node_id(), ShardId(99), ids()).await;
-    assert_eq!(nowhere, Err(ProposeError::Unknown), "whether it was proposed cannot be told from a refusal");
+    assert_eq!(nowhere, Err(ProposeError::NotLeader { leader: None }), "it was refused before it was proposed");
     let nobody = peers.propose(NodeId(9), METADATA, ids()).await;
     assert_eq!(nobody, Err(ProposeError::NotLeader { leader: None }));
     node.shutdown().await;

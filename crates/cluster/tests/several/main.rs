@@ -2,6 +2,7 @@
 
 mod behind;
 mod belonging;
+mod full_disk;
 mod halfway;
 mod lost;
 mod moves;

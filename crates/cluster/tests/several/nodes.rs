@@ -159,6 +159,10 @@ async fn the_last_of_three_goes_on_alone_when_told_so() {
     stop(&nodes).await;
     drop(nodes);
     let config_of_last = || config(dir.path(), 2, &addresses);
+    let nowhere = dir.path().join("mistyped");
+    let mistyped = Config { data_dir: nowhere.clone(), ..config_of_last() };
+    let none = recover(Env::real(), mistyped, &lost, true).await.expect_err("nothing is there");
+    assert!(matches!(none, RecoverError::NoNode(_)) && !nowhere.exists(), "{none}");
     let wrong = recover(Env::real(), config_of_last(), &[left].into(), true).await.expect_err("itself");
     assert!(matches!(wrong, RecoverError::Itself(_)), "{wrong}");
     let one: BTreeSet<NodeId> = lost.iter().take(1).copied().collect();

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::{BoxFuture, FutureExt, try_join_all};
 use futures_util::poll;
 use record::{LogIndex, Term};
-use storage::{Entry, EntryKind, LogId, Payload, Refused, ShardLog};
+use storage::{DiskState, Entry, EntryKind, LogId, Payload, Refused, ShardLog};
 use tokio::sync::oneshot;
 
 use super::install::InstallError;
@@ -135,6 +135,10 @@ impl<'a> EntryWriter<'a> {
     async fn append(&mut self, entries: Vec<Entry>) -> Result<(), InstallError> {
         if entries.is_empty() {
             return Ok(());
+        }
+        // What is needed to let go of something goes on; it may be the checkpoint behind these entries that frees room.
+        if self.log.disk_state() == DiskState::Exhausted {
+            return Err(InstallError::Refused(Refused::DiskFull));
         }
         for _ in 0..BUSY_TRIES_MAX {
             let (sender, durable) = oneshot::channel();

@@ -10,6 +10,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::raft::{VoteRequest, VoteResponse};
 use parking_lot::Mutex;
 use record::NodeId;
+use storage::DiskState;
 
 use super::types::{TypeConfig, consensus_log_id, consensus_vote, stored_log_id};
 use super::wire::{self, Request};
@@ -19,7 +20,7 @@ use crate::errors::AnswerError;
 impl Group {
     /// Answers what another member asks.
     pub(crate) async fn answer(&self, from: NodeId, request: Bytes) -> Result<Bytes, AnswerError> {
-        let request = self.read_request(from, request).map_err(AnswerError::Message)?;
+        let request = self.read_request(from, request)?;
         // Most of them are heartbeats, which begin no task.
         if matches!(request, Request::Append(_)) {
             return self.decide(request).await;
@@ -28,15 +29,23 @@ impl Group {
     }
 
     /// A request of `from`, who speaks for nobody else.
-    fn read_request(&self, from: NodeId, request: Bytes) -> Result<Request, String> {
-        let request = wire::decode_request(request).map_err(|error| error.to_string())?;
+    fn read_request(&self, from: NodeId, request: Bytes) -> Result<Request, AnswerError> {
+        let request = wire::decode_request(request).map_err(|error| AnswerError::Message(error.to_string()))?;
         if request.node() != from || from == self.node {
-            return Err(format!("node {} speaks for node {}", from.0, request.node().0));
+            return Err(AnswerError::Message(format!("node {} speaks for node {}", from.0, request.node().0)));
         }
         if let Request::Append(append) = &request {
-            trust::check_append(append, &self.log.log_state())?;
+            trust::check_append(append, &self.log.log_state()).map_err(AnswerError::Message)?;
+            if !append.entries.is_empty() && !self.has_room() {
+                return Err(AnswerError::DiskFull);
+            }
         }
         Ok(request)
+    }
+
+    /// Whether entries of others are taken: where they are not, the member counts like one that is away.
+    fn has_room(&self) -> bool {
+        self.is_vital || self.log.disk_state() < DiskState::Scarce
     }
 
     async fn decide(&self, request: Request) -> Result<Bytes, AnswerError> {
@@ -83,18 +92,18 @@ impl Group {
         from: NodeId,
         requests: BoxStream<'static, Bytes>,
     ) -> BoxStream<'static, Result<Bytes, AnswerError>> {
-        let refused = Arc::<Mutex<Option<String>>>::default();
+        let refused = Arc::<Mutex<Option<AnswerError>>>::default();
         let refusal = Arc::clone(&refused);
         let group = self.clone();
         let appends = requests.scan((), move |(), request| {
             let append = match group.read_request(from, request) {
                 Ok(Request::Append(append)) => Some(append),
                 Ok(other) => {
-                    *refusal.lock() = Some(format!("{other:?} among appends"));
+                    *refusal.lock() = Some(AnswerError::Message(format!("{other:?} among appends")));
                     None
                 }
-                Err(text) => {
-                    *refusal.lock() = Some(text);
+                Err(error) => {
+                    *refusal.lock() = Some(error);
                     None
                 }
             };
@@ -106,7 +115,7 @@ impl Group {
             Ok(result) => Ok(wire::encode_appended(&result)),
             Err(_) => Err(AnswerError::Stopped),
         });
-        let end = async move { refused.lock().take().map(|text| Err(AnswerError::Message(text))) };
+        let end = async move { refused.lock().take().map(Err) };
         answers.chain(end.into_stream().filter_map(std::future::ready)).boxed()
     }
 }

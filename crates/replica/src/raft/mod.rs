@@ -62,6 +62,8 @@ pub(crate) struct Group {
     node: NodeId,
     log: ShardLog,
     random: Arc<dyn Random>,
+    /// See [`Config::is_vital`](crate::Config::is_vital).
+    is_vital: bool,
     /// How long members leave a leader alone that they heard of.
     pub(crate) lease: Duration,
 }
@@ -99,7 +101,8 @@ impl Group {
         raft.runtime_config().heartbeat(false);
         let (log, random) = (core.log.clone(), Arc::clone(&core.env.random));
         // The library's lease is as long as its longest timeout.
-        Ok(Self { raft, node: config.node, log, random, lease: config.election_timeout.1 })
+        let (node, is_vital, lease) = (config.node, config.is_vital, config.election_timeout.1);
+        Ok(Self { raft, node, log, random, is_vital, lease })
     }
 
     /// Makes this node the only member of a group that has none yet.

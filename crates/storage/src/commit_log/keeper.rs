@@ -15,7 +15,6 @@ use base::disk::{DIRECT_ALIGNMENT, File, OpenOptions};
 use base::queue::Sender;
 use base::time::{Duration, Instant};
 
-use super::DiskState;
 use super::footer::{self, FullRun};
 use super::lost::let_go::Numbers;
 use super::position::{align_up, segment_name};
@@ -25,6 +24,7 @@ use super::segment::Segment;
 use super::shared::Shared;
 use super::synced_file::SyncedFile;
 use super::writer::create_segment;
+use super::{DiskState, Options};
 use crate::passing::is_lasting;
 
 /// How often the keeper looks around when nothing wakes it.
@@ -135,23 +135,26 @@ impl Keeper {
                 return;
             }
         };
-        let ready = !self.shared.ready.lock().is_empty();
-        let wanted = self.shared.options.reserve_bytes.max(if ready { 0 } else { self.shared.options.segment_bytes });
-        // Writes are taken again only well above what refused them: else both would follow in turn.
-        let was_full = *self.shared.disk_state.borrow() == DiskState::Full;
-        let wanted = if was_full { wanted + room_again(self.shared.options.segment_bytes, wanted) } else { wanted };
-        let full = free < wanted || self.shared.stalled.load(Ordering::Acquire);
-        let state = if full { DiskState::Full } else { DiskState::Writable };
-        let changed = self.shared.disk_state.send_if_modified(|before| std::mem::replace(before, state) != state);
+        let has_ready = !self.shared.ready.lock().is_empty();
+        let before = *self.shared.disk_state.borrow();
+        let is_stalled = self.shared.stalled.load(Ordering::Acquire);
+        let state =
+            if is_stalled { DiskState::Exhausted } else { state(&self.shared.options, has_ready, free, before) };
+        if !self.shared.disk_state.send_if_modified(|before| std::mem::replace(before, state) != state) {
+            return;
+        }
+        let dir = self.shared.dir.display();
         match state {
-            DiskState::Full if changed && free >= wanted => {
-                tracing::error!(free, dir = %self.shared.dir.display(), "writes are refused until a segment can be made");
+            DiskState::Writable => tracing::info!(free, "there is room again: writes are taken"),
+            DiskState::Exhausted if is_stalled => {
+                tracing::error!(free, %dir, "writes are refused until a segment can be made");
             }
-            DiskState::Full if changed => {
-                tracing::error!(free, wanted, dir = %self.shared.dir.display(), "the disk is nearly full: writes are refused until there is room");
+            _ if before == DiskState::Writable => {
+                tracing::error!(free, %dir, "the disk is nearly full: writes are refused until there is room");
             }
-            DiskState::Writable if changed => tracing::info!(free, "there is room again: writes are taken"),
-            _ => {}
+            _ => {
+                tracing::warn!(free, %dir, ?state, "of the space that is kept free another part is used, or free again");
+            }
         }
     }
 
@@ -301,6 +304,22 @@ impl Keeper {
         let rate = self.shared.options.fill_bytes_per_second.max(1);
         Duration::from_micros(u64::from(FILL_BYTES) * 1_000_000 / rate).min(TICK)
     }
+}
+
+/// What the free space allows. Writes are taken again only well above what refused them: else both would follow in turn.
+fn state(options: &Options, has_ready: bool, free: u64, before: DiskState) -> DiskState {
+    let Options { reserve_bytes, segment_bytes, .. } = *options;
+    let is_below = |level: DiskState, kept: u64| {
+        let wanted = kept.max(if has_ready { 0 } else { segment_bytes });
+        free < if before >= level { wanted + room_again(segment_bytes, wanted) } else { wanted }
+    };
+    let levels = [
+        (DiskState::Exhausted, reserve_bytes / 4),
+        (DiskState::Scarce, reserve_bytes / 2),
+        (DiskState::Full, reserve_bytes),
+    ];
+    let worst = levels.into_iter().find(|(level, kept)| is_below(*level, *kept));
+    worst.map_or(DiskState::Writable, |(level, _)| level)
 }
 
 /// Room that a full disk must have besides what refused writes: a quarter of a segment, and no more than

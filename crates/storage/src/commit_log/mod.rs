@@ -77,12 +77,24 @@ pub(crate) use synced_file::SyncedFile;
 /// group commit made durable, only the last one's is called.
 pub type AppendCompletion = Box<dyn FnOnce(io::Result<()>) + Send>;
 
-/// Whether data may be proposed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How much room there is: the further down, the less is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DiskState {
     Writable,
-    /// The free space is below the reserve. What is in flight is still written.
+    /// The free space is below the reserve: data is not to be proposed. What is in flight is still written.
     Full,
+    /// Less than half of the reserve is left: nothing that others have elsewhere is to be taken.
+    Scarce,
+    /// Less than a quarter is left, or no segment can be made.
+    Exhausted,
+}
+
+impl DiskState {
+    /// Whether data is refused.
+    #[must_use]
+    pub fn is_full(self) -> bool {
+        self >= Self::Full
+    }
 }
 
 /// A range of a segment that was durable and is not what was written.

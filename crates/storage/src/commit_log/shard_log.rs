@@ -92,9 +92,15 @@ impl ShardLog {
         }
     }
 
+    /// How much room the disk has.
+    #[must_use]
+    pub fn disk_state(&self) -> DiskState {
+        *self.shared.disk_state.borrow()
+    }
+
     fn refused(&self, error: &SendError<Request>) -> Refused {
         match error {
-            SendError::Full(_) if *self.shared.disk_state.borrow() == DiskState::Full => Refused::DiskFull,
+            SendError::Full(_) if self.disk_state().is_full() => Refused::DiskFull,
             SendError::Full(_) => Refused::Busy,
             SendError::Closed(_) if self.shared.has_failed() => Refused::Failed,
             SendError::Closed(_) => Refused::Closed,

@@ -29,6 +29,17 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// As [`Self::take`], of a directory that holds a node; leaves nothing in another. None if it holds none.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub async fn take_existing(env: &Env, path: &Path) -> Result<Option<Self>, DataDirError> {
+        if read_identity(&*env.disk, path).await?.is_none() {
+            return Ok(None);
+        }
+        Self::take(env, path).await.map(Some)
+    }
+
     /// Takes the lock of `path`, made when absent. Blocks for a few operations on names.
     ///
     /// # Errors

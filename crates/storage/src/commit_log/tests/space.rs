@@ -92,6 +92,13 @@ async fn a_disk_at_the_threshold_does_not_change_its_mind_again_and_again() {
     assert_eq!(look(reserve_bytes + segment_bytes / 4 - 1).await, DiskState::Full);
     assert_eq!(look(reserve_bytes + segment_bytes / 4).await, DiskState::Writable);
     assert_eq!(look(reserve_bytes).await, DiskState::Writable, "it was not refused there");
+    // There is no segment ready, so that one must fit.
+    assert_eq!(look(reserve_bytes / 2).await, DiskState::Full);
+    assert_eq!(look(reserve_bytes / 2 - 1).await, DiskState::Scarce);
+    assert_eq!(look(reserve_bytes / 2 + segment_bytes / 4).await, DiskState::Full);
+    assert_eq!(look(reserve_bytes / 4).await, DiskState::Scarce);
+    assert_eq!(look(reserve_bytes / 4 - 1).await, DiskState::Exhausted);
+    assert_eq!(look(10 * reserve_bytes).await, DiskState::Writable);
     log.close().await;
 }
 
