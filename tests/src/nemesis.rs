@@ -3,6 +3,7 @@
 //! Keeps true: one fault at a time, ended before the next begins; what would rightly lose data, such as emptying a
 //! second disk before the first is replaced, is not done; a run ends in bounded time, whatever the cluster does.
 
+mod bars;
 mod fault;
 mod lasting;
 mod links;
@@ -18,13 +19,15 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
+use self::bars::Wanted;
 use crate::checker;
 use crate::cluster::{Cluster, Settings};
 use crate::install;
 use crate::ledger::Chance;
 use crate::network::Network;
+use crate::toolchain;
 use crate::workload::{Plan as Load, Workload, now_ms};
 
 /// After a fault every client must get acknowledgements again in this time.
@@ -34,6 +37,9 @@ const DISK_MEGABYTES: u32 = 4096;
 const DISK_BYTES: u64 = (DISK_MEGABYTES as u64) << 20;
 /// Flags of the nodes: small files, so that some end and begin in a short run.
 const FLAGS: [&str; 4] = ["--segment-bytes", "16MiB", "--reserve-bytes", "64MiB"];
+
+/// Around what must not be overlooked.
+const BAR: &str = "!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!";
 
 /// What a run is made of.
 #[derive(Clone, Debug)]
@@ -62,7 +68,7 @@ pub struct Plan {
 pub fn run(plan: Plan, say: &mut dyn FnMut(&str)) -> Result<Report> {
     let network = Network::open()?;
     if network.is_none() {
-        crate::toolchain::missing_is("links that are cut", "root, or iproute2")?;
+        toolchain::missing_is("links that are cut", "root, or iproute2")?;
     }
     let settings = Settings {
         network,
@@ -76,6 +82,8 @@ pub fn run(plan: Plan, say: &mut dyn FnMut(&str)) -> Result<Report> {
     let load = Workload::start(plan.load.clone(), &cluster.bootstrap(), cluster.home())?;
     let chance = Chance::new(plan.seed);
     let mut run = Run { plan, cluster, load, chance, began: Instant::now(), windows: Vec::new(), say };
+    let wanted = run.wanted();
+    run.tell_left_out(&wanted);
     let mut trouble = Vec::new();
     if let Err(error) = run.work() {
         run.tell(&format!("it did not go on: {error:#}"));
@@ -85,7 +93,7 @@ pub fn run(plan: Plan, say: &mut dyn FnMut(&str)) -> Result<Report> {
     if let Err(error) = run.repair() {
         trouble.push(format!("{error:#}"));
     }
-    run.end(trouble)
+    run.end(trouble, wanted)
 }
 
 struct Run<'a> {
@@ -117,6 +125,7 @@ impl Run<'_> {
             // All kinds once before any comes again.
             if deck.is_empty() {
                 deck = self.possible();
+                ensure!(!deck.is_empty(), "none of {:?} is possible here", self.plan.kinds);
             }
             let drawn = self.pick(deck.len());
             let kind = deck.swap_remove(drawn);
@@ -127,17 +136,57 @@ impl Run<'_> {
         self.calm()
     }
 
+    /// The wanted kinds that these nodes on this machine allow.
     fn possible(&self) -> Vec<Kind> {
-        let has_mishaps = self.cluster.nodes.iter().all(|node| node.mishaps().is_some());
-        let has_disk = self.cluster.nodes.iter().any(|node| node.disk().is_some());
-        let possible = |kind: &Kind| {
-            (!kind.needs_network() || self.cluster.network.is_some())
-                && (*kind != Kind::FullDisk || has_disk)
-                && (!kind.needs_preload() || has_mishaps)
-                && (*kind != Kind::Delay || self.cluster.network.as_ref().is_some_and(Network::can_delay))
-                && self.cluster.nodes.len() >= kind.nodes_min()
-        };
-        self.plan.kinds.iter().copied().filter(possible).collect()
+        let is_possible = |kind: &Kind| self.has_nodes_for(*kind) && self.lacks(*kind).is_none();
+        self.plan.kinds.iter().copied().filter(is_possible).collect()
+    }
+
+    fn has_nodes_for(&self, kind: Kind) -> bool {
+        self.plan.nodes >= kind.nodes_min()
+    }
+
+    /// What this machine lacks to do a fault.
+    fn lacks(&self, kind: Kind) -> Option<&'static str> {
+        let nodes = &self.cluster.nodes;
+        match kind {
+            _ if kind.needs_network() && self.cluster.network.is_none() => {
+                Some("hosts with links of their own: root, or iproute2")
+            }
+            Kind::Delay if !self.cluster.network.as_ref().is_some_and(Network::can_delay) => {
+                Some("netem in its kernel")
+            }
+            Kind::FullDisk if !nodes.iter().any(|node| node.disk().is_some()) => Some("a small disk: root"),
+            _ if kind.needs_preload() && nodes.iter().any(|node| node.mishaps().is_none()) => Some("a compiler: cc"),
+            _ => None,
+        }
+    }
+
+    fn left_out(&self) -> Vec<(Kind, &'static str)> {
+        let kinds = self.plan.kinds.iter().filter(|kind| self.has_nodes_for(**kind));
+        kinds.filter_map(|kind| Some((*kind, self.lacks(*kind)?))).collect()
+    }
+
+    fn tell_left_out(&mut self, wanted: &Wanted) {
+        let few: Vec<Kind> = self.plan.kinds.iter().copied().filter(|kind| !self.has_nodes_for(*kind)).collect();
+        if !few.is_empty() {
+            self.tell(&format!("{} nodes are too few for {few:?}", self.plan.nodes));
+        }
+        if !wanted.left_out.is_empty() {
+            let lines: String =
+                wanted.left_out.iter().map(|(kind, lacks)| format!("\n!! {kind:?}: missing {lacks}")).collect();
+            self.tell(&format!("\n{BAR}\n!! LEFT OUT, this machine cannot do it:{lines}\n{BAR}"));
+        }
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            duration: self.plan.duration,
+            is_of_all_kinds: Kind::ALL.iter().all(|kind| self.plan.kinds.contains(kind)),
+            kinds: self.possible(),
+            left_out: self.left_out(),
+            needs_left_out: toolchain::is_ci(),
+        }
     }
 
     /// One fault from its beginning until all clients get on again.
@@ -170,7 +219,7 @@ impl Run<'_> {
     /// A process that ended by itself is an error of the broker.
     fn look_after_processes(&mut self) -> Result<()> {
         for (place, node) in self.cluster.nodes.iter_mut().enumerate() {
-            anyhow::ensure!(node.is_running(), "the node at place {place} ended by itself\n{}", node.log_tail());
+            ensure!(node.is_running(), "the node at place {place} ended by itself\n{}", node.log_tail());
         }
         Ok(())
     }
@@ -199,7 +248,7 @@ impl Run<'_> {
         self.load.wait_acked(5, RECOVERY_LIMIT)
     }
 
-    fn end(mut self, mut trouble: Vec<String>) -> Result<Report> {
+    fn end(mut self, mut trouble: Vec<String>, wanted: Wanted) -> Result<Report> {
         self.tell("writers finish, readers read to the end");
         let outcome = self.load.finish();
         let (history, more) = match outcome {
@@ -214,7 +263,7 @@ impl Run<'_> {
             trouble.push(format!("{error:#}"));
         }
         let verdict = checker::check(&history);
-        let report = Report::new(&history, self.windows, verdict, trouble);
+        let report = Report::new(&history, self.windows, verdict, trouble, wanted);
         if !report.is_good() {
             save(&self.cluster, self.plan.keep.as_ref())?;
         }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Kind;
+use super::bars::{self, Wanted};
 use crate::checker::Verdict;
 use crate::history::{History, Outcome};
 
@@ -27,6 +28,10 @@ pub struct Report {
     pub faults: BTreeMap<Kind, Vec<Duration>>,
     pub calm: Calm,
     pub trouble: Vec<String>,
+    /// Kinds of faults that this machine cannot do, with what it lacks.
+    pub left_out: Vec<(Kind, &'static str)>,
+    /// Bars that the run did not reach, in words.
+    pub missed: Vec<String>,
 }
 
 /// In calm times an acknowledgement that takes longer is named.
@@ -37,6 +42,7 @@ const LATE_NAMED_MAX: usize = 5;
 /// What was sent in calm times, and when its acknowledgement came.
 #[derive(Clone, Debug, Default)]
 pub struct Calm {
+    pub lasted: Duration,
     pub sent: usize,
     pub acked: usize,
     pub median: Duration,
@@ -57,7 +63,13 @@ struct Late {
 }
 
 impl Report {
-    pub(super) fn new(history: &History, windows: Vec<Window>, verdict: Verdict, trouble: Vec<String>) -> Self {
+    pub(super) fn new(
+        history: &History,
+        windows: Vec<Window>,
+        verdict: Verdict,
+        trouble: Vec<String>,
+        wanted: Wanted,
+    ) -> Self {
         let gaps = gaps(history);
         let mut faults: BTreeMap<Kind, Vec<Duration>> = BTreeMap::new();
         for window in &windows {
@@ -67,11 +79,14 @@ impl Report {
             let longest = gaps.iter().filter(began_in).map(|(from, to)| to - from).max().unwrap_or(0);
             faults.entry(kind).or_default().push(Duration::from_millis(longest));
         }
-        Self { verdict, faults, calm: Calm::of(history, &windows), trouble }
+        let calm = Calm::of(history, &windows);
+        let missed = bars::missed(&wanted, &faults, verdict.acked, &calm);
+        Self { verdict, faults, calm, trouble, left_out: wanted.left_out, missed }
     }
 
+    /// Nothing is wrong, and there was enough of everything to say so.
     pub fn is_good(&self) -> bool {
-        self.verdict.is_good() && self.trouble.is_empty()
+        self.verdict.is_good() && self.trouble.is_empty() && self.missed.is_empty()
     }
 
     pub fn fault_count(&self) -> usize {
@@ -83,7 +98,9 @@ impl Calm {
     fn of(history: &History, windows: &[Window]) -> Self {
         let is_calm = |at: u64| windows.iter().any(|one| one.kind.is_none() && (one.from_ms..one.to_ms).contains(&at));
         let mut took = Vec::new();
-        let mut calm = Self::default();
+        let lasted_ms =
+            windows.iter().filter(|one| one.kind.is_none()).map(|one| one.to_ms.saturating_sub(one.from_ms));
+        let mut calm = Self { lasted: Duration::from_millis(lasted_ms.sum()), ..Self::default() };
         let first = windows.first().map_or(0, |window| window.from_ms);
         let sends = history.writers.iter().flat_map(|writer| writer.sends.iter().map(|send| (writer.id, send)));
         for (writer, send) in sends.filter(|(_, send)| is_calm(send.began_ms)) {
@@ -139,7 +156,7 @@ impl fmt::Display for Report {
                 format!("{kind:?}")
             )?;
         }
-        let Calm { sent, acked, median, p99, longest, late } = &self.calm;
+        let Calm { sent, acked, median, p99, longest, late, .. } = &self.calm;
         writeln!(
             to,
             "in calm times {acked} of {sent} were acknowledged: median {median:?}, 99th percentile {p99:?}, longest {longest:?}"
@@ -157,6 +174,38 @@ impl fmt::Display for Report {
         for trouble in &self.trouble {
             writeln!(to, "TROUBLE: {trouble}")?;
         }
+        for (kind, lacks) in &self.left_out {
+            writeln!(to, "LEFT OUT: {kind:?}: this machine lacks {lacks}")?;
+        }
+        for missed in &self.missed {
+            writeln!(to, "MISSED: {missed}")?;
+        }
         write!(to, "{}", self.verdict)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_missed_a_bar_is_not_good_and_says_which() {
+        let report = |duration| {
+            let wanted = Wanted { duration, ..Wanted::default() };
+            Report::new(&History::default(), Vec::new(), Verdict::default(), Vec::new(), wanted)
+        };
+        assert!(report(Duration::from_secs(60)).is_good());
+        let short_of_all = report(Duration::from_secs(1800));
+        assert!(!short_of_all.is_good());
+        let said = short_of_all.to_string();
+        assert!(said.contains("MISSED: 0 faults") && said.contains("MISSED: 0 records"), "{said}");
+    }
+
+    #[test]
+    fn calm_times_are_added_up() {
+        let calm = |from_ms, to_ms| Window { kind: None, from_ms, to_ms };
+        let fault = Window { kind: Some(Kind::KillOne), from_ms: 3_000, to_ms: 5_000 };
+        let report = Calm::of(&History::default(), &[calm(0, 3_000), fault, calm(7_000, 8_500)]);
+        assert_eq!(report.lasted, Duration::from_millis(4_500));
     }
 }
