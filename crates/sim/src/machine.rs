@@ -69,6 +69,15 @@ pub struct Running {
     stop: watch::Sender<bool>,
 }
 
+/// How a process ended that was ended from outside, or in order.
+const ENDED: [&str; 3] = ["killed", "power off", "stopped"];
+
+/// Whether a process that ended so ended by itself.
+#[must_use]
+pub fn is_by_itself(exit: &str) -> bool {
+    !ENDED.contains(&exit)
+}
+
 /// The name of a machine.
 #[must_use]
 pub fn host(place: usize) -> String {
@@ -227,7 +236,7 @@ impl Machine {
             let mut state = self.state.lock();
             state.running = None;
             state.process = None;
-            state.exit = Some(ended.clone().err().unwrap_or_else(|| "stopped".to_owned()));
+            state.exit = Some(ended.clone().err().unwrap_or_else(|| ENDED[2].to_owned()));
         }
         trace::note("exit", || format!("{} {ended:?}", host(self.place)));
         if let Err(reason) = ended {
@@ -293,7 +302,7 @@ impl Machine {
             let scope = state.process.take()?;
             state.running = None;
             state.is_off = off;
-            state.exit = Some(if off { "power off" } else { "killed" }.to_owned());
+            state.exit = Some(ENDED[usize::from(off)].to_owned());
             scope
         };
         trace::event("end", &[self.place as u64, u64::from(off)]);

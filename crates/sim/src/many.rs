@@ -13,8 +13,11 @@ use sim::faults::Kind;
 
 use self::children::Children;
 
-/// Every kind of fault must occur in one seed of so many.
+/// Every kind of fault must occur in one seed of so many, where there are [`MANY`].
 const KIND_ONE_IN: u64 = 4;
+const MANY: u64 = 20;
+/// Before a kind that was tried and came to nothing, which is no fault.
+const REFUSED: &str = "refused_";
 
 /// Which seeds, and how.
 #[derive(Debug, Clone)]
@@ -75,7 +78,7 @@ impl Total {
         }
         for word in &words {
             if let Some((kind, count)) = word.split_once('=')
-                && kinds.contains(kind)
+                && kinds.contains(kind.strip_prefix(REFUSED).unwrap_or(kind))
                 && let Ok(count) = count.parse::<u64>()
             {
                 *self.sums.entry(kind.to_owned()).or_default() += count;
@@ -99,19 +102,55 @@ impl Total {
             }
         }
         let mut passed = self.failed.is_empty();
-        if !wish.calm && wish.count >= 20 {
-            for kind in Kind::all() {
-                let name = kind.name().replace(' ', "_");
-                let seeds = self.seeds_with.get(&name).copied().unwrap_or_default();
-                if seeds * KIND_ONE_IN < wish.count {
-                    writeln!(out, "FAILED {name} occurred in {seeds} seeds only")?;
-                    passed = false;
-                }
-            }
+        for missed in self.too_rare(wish) {
+            writeln!(out, "FAILED {missed}")?;
+            passed = false;
         }
         for failed in &self.failed {
             writeln!(out, "{failed}")?;
         }
         Ok(passed)
+    }
+
+    /// The kinds of faults that occurred in too few seeds.
+    fn too_rare(&self, wish: &Wish) -> Vec<String> {
+        if wish.calm || wish.count < MANY {
+            return Vec::new();
+        }
+        let names = Kind::all().into_iter().map(|kind| kind.name().replace(' ', "_"));
+        let counted = names.map(|name| (self.seeds_with.get(&name).copied().unwrap_or_default(), name));
+        let rare = counted.filter(|(seeds, _)| seeds * KIND_ONE_IN < wish.count);
+        rare.map(|(seeds, name)| format!("{name} occurred in {seeds} seeds only")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_is_no_fault() {
+        let wish = |count, calm| Wish {
+            first: 0,
+            count,
+            jobs: 1,
+            twice: 0,
+            seconds: 300,
+            calm,
+            plant: None,
+            limit: Duration::ZERO,
+        };
+        let all: String = Kind::all().iter().map(|kind| format!(" {}=2", kind.name().replace(' ', "_"))).collect();
+        let moved = all.clone() + " refused_drain=1";
+        let refused = all.replace(" move=2", " refused_move=2");
+        let mut total = Total::default();
+        for place in 0..20 {
+            let words = if place < 5 { &moved } else { &refused };
+            total.add(&format!("seed {place} trace 7 faults 38{words} passed"));
+        }
+        assert_eq!(total.too_rare(&wish(20, false)), Vec::<String>::new());
+        assert_eq!(total.too_rare(&wish(21, false)), ["move occurred in 5 seeds only"]);
+        assert_eq!(total.too_rare(&wish(21, true)), Vec::<String>::new());
+        assert_eq!((total.sums["move"], total.sums["refused_move"], total.seeds_with["refused_drain"]), (10, 30, 5));
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::faults;
 use crate::load;
+use crate::machine::is_by_itself;
 use crate::plan::{Plan, Sizes};
 use crate::watch as looks;
 use crate::world::{Counts, World};
@@ -176,8 +177,7 @@ async fn tend(world: Arc<World>) {
         sleep(RESTART_PAUSE).await;
         for machine in &world.machines {
             // What a fault ended it starts itself, while there are faults.
-            let ended_by_itself =
-                machine.exit().is_some_and(|exit| !["killed", "power off", "stopped"].contains(&exit.as_str()));
+            let ended_by_itself = machine.exit().as_deref().is_some_and(is_by_itself);
             if (ended_by_itself || world.is_healed()) && !machine.has_process() {
                 machine.start();
             }
@@ -211,7 +211,9 @@ async fn check_all(world: &World) {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, nodes, violation, trace, counts, elections, states_compared, converged } = self;
-        let Counts { acked_appends, acked_commits, reads, slow_reads, questions, retries, topics, faults, .. } = counts;
+        let Counts {
+            acked_appends, acked_commits, reads, slow_reads, questions, retries, topics, faults, refused, ..
+        } = counts;
         let broken: u64 = faults.values().sum();
         let recycled: u64 = counts.recycled.values().sum();
         write!(
@@ -226,6 +228,9 @@ impl fmt::Display for Verdict {
         )?;
         for (kind, count) in faults {
             write!(f, " {}={count}", kind.replace(' ', "_"))?;
+        }
+        for (kind, count) in refused {
+            write!(f, " refused_{}={count}", kind.replace(' ', "_"))?;
         }
         match violation {
             None => write!(f, " passed"),

@@ -66,6 +66,8 @@ pub struct Counts {
     /// Requests without an answer, or with one that says to try again.
     pub retries: u64,
     pub faults: BTreeMap<&'static str, u64>,
+    /// What was to be a fault and came to nothing: it was refused, not answered, or changed nothing.
+    pub refused: BTreeMap<&'static str, u64>,
 }
 
 impl World {
@@ -224,7 +226,22 @@ impl World {
         call(&mut self.counts.lock());
     }
 
-    /// Notes that a fault begins.
+    /// Notes that something is tried, which is a fault when it takes effect.
+    pub fn tries(&self, kind: &'static str, words: impl FnOnce() -> String) {
+        let words = words();
+        tracing::info!("try: {kind} {words}");
+        trace::note("try", || format!("{kind} {words}"));
+    }
+
+    /// Notes that what was tried came to nothing, and why.
+    pub fn refused(&self, kind: &'static str, words: impl FnOnce() -> String) {
+        self.count(|counts| *counts.refused.entry(kind).or_default() += 1);
+        let words = words();
+        tracing::info!("refused: {kind} {words}");
+        trace::note("refused", || format!("{kind} {words}"));
+    }
+
+    /// Notes that a fault begins, or that what was tried took effect.
     pub fn fault(&self, kind: &'static str, words: impl FnOnce() -> String) {
         self.count(|counts| *counts.faults.entry(kind).or_default() += 1);
         let words = words();

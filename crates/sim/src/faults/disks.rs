@@ -4,7 +4,7 @@ use base::random::Random;
 use base::time::{Duration, sleep};
 
 use super::{may_go_down, some_machine};
-use crate::machine::host;
+use crate::machine::{host, is_by_itself};
 use crate::plan::between;
 use crate::world::World;
 
@@ -16,6 +16,8 @@ const SLOW: (Duration, Duration) = (Duration::from_millis(20), Duration::from_mi
 const LEFT_BYTES_MAX: u64 = 2 << 20;
 /// A disk fails within so many writes and syncs.
 const OPERATIONS_MAX: u64 = 200;
+/// If it does by then.
+const FAILS_MAX: Duration = Duration::from_secs(30);
 
 pub(super) async fn slow(world: &World, random: &dyn Random) {
     let machine = some_machine(world, random);
@@ -42,16 +44,26 @@ pub(super) async fn full(world: &World, random: &dyn Random) {
     machine.disk.set_options(|options| options.capacity_bytes = world.plan.disk_bytes);
 }
 
-/// A write or a sync fails: the process must end by itself, and is started again on a disk that is well.
+/// A write or a sync fails: the process must end by itself, and is started again on a disk that is well. It is a fault
+/// when the process has ended by that, not by something else before.
 pub(super) async fn failed(world: &World, random: &dyn Random) {
     let machine = some_machine(world, random);
     if !may_go_down(world, machine) {
         return;
     }
     let operations = random.below(OPERATIONS_MAX);
-    world.fault("failed disk", || format!("{} after {operations}", host(machine.place)));
+    let failures = machine.disk.failures();
+    world.tries("failed disk", || format!("{} after {operations}", host(machine.place)));
     machine.disk.fail_after(operations);
-    if !machine.ended(Duration::from_secs(30)).await {
+    let ended = machine.ended(FAILS_MAX).await;
+    let exit = machine.exit();
+    let by_itself = ended && machine.disk.failures() > failures && exit.as_deref().is_some_and(is_by_itself);
+    if by_itself {
+        world.fault("failed disk", || format!("{} ended: {exit:?}", host(machine.place)));
+    } else {
+        world.refused("failed disk", || format!("{} ended: {ended}, {exit:?}", host(machine.place)));
+    }
+    if !ended {
         machine.disk.fail_after(u64::MAX);
         return;
     }

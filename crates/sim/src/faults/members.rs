@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use base::random::Random;
 use base::task::spawn;
-use base::time::{Duration, sleep, timeout};
-use record::NodeId;
+use base::time::{Duration, now, sleep, sleep_until, timeout};
+use record::{NodeId, ShardId};
+use replica::Replica;
+use shard::Standing;
 
 use super::some_machine;
 use crate::machine::{Machine, host};
@@ -17,6 +19,12 @@ use crate::world::World;
 
 /// How long an emptied node is left so.
 const DRAINED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
+/// One that is to be empty before has so long for it.
+const EMPTIED_MAX: Duration = Duration::from_secs(40);
+/// A shard that was moved is there within this time, or went elsewhere.
+const MOVED_MAX: Duration = Duration::from_secs(60);
+/// Pause between two looks at what comes of a change.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// How long a machine goes on with flipped bits.
 const DAMAGED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
 /// An answer of a machine that has another disk by now may be so late.
@@ -53,7 +61,7 @@ async fn insist(world: &World, words: &[&str]) {
 }
 
 /// A shard goes to other nodes, or prefers another leader.
-pub(super) async fn move_shard(world: &World, random: &dyn Random) {
+pub(super) async fn move_shard(world: &Arc<World>, random: &dyn Random) {
     let mut nodes: Vec<NodeId> = Vec::new();
     for machine in &world.machines {
         nodes.extend(machine.running().map(|running| running.cluster.node_id()));
@@ -67,10 +75,57 @@ pub(super) async fn move_shard(world: &World, random: &dyn Random) {
     }
     let first = usize::try_from(random.below(3)).expect("an index");
     nodes.rotate_left(first);
-    let shard = 1 + random.below(world.plan.shards as u64);
+    let shard = ShardId(u32::try_from(1 + random.below(world.plan.shards as u64)).expect("few shards"));
+    if placements(world, shard).contains(&nodes) {
+        // It would stay where it is.
+        nodes.rotate_left(1);
+    }
     let voters = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    world.tries("move", || format!("shard {shard} to {voters}"));
+    let is_new = !placements(world, shard).contains(&nodes);
     let answer = operate(world, &["move", &shard.to_string(), &voters]).await;
-    world.fault("move", || format!("shard {shard} to {voters}: {answer:?}"));
+    if let Err(why) = &answer {
+        return world.refused("move", || format!("shard {shard} to {voters}: {why}"));
+    }
+    let of = Arc::clone(world);
+    drop(spawn("move", async move {
+        let is_there = || placements(&of, shard).contains(&nodes) && votes_of(&of, shard) == Some(sorted(&nodes));
+        if is_new && comes_true(MOVED_MAX, is_there).await {
+            of.fault("move", || format!("shard {shard} is at {voters}"));
+        } else {
+            of.refused("move", || format!("shard {shard} to {voters}: {answer:?}, and it is not there"));
+        }
+    }));
+}
+
+/// Where a shard is to be, as each node that runs knows it.
+fn placements(world: &World, shard: ShardId) -> Vec<Vec<NodeId>> {
+    let running = world.machines.iter().filter_map(|machine| machine.running());
+    running.filter_map(|running| Some(running.cluster.metadata().shard_record(shard)?.voters.clone())).collect()
+}
+
+/// Who decides in a shard, as its leader says; none while there is no leader or votes are changing.
+fn votes_of(world: &World, shard: ShardId) -> Option<Vec<NodeId>> {
+    let running = world.machines.iter().filter_map(|machine| machine.running());
+    let mut replicas = running.filter_map(|running| running.cluster.replica(shard));
+    let members = replicas.find(Replica::is_leader)?.members();
+    (!members.is_changing()).then(|| members.voters.iter().flatten().copied().collect())
+}
+
+fn sorted(nodes: &[NodeId]) -> Vec<NodeId> {
+    let mut nodes = nodes.to_vec();
+    nodes.sort_unstable();
+    nodes
+}
+
+/// Whether something comes true within a time.
+async fn comes_true(wait_max: Duration, is_true: impl Fn() -> bool) -> bool {
+    let looks = async {
+        while !is_true() {
+            sleep(LOOK_PAUSE).await;
+        }
+    };
+    timeout(wait_max, looks).await.is_ok()
 }
 
 /// Others than `machine` that run.
@@ -87,15 +142,42 @@ pub(super) fn drain(world: &Arc<World>, random: &dyn Random) {
     }
     let node = running.cluster.node_id().to_string();
     drop(running);
-    world.fault("drain", || format!("{} as node {node}", host(machine.place)));
+    world.tries("drain", || format!("{} as node {node}", host(machine.place)));
     let lasts = between(random, DRAINED.0, DRAINED.1);
+    // Half of them are interrupted, wherever they are.
+    let is_awaited = chance(random, 2);
     let of = Arc::clone(world);
     let change = spawn("drain", async move {
-        let _ = operate(&of, &["drain", &node]).await;
-        sleep(lasts).await;
+        let answer = operate(&of, &["drain", &node]).await;
+        let emptied = async {
+            let wait_max = if is_awaited { EMPTIED_MAX } else { lasts };
+            let until = now() + lasts;
+            let emptied = answer.is_ok() && comes_true(wait_max, || is_empty(&of, &node)).await;
+            sleep_until(until).await;
+            emptied
+        };
+        if emptied.await {
+            of.fault("drain", || format!("node {node} is empty"));
+        } else {
+            of.refused("drain", || format!("node {node}: {answer:?}, and it is not empty"));
+        }
         insist(&of, &["resume", &node]).await;
     });
     note(world, change);
+}
+
+/// Whether a node is to be emptied and no shard counts on it any more, as their leaders say.
+fn is_empty(world: &World, node: &str) -> bool {
+    let Ok(node) = node.parse().map(NodeId) else { return false };
+    let running = world.machines.iter().filter_map(|machine| machine.running());
+    let shards = running.map(|running| {
+        let metadata = running.cluster.metadata();
+        let drains = metadata.standing(node) == Some(Standing::Draining);
+        drains.then(|| metadata.shard_records().iter().map(|record| record.id).collect::<Vec<_>>())
+    });
+    let shards: Vec<ShardId> = shards.flatten().flatten().collect();
+    let lacks = |shard: &ShardId| votes_of(world, *shard).is_some_and(|voters| !voters.contains(&node));
+    !shards.is_empty() && shards.iter().all(lacks)
 }
 
 /// A node is emptied and removed, and its machine comes back with an empty disk as another node.
@@ -110,12 +192,14 @@ pub(super) fn replace(world: &Arc<World>, random: &dyn Random) {
     }
     let node = running.cluster.node_id().to_string();
     drop(running);
-    world.fault("replace", || format!("{} as node {node}", host(machine.place)));
+    world.tries("replace", || format!("{} as node {node}", host(machine.place)));
     let of = Arc::clone(world);
     let change = spawn("replace", async move {
         if take_out(&of, &node, LOOKS_MAX).await {
+            of.fault("replace", || format!("{}, node {node} is removed", host(machine.place)));
             machine.replace();
         } else {
+            of.refused("replace", || format!("{}, node {node} is not empty", host(machine.place)));
             insist(&of, &["resume", &node]).await;
         }
     });

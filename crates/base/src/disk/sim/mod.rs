@@ -69,6 +69,8 @@ struct State {
     locked: BTreeSet<PathBuf>,
     /// Writes and syncs until one fails; none fails when unset.
     fail_after: Option<u64>,
+    /// Writes and syncs that failed by that since the disk was made.
+    failures: u64,
     /// When the machine crashes, and who is told.
     crash: Option<(CrashAt, CrashHook)>,
     /// Writes, syncs and changes of names since the disk was made.
@@ -139,6 +141,7 @@ impl SimDisk {
             pending_names: Vec::new(),
             locked: BTreeSet::new(),
             fail_after: None,
+            failures: 0,
             crash: None,
             operations: 0,
             used: None,
@@ -203,6 +206,12 @@ impl SimDisk {
     /// Lets the write or sync fail that comes after `operations` more; it and all later ones.
     pub fn fail_after(&self, operations: u64) {
         self.shared.state.lock().fail_after = Some(operations);
+    }
+
+    /// Writes and syncs that failed by [`Self::fail_after`] since the disk was made.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.shared.state.lock().failures
     }
 
     /// Flips bits of a stored byte, as a bad disk does.
@@ -310,7 +319,10 @@ impl State {
 
     fn count_down(&mut self) -> io::Result<()> {
         match &mut self.fail_after {
-            Some(0) => Err(io::Error::other("input/output error (simulated)")),
+            Some(0) => {
+                self.failures += 1;
+                Err(io::Error::other("input/output error (simulated)"))
+            }
             Some(left) => {
                 *left -= 1;
                 Ok(())

@@ -97,8 +97,10 @@ async fn space_and_errors_are_as_asked() {
     assert_eq!(disk.free_bytes(Path::new("/d")).unwrap().available, 40);
     disk.fail_after(1);
     file.sync_data().await.unwrap();
+    assert_eq!(disk.failures(), 0);
     assert!(file.sync_data().await.is_err());
     assert!(file.write_at(0, &[IoSlice::new(b"x")]).await.is_err());
+    assert_eq!(disk.failures(), 2);
 }
 
 #[tokio::test]
