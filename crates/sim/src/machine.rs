@@ -90,6 +90,12 @@ pub fn address(place: usize) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, u8::try_from(place + 1).expect("few machines")))
 }
 
+/// An error with its causes.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |words, cause| format!("{words}: {cause}"))
+}
+
 impl Machine {
     #[must_use]
     pub fn new(place: usize, plan: &Arc<Plan>, network: &SimNetwork) -> Arc<Self> {
@@ -169,7 +175,7 @@ impl Machine {
             advertised: Some(advertised),
         };
         let listener = Listener::bind(&env, bind).await.map_err(|error| error.to_string())?;
-        let cluster = Cluster::start(env.clone(), self.cluster_config()).await.map_err(|error| error.to_string())?;
+        let cluster = Cluster::start(env.clone(), self.cluster_config()).await.map_err(|error| in_words(&error))?;
         let config = broker::Config {
             memory_bytes_max: MEMORY_BYTES,
             auto_create_topics: false,

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::faults;
 use crate::load;
-use crate::machine::is_by_itself;
+use crate::machine::{host, is_by_itself};
 use crate::plan::{Plan, Sizes};
 use crate::watch as looks;
 use crate::world::{Counts, World};
@@ -177,7 +177,12 @@ async fn tend(world: Arc<World>) {
         sleep(RESTART_PAUSE).await;
         for machine in &world.machines {
             // What a fault ended it starts itself, while there are faults.
-            let ended_by_itself = machine.exit().as_deref().is_some_and(is_by_itself);
+            let exit = machine.exit().filter(|exit| is_by_itself(exit));
+            if let Some(why) = &exit {
+                let is_damaged = world.is_damaged();
+                world.observe(|invariants| invariants.ended(&host(machine.place), why, is_damaged));
+            }
+            let ended_by_itself = exit.is_some();
             if (ended_by_itself || world.is_healed()) && !machine.has_process() {
                 machine.start();
             }

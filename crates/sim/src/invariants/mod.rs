@@ -3,6 +3,7 @@
 
 mod acked_is_there;
 mod commits_stay;
+mod no_damage;
 mod no_gap;
 mod one_leader;
 mod one_order;
@@ -148,6 +149,14 @@ impl Invariants {
     #[must_use]
     pub fn states_compared(&self) -> u64 {
         self.same_state.compared()
+    }
+
+    /// A process ended by itself and said why, while bits of some disk were flipped or not.
+    ///
+    /// # Errors
+    /// When it found damage that nothing did.
+    pub fn ended(&self, host: &str, why: &str, is_damaged: bool) -> Result<(), Violation> {
+        no_damage::ended(host, why, is_damaged)
     }
 
     /// All that a partition holds in the end, from offset 0 on.
