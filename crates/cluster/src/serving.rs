@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use record::{NodeId, ShardId};
-use replica::Replica;
+use replica::{Pending, ProposeError, Replica};
 use shard::commands::AdmitNode;
 use shard::{Outcome, Standing};
 use storage::Payload;
@@ -58,11 +58,17 @@ impl Serving {
     }
 
     fn propose(&self, shard: ShardId, body: Bytes) -> BoxFuture<'static, Result<Payload, String>> {
-        let proposed = proposal::decode(&body)
-            .map_err(|error| error.to_string())
-            .and_then(|command| self.replica(shard).map(|replica| replica.propose(command)));
+        let proposed = proposal::decode(&body).map(|command| match self.replica(shard) {
+            Ok(replica) => replica.propose(command),
+            // It was let go of, or is being brought here anew: nothing was proposed, and the caller may go elsewhere.
+            Err(_) => Pending::refused(ProposeError::NotLeader { leader: None }),
+        });
         // It has its place in the order; what becomes of it may take its time.
-        async move { Ok(Payload::from(proposal::encode_answer(&proposed?.await))) }.boxed()
+        async move {
+            let proposed = proposed.map_err(|error| error.to_string())?;
+            Ok(Payload::from(proposal::encode_answer(&proposed.await)))
+        }
+        .boxed()
     }
 
     /// Gives out what a stream had here. A look-up may unpack batches, so it holds up nobody else.

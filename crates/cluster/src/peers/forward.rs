@@ -41,8 +41,7 @@ async fn outcome(answer: CallAnswer) -> ProposeResult {
             tracing::error!(%error, "another node's answer to a proposal cannot be read");
             Err(ProposeError::Unknown)
         }),
-        // The other node refused it before it proposed anything, as it has no replica of the shard any more.
-        Ok(Err(error)) if error.kind() == io::ErrorKind::Other => Err(ProposeError::NotLeader { leader: None }),
+        // Who proposes nothing answers so. A refusal may come behind a proposal, for an answer that is too large.
         Ok(Err(_)) | Err(_) => Err(ProposeError::Unknown),
     }
 }

@@ -13,18 +13,22 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use record::{NodeId, ShardId};
-use replica::{Lane, Transport};
+use replica::{Lane, ProposeError, Transport};
 use shard::NodeAddress;
+use shard::commands::AllocateProducerIds;
 use storage::Payload;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::frame::Subject;
 use super::*;
+use crate::forward::Forward;
 
 mod twins;
 
 const WAIT_MAX: Duration = Duration::from_secs(20);
 const SHARD: ShardId = ShardId(7);
+/// Everything is refused there, after it was done.
+const REFUSED: ShardId = ShardId(8);
 
 /// Answers with what came, and remembers it.
 #[derive(Default)]
@@ -37,6 +41,7 @@ impl Service for Echo {
     fn call(&self, _: Caller, _: Subject, shard: ShardId, body: Bytes) -> BoxFuture<'static, Result<Payload, String>> {
         self.calls.lock().push(body.clone());
         let answer = match &body[..] {
+            _ if shard == REFUSED => Err("the answer is too large".to_owned()),
             b"refuse" => Err("no".to_owned()),
             _ => Ok(Payload::from_iter([Bytes::from(shard.to_string()), body])),
         };
@@ -161,6 +166,15 @@ async fn calls_arrive_in_the_order_in_which_they_were_made() {
     assert_eq!(*node.echo.calls.lock(), came);
     let refused = link.call(Subject::Group, SHARD, text("refuse")).unwrap().await.unwrap_err();
     assert_eq!(refused.to_string(), "no");
+}
+
+#[tokio::test]
+async fn what_became_of_a_proposal_is_not_known_when_its_answer_is_refused() {
+    let node = Node::start(me(1, 2)).await;
+    let peers = peers(me(1, 1), &[(2, node.port)]);
+    let proposed = peers.propose(NodeId(2), REFUSED, AllocateProducerIds { count: 1 }.into()).await;
+    assert_eq!(proposed.unwrap_err(), ProposeError::Unknown);
+    assert_eq!(node.echo.calls.lock().len(), 1);
 }
 
 #[tokio::test]
