@@ -7,6 +7,7 @@
 //!
 //! Absent here: anything that knows what is stored or sent.
 
+pub mod causes;
 #[cfg(feature = "simulation")]
 pub mod chance;
 pub mod disk;

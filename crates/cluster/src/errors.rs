@@ -159,18 +159,6 @@ impl StartError {
             _ => false,
         }
     }
-
-    /// What went wrong, and why.
-    pub(crate) fn with_causes(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
-    }
 }
 
 /// Why a topic was not made.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use base::Env;
+use base::causes::with_causes;
 use base::disk::{SimDisk, SimDiskOptions};
 use base::net::SimNetwork;
 use base::random::{Random, SeededRandom};
@@ -88,12 +89,6 @@ pub fn host(place: usize) -> String {
 #[must_use]
 pub fn address(place: usize) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, u8::try_from(place + 1).expect("few machines")))
-}
-
-/// An error with its causes.
-fn in_words(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |words, cause| format!("{words}: {cause}"))
 }
 
 impl Machine {
@@ -175,7 +170,7 @@ impl Machine {
             advertised: Some(advertised),
         };
         let listener = Listener::bind(&env, bind).await.map_err(|error| error.to_string())?;
-        let cluster = Cluster::start(env.clone(), self.cluster_config()).await.map_err(|error| in_words(&error))?;
+        let cluster = Cluster::start(env.clone(), self.cluster_config()).await.map_err(|error| with_causes(&error))?;
         let config = broker::Config {
             memory_bytes_max: MEMORY_BYTES,
             auto_create_topics: false,
