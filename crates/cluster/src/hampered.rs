@@ -67,8 +67,9 @@ pub(crate) fn watch(host: &Arc<Host>) -> JoinHandle<()> {
             let node = &host.node;
             look_at_disk(&host, &mut pace);
             let replicas = node.shards.replicas();
+            let is_anybody_full = node.is_full(node.id()) || node.statuses.live().iter().any(|(_, status)| status.full);
             for replica in &replicas {
-                look_elsewhere(node, replica);
+                look_elsewhere(node, replica, is_anybody_full);
             }
             if !node.is_hampered() {
                 continue;
@@ -103,9 +104,9 @@ fn look_at_disk(host: &Host, pace: &mut Pace) {
 }
 
 /// Who does not lead refuses nothing, so that it does not begin with what was so when it led last.
-fn look_elsewhere(node: &Node, replica: &Replica) {
+fn look_elsewhere(node: &Node, replica: &Replica, is_anybody_full: bool) {
     let is_leader = replica.is_leader();
-    let full = is_leader && is_full_elsewhere(node, replica);
+    let full = is_anybody_full && is_leader && is_full_elsewhere(node, replica);
     let shard = replica.shard_id().0;
     match (replica.set_full_elsewhere(full), full) {
         (true, true) => tracing::warn!(shard, "the disks of too many voters are full: data is refused"),

@@ -117,7 +117,7 @@ impl Nodes for Known<'_> {
     }
 
     fn is_leaving(&self, node: NodeId) -> bool {
-        self.node.statuses.of(node).is_some_and(|status| status.leaving) || self.node.lagging.has(node)
+        self.node.does_let_others_lead(node)
     }
 }
 
@@ -133,19 +133,12 @@ pub(crate) fn successors(node: &Node, replica: &Replica) -> Vec<NodeId> {
 /// The nodes that could lead a shard when `gone` does not any more, in the order in which they should try: last those that
 /// would hand it over at once.
 pub(crate) fn heirs(node: &Node, replica: &Replica, gone: NodeId) -> Vec<NodeId> {
-    let lets_others_lead = |voter: &NodeId| {
-        if *voter == node.id() {
-            node.lets_others_lead()
-        } else {
-            node.statuses.of(*voter).is_some_and(|status| status.leaving) || node.lagging.has(*voter)
-        }
-    };
     let mut heirs = voters_in_order(node, replica);
     let is_failed = |voter: &NodeId| {
         node.statuses.replica(*voter, replica.shard_id()).is_some_and(|replica| replica.phase == Phase::Failed)
     };
     heirs.retain(|voter| *voter != gone && !is_failed(voter));
-    heirs.sort_by_key(lets_others_lead);
+    heirs.sort_by_key(|voter| node.does_let_others_lead(*voter));
     heirs
 }
 

@@ -177,6 +177,14 @@ impl Node {
         self.is_leaving() || self.is_hampered()
     }
 
+    /// As [`Self::lets_others_lead`], of any node, as far as was heard.
+    pub(crate) fn does_let_others_lead(&self, node: NodeId) -> bool {
+        if node == self.id() {
+            return self.lets_others_lead();
+        }
+        self.statuses.of(node).is_some_and(|status| status.leaving) || self.lagging.has(node)
+    }
+
     /// As [`Self::lets_others_lead`], of one that stays.
     pub(crate) fn is_hampered(&self) -> bool {
         self.slow.load(Ordering::Acquire) || self.full.load(Ordering::Acquire) || self.lagging.has(self.id())

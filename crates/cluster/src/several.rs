@@ -83,10 +83,11 @@ impl Cluster {
         if leader == first {
             return Err(PreferLeaderError::LeadsAlready);
         }
-        if !self.is_live(first) {
+        let node = &self.inner.node;
+        // One whose disk is full or slow would hand it back.
+        if !self.is_live(first) || node.does_let_others_lead(first) {
             return Err(PreferLeaderError::NotAvailable);
         }
-        let node = &self.inner.node;
         let deadline = now() + SETTLE_WAIT_MAX;
         let asked = if leader == self.node_id() {
             let replica = self.replica(shard).ok_or(PreferLeaderError::Unavailable)?;

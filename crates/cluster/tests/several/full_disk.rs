@@ -7,7 +7,7 @@ use std::sync::Arc;
 use base::Env;
 use base::disk::{Disk, SimDisk, SimDiskOptions};
 use base::time::{Duration, sleep};
-use cluster::{Cluster, Config, CreateTopicError, NewTopic};
+use cluster::{Cluster, Config, CreateTopicError, NewTopic, PreferLeaderError};
 use record::{BatchBuilder, Compression, ShardId, StreamId, TimestampMs, validate};
 use replica::{ProposeError, Replica};
 use shard::TopicState;
@@ -106,6 +106,9 @@ async fn one_full_disk_of_three_refuses_nothing_two_refuse_data_and_room_mends_b
     until("it is full", || nodes[2].is_disk_full()).await;
     until("it leads nothing", || places[2].leads() == 0).await;
     until_named(&places, 2, "full").await;
+    let its = data_shards(&nodes[0]).into_iter().find(|shard| nodes[0].voters(*shard)[0] == nodes[2].node_id());
+    let refused = nodes[0].prefer_leader(its.expect("one that it should lead")).await;
+    assert_eq!(refused, Err(PreferLeaderError::NotAvailable), "it would hand it back");
     for name in ["a", "b"] {
         create(&nodes[2], name).await.expect("the others have room");
     }
