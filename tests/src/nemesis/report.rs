@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Kind;
 use super::bars::{self, Wanted};
 use crate::checker::Verdict;
-use crate::history::{History, Outcome};
+use crate::history::{History, Identity, Outcome};
 
 /// How long before a fault the last acknowledgement in a partition may have come.
 const ACKED_BEFORE_MS: u64 = 300;
@@ -56,9 +56,10 @@ pub struct Calm {
 #[derive(Clone, Debug)]
 struct Late {
     took_ms: u64,
-    writer: u32,
+    /// As its writer called it.
+    record: String,
     partition: i32,
-    /// Since the first fault.
+    /// Since the beginning.
     began: Duration,
 }
 
@@ -110,7 +111,8 @@ impl Calm {
                 took.push(took_ms);
                 if took_ms > LATE_MS {
                     let began = Duration::from_millis(send.began_ms.saturating_sub(first));
-                    calm.late.push(Late { took_ms, writer, partition: send.partition, began });
+                    let record = history.shown(Identity { writer, number: send.number });
+                    calm.late.push(Late { took_ms, record, partition: send.partition, began });
                 }
             }
         }
@@ -164,12 +166,9 @@ impl fmt::Display for Report {
         if !late.is_empty() {
             writeln!(to, "{} of them took more than a second, the longest of:", late.len())?;
         }
-        for Late { took_ms, writer, partition, began } in late.iter().take(LATE_NAMED_MAX) {
+        for Late { took_ms, record, partition, began } in late.iter().take(LATE_NAMED_MAX) {
             let at = began.as_secs_f64();
-            writeln!(
-                to,
-                "  {took_ms} ms, writer {writer}, partition {partition}, sent {at:.1} s after the first fault"
-            )?;
+            writeln!(to, "  {took_ms} ms: {record}, partition {partition}, sent {at:.1} s after the beginning")?;
         }
         for trouble in &self.trouble {
             writeln!(to, "TROUBLE: {trouble}")?;
