@@ -225,6 +225,7 @@ mod tests {
             applied: LogIndex(last),
             purged: LogIndex(0),
             streams: 0,
+            leader_changes: 0,
             pulled: None,
             leads: leads.map(|(voters, learners)| Led {
                 voters: nodes(voters),

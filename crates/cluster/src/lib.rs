@@ -21,6 +21,7 @@ mod cluster;
 mod config;
 mod digest;
 mod ended;
+mod epochs;
 mod errors;
 mod features;
 mod forward;

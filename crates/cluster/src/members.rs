@@ -130,6 +130,15 @@ pub(crate) fn successors(node: &Node, replica: &Replica) -> Vec<NodeId> {
     voters_in_order(node, replica).into_iter().filter(may).collect()
 }
 
+/// Lets another lead, if it has what this node has: one that lacks much would not be elected, and until that is over nobody
+/// leads.
+pub(crate) async fn hand_over(node: &Node, replica: &Replica, to: NodeId) -> Result<(), MembersError> {
+    if !successors(node, replica).contains(&to) {
+        return Err(MembersError::Refused(format!("node {to} is behind, or lets others lead")));
+    }
+    replica.transfer_leader(to).await
+}
+
 /// The nodes that could lead a shard when `gone` does not any more, in the order in which they should try: last those that
 /// would hand it over at once.
 pub(crate) fn heirs(node: &Node, replica: &Replica, gone: NodeId) -> Vec<NodeId> {

@@ -6,7 +6,7 @@
 //! Fields are written as those of commands are: little-endian, counts and lengths in front as u32.
 
 use bytes::Bytes;
-use record::{LogIndex, NodeId, ShardId, Term};
+use record::{LogIndex, NodeId, ShardId, StreamId, Term};
 use shard::codec::{DecodeError, Reader, Wire, decode};
 use shard::{MoveCursor, MovedGroup, NodeAddress, SlotMoveId, wire_struct};
 
@@ -69,6 +69,8 @@ pub(crate) struct ReplicaStatus {
     /// Up to where its log was let go.
     pub(crate) purged: LogIndex,
     pub(crate) streams: u64,
+    /// How often its leader has changed, as far as it is applied: of the leader, with this its streams' epochs rise.
+    pub(crate) leader_changes: u32,
     /// Of one that is being brought there, bytes that came and bytes that are to come in all.
     pub(crate) pulled: Option<(u64, u64)>,
     /// Of the leader only, those who belong to the group: votes first, then others.
@@ -83,6 +85,7 @@ wire_struct!(ReplicaStatus {
     applied: LogIndex,
     purged: LogIndex,
     streams: u64,
+    leader_changes: u32,
     pulled: Option<(u64, u64)>,
     leads: Option<Led>,
 });
@@ -166,6 +169,9 @@ pub(crate) enum Request {
         slots: Vec<u16>,
         index: LogIndex,
     },
+    /// What is added to the shard's count of leader changes to have the epochs of these streams: answered with one for each,
+    /// none for those that do not grow there, by a node that has a replica of the shard.
+    EpochShifts(Vec<StreamId>),
 }
 
 impl Request {
@@ -202,6 +208,10 @@ impl Request {
                 slots.put(&mut out);
                 index.put(&mut out);
             }
+            Self::EpochShifts(streams) => {
+                out.push(12);
+                streams.put(&mut out);
+            }
         }
         out.into()
     }
@@ -217,6 +227,7 @@ impl Request {
             6 => decode(fields).map(Self::HandOver),
             10 => decode(fields).map(Self::GroupsOfSlots),
             11 => decode(fields).map(|(slots, index)| Self::ForgetTopics { slots, index }),
+            12 => decode(fields).map(Self::EpochShifts),
             kind => Err(DecodeError::Value { what: "a request to a node", value: u64::from(*kind) }),
         }
     }
@@ -245,6 +256,7 @@ mod tests {
             applied: LogIndex(7),
             purged: LogIndex(8),
             streams: 9,
+            leader_changes: 3,
             pulled: Some((1, 2)),
             leads,
         };
@@ -260,6 +272,7 @@ mod tests {
             Request::Barrier,
             Request::Await(LogIndex(3)),
             Request::HandOver(NodeId(2)),
+            Request::EpochShifts(vec![StreamId(1), StreamId(9)]),
             Request::Operate(vec!["drain".to_owned(), "2".to_owned()]),
             Request::GroupsOfSlots(GroupsOfSlots {
                 id: SlotMoveId(7),

@@ -1,6 +1,7 @@
 //! What every part of a node's cluster work needs: the ways to others, the shards, what others say of
 //! themselves, and how a command reaches its shard's leader.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -199,9 +200,23 @@ impl Node {
     }
 
     /// Whether clients may be sent to a node: it was heard of just now, or is this one, and leads something or is not behind
-    /// with the metadata.
+    /// with the metadata. While this node is cut off, as it was before.
     pub(crate) fn is_in_routing(&self, node: NodeId) -> bool {
-        (node == self.id() || self.statuses.is_live(node)) && !self.lagging.hides(node)
+        (node == self.id() || self.statuses.is_shown(node)) && !self.lagging.hides(node)
+    }
+
+    /// Whether this node hears of who leads the metadata, or leads them and hears of a majority: else it is cut off, or most
+    /// of the others are gone, which it cannot tell apart.
+    pub(crate) fn is_in_touch(&self) -> bool {
+        let is_here = |node: NodeId| node == self.id() || self.statuses.is_live(node);
+        match (self.leader(METADATA), self.metadata()) {
+            (Some(leader), Some(metadata)) if leader == self.id() => {
+                let here = |voters: &BTreeSet<NodeId>| voters.iter().filter(|voter| is_here(**voter)).count();
+                metadata.members().voters.iter().all(|voters| 2 * here(voters) > voters.len())
+            }
+            (Some(leader), _) => is_here(leader),
+            (None, _) => false,
+        }
     }
 
     /// This node is about to stop.

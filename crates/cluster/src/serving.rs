@@ -18,6 +18,7 @@ use storage::Payload;
 use tokio::sync::Semaphore;
 
 use crate::cluster::{INTERNAL_LISTENER, METADATA};
+use crate::members::hand_over;
 use crate::messages::{GroupsOfSlots, GroupsPiece, Join, Joined, Place, Request, encode};
 use crate::node::Node;
 use crate::peers::{Acquaintance, Caller, Gate, Lives, Me, Service, Subject, too_old};
@@ -126,7 +127,8 @@ impl Serving {
                 | Request::Await(_)
                 | Request::HandOver(_)
                 | Request::GroupsOfSlots(_)
-                | Request::ForgetTopics { .. },
+                | Request::ForgetTopics { .. }
+                | Request::EpochShifts(_),
                 None,
             ) => refused(FOR_MEMBERS),
             (Request::Status(status), Some(from)) => {
@@ -146,7 +148,7 @@ impl Serving {
             (Request::HandOver(to), Some(_)) => {
                 let replica = self.replica(shard);
                 async move {
-                    replica?.transfer_leader(to).await.map_err(|error| error.to_string())?;
+                    hand_over(&node, &replica?, to).await.map_err(|error| error.to_string())?;
                     Ok(Payload::default())
                 }
                 .boxed()
@@ -167,6 +169,14 @@ impl Serving {
                 Ok(Payload::default())
             }
             .boxed(),
+            (Request::EpochShifts(streams), Some(_)) => {
+                let shifts = self.replica(shard).map(|replica| {
+                    let state = replica.state();
+                    let shift = |stream| state.stream(stream).and_then(|view| view.epoch_shift());
+                    Payload::from(encode(&streams.into_iter().map(shift).collect::<Vec<Option<i64>>>()))
+                });
+                std::future::ready(shifts).boxed()
+            }
             (Request::Await(index), Some(_)) => async move {
                 match node.applied(shard, index, now() + WAIT_MAX).await {
                     true => Ok(Payload::default()),

@@ -4,12 +4,12 @@
 use base::time::{Duration, now, sleep, timeout};
 use futures_util::future::join_all;
 use record::{NodeId, ShardId};
-use replica::Replica;
+use replica::{MembersError, Replica};
 use tokio::sync::watch;
 
 use crate::cluster::{Cluster, METADATA};
 use crate::errors::{PreferLeaderError, RemoveNodeError};
-use crate::members::successors;
+use crate::members::{hand_over, successors};
 use crate::messages::Request;
 use crate::operate;
 
@@ -37,7 +37,7 @@ impl Cluster {
         let deadline = now() + SETTLE_WAIT_MAX;
         let Some(index) = node.barrier(METADATA, deadline).await else { return };
         let request = Request::Await(index);
-        let live = others.into_iter().filter(|other| node.is_in_routing(*other));
+        let live = others.into_iter().filter(|other| node.is_in_routing(*other) && node.statuses.is_live(*other));
         let asked = live.map(|other| node.ask(other, METADATA, &request, SETTLE_WAIT_MAX));
         let (_, ours) = tokio::join!(join_all(asked), node.applied(METADATA, index, deadline));
         if !ours {
@@ -91,7 +91,10 @@ impl Cluster {
         let deadline = now() + SETTLE_WAIT_MAX;
         let asked = if leader == self.node_id() {
             let replica = self.replica(shard).ok_or(PreferLeaderError::Unavailable)?;
-            replica.transfer_leader(first).await.map_err(|_| PreferLeaderError::Unavailable)
+            hand_over(node, &replica, first).await.map_err(|error| match error {
+                MembersError::Refused(_) => PreferLeaderError::NotAvailable,
+                MembersError::NotLeader { .. } | MembersError::Stopped => PreferLeaderError::Unavailable,
+            })
         } else {
             let asked = node.ask(leader, shard, &Request::HandOver(first), SETTLE_WAIT_MAX).await;
             asked.map(|_| ()).map_err(|_| PreferLeaderError::Unavailable)

@@ -6,9 +6,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use record::{NodeId, ShardId, Term};
+use record::{LeaderEpoch, NodeId, ShardId, StreamId, Term};
 use replica::{Leadership, Replica};
+use shard::epoch_of;
 use tokio::sync::watch;
+
+/// Of so many streams of a shard that is elsewhere the epochs are kept.
+const EPOCH_SHIFTS_MAX: usize = 1 << 18;
 
 /// One shard as this node knows it. Whoever asks for it often keeps it: it stays true.
 #[derive(Debug)]
@@ -16,12 +20,25 @@ pub struct ShardHandle {
     id: ShardId,
     replica: RwLock<Option<Replica>>,
     /// The leader of the highest term that another node claimed to lead in.
-    told: RwLock<Option<(Term, NodeId)>>,
+    told: RwLock<Option<Told>>,
+    /// Of streams of a shard that is elsewhere, what is added to the count of its leader changes to have their epochs. It
+    /// never changes while they grow there.
+    epoch_shifts: RwLock<BTreeMap<StreamId, i64>>,
+}
+
+/// What a leader said of itself.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    term: Term,
+    node: NodeId,
+    leader_changes: u32,
+    /// It was not heard of since, so it leads nothing.
+    gone: bool,
 }
 
 impl ShardHandle {
     fn new(id: ShardId) -> Self {
-        Self { id, replica: RwLock::default(), told: RwLock::default() }
+        Self { id, replica: RwLock::default(), told: RwLock::default(), epoch_shifts: RwLock::default() }
     }
 
     /// Which shard it is.
@@ -40,22 +57,48 @@ impl ShardHandle {
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
         let own = self.replica.read().as_ref().map(|replica| *replica.leadership().borrow());
-        believed(own, *self.told.read())
+        let told = self.told.read().filter(|told| !told.gone);
+        believed(own, told.map(|told| (told.term, told.node)))
+    }
+
+    /// Which other node said last that it leads, and the epoch that a stream had there then, where that is known.
+    #[must_use]
+    pub fn told_leader(&self, stream: StreamId) -> Option<(NodeId, Option<LeaderEpoch>)> {
+        let told = (*self.told.read())?;
+        let shift = self.epoch_shifts.read().get(&stream).copied();
+        Some((told.node, shift.map(|shift| epoch_of(told.leader_changes, shift))))
+    }
+
+    /// Whether this node can tell a stream's epoch without asking another.
+    #[must_use]
+    pub fn knows_epoch(&self, stream: StreamId) -> bool {
+        self.replica.read().is_some() || self.epoch_shifts.read().contains_key(&stream)
+    }
+
+    /// Takes over what was asked for streams that this node has no copy of.
+    pub(crate) fn learn_epochs(&self, shifts: impl Iterator<Item = (StreamId, i64)>) {
+        let mut known = self.epoch_shifts.write();
+        for (stream, shift) in shifts {
+            if known.len() >= EPOCH_SHIFTS_MAX {
+                known.clear();
+            }
+            known.insert(stream, shift);
+        }
     }
 
     /// Another node says that it leads in `term`.
-    pub(crate) fn tell_leader(&self, term: Term, node: NodeId) {
+    pub(crate) fn tell_leader(&self, term: Term, node: NodeId, leader_changes: u32) {
         let mut told = self.told.write();
-        if told.is_none_or(|(known, _)| known <= term) {
-            *told = Some((term, node));
+        if told.is_none_or(|known| known.gone || known.term <= term) {
+            *told = Some(Told { term, node, leader_changes, gone: false });
         }
     }
 
     /// A node is not there any more, so it leads nothing.
     fn forget_leader(&self, node: NodeId) {
         let mut told = self.told.write();
-        if told.is_some_and(|(_, known)| known == node) {
-            *told = None;
+        if let Some(told) = told.as_mut().filter(|told| told.node == node) {
+            told.gone = true;
         }
     }
 }
@@ -104,7 +147,9 @@ impl Shards {
 
     /// A replica runs from now on.
     pub(crate) fn put(&self, replica: Replica) {
-        let before = self.handle(replica.shard_id()).replica.write().replace(replica);
+        let handle = self.handle(replica.shard_id());
+        let before = handle.replica.write().replace(replica);
+        *handle.epoch_shifts.write() = BTreeMap::new();
         assert!(before.is_none(), "a node has one replica of a shard");
         self.changes.send_modify(|count| *count += 1);
     }
@@ -146,14 +191,20 @@ mod tests {
         let shards = Shards::default();
         let handle = shards.handle(SHARD);
         assert_eq!(handle.leader(), None);
-        handle.tell_leader(Term(4), NodeId(2));
-        handle.tell_leader(Term(3), NodeId(1));
+        handle.tell_leader(Term(4), NodeId(2), 6);
+        handle.tell_leader(Term(3), NodeId(1), 5);
         assert_eq!(handle.leader(), Some(NodeId(2)));
-        handle.tell_leader(Term(5), NodeId(1));
+        assert_eq!(handle.told_leader(StreamId(8)), Some((NodeId(2), None)));
+        handle.learn_epochs([(StreamId(8), -4)].into_iter());
+        assert!(handle.knows_epoch(StreamId(8)) && !handle.knows_epoch(StreamId(9)));
+        handle.tell_leader(Term(5), NodeId(1), 7);
         shards.node_is_gone(NodeId(2));
         assert_eq!(handle.leader(), Some(NodeId(1)));
         shards.node_is_gone(NodeId(1));
         assert_eq!(shards.known(SHARD).unwrap().leader(), None);
+        assert_eq!(handle.told_leader(StreamId(8)), Some((NodeId(1), Some(LeaderEpoch(3)))), "as it was last");
+        handle.tell_leader(Term(4), NodeId(2), 6);
+        assert_eq!(handle.leader(), Some(NodeId(2)));
     }
 
     #[test]

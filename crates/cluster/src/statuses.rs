@@ -39,6 +39,8 @@ pub(crate) struct Statuses {
     heard: Mutex<BTreeMap<NodeId, Heard>>,
     /// Replicas that are not in service yet.
     installing: Mutex<BTreeMap<ShardId, Arc<InstallProgress>>>,
+    /// Those to whom clients are sent, but for those that lag: who was live when this node was in touch with the cluster.
+    shown: Mutex<BTreeSet<NodeId>>,
     /// Rises when a node comes or goes, is out of routing or back.
     changes: watch::Sender<u64>,
     /// Something is to be told now.
@@ -75,6 +77,24 @@ impl Statuses {
         self.heard.lock().get(&node).is_some_and(|heard| heard.live)
     }
 
+    /// Whether clients are told of a node as one that is there.
+    pub(crate) fn is_shown(&self, node: NodeId) -> bool {
+        self.shown.lock().contains(&node)
+    }
+
+    /// Takes over who is live, while this node is in touch with the cluster. One that is cut off goes on telling clients what
+    /// it knew last, as they may reach whom it does not: it would send all of them to itself.
+    fn show(&self, node: &Node) {
+        if !node.is_in_touch() {
+            return;
+        }
+        let live: BTreeSet<NodeId> = self.live().into_iter().map(|(id, _)| id).collect();
+        let before = std::mem::replace(&mut *self.shown.lock(), live.clone());
+        if before != live {
+            self.changes.send_modify(|count| *count += 1);
+        }
+    }
+
     /// What a node that is live said of its replica.
     pub(crate) fn replica(&self, node: NodeId, shard: ShardId) -> Option<ReplicaStatus> {
         let status = self.of(node)?;
@@ -108,7 +128,7 @@ impl Statuses {
     /// Another node says how it is.
     pub(crate) fn hear(&self, node: &Node, from: NodeId, status: Status) {
         for replica in status.replicas.iter().filter(|replica| replica.leads.is_some()) {
-            node.shards.handle(replica.shard).tell_leader(replica.term, from);
+            node.shards.handle(replica.shard).tell_leader(replica.term, from, replica.leader_changes);
         }
         let heard = Heard { status: Arc::new(status), at: now(), live: true };
         let before = self.heard.lock().insert(from, heard);
@@ -116,6 +136,7 @@ impl Statuses {
             tracing::info!(node = from.0, "another node is here");
             self.changes.send_modify(|count| *count += 1);
         }
+        self.show(node);
         self.look_for_lags(node);
     }
 
@@ -198,6 +219,7 @@ impl Node {
             applied: LogIndex(0),
             purged: LogIndex(0),
             streams: 0,
+            leader_changes: 0,
             pulled: Some((progress.bytes(), progress.bytes_total())),
             leads: None,
         };
@@ -223,6 +245,10 @@ fn replica_status(replica: &Replica) -> ReplicaStatus {
             changing: members.is_changing(),
         }
     });
+    let (streams, leader_changes) = {
+        let state = replica.state();
+        (state.streams() as u64, state.leader_changes())
+    };
     ReplicaStatus {
         shard: replica.shard_id(),
         phase: if failed { Phase::Failed } else { Phase::Running },
@@ -230,7 +256,8 @@ fn replica_status(replica: &Replica) -> ReplicaStatus {
         last: replica.last_log_index(),
         applied: replica.applied(),
         purged: replica.purged_index(),
-        streams: replica.state().streams() as u64,
+        streams,
+        leader_changes,
         pulled: None,
         leads,
     }
@@ -271,6 +298,7 @@ pub(crate) fn exchange(node: &Arc<Node>) -> JoinHandle<()> {
                 sleep(CHANGES_PAUSE).await;
             }
             node.statuses.expire(&node);
+            node.statuses.show(&node);
             node.statuses.look_for_lags(&node);
             node.in_sync.look(&node);
             let known = node.peers.known().len();
@@ -288,6 +316,7 @@ pub(crate) fn tell_leaders(node: &Arc<Node>) -> JoinHandle<()> {
             changed.mark_unchanged();
             let mut leaderships: Vec<_> = node.shards.replicas().iter().map(Replica::leadership).collect();
             node.statuses.tell();
+            node.statuses.show(&node);
             // A replica that stops is soon taken away.
             let mut changes: FuturesUnordered<_> =
                 leaderships.iter_mut().map(|leadership| leadership.changed()).collect();

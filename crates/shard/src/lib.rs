@@ -77,6 +77,7 @@ pub use restore::{Restore, RestoreError};
 pub use sealing::{SealedIndex, SealedStream};
 pub use shard::Shard;
 pub use slots::{SLOTS, slot_of};
+pub use stream::epoch_of;
 pub use stream_view::{Batches, Located, StreamView};
 pub use uploads::BATCH_BYTES_MAX;
 

@@ -84,6 +84,12 @@ impl Shard {
 
     // Streams
 
+    /// How often the leader has changed; every stream's epoch has risen as often.
+    #[must_use]
+    pub fn leader_changes(&self) -> u32 {
+        self.scalars.leader_changes
+    }
+
     #[must_use]
     pub fn streams(&self) -> usize {
         self.streams.len()

@@ -48,6 +48,13 @@ pub(crate) struct Stream {
     pub(crate) standing: Standing,
 }
 
+/// The epoch of a stream with that shift after so many changes of its shard's leader.
+#[must_use]
+pub fn epoch_of(leader_changes: u32, shift: i64) -> LeaderEpoch {
+    let epoch = i64::from(leader_changes).saturating_add(shift);
+    LeaderEpoch(i32::try_from(epoch.clamp(0, i64::from(i32::MAX))).unwrap_or(i32::MAX))
+}
+
 impl Stream {
     pub(crate) fn new(id: StreamId, first_offset: StreamOffset, epoch_shift: i64) -> Self {
         Self {
@@ -69,8 +76,7 @@ impl Stream {
 
     /// The epoch after so many changes of the shard's leader.
     pub(crate) fn epoch(&self, leader_changes: u32) -> LeaderEpoch {
-        let epoch = i64::from(leader_changes) + self.epoch_shift;
-        LeaderEpoch(i32::try_from(epoch.clamp(0, i64::from(i32::MAX))).unwrap_or(i32::MAX))
+        epoch_of(leader_changes, self.epoch_shift)
     }
 
     /// Notes that a batch at the stream's end is of that epoch.

@@ -59,6 +59,12 @@ impl<'a> StreamView<'a> {
         self.stream.epoch(self.shard.scalars.leader_changes)
     }
 
+    /// What is added to the shard's count of leader changes to have the epoch, while the stream grows here.
+    #[must_use]
+    pub fn epoch_shift(&self) -> Option<i64> {
+        (!self.is_closed()).then_some(self.stream.epoch_shift)
+    }
+
     /// Whether it has ended here: it goes on, or is about to, on another shard.
     #[must_use]
     pub fn is_closed(&self) -> bool {

@@ -1,9 +1,10 @@
 //! The topics of the cluster, as this node knows them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cluster::Cluster;
-use record::TopicId;
+use record::{ShardId, StreamId, TopicId};
 use replica::ProposeError;
 
 use super::cache::Cache;
@@ -54,6 +55,18 @@ impl Topics {
     /// Every live topic, by name.
     pub fn all(&self) -> Vec<Arc<Topic>> {
         self.cache.all()
+    }
+
+    /// Asks other nodes for what this one needs to tell the leader epochs of these topics' partitions, if it lacks any. Takes
+    /// half a second at most.
+    pub async fn learn_epochs(&self, topics: impl Iterator<Item = &Topic>) {
+        let mut unknown: BTreeMap<ShardId, Vec<StreamId>> = BTreeMap::new();
+        for partition in topics.flat_map(|topic| &topic.partitions).filter(|partition| !partition.knows_epoch()) {
+            unknown.entry(partition.shard()).or_default().push(partition.stream);
+        }
+        if !unknown.is_empty() {
+            self.cluster.learn_epochs(unknown).await;
+        }
     }
 
     /// Whether a topic may have this name; the text says why not.

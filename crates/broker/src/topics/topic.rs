@@ -95,7 +95,12 @@ impl Topic {
 }
 
 impl Partition {
-    /// Who serves the partition now; while nobody leads it, who did last, as far as this node's copy knows: there what
+    /// Whether this node can tell the partition's epoch without asking another.
+    pub(crate) fn knows_epoch(&self) -> bool {
+        self.shard.knows_epoch(self.stream)
+    }
+
+    /// Who serves the partition now; while nobody leads it, who did last, as far as this node knows: there what
     /// is committed can still be read.
     pub fn leader(&self) -> PartitionLeader {
         leader(&self.shard, self.stream)
@@ -135,13 +140,15 @@ impl Partition {
 }
 
 fn leader(shard: &ShardHandle, stream: StreamId) -> PartitionLeader {
+    let Some(replica) = shard.replica() else {
+        let told = shard.told_leader(stream);
+        let epoch = told.and_then(|(_, epoch)| epoch).map_or(-1, |epoch| epoch.0);
+        return PartitionLeader { node: told.map(|(node, _)| node), epoch };
+    };
     // First the epoch: an earlier leader with a later epoch would be believed.
-    let (epoch, last) = match shard.replica() {
-        Some(replica) => {
-            let state = replica.state();
-            (state.stream(stream).map(|view| view.epoch().0), state.leader())
-        }
-        None => (None, None),
+    let (epoch, last) = {
+        let state = replica.state();
+        (state.stream(stream).map(|view| view.epoch().0), state.leader())
     };
     PartitionLeader { node: shard.leader().or(last), epoch: epoch.unwrap_or(-1) }
 }

@@ -73,6 +73,7 @@ pub(super) async fn handle(
         };
         let first = if *topic.name == *from_topic { usize::try_from(from_partition).unwrap_or(0) } else { 0 };
         let count = topic.partitions.len().saturating_sub(first);
+        topics.learn_epochs(std::iter::once(&*topic)).await;
         described.push(describe(context, &topic, first, count.min(room)));
         if count > room {
             next = Some((topic.name.to_string(), first + room));

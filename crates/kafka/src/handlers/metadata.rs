@@ -27,6 +27,8 @@ use crate::wire::write::Write;
 pub(super) const NULL_IS_ALL: i16 = 1;
 /// The first version whose clients say whether topics may be created; before, they may.
 const CREATION_SINCE: i16 = 4;
+/// The first version whose answer has leader epochs.
+const EPOCHS_SINCE: i16 = 7;
 /// The first version that finds topics by id.
 const BY_ID: i16 = 12;
 /// The first version whose clients know that a node may lack the listener.
@@ -41,7 +43,7 @@ enum Answer {
     Refused { code: i16, name: Option<String>, id: Uuid },
 }
 
-pub(super) fn handle(
+pub(super) async fn handle(
     context: &Context,
     header: &RequestHeader,
     request: MetadataRequest,
@@ -51,6 +53,7 @@ pub(super) fn handle(
     let may_create = version < CREATION_SINCE || request.allow_auto_topic_creation;
     let Some(asked) = asked else {
         let answers: Vec<Answer> = context.broker().topics().all().into_iter().map(Answer::Found).collect();
+        learn_epochs(context, version, &answers).await;
         return write(
             context,
             header,
@@ -63,6 +66,7 @@ pub(super) fn handle(
         return refuse(header, &asked);
     }
     let answers = resolve(context, asked, may_create);
+    learn_epochs(context, version, &answers).await;
     write(
         context,
         header,
@@ -70,6 +74,18 @@ pub(super) fn handle(
         request_operations(&request.include_cluster_authorized_operations, version),
         request.include_topic_authorized_operations,
     )
+}
+
+/// Clients of versions that know of leader epochs are told one of every partition, wherever its copies are.
+async fn learn_epochs(context: &Context, version: i16, answers: &[Answer]) {
+    if version < EPOCHS_SINCE {
+        return;
+    }
+    let found = answers.iter().filter_map(|answer| match answer {
+        Answer::Found(topic) => Some(&**topic),
+        Answer::Refused { .. } => None,
+    });
+    context.broker().topics().learn_epochs(found).await;
 }
 
 /// Whether the cluster's operations are asked for, in the versions that can.
@@ -265,7 +281,7 @@ fn write_partitions(endpoints: &Endpoints, body: &mut BytesMut, version: i16, fl
         body.put_i16(code);
         body.put_i32(index);
         body.put_i32(leader_id);
-        if version >= 7 {
+        if version >= EPOCHS_SINCE {
             body.put_i32(leader.epoch);
         }
         write_nodes(body, flexible, copies.replicas.iter().filter(|node| all || !copies.offline.contains(node)));

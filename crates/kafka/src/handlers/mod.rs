@@ -122,7 +122,7 @@ pub(crate) async fn serve(
             if request.topics.is_none() && version < metadata::NULL_IS_ALL {
                 return Err(Malformed::Null.into());
             }
-            metadata::handle(context, header, request)?
+            metadata::handle(context, header, request).await?
         }
         ApiKey::OffsetCommit if version == commit::BY_ID => {
             let request = commit::decode_offset_commit(&body, header.body_at)?;
