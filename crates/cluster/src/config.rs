@@ -73,7 +73,7 @@ impl Config {
             segment_bytes: 256 << 20,
             balance_wait: Duration::from_secs(600),
             ready_segments: 1,
-            reserve_bytes: 512 << 20,
+            reserve_bytes: 1 << 30,
             log_memory_bytes: 64 << 20,
             read_cache_bytes: 32 << 20,
             queue_bytes_max: 64 << 20,

@@ -142,6 +142,12 @@ pub enum StartError {
         /// The shard.
         shard: ShardId,
     },
+    /// The cluster has given a shard that was being brought here to other nodes.
+    #[error("shard {} is not wanted here any more", shard.0)]
+    NotWanted {
+        /// The shard.
+        shard: ShardId,
+    },
     /// The metadata group refused what a start must write.
     #[error("the cluster's metadata cannot be written: {reason}")]
     Metadata {

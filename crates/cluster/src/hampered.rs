@@ -122,7 +122,7 @@ fn is_full_elsewhere(node: &Node, replica: &Replica) -> bool {
     are_too_many(&replica.members().voters, is_full, has_room)
 }
 
-fn are_too_many(
+pub(crate) fn are_too_many(
     groups: &[BTreeSet<NodeId>],
     is_full: impl Fn(&NodeId) -> bool,
     has_room: impl Fn(&NodeId) -> bool,

@@ -7,6 +7,7 @@
 mod aside;
 mod judgement;
 pub(crate) mod keeping;
+mod left_over;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -27,6 +28,7 @@ use storage::index_file::IndexStore;
 use storage::{CommitLog, InstallMarker, InstallStage, Installing, Payload};
 
 use self::judgement::Judgement;
+use self::keeping::patiently;
 use crate::clock::ProposalClock;
 use crate::cluster::METADATA;
 use crate::config::Config;
@@ -41,6 +43,8 @@ const INDEX_CACHE_BYTES: usize = 4 << 20;
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two looks at what is here and what should be.
 const ROUND_PAUSE: Duration = Duration::from_millis(500);
+/// As many copies each shard has, if nobody said otherwise: a node hosts as many times what it brings.
+const COPIES_USUAL: usize = 3;
 /// How long a donor may take for one answer.
 const PULL_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long founding a shard may wait for the metadata group.
@@ -116,8 +120,9 @@ impl Host {
         // The metadata's queue and those of the data shards that a first start makes.
         let shards = self.config.data_shards() + 1;
         config.queue_bytes_max = (self.config.queue_bytes_max / shards).max(config.entry_bytes_max);
-        // All shards together leave three quarters of the reserve alone.
-        config.full_disk_bytes_max = self.config.reserve_bytes / 4 / shards as u64;
+        // All that are here together leave three quarters of the reserve alone: copies of what other nodes bring, too.
+        let here = (COPIES_USUAL * self.config.data_shards()).max(self.wanted().len()) + 1;
+        config.full_disk_bytes_max = self.config.reserve_bytes / 4 / here as u64;
         config.is_vital = shard == METADATA;
         config.log_keep_bytes = self.config.log_keep_bytes;
         config.checkpoint_age_max = self.config.checkpoint_age_max;
@@ -161,6 +166,9 @@ impl Host {
         }
         let mut tries: u64 = 0;
         loop {
+            if shard != METADATA && !self.wanted().contains(&shard) && self.has_no_part(shard) {
+                return Err(StartError::NotWanted { shard });
+            }
             let donors = self.donors(shard);
             let turn = usize::try_from(tries).unwrap_or(0) % donors.len().max(1);
             let report = tries.is_multiple_of(TRIES_PER_REPORT);
@@ -265,10 +273,13 @@ impl Host {
         shards
     }
 
-    /// Removes what is here of a shard.
+    /// Removes what is here of a shard, however often that takes.
     async fn let_go(&self, shard: ShardId) -> Result<(), StartError> {
-        let parts = self.parts(shard).await?;
-        let_go(&parts).await.map_err(|source| StartError::Install { shard, source })
+        let remove = || async {
+            let parts = self.parts(shard).await?;
+            let_go(&parts).await.map_err(|source| StartError::Install { shard, source })
+        };
+        patiently(shard, "what was here of the shard could not be removed", remove).await
     }
 
     /// Whether a replica lacks what its leader has let go of.

@@ -3,6 +3,7 @@
 
 mod ahead;
 mod copies;
+mod health;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -15,9 +16,9 @@ use shard::commands::{PutShards, SetRebalancing, SetStanding};
 use shard::{Outcome, SetStandingError, ShardRecord, Standing};
 
 use self::ahead::{afterwards, left_without, without};
+use self::health::{health, live_leader, progress};
 use crate::cluster::{INTERNAL_LISTENER, METADATA};
 use crate::errors::RemoveNodeError;
-use crate::messages::{Led, Phase, ReplicaStatus};
 use crate::moves::{MovesError, moves_allowed};
 use crate::node::Node;
 use crate::placement::{Home, Placed, look, look_at_all, voters_of};
@@ -28,9 +29,6 @@ use crate::{balance, features, slots, switch};
 pub(crate) const CHANGE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// What an operator's words may be in all.
 const WORDS_MAX: usize = 64;
-
-/// A copy that is no more entries behind than this counts as up to date, as of the last status.
-const BEHIND_MIN: u64 = 10_000;
 
 const USAGE: &str = "status | join HOST:PORT,.. | drain NODE | resume NODE | remove NODE | move SHARD NODE,NODE,.. | \
                      rebalance [--stop] | copies [1|3|5]";
@@ -162,6 +160,9 @@ async fn move_shard(node: &Node, shard: &str, voters: &str) -> Result<String, St
             None => return Err(format!("there is no node {voter}")),
             Some(home) if home.draining => return Err(format!("node {voter} is being emptied")),
             Some(home) if !home.live => return Err(format!("node {voter} is silent")),
+            Some(home) if home.full && !holds(&shards, id, *voter) => {
+                return Err(format!("the disk of node {voter} is full"));
+            }
             Some(_) => {}
         }
     }
@@ -255,8 +256,8 @@ fn status(node: &Node) -> Result<String, String> {
     for home in &homes {
         let ailment = match (home.live, node.lagging.has(home.id), node.is_full(home.id)) {
             (false, _, _) => Some("silent"),
-            (true, true, _) => Some("behind"),
-            (true, false, true) => Some("full"),
+            (true, _, true) => Some("full"),
+            (true, true, false) => Some("behind"),
             (true, false, false) => None,
         };
         let state = match (home.draining, ailment) {
@@ -296,80 +297,16 @@ fn status(node: &Node) -> Result<String, String> {
     Ok(out)
 }
 
-/// Who leads a shard and is there: one that has died is known as the leader until another is.
-fn live_leader(node: &Node, shard: ShardId) -> Option<NodeId> {
-    node.leader(shard).filter(|leader| *leader == node.id() || node.statuses.is_live(*leader))
-}
-
-/// Whether all of a shard's copies are there and have what its leader has.
-fn health(node: &Node, placed: &Placed, led: &Led) -> String {
-    let is_here = |id: NodeId| id == node.id() || node.statuses.is_live(id);
-    let Some(leader) = live_leader(node, placed.id) else { return "no leader is known".to_owned() };
-    let ours = node.status().replicas;
-    let last = |id: NodeId| {
-        let replica = if id == node.id() {
-            ours.iter().find(|replica| replica.shard == placed.id).cloned()
-        } else {
-            node.statuses.replica(id, placed.id)
-        };
-        replica.map(|replica| (replica.phase, replica.applied.0))
-    };
-    let front = last(leader).map_or(0, |(_, applied)| applied);
-    let part = |id: &NodeId| match last(*id) {
-        _ if !is_here(*id) => Some(format!("node {id} is silent")),
-        None => Some(format!("node {id} has no replica yet")),
-        Some((Phase::Failed, _)) => Some(format!("node {id} is out of service, its log says why")),
-        Some((Phase::Installing, _)) => Some(format!("node {id} pulls what it lacks")),
-        Some((Phase::Running, applied)) if applied + BEHIND_MIN < front => {
-            Some(format!("node {id} is {} entries behind", front - applied))
-        }
-        Some((Phase::Running, _)) => None,
-    };
-    let parts: Vec<String> = led.voters.iter().filter_map(part).collect();
-    if parts.is_empty() { "settled".to_owned() } else { parts.join("; ") }
-}
-
-/// How far those are who are to get the vote.
-fn progress(node: &Node, placed: &Placed, learners: &[NodeId]) -> String {
-    let leader = node.leader(placed.id).and_then(|leader| {
-        if leader == node.id() {
-            Some(node.shards.replica(placed.id)?.applied().0)
-        } else {
-            Some(node.statuses.replica(leader, placed.id)?.applied.0)
-        }
-    });
-    let mut parts = Vec::new();
-    for id in placed.voters.iter().filter(|id| !placed.actual.as_ref().is_some_and(|led| led.voters.contains(id))) {
-        let known = if *id == node.id() {
-            node.status().replicas.into_iter().find(|replica| replica.shard == placed.id)
-        } else {
-            node.statuses.replica(*id, placed.id)
-        };
-        let part = match (known, leader) {
-            (None, _) => format!("node {id} has no replica yet"),
-            (Some(ReplicaStatus { phase: Phase::Installing, pulled, .. }), _) => {
-                let (bytes, total) = pulled.unwrap_or_default();
-                format!("node {id} pulls what it lacks, {} of {} MiB", bytes >> 20, total >> 20)
-            }
-            (Some(replica), Some(leader)) => {
-                let behind = leader.saturating_sub(replica.applied.0);
-                let role = if learners.contains(id) { "follows" } else { "waits" };
-                format!("node {id} {role}, {behind} entries behind")
-            }
-            (Some(_), None) => format!("node {id} waits for a leader"),
-        };
-        parts.push(part);
-    }
-    match placed.founder {
-        _ if !parts.is_empty() => parts.join("; "),
-        Some(_) => "it is new, and not in use yet".to_owned(),
-        None => "old copies are let go".to_owned(),
-    }
+/// Whether a node has a copy of a shard that counts.
+fn holds(shards: &[Placed], shard: ShardId, node: NodeId) -> bool {
+    let votes = |placed: &Placed| placed.actual.as_ref().is_some_and(|led| led.voters.contains(&node));
+    shards.iter().any(|placed| placed.id == shard && votes(placed))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::messages::Led;
 
     fn placed(id: u32, wanted: &[u64], actual: Option<&[u64]>) -> Placed {
         let nodes = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();

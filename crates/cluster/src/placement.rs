@@ -37,6 +37,15 @@ pub(crate) struct Home {
     pub(crate) draining: bool,
     /// Another node is at its address.
     pub(crate) replaced: bool,
+    /// Its disk is: it keeps what it has.
+    pub(crate) full: bool,
+}
+
+impl Home {
+    /// Whether it can be given what it has not.
+    fn may_get(&self) -> bool {
+        self.live && !self.draining && !self.full
+    }
 }
 
 /// A shard, where it should be and where it is.
@@ -130,11 +139,12 @@ pub(crate) fn even_out(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord>
     spread(homes, shards).or_else(|| spread_leaders(homes, shards))
 }
 
-/// One that was chosen and went silent before it got its vote is given up for another, if there is one: a shard
-/// never gets fewer voters because nodes are silent. Who votes only the leader says; without one nobody is given up.
+/// One that was chosen and went silent, or whose disk became full, before it got its vote is given up for another, if there
+/// is one: a shard never gets fewer voters because nodes are silent. Who votes only the leader says; without one nobody is
+/// given up.
 fn replace_lost(homes: &[Home], shards: &[Placed], placed: &Placed) -> Option<ShardRecord> {
     placed.actual.as_ref()?;
-    let is_lost = |home: &&Home| !home.live && !placed.votes(home.id);
+    let is_lost = |home: &&Home| (!home.live || home.full) && !placed.votes(home.id);
     let left: Vec<Home> = homes.iter().filter(|home| !is_lost(home)).cloned().collect();
     fill(&left, shards, placed).filter(|record| record.voters.len() >= placed.voters.len())
 }
@@ -175,7 +185,7 @@ pub(crate) fn fill(homes: &[Home], shards: &[Placed], placed: &Placed) -> Option
         voters.remove(place);
     }
     while voters.len() < count {
-        let candidates = may_hold.iter().filter(|home| home.live && !voters.contains(&home.id));
+        let candidates = may_hold.iter().filter(|home| home.may_get() && !voters.contains(&home.id));
         let best = candidates.min_by_key(|home| (crowd(home.id, &voters), load(home.id), home.id));
         let Some(best) = best else { break };
         voters.push(best.id);
@@ -189,7 +199,7 @@ pub(crate) fn fill(homes: &[Home], shards: &[Placed], placed: &Placed) -> Option
 fn spread(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
     let loads = loads(homes, shards);
     let may_hold: Vec<&Home> = homes.iter().filter(|home| !home.draining && home.live).collect();
-    let emptiest = may_hold.iter().min_by_key(|home| (loads[&home.id], home.id))?;
+    let emptiest = may_hold.iter().filter(|home| home.may_get()).min_by_key(|home| (loads[&home.id], home.id))?;
     let mut fullest: Vec<&&Home> = may_hold.iter().filter(|home| loads[&home.id] > loads[&emptiest.id] + 1).collect();
     fullest.sort_by_key(|home| (std::cmp::Reverse(loads[&home.id]), home.id));
     let racks = |voters: &[NodeId]| {
@@ -219,7 +229,7 @@ fn spread(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
 /// A shard whose leadership goes from the node that leads most to one that leads few.
 fn spread_leaders(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
     let mut leads: BTreeMap<NodeId, usize> =
-        homes.iter().filter(|home| !home.draining && home.live).map(|home| (home.id, 0)).collect();
+        homes.iter().filter(|home| home.may_get()).map(|home| (home.id, 0)).collect();
     let data = || shards.iter().filter(|placed| placed.id != METADATA);
     for first in data().filter_map(|placed| placed.voters.first()) {
         if let Some(count) = leads.get_mut(first) {
@@ -274,6 +284,7 @@ pub(crate) fn look_at_all(node: &Node) -> Option<(Vec<Home>, Vec<Placed>)> {
             live: record.id == node.id() || node.statuses.is_live(record.id) && !replaced,
             draining: state.standing(record.id) != Some(Standing::Member),
             replaced,
+            full: node.is_full(record.id),
         }
     };
     let homes: Vec<Home> = nodes.iter().map(home).collect();

@@ -42,6 +42,8 @@ pub struct Config {
     /// A leader that has not heard from a majority for so long takes no proposals, and says of those under way that
     /// their fate is unknown, until it hears from one.
     pub majority_silence_max: Duration,
+    /// The same where a majority is heard of, and nothing of what is under way has been committed for so long.
+    pub commit_wait_max: Duration,
     /// How long a start waits until the log's tail is applied.
     pub recovery_wait_max: Duration,
     /// Seal the index when this many batches are unsealed.
@@ -100,6 +102,7 @@ impl Config {
             heartbeat: Duration::from_millis(100),
             election_timeout: (Duration::from_millis(200), Duration::from_millis(350)),
             majority_silence_max: Duration::from_secs(1),
+            commit_wait_max: Duration::from_secs(30),
             recovery_wait_max: Duration::from_secs(600),
             seal_batches: 64 * 1024,
             seal_streams: 16 * 1024,

@@ -138,7 +138,7 @@ pub(crate) struct Core {
     pub(crate) changed: watch::Sender<u64>,
     /// See `Replica::slots_changed`.
     pub(crate) slots_changed: watch::Sender<u64>,
-    pub(crate) full_disk: FullDisk,
+    pub(crate) full_disk: Arc<FullDisk>,
     /// The last term in which another was asked to lead in place of this node.
     pub(crate) handed_over: AtomicU64,
     alone: AtomicBool,
@@ -191,7 +191,7 @@ impl Core {
             failure: watch::Sender::new(None),
             changed: watch::Sender::new(0),
             slots_changed: watch::Sender::new(0),
-            full_disk: FullDisk::new(config.full_disk_bytes_max),
+            full_disk: Arc::new(FullDisk::new(config.full_disk_bytes_max)),
             handed_over: AtomicU64::new(0),
             alone: AtomicBool::new(alone),
             majority,

@@ -5,14 +5,15 @@
 //! too, out of the space that is kept free: consumers must be able to join and to commit, or nobody could read what
 //! would make room. What they take of it is limited, so that it is never used up.
 //!
-//! A follower cannot choose among entries. Below half of the reserve it takes none that others have, and counts like one
-//! that is away: the rest is for votes, the metadata, and what is needed to let go of something.
+//! A follower takes what others have until half of the reserve is used. From then on it goes by the same rules: it refuses the
+//! first entry with data, and with it all that come behind, and counts like one that is away; where there are no data,
+//! entries pass, so that a majority of full disks can still free room. The rest is for votes and the metadata.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use shard::Command;
-use storage::DiskState;
+use shard::{Command, EntryCommands};
+use storage::{DiskState, Payload};
 use tokio::sync::watch;
 
 use crate::core::Core;
@@ -83,13 +84,44 @@ impl FullDisk {
                 Need::Little => bytes += (item.bytes() as u64).max(ENTRY_BYTES_MIN),
             }
         }
+        self.take(bytes)
+    }
+
+    /// Whether entries with these payloads, which others have, are taken over; takes what they need.
+    pub(crate) fn takes_over<'a>(&self, state: DiskState, payloads: impl Iterator<Item = &'a Payload>) -> bool {
+        if state < DiskState::Scarce {
+            return true;
+        }
+        let mut bytes = 0;
+        for payload in payloads {
+            match need_of_entry(payload) {
+                Need::Nothing => {}
+                Need::Little if state == DiskState::Scarce => bytes += (payload.len() as u64).max(ENTRY_BYTES_MIN),
+                Need::Little | Need::Room => return false,
+            }
+        }
+        self.take(bytes)
+    }
+
+    fn take(&self, bytes: u64) -> bool {
         let take = |left: u64| left.checked_sub(bytes);
         self.bytes_left.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
     }
 }
 
+/// What the neediest of an entry's commands needs.
+fn need_of_entry(payload: &Payload) -> Need {
+    let bytes = payload.to_bytes();
+    let Ok(mut commands) = EntryCommands::parse(&bytes) else { return Need::Room };
+    let mut neediest = Need::Nothing;
+    while let Ok(Some(placed)) = commands.next_command() {
+        neediest = neediest.max(need(&placed.command));
+    }
+    neediest
+}
+
 /// What a command needs to be let through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Need {
     /// It frees room, or the shard cannot go on without it.
     Nothing,
@@ -131,6 +163,10 @@ fn need(command: &Command) -> Need {
         | Command::CompleteMove(_)
         | Command::CancelMove(_)
         | Command::RaiseFeatures(_)
+        | Command::SetCopies(_)
+        | Command::SetRebalancing(_)
+        | Command::AbandonTopics(_)
+        | Command::SkipIds(_)
         | Command::Configure(_) => Need::Nothing,
         // Groups that are on their way have left the shard where they were.
         Command::PutGroup(_) | Command::CommitOffsets(_) | Command::ReceiveGroups(_) => Need::Little,
@@ -166,7 +202,10 @@ pub(crate) async fn follow(core: Arc<Core>, mut disk_state: watch::Receiver<Disk
 
 #[cfg(test)]
 mod tests {
-    use shard::commands::{CommitOffsets, DeleteGroup};
+    use bytes::Bytes;
+    use record::TimestampMs;
+    use shard::EntryBuilder;
+    use shard::commands::{CommitOffsets, DeleteGroup, StagePart, UploadId};
 
     use super::*;
     use crate::pending::Pending;
@@ -192,5 +231,37 @@ mod tests {
         assert!(disk.set(false));
         assert!(disk.set(true));
         assert!(disk.admits(&[commit()]), "it begins anew");
+    }
+
+    fn entry(commands: &[Command]) -> Payload {
+        let mut builder = EntryBuilder::new();
+        for command in commands {
+            let body = vec![0; command.body_bytes() as usize];
+            builder.push(command, Some(Bytes::from(body)));
+        }
+        Payload::from(builder.finish(TimestampMs(0)))
+    }
+
+    #[test]
+    fn what_others_have_is_taken_without_data_when_space_is_scarce() {
+        let data: Command = StagePart { upload: UploadId(1), part: 0, body_bytes: 1 }.into();
+        let commit = || entry(&[CommitOffsets { group_id: "g".to_owned(), check: None, offsets: Vec::new() }.into()]);
+        let delete = || entry(&[DeleteGroup { group_id: "g".to_owned() }.into()]);
+        let mixed = entry(&[DeleteGroup { group_id: "g".to_owned() }.into(), data.clone()]);
+        let data = entry(&[data]);
+        let disk = FullDisk::new(ENTRY_BYTES_MIN);
+        disk.set(true);
+        let takes = |state, entries: &[&Payload]| disk.takes_over(state, entries.iter().copied());
+        assert!(takes(DiskState::Full, &[&data, &commit(), &delete(), &mixed]), "half of the reserve is there yet");
+        for refused in [&data, &mixed] {
+            assert!(!takes(DiskState::Scarce, &[&delete(), refused]));
+        }
+        assert!(!takes(DiskState::Exhausted, &[&commit()]));
+        assert!(takes(DiskState::Scarce, &[&delete(), &commit()]));
+        assert!(!takes(DiskState::Scarce, &[&commit()]), "its part is used up");
+        assert!(takes(DiskState::Exhausted, &[&delete()]), "what frees room always passes");
+        disk.set(false);
+        disk.set(true);
+        assert!(takes(DiskState::Scarce, &[&commit()]), "it begins anew");
     }
 }

@@ -119,17 +119,20 @@ impl Drop for Heartbeats {
     }
 }
 
-/// Closes and opens the gate of a leader by whether it hears from a majority. When to look again; never when nobody else
-/// decides.
+/// Closes and opens the gate of a leader by whether it hears from a majority, and whether one takes what is proposed. When to
+/// look again; never when nobody else decides.
 fn watch_majority(core: &Core, group: &Group, term: Term) -> Option<Duration> {
     let silence = group.majority_silence();
     let shard = core.config.shard.0;
     let is_closed = matches!(core.proposals.gate(), Gate::Closed { .. });
+    let stalled = core.proposals.stalled();
     if let Some(silence) = silence
-        && silence >= core.config.majority_silence_max
+        && (silence >= core.config.majority_silence_max || stalled >= core.config.commit_wait_max)
     {
-        if !is_closed {
+        if !is_closed && silence >= core.config.majority_silence_max {
             tracing::warn!(shard, term = term.0, ?silence, "no majority answers: the shard takes no writes here");
+        } else if !is_closed {
+            tracing::warn!(shard, term = term.0, ?stalled, "no majority takes entries: the shard takes no writes here");
         }
         // Each time: the proposer may have handed over another entry meanwhile.
         core.proposals.close_without_majority();

@@ -7,6 +7,7 @@ use record::{LogIndex, ShardId, Term};
 use replica::{InstallParts, Replica, set_aside};
 use shard::ShardRecord;
 
+use super::keeping::patiently;
 use super::{Host, ROUND_PAUSE};
 use crate::errors::StartError;
 use crate::members::successors;
@@ -63,7 +64,11 @@ impl Host {
         self.node.shards.take(shard);
         replica.shutdown().await;
         drop(replica);
-        let parts = self.parts(shard).await?;
-        set_aside(&parts).await.map_err(|source| StartError::Files { shard, source })
+        // Before it is noted nothing is started on what is damaged.
+        let note = || async {
+            let parts = self.parts(shard).await?;
+            set_aside(&parts).await.map_err(|source| StartError::Files { shard, source })
+        };
+        patiently(shard, "that the shard is damaged here could not be noted", note).await
     }
 }

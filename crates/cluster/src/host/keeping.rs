@@ -12,7 +12,7 @@ use replica::Replica;
 use tokio::sync::watch;
 
 use super::judgement::Judgement;
-use super::{Host, RETRY_PAUSE, ROUND_PAUSE};
+use super::{Host, RETRY_PAUSE, ROUND_PAUSE, TRIES_PER_REPORT};
 use crate::cluster::METADATA;
 use crate::errors::StartError;
 
@@ -34,15 +34,40 @@ impl Chores {
         if !self.underway.lock().insert(shard) {
             return;
         }
-        let (underway, failure, work) = (Arc::clone(&self.underway), self.failure.clone(), work(host));
+        let (underway, failure, work) = (Arc::clone(&self.underway), self.failure.clone(), work(Arc::clone(&host)));
         self.tasks.spawn(async move {
-            if let Err(error) = work.await {
+            let mut ended = work.await;
+            if let Err(StartError::NotWanted { .. }) = ended {
+                tracing::info!(shard = shard.0, "the shard is not wanted here any more: what was brought here goes");
+                ended = host.let_go(shard).await;
+            }
+            if let Err(error) = ended {
                 tell(&failure, shard, &error, what);
                 // The next look may begin it again.
                 sleep(RETRY_PAUSE).await;
             }
             underway.lock().remove(&shard);
         });
+    }
+}
+
+/// Does `work` until it is done: what stands in its way passes, as want of room does, or ends the node.
+pub(super) async fn patiently<F>(shard: ShardId, what: &str, work: impl Fn() -> F) -> Result<(), StartError>
+where
+    F: Future<Output = Result<(), StartError>>,
+{
+    let mut tries: u64 = 0;
+    loop {
+        match work().await {
+            Err(error) if !error.is_lasting() => {
+                if tries.is_multiple_of(TRIES_PER_REPORT) {
+                    tracing::error!(shard = shard.0, "{what}, trying again: {}", with_causes(&error));
+                }
+                tries += 1;
+                sleep(RETRY_PAUSE).await;
+            }
+            ended => return ended,
+        }
     }
 }
 
@@ -65,9 +90,14 @@ pub(crate) fn keep_hosting(host: &Arc<Host>, failure: watch::Sender<Option<Strin
     let weak = Arc::downgrade(host);
     spawn("host replicas", async move {
         let mut chores = Chores { host: weak.clone(), failure, tasks: JoinSet::new(), underway: Arc::default() };
+        let mut left_over = match weak.upgrade() {
+            Some(host) => host.left_over().await,
+            None => return,
+        };
         loop {
             let Some(host) = weak.upgrade() else { return };
             let wanted = host.wanted();
+            left_over.retain(|shard| !look_at_left_over(&mut chores, &host, *shard, &wanted));
             // A member whose copy was being brought here anew is not wanted any more, perhaps, and votes still.
             let votes_in: Vec<ShardId> = host.votes_in().into_iter().filter(|shard| !wanted.contains(shard)).collect();
             for shard in wanted.iter().chain(&votes_in).copied() {
@@ -87,6 +117,21 @@ pub(crate) fn keep_hosting(host: &Arc<Host>, failure: watch::Sender<Option<Strin
             let _ = timeout(ROUND_PAUSE, changed.changed()).await;
         }
     })
+}
+
+/// What becomes of what was left half brought here or half removed; whether that is decided.
+fn look_at_left_over(chores: &mut Chores, host: &Host, shard: ShardId, wanted: &[ShardId]) -> bool {
+    if wanted.contains(&shard) || host.node.shards.replica(shard).is_some() {
+        return true;
+    }
+    let is_nobodys = host.has_no_part(shard);
+    if is_nobodys {
+        chores.begin(shard, "what was left here of the shard could not be removed", |host| async move {
+            tracing::info!(shard = shard.0, "what was left here of the shard goes: its group is without this node");
+            host.let_go(shard).await
+        });
+    }
+    is_nobodys
 }
 
 /// What becomes of a replica that runs.

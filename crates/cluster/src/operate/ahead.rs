@@ -109,6 +109,7 @@ mod tests {
             live: *live,
             draining: false,
             replaced: false,
+            full: false,
         };
         live.iter().map(home).collect()
     }

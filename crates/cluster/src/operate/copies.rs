@@ -111,7 +111,7 @@ mod tests {
     use crate::messages::Led;
 
     fn check(copies: usize, nodes: u64, voters: &[u64], expected: &str) {
-        let home = |id| Home { id: NodeId(id), rack: None, live: true, draining: false, replaced: false };
+        let home = |id| Home { id: NodeId(id), rack: None, live: true, draining: false, replaced: false, full: false };
         let voters: Vec<NodeId> = voters.iter().copied().map(NodeId).collect();
         let actual = Led { voters: voters.clone(), learners: Vec::new(), changing: false };
         let shard = Placed { id: ShardId(1), voters, actual: Some(actual), founder: None, most: copies };

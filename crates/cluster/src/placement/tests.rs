@@ -6,7 +6,7 @@ use super::new_shards::{change, in_use, new_shards, taken_up};
 use super::*;
 
 fn home(id: u64, rack: Option<&str>) -> Home {
-    Home { id: NodeId(id), rack: rack.map(str::to_owned), live: true, draining: false, replaced: false }
+    Home { id: NodeId(id), rack: rack.map(str::to_owned), live: true, draining: false, replaced: false, full: false }
 }
 
 fn homes(count: u64) -> Vec<Home> {
@@ -275,6 +275,21 @@ fn who_is_silent_goes_first_where_copies_go() {
     nodes[4].draining = true;
     let left = kept(&nodes, 5);
     assert!(left.len() == 3 && !left.contains(&3) && !left.contains(&5), "{left:?}");
+}
+
+#[test]
+fn a_full_disk_keeps_what_it_has_and_gets_nothing() {
+    let nodes = [homes(3), vec![Home { full: true, ..home(4, None) }]].concat();
+    let mut shards: Vec<Placed> = (0..5).map(|id| placed(id, &[1, 2, 3])).collect();
+    settle(&nodes, &mut shards);
+    assert_eq!(load(&shards, 4), 0);
+    let led = Led { voters: vec![NodeId(1), NodeId(2)], learners: vec![NodeId(4)], changing: false };
+    let chosen = Placed { actual: Some(led), ..placed(1, &[1, 2, 4]) };
+    let record = plan(&nodes, std::slice::from_ref(&chosen), true).expect("another is there");
+    assert_eq!(record.voters, [NodeId(1), NodeId(2), NodeId(3)], "it would never have it all");
+    let few = [homes(2), vec![Home { full: true, ..home(4, None) }]].concat();
+    assert_eq!(plan(&few, &[chosen], true), None, "nobody else is there");
+    assert_eq!(plan(&nodes, &[placed(1, &[1, 2, 4])], true), None, "it votes there");
 }
 
 proptest! {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use base::Env;
 use base::disk::{Disk, SimDisk, SimDiskOptions};
-use base::time::{Duration, sleep};
+use base::time::{Duration, sleep, timeout};
 use cluster::{Cluster, Config, CreateTopicError, NewTopic, PreferLeaderError};
 use record::{BatchBuilder, Compression, ShardId, StreamId, TimestampMs, validate};
 use replica::{ProposeError, Replica};
 use shard::TopicState;
 
 use crate::nodes::is_settled;
-use crate::support::{config, data_shards, free_addresses, stop, topic, until, until_status};
+use crate::support::{config, data_shards, free_addresses, operate, stop, topic, until, until_status};
 
 const RESERVE_BYTES: u64 = 32 << 20;
 const SEGMENT_BYTES: u64 = 4 << 20;
@@ -152,6 +152,17 @@ async fn one_full_disk_of_three_refuses_nothing_two_refuse_data_and_room_mends_b
     assert_eq!(nodes[1].delete_topics(vec![gone]).await, [Ok(())]);
     assert!(nodes[0].metadata().topics().all(|topic| topic.id != gone || topic.state != TopicState::Live));
     assert!(places[1].free() + SEGMENT_BYTES >= free);
+    // With less than half of the reserve, too: what has no data is taken by who has all before it.
+    until("it has what there is", || has_all(&places[1])).await;
+    places[1].leave(RESERVE_BYTES / 2 - 1);
+    sleep(Duration::from_millis(500)).await;
+    let gone = nodes[0].metadata().topic_by_name("b").expect("known").id;
+    let deleted = timeout(Duration::from_secs(20), nodes[1].delete_topics(vec![gone])).await;
+    assert_eq!(deleted.expect("nobody waits for room"), [Ok(())]);
+    let status = operate(&nodes[0], &["status"]).await.expect("told");
+    let both = format!("takes no data: the disks of {},{} are full", nodes[1].node_id(), nodes[2].node_id());
+    let either = format!("takes no data: the disks of {},{} are full", nodes[2].node_id(), nodes[1].node_id());
+    assert!(status.contains(&both) || status.contains(&either), "{status}");
 
     // Room for one, and there is a majority again; for all, and all have the same.
     places[1].leave(ROOM);

@@ -4,6 +4,7 @@ mod behind;
 mod belonging;
 mod full_disk;
 mod halfway;
+mod left_over;
 mod lost;
 mod moves;
 mod new_shards;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use base::time::Instant;
+use base::time::{Duration, Instant, now};
 use parking_lot::Mutex;
 use record::NodeId;
 use std::sync::Arc;
@@ -71,6 +71,8 @@ impl OpenEntry {
 #[derive(Debug)]
 pub(crate) struct Flights {
     count: AtomicUsize,
+    /// When one ended last, or the first began where none was.
+    moved: Mutex<Instant>,
     /// The highest sequence that consensus accepted, or may have accepted; 0 when none.
     accepted: AtomicU64,
     /// Those who wait for the outcomes of entries under way, by the entries' sequences in their order. Who was told
@@ -91,6 +93,7 @@ impl Flights {
     pub(crate) fn new(queue: Arc<Queue>) -> Self {
         Self {
             count: AtomicUsize::new(0),
+            moved: Mutex::new(now()),
             accepted: AtomicU64::new(0),
             waiting: Mutex::default(),
             refused: Mutex::default(),
@@ -101,7 +104,9 @@ impl Flights {
     pub(crate) fn begin(self: &Arc<Self>, entry: OpenEntry) -> Flight {
         let OpenEntry { sequence, payload, answers, refused_since } = entry;
         assert!(sequence > 0, "sequences begin at 1");
-        self.count.fetch_add(1, Ordering::AcqRel);
+        if self.count.fetch_add(1, Ordering::AcqRel) == 0 {
+            *self.moved.lock() = now();
+        }
         self.waiting.lock().push_back((sequence, answers));
         Flight { entry: Some(Underway { sequence, payload, refused_since }), flights: Arc::clone(self) }
     }
@@ -118,6 +123,12 @@ impl Flights {
 
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
+    }
+
+    /// For how long none has ended of those that are under way.
+    pub(crate) fn stalled(&self) -> Duration {
+        let moved = *self.moved.lock();
+        if self.count() == 0 { Duration::ZERO } else { moved.elapsed() }
     }
 
     pub(crate) fn has_refused(&self) -> bool {
@@ -171,6 +182,7 @@ impl Flights {
     }
 
     fn ended(&self) {
+        *self.moved.lock() = now();
         let before = self.count.fetch_sub(1, Ordering::AcqRel);
         assert!(before > 0, "an entry ended that was not under way");
         self.queue.wake.notify_one();

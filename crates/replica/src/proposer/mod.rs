@@ -114,6 +114,11 @@ impl Shared {
         self.flights.give_up();
     }
 
+    /// For how long nothing has ended of what is under way.
+    pub(crate) fn stalled(&self) -> Duration {
+        self.flights.stalled()
+    }
+
     pub(crate) fn hold(&self, held: bool) {
         if self.held.swap(held, Ordering::AcqRel) && !held {
             self.queue.wake.notify_one();

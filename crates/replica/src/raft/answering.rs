@@ -10,9 +10,8 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::raft::{VoteRequest, VoteResponse};
 use parking_lot::Mutex;
 use record::NodeId;
-use storage::DiskState;
 
-use super::types::{TypeConfig, consensus_log_id, consensus_vote, stored_log_id};
+use super::types::{Commands, Entry, EntryPayload, TypeConfig, consensus_log_id, consensus_vote, stored_log_id};
 use super::wire::{self, Request};
 use super::{Group, trust};
 use crate::errors::AnswerError;
@@ -36,7 +35,7 @@ impl Group {
         }
         if let Request::Append(append) = &request {
             trust::check_append(append, &self.log.log_state()).map_err(AnswerError::Message)?;
-            if !append.entries.is_empty() && !self.has_room() {
+            if !self.takes_over(&append.entries) {
                 return Err(AnswerError::DiskFull);
             }
         }
@@ -44,8 +43,12 @@ impl Group {
     }
 
     /// Whether entries of others are taken: where they are not, the member counts like one that is away.
-    fn has_room(&self) -> bool {
-        self.is_vital || self.log.disk_state() < DiskState::Scarce
+    fn takes_over(&self, entries: &[Entry]) -> bool {
+        let payloads = entries.iter().filter_map(|entry| match &entry.payload {
+            EntryPayload::Commands(Commands(payload)) => Some(payload),
+            EntryPayload::Blank | EntryPayload::Membership(_) => None,
+        });
+        self.is_vital || entries.is_empty() || self.full_disk.takes_over(self.log.disk_state(), payloads)
     }
 
     async fn decide(&self, request: Request) -> Result<Bytes, AnswerError> {

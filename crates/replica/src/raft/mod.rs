@@ -37,6 +37,7 @@ pub(crate) use membership::{decode as decode_membership, encode as encode_member
 use crate::config::Config;
 use crate::core::Core;
 use crate::errors::{MembersError, ProposeError, StartError};
+use crate::full_disk::FullDisk;
 use crate::leadership::Leadership;
 use crate::proposer::{Consensus, EntryEnd, Flight, Refusal};
 use crate::replication::MemberProgress;
@@ -62,6 +63,7 @@ pub(crate) struct Group {
     node: NodeId,
     log: ShardLog,
     random: Arc<dyn Random>,
+    full_disk: Arc<FullDisk>,
     /// See [`Config::is_vital`](crate::Config::is_vital).
     is_vital: bool,
     /// How long members leave a leader alone that they heard of.
@@ -99,10 +101,10 @@ impl Group {
         let raft =
             Runtime::scope(core.env.random.next_u64(), started).await.map_err(|error| failed(error.to_string()))?;
         raft.runtime_config().heartbeat(false);
-        let (log, random) = (core.log.clone(), Arc::clone(&core.env.random));
+        let (log, random, full_disk) = (core.log.clone(), Arc::clone(&core.env.random), Arc::clone(&core.full_disk));
         // The library's lease is as long as its longest timeout.
         let (node, is_vital, lease) = (config.node, config.is_vital, config.election_timeout.1);
-        Ok(Self { raft, node, log, random, is_vital, lease })
+        Ok(Self { raft, node, log, random, full_disk, is_vital, lease })
     }
 
     /// Makes this node the only member of a group that has none yet.

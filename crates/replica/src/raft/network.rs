@@ -10,6 +10,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::time::{Duration, Instant, now, sleep};
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, Stream, StreamExt};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
+use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -31,6 +32,7 @@ use super::state_machine::CheckpointImage;
 use super::trust::{self, Unanswered};
 use super::types::{ConsensusVote, TypeConfig};
 use super::wire;
+use crate::errors::AnswerError;
 
 /// A checkpoint on its way to a member that lacks the log before it.
 type SnapshotImage = openraft::alias::SnapshotOf<TypeConfig, CheckpointImage>;
@@ -126,7 +128,8 @@ impl PeerFactory {
         let peer = self.transport.peer(self.shard, target, lane);
         // The library asks for votes through the client that it replicates with.
         let votes = self.transport.peer(self.shard, target, Lane::Control);
-        PeerClient { target, shard: self.shard, peer, votes, lane, told: Arc::clone(&self.told) }
+        let told = Arc::clone(&self.told);
+        PeerClient { target, shard: self.shard, peer, votes, lane, told, full: Arc::default() }
     }
 }
 
@@ -138,6 +141,13 @@ pub(crate) struct PeerClient {
     target: NodeId,
     shard: ShardId,
     told: Arc<Mutex<BTreeMap<NodeId, Instant>>>,
+    /// It has refused entries for want of room, the last time.
+    full: Arc<AtomicBool>,
+}
+
+/// Whether a member refused entries for want of room: what it says is text.
+fn is_of_full_disk(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Other && error.to_string() == AnswerError::DiskFull.to_string()
 }
 
 fn unreachable(error: &(impl std::error::Error + 'static)) -> RPCError<TypeConfig> {
@@ -158,6 +168,9 @@ const PROBE_PAUSE: Duration = Duration::from_millis(200);
 /// Pause after a stream that ended with an error: the library waits only when it takes the next request out of its own
 /// stream, which it never comes to while none can be opened.
 const STREAM_PAUSE: Duration = Duration::from_millis(50);
+/// Pause of a member that is not reached, and of one that has no room: nothing is sent to that one only to be refused.
+const UNREACHED_PAUSE: Duration = Duration::from_millis(200);
+const FULL_PAUSE: Duration = Duration::from_secs(2);
 /// One line in so long says that a member lacks entries.
 const TELL_PAUSE: Duration = Duration::from_secs(60);
 
@@ -224,6 +237,7 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
                 wire::encode_append(request)
             });
             let requests = requests.boxed();
+            let full = Arc::clone(&self.full);
             let answers = match self.peer.stream(requests).await {
                 Ok(answers) => answers,
                 Err(error) => {
@@ -237,6 +251,7 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
                     unanswered.check(&answer).map_err(io::Error::other)?;
                     Ok(answer)
                 });
+                full.store(decoded.as_ref().is_err_and(is_of_full_disk), Ordering::Relaxed);
                 async move {
                     if decoded.is_err() {
                         sleep(STREAM_PAUSE).await;
@@ -300,6 +315,12 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
             }
             Err(error) => Err(StreamingError::Unreachable(Unreachable::new(&error))),
         }
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        let full = Arc::clone(&self.full);
+        let pause = move || if full.load(Ordering::Relaxed) { FULL_PAUSE } else { UNREACHED_PAUSE };
+        Some(Backoff::new(std::iter::repeat_with(pause)))
     }
 
     async fn transfer_leader(

@@ -185,8 +185,8 @@ keys! {
             "Size of a segment file of the commit log. Small segments suit small devices and tests; large ones cost less per byte.";
         producers_per_shard_max: u64 = "producers_per_shard_max", Kind::Integer { min: 1_000, max: 10_000_000 }, Preset::Fixed("100000"), AtStart,
             "Idempotent producers that a shard remembers, counted once for each partition that they write to, at about 300 bytes each. When there are more, those that sent nothing for ten minutes are forgotten first; if there is none, new producers are refused with a retriable error.";
-        reserve_bytes: u64 = "reserve_bytes", Kind::Bytes { min: 0, max: 1024 * GIB }, Preset::Fixed("512MiB"), AtStart,
-            "Free space of the file system below which writes are refused with a retriable error while reads go on. Writing resumes by itself when there is room again.";
+        reserve_bytes: u64 = "reserve_bytes", Kind::Bytes { min: 0, max: 1024 * GIB }, Preset::Fixed("1GiB"), AtStart,
+            "Free space of the file system below which writes are refused with a retriable error while reads go on. Writing resumes by itself when there is room again. At least four times segment_bytes: the log takes a segment at a time, and a copy in a cluster goes on by halves and quarters of it.";
     }
     Logging {
         log_level: String = "log_level", Kind::Text, Preset::Fixed("info"), OnReload,

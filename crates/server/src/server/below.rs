@@ -12,6 +12,9 @@ use super::memory::Division;
 use crate::config::keys::Settings;
 use crate::config::listener::join;
 
+/// As many segments of free space as a disk that becomes full should have: see `DiskState` of the storage.
+const RESERVE_SEGMENTS_MIN: u64 = 4;
+
 pub(super) fn cluster_config(
     settings: &Settings,
     division: &Division,
@@ -39,6 +42,14 @@ pub(super) fn cluster_config(
     config.shards = usize::try_from(settings.shards)?;
     config.segment_bytes = settings.segment_bytes;
     config.reserve_bytes = settings.reserve_bytes;
+    if (1..RESERVE_SEGMENTS_MIN * settings.segment_bytes).contains(&settings.reserve_bytes) {
+        let (reserve_bytes, segment_bytes) = (settings.reserve_bytes, settings.segment_bytes);
+        warn!(
+            reserve_bytes,
+            segment_bytes,
+            "reserve_bytes is less than four segments: a disk that becomes full may refuse all at once what it should in turn"
+        );
+    }
     config.producers_per_shard_max = u32::try_from(settings.producers_per_shard_max)?;
     config.log_memory_bytes = division.log_tail;
     config.read_cache_bytes = division.read_cache;

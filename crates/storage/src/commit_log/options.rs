@@ -25,7 +25,7 @@ pub struct Options {
     pub read_cache_bytes: usize,
     /// Bound on the cached parts of sealed segments' indexes.
     pub index_cache_bytes: usize,
-    /// Free space below which the disk counts as full.
+    /// Free space below which the disk counts as full. With at least four segments each part of it lasts for one.
     pub reserve_bytes: u64,
     /// Segments kept ready for writing: one is made ahead, dead ones are recycled up to so many.
     pub ready_segments: usize,
@@ -53,7 +53,7 @@ impl Default for Options {
             queue_bytes: 256 << 20,
             read_cache_bytes: 32 << 20,
             index_cache_bytes: 4 << 20,
-            reserve_bytes: 512 << 20,
+            reserve_bytes: 1 << 30,
             ready_segments: 1,
             fill_bytes_per_second: 128 << 20,
             salt: 0,
