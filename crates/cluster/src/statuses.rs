@@ -2,7 +2,7 @@
 //! what their clocks say.
 //!
 //! Every node asks every other one every [`TELL_PAUSE`], and at once when its replicas or what they lead
-//! have changed. Who was not heard of for [`LIVE_TIME`] counts as gone: nobody is sent there, nor
+//! have changed. Who was not heard of for [`LIVE_TIME`] counts as gone: a little later nobody is sent there, nor
 //! to who lags (`lagging`). Nothing that must be true depends on it; consensus has its own signs of life.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +30,8 @@ const TELL_PAUSE: Duration = Duration::from_millis(500);
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Who is silent for so long is gone.
 const LIVE_TIME: Duration = Duration::from_secs(2);
+/// Clients are sent to it for so much longer: who is cut off ceases to hear of all others within that, one after the other.
+const SHOWN_TIME: Duration = Duration::from_millis(1500);
 /// Changes that come close together are told together.
 const CHANGES_PAUSE: Duration = Duration::from_millis(2);
 
@@ -39,7 +41,7 @@ pub(crate) struct Statuses {
     heard: Mutex<BTreeMap<NodeId, Heard>>,
     /// Replicas that are not in service yet.
     installing: Mutex<BTreeMap<ShardId, Arc<InstallProgress>>>,
-    /// Those to whom clients are sent, but for those that lag: who was live when this node was in touch with the cluster.
+    /// Those to whom clients are sent, but for those that lag: who was heard of when this node was in touch with the cluster.
     shown: Mutex<BTreeSet<NodeId>>,
     /// Rises when a node comes or goes, is out of routing or back.
     changes: watch::Sender<u64>,
@@ -82,15 +84,19 @@ impl Statuses {
         self.shown.lock().contains(&node)
     }
 
-    /// Takes over who is live, while this node is in touch with the cluster. One that is cut off goes on telling clients what
+    /// Takes over who is there, while this node is in touch with the cluster. One that is cut off goes on telling clients what
     /// it knew last, as they may reach whom it does not: it would send all of them to itself.
     fn show(&self, node: &Node) {
         if !node.is_in_touch() {
             return;
         }
-        let live: BTreeSet<NodeId> = self.live().into_iter().map(|(id, _)| id).collect();
-        let before = std::mem::replace(&mut *self.shown.lock(), live.clone());
-        if before != live {
+        let heard: BTreeSet<NodeId> = {
+            let heard = self.heard.lock();
+            let lately = heard.iter().filter(|(_, heard)| heard.at.elapsed() < LIVE_TIME + SHOWN_TIME);
+            lately.map(|(id, _)| *id).collect()
+        };
+        let before = std::mem::replace(&mut *self.shown.lock(), heard.clone());
+        if before != heard {
             self.changes.send_modify(|count| *count += 1);
         }
     }
