@@ -38,6 +38,9 @@ const STEP_WAIT_MAX: Duration = Duration::from_secs(5);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Pieces of one stream: far more than a shard remembers producers.
 const PIECES_MAX: usize = 10_000;
+/// A stream goes on in an epoch so much higher: until all nodes know where it is, those without a copy of the shard where it was
+/// go on counting that shard's leaders, and no client believes an epoch that is lower than one it was told.
+const EPOCHS_LEFT_OUT: i32 = 64;
 
 /// Why a move does not go on now.
 #[derive(Debug, Clone, Error)]
@@ -249,7 +252,7 @@ async fn carry(node: &Node, metadata: &Replica, moving: &StreamMove) -> Result<S
         after = closed.producers.last().map(shard::MovedProducer::id);
         let open = OpenStream {
             first_offset: ended,
-            epoch_start: LeaderEpoch(closed.epoch.0.saturating_add(1)),
+            epoch_start: LeaderEpoch(closed.epoch.0.saturating_add(EPOCHS_LEFT_OUT)),
             epochs: closed.epochs,
         };
         let open = (!closed.more).then_some(open);

@@ -62,7 +62,7 @@ impl<'a> StreamView<'a> {
     /// What is added to the shard's count of leader changes to have the epoch, while the stream grows here.
     #[must_use]
     pub fn epoch_shift(&self) -> Option<i64> {
-        (!self.is_closed()).then_some(self.stream.epoch_shift)
+        (self.stream.standing == Standing::Open).then_some(self.stream.epoch_shift)
     }
 
     /// Whether it has ended here: it goes on, or is about to, on another shard.
