@@ -57,6 +57,12 @@ pub(super) async fn handle(
         named.map(|name| topics.resolve(name).map_or_else(|| Found::Missing(name.to_owned()), Found::Topic)).collect()
     };
     let mut room = usize::try_from(request.response_partition_limit).unwrap_or(1).clamp(1, PARTITIONS_MAX);
+    // Once for all that may stand on the page: each question may take its time.
+    let on_page = found.iter().filter(|found| found.name() >= from_topic).filter_map(|found| match found {
+        Found::Topic(topic) => Some(&**topic),
+        Found::Missing(_) => None,
+    });
+    topics.learn_epochs(on_page.take(room)).await;
     let mut described = Vec::new();
     let mut next = None;
     for found in found.into_iter().filter(|found| found.name() >= from_topic) {
@@ -73,7 +79,6 @@ pub(super) async fn handle(
         };
         let first = if *topic.name == *from_topic { usize::try_from(from_partition).unwrap_or(0) } else { 0 };
         let count = topic.partitions.len().saturating_sub(first);
-        topics.learn_epochs(std::iter::once(&*topic)).await;
         described.push(describe(context, &topic, first, count.min(room)));
         if count > room {
             next = Some((topic.name.to_string(), first + room));
