@@ -1,6 +1,8 @@
 //! What is asked of a cluster's handle that other nodes have a part in: changes that show everywhere,
 //! who leads, and who belongs.
 
+use std::io;
+
 use base::time::{Duration, now, sleep, timeout};
 use futures_util::future::join_all;
 use record::{NodeId, ShardId};
@@ -97,7 +99,11 @@ impl Cluster {
             })
         } else {
             let asked = node.ask(leader, shard, &Request::HandOver(first), SETTLE_WAIT_MAX).await;
-            asked.map(|_| ()).map_err(|_| PreferLeaderError::Unavailable)
+            // A refusal says as here that it is behind, or lets others lead.
+            asked.map(|_| ()).map_err(|error| match error.kind() {
+                io::ErrorKind::Other => PreferLeaderError::NotAvailable,
+                _ => PreferLeaderError::Unavailable,
+            })
         };
         asked?;
         while self.leader(shard) != Some(first) {
