@@ -188,6 +188,30 @@ async fn without_a_majority_nobody_waits_and_nothing_is_handed_over_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_under_way_is_stalled_since_something_ended_last() {
+    let Setup { shared, mut entries, .. } = setup(2, 1 << 20);
+    let pause = Duration::from_secs(7);
+    sleep(pause).await;
+    assert_eq!(shared.stalled(), Duration::ZERO, "nothing is under way");
+    let one = propose(&shared, 1);
+    let (numbers_of_first, first) = entries.recv().await.unwrap();
+    let two = propose(&shared, 2);
+    let (numbers, second) = entries.recv().await.unwrap();
+    sleep(pause).await;
+    assert_eq!(shared.stalled(), pause);
+    first.end(EntryEnd::Applied(outcomes(&numbers_of_first)));
+    assert_eq!(shared.stalled(), Duration::ZERO);
+    sleep(pause).await;
+    assert_eq!(shared.stalled(), pause, "told or not");
+    shared.give_up();
+    assert_eq!(shared.stalled(), pause);
+    second.end(EntryEnd::Applied(outcomes(&numbers)));
+    assert_eq!(shared.stalled(), Duration::ZERO);
+    assert!(one.await.is_ok());
+    assert_eq!(two.await, Err(ProposeError::Unknown));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_that_never_comes_ends_in_a_refusal() {
     let Setup { shared, mut entries, .. } = setup(1, 1 << 20);
     let refusing = spawn("refusing", async move {
