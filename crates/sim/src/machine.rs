@@ -117,6 +117,14 @@ impl Machine {
         })
     }
 
+    /// What to say of a disk that has no room: no fault of who writes to it.
+    #[must_use]
+    pub fn full_disk(&self) -> Option<String> {
+        let used: u64 = self.disk.files().iter().map(|(_, len)| len).sum();
+        let wanted = 4 * self.plan.segment_bytes;
+        (used + wanted > self.plan.disk_bytes).then(|| format!("({}: disk full) ", host(self.place)))
+    }
+
     pub fn jump_clock(&self, by_ms: i64) {
         self.jumped_ms.fetch_add(by_ms, Ordering::Relaxed);
         self.clock.jump(by_ms);

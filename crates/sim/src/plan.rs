@@ -43,6 +43,9 @@ pub struct Plan {
     pub planted: Option<Planted>,
 }
 
+/// The same of a run in which no topic is deleted.
+const LARGE_ONE_IN_OF_KEPT: u64 = 30;
+
 /// What every run has; seeds vary around it.
 #[derive(Debug, Clone)]
 pub struct Sizes {
@@ -63,6 +66,13 @@ impl Plan {
         let random = fork(seed, "plan");
         let below = |bound: u64| usize::try_from(random.below(bound)).expect("small");
         let sizes_of = fork(seed, "sizes");
+        let segment_bytes = *pick(&sizes_of, &[128 << 10, 128 << 10, 256 << 10]);
+        let log_keep_bytes = *pick(&sizes_of, &[256 << 10, 512 << 10, 1 << 30]);
+        let checkpoint_age_max = between(&sizes_of, Duration::from_secs(1), Duration::from_secs(12));
+        let catch_up_bytes_per_second = *pick(&sizes_of, &[None, Some(1 << 20)]);
+        let topic_lasts =
+            (!chance(&sizes_of, 4)).then(|| between(&sizes_of, Duration::from_secs(15), Duration::from_secs(40)));
+        let large_one_in: u64 = *pick(&sizes_of, &[8, 30, 120]);
         Self {
             seed,
             nodes: [3, 3, 3, 4, 5][below(5)],
@@ -76,15 +86,15 @@ impl Plan {
             faulty: sizes.faulty,
             // A shard that is brought back at 1 MiB a second, and then others one after the other, takes its time.
             converge_max: Duration::from_secs(240),
-            segment_bytes: *pick(&sizes_of, &[128 << 10, 128 << 10, 256 << 10]),
+            segment_bytes,
             ready_segments: *pick(&fork(seed, "ready"), &[1, 16, 16]),
             balance_wait: *pick(&fork(seed, "balance"), &[Duration::from_secs(3), Duration::from_secs(600)]),
-            log_keep_bytes: *pick(&sizes_of, &[256 << 10, 512 << 10, 1 << 30]),
-            checkpoint_age_max: between(&sizes_of, Duration::from_secs(1), Duration::from_secs(12)),
-            catch_up_bytes_per_second: *pick(&sizes_of, &[None, Some(1 << 20)]),
-            topic_lasts: (!chance(&sizes_of, 4))
-                .then(|| between(&sizes_of, Duration::from_secs(15), Duration::from_secs(40))),
-            large_one_in: *pick(&sizes_of, &[8, 30, 120]),
+            log_keep_bytes,
+            checkpoint_age_max,
+            catch_up_bytes_per_second,
+            topic_lasts,
+            // What nobody deletes must not fill the disks.
+            large_one_in: if topic_lasts.is_some() { large_one_in } else { large_one_in.max(LARGE_ONE_IN_OF_KEPT) },
             socket_bytes: *pick(&fork(seed, "sockets"), &[16 << 10, 16 << 10, 256 << 10]),
             disk_latency_max: Duration::from_micros(500 + random.below(4_000)),
             disk_bytes: 256 << 20,

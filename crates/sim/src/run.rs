@@ -163,7 +163,8 @@ async fn settle(world: &World, wait_max: Duration, what: &str) -> Result<(), Fai
     let deadline = now() + wait_max;
     while let Some(why) = looks::unsettled(world) {
         if now() >= deadline {
-            world.fail(format!("{what}: {why}"));
+            let full: Vec<String> = world.machines.iter().filter_map(|machine| machine.full_disk()).collect();
+            world.fail(format!("{what}: {why} {}", full.concat()).trim_end().to_owned());
             return Err(Failed);
         }
         sleep(Duration::from_millis(100)).await;
