@@ -240,7 +240,7 @@ impl Core {
             return Ok(Read::TooLarge);
         }
         let length = left.min(u32::try_from(bytes_max).unwrap_or(u32::MAX));
-        let bytes = match self.log.read(index, from..from + length).await {
+        let bytes = match self.log.read_checked(index, from..from + length).await {
             _ if length == 0 => Bytes::new(),
             Ok(chunk) => {
                 let mut slice = chunk.into_slice().await?;

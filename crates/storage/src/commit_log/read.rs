@@ -119,12 +119,31 @@ impl ShardLog {
         Reading { _permit: permit.expect("the semaphore is never closed") }
     }
 
-    /// Bytes of an entry's payload, from memory or as a range of a file.
+    /// Bytes of an entry's payload, from memory or as a range of a file. What this process wrote itself, or has checked
+    /// before, is given as it lies there.
     ///
     /// # Errors
     /// `InvalidData` when the entry is damaged, `NotFound` when the log does not hold it,
     /// `InvalidInput` when the range exceeds the payload.
     pub async fn read(&self, index: LogIndex, range: Range<u32>) -> io::Result<Chunk> {
+        self.read_as(index, range, Segment::is_verified).await
+    }
+
+    /// As [`Self::read`], of an entry of which all that comes from a file is compared with its checksum, whoever wrote
+    /// it: for what another node keeps, which must not take over what went bad here.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_checked(&self, index: LogIndex, range: Range<u32>) -> io::Result<Chunk> {
+        self.read_as(index, range, |_, _| false).await
+    }
+
+    async fn read_as(
+        &self,
+        index: LogIndex,
+        range: Range<u32>,
+        is_trusted: fn(&Segment, u32) -> bool,
+    ) -> io::Result<Chunk> {
         if let Some(chunk) = self.try_read(index, range.clone()) {
             return Ok(chunk);
         }
@@ -140,7 +159,7 @@ impl ShardLog {
         }
         let (disk, cold) = (&*self.shared.disk, &self.shared.cold);
         let payload_at = slot.offset() + FRAME_HEADER_BYTES;
-        if !segment.is_verified(slot.offset()) {
+        if !is_trusted(segment, slot.offset()) {
             let frame = slot.offset()..payload_at + slot.payload_bytes();
             let frame_len = frame.len();
             let (checked, backing) = match cold.read(disk, segment, frame).await? {

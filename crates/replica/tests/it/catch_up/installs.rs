@@ -11,7 +11,9 @@ use record::LogIndex;
 use replica::{InstallError, InstallPhase, InstallProgress, install, let_go};
 
 use super::donors::Direct;
-use super::{WAIT_MAX, assert_same, delete, fill, id, pull, purged, real, seal, settings, some_batch};
+use super::{
+    Cluster, WAIT_MAX, assert_same, delete, fill, id, log_options, pull, purged, real, seal, settings, some_batch,
+};
 use crate::support::{Node, append, batch};
 
 async fn leader_of(nodes: &[&Node]) -> usize {
@@ -165,6 +167,40 @@ async fn a_damaged_index_file_is_refused_and_another_donor_helps() {
     assert!(!files.install_parts().marker.exists());
     let third = cluster.start_on(3, files).await.expect("started");
     assert_same(&second, &third).await;
+}
+
+/// Changes a byte of the first record with that text, wherever in the log of a node that runs it lies.
+async fn spoil(cluster: &Cluster, node: u64, text: &str) {
+    let disk = &cluster.env.disk;
+    let log = cluster.path(node).join("log");
+    for entry in disk.read_dir(&log).expect("a folder") {
+        // One that is dead goes meanwhile.
+        let Ok(file) = disk.open(&log.join(&entry.name), OpenOptions::read_write()) else { continue };
+        let contents = file.read_at(0, usize::try_from(entry.len).expect("small")).await.expect("read");
+        let found = contents.windows(text.len()).position(|window| window == text.as_bytes());
+        if let Some(at) = found {
+            file.write_at(at as u64, &[std::io::IoSlice::new(b"#")]).await.expect("written");
+            return;
+        }
+    }
+    panic!("{text} is in no file");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_went_bad_under_a_running_donor_is_not_taken_over() {
+    let (_dir, cluster) = real();
+    let first = cluster.start(1).await;
+    fill(&first).await;
+    // What is still in memory is as it was.
+    while first.log.stats().memory_bytes > log_options().memory_bytes as u64 {
+        append_some(&[&first], 1).await;
+    }
+    // Written by this process, so a reader is given it as it lies there.
+    spoil(&cluster, 1, "t10/0/").await;
+    let files = cluster.files(2).await.expect("files");
+    let refused = pull(&files, 2, &Direct::new(&first.replica)).await;
+    assert!(matches!(refused, Err(InstallError::Later(replica::Later::Damaged))), "{refused:?}");
+    assert!(files.install_parts().marker.exists(), "nothing starts on what is there of it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
