@@ -36,6 +36,11 @@ fn kafka_get_offsets_and_broker_api_versions() -> Result<()> {
 }
 
 #[test]
+fn kafka_delete_records() -> Result<()> {
+    with_tools(JavaTools::delete_records)
+}
+
+#[test]
 fn kafka_verifiable_clients() -> Result<()> {
     with_tools(JavaTools::verifiable_clients)
 }

@@ -14,6 +14,7 @@ use crate::groups::Groups;
 use crate::memory::Memory;
 use crate::nodes::{ClusterView, Nodes};
 use crate::producer_ids::ProducerIds;
+use crate::retention::{self, RetentionTask};
 use crate::topics::{Cache, Topics};
 
 /// A cheap handle; all clones are the same broker.
@@ -36,6 +37,7 @@ struct Inner {
     nodes: Arc<Nodes>,
     /// Lookups that unpack batches at the same time.
     lookups: Arc<Semaphore>,
+    retention: RetentionTask,
 }
 
 /// See [`Inner::lookups`]; the others wait for their turn.
@@ -51,6 +53,7 @@ impl Broker {
         let inner = Inner {
             topics,
             configs: Configs::new(cluster.clone(), Arc::clone(&cache), config.batch_bytes_max),
+            retention: retention::start(environment.clone(), cluster.clone(), Arc::clone(&cache)),
             groups: Groups::new(environment.clone(), cluster.clone(), Arc::clone(&config), cache),
             producer_ids: ProducerIds::new(cluster.clone()),
             connections: Connections::new(config.connections_max),
@@ -115,9 +118,10 @@ impl Broker {
         &self.inner.producer_ids
     }
 
-    /// Ends what waits in groups, with an error that makes members look for their coordinator again, and takes no
+    /// Ends retention, and what waits in groups, with an error that makes members look for their coordinator again, and takes no
     /// more of them. Appends and fetches end with the cluster.
     pub async fn shutdown(&self) {
+        self.inner.retention.shutdown().await;
         self.inner.groups.shutdown().await;
     }
 }

@@ -22,6 +22,8 @@ pub mod placement;
 pub mod produce;
 pub mod producer_ids;
 pub mod quorum;
+pub mod records;
+mod retention;
 pub mod topics;
 
 pub use barriers::Barriers;

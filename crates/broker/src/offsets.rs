@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use base::task;
-use record::{LeaderEpoch, StreamId, TimestampMs};
+use record::{LeaderEpoch, StreamId, StreamOffset, TimestampMs};
 use replica::{ProposeError, Replica, TimedOffset};
 use shard::StreamView;
 
@@ -108,7 +108,7 @@ impl Broker {
             OffsetSpec::LatestTiered | OffsetSpec::EarliestPendingUpload => Ok(NONE),
             OffsetSpec::MaxTimestamp => {
                 let mut largest: Option<TimedOffset> = None;
-                for range in partition.partition().earlier() {
+                for range in partition.partition().earlier_left() {
                     let found = self.ended_lookup(range, stream, None).await?;
                     largest = later(largest, found);
                 }
@@ -116,7 +116,7 @@ impl Broker {
                 Ok(listed(later(largest, here)))
             }
             OffsetSpec::Timestamp(time) => {
-                for range in partition.partition().earlier() {
+                for range in partition.partition().earlier_left() {
                     let found = self.ended_lookup(range, stream, Some(time)).await?;
                     if found.is_some() {
                         return Ok(listed(found));
@@ -130,7 +130,7 @@ impl Broker {
     /// The partition where it is now, with this node's copy of it, which is known to lead and to have all that was
     /// committed before. Of one that has ended where it was found it is asked where it goes on: there others may have
     /// written to it already.
-    async fn led_here(
+    pub(crate) async fn led_here(
         &self,
         barriers: &mut Barriers,
         partition: &PartitionRef,
@@ -172,13 +172,14 @@ impl Broker {
                     None => replica.max_timestamp(stream).await,
                 }
             });
-            return Ok(found.await?);
+            return Ok(stays(found.await?, range));
         }
         let found = match time {
             Some(time) => self.cluster().ended_offset_for_time(range.shard(), stream, time).await,
             None => self.cluster().ended_max_timestamp(range.shard(), stream).await,
         };
-        found.map_err(|error| ListOffsetsError::Storage(error.to_string()))
+        let found = found.map_err(|error| ListOffsetsError::Storage(error.to_string()))?;
+        Ok(stays(found, range))
     }
 
     /// Runs a lookup that may unpack whole batches where it holds up no other connection, and few at a time: each may
@@ -213,6 +214,11 @@ impl Broker {
         let end = view.epoch_end(LeaderEpoch(leader_epoch));
         Ok(EpochEnd { epoch: end.epoch.0, end_offset: end.end_offset.0 })
     }
+}
+
+/// The shard that has the range lets go of its front a little later than the range begins later: nothing before that is told.
+fn stays(found: Option<TimedOffset>, range: &EarlierRange) -> Option<TimedOffset> {
+    found.map(|found| TimedOffset { offset: found.offset.max(StreamOffset(range.begins_at())), ..found })
 }
 
 /// Where a partition begins, by whoever would be read from: it begins no later than that, and who reads from there goes on
@@ -311,7 +317,6 @@ epoch_errors!(ListOffsetsError, EpochError);
 
 #[cfg(test)]
 mod tests {
-    use record::StreamOffset;
 
     use super::*;
 

@@ -37,6 +37,8 @@ use crate::messages::Phase;
 use crate::node::Node;
 use crate::peers::{Peers, Subject};
 
+/// Every seal makes an index file.
+const SEAL_BYTES_MIN: u64 = 1 << 20;
 /// What one shard's index cache may hold.
 const INDEX_CACHE_BYTES: usize = 4 << 20;
 /// Pause before a replica is started again that could not be, and before another donor is asked.
@@ -126,6 +128,8 @@ impl Host {
         config.is_vital = shard == METADATA;
         config.log_keep_bytes = self.config.log_keep_bytes;
         config.checkpoint_age_max = self.config.checkpoint_age_max;
+        // Space comes back by whole segments, so a smaller range would free nothing earlier.
+        config.seal_bytes = config.seal_bytes.min(self.config.segment_bytes.max(SEAL_BYTES_MIN));
         config
     }
 

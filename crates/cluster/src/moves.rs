@@ -4,7 +4,7 @@
 //! ```text
 //! MoveStreams (0) -> ReceiveStream (to: a place)
 //!                 -> CloseStream (from) -> ReceiveStream (to)     once for each piece; the last one opens the stream
-//!                 -> CompleteMove (0)
+//!                 -> SetLogStart (0), CompleteMove (0)
 //! given up:          CancelMove (from) -> CancelMove (to) -> CancelMove (0)        only before it is closed
 //! ```
 //! Nothing is ended before there is a place for it on a shard that works, so that between the end on the one and the
@@ -19,6 +19,7 @@ use record::{LeaderEpoch, ShardId, StreamOffset, TopicId};
 use replica::{ProposeError, Replica};
 use shard::commands::{
     CancelAt, CancelMove, CloseStream, CompleteMove, DeleteStreams, MoveStreams, NewMove, OpenStream, ReceiveStream,
+    SetLogStart,
 };
 use shard::{
     CancelMoveError, CloseStreamError, Command, CompleteMoveError, MoveId, MoveStreamError, Outcome,
@@ -65,6 +66,8 @@ enum MoveError {
 
 /// The level of features that knows the commands.
 const FEATURE_LEVEL: u32 = 2;
+/// The level from which on records are deleted from a stream's front.
+const DELETIONS_FEATURE_LEVEL: u32 = 4;
 
 /// Why moves were not begun, or one was not given up.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -212,10 +215,11 @@ async fn advance(node: &Node, metadata: &Replica, moving: &StreamMove) -> Result
         return Err(MoveError::NoTopic);
     }
     let from_offset = match receive(node, metadata, to, ReceiveStream::prepare(id, stream)).await? {
-        // All but the last step was done before.
+        // All but the last steps was done before.
         Received::Open { first_offset, .. } => first_offset,
         Received::Place => carry(node, metadata, moving).await?,
     };
+    begin_later(node, metadata, moving).await?;
     let complete = CompleteMove { id, topic, partition, from_offset };
     match step(node, metadata, METADATA, complete.into()).await? {
         // Another has done it.
@@ -225,6 +229,32 @@ async fn advance(node: &Node, metadata: &Replica, moving: &StreamMove) -> Result
             tracing::error!(?moving, %error, "a stream was moved and cannot be found there");
             Err(MoveError::Complete(error))
         }
+        other => Err(unexpected(&other).into()),
+    }
+}
+
+/// Says where the piece begins that stays: records may have been deleted from it. It has ended, so no more are before all nodes
+/// go by what is said here.
+async fn begin_later(node: &Node, metadata: &Replica, moving: &StreamMove) -> Result<(), MoveError> {
+    let StreamMove { id, topic, partition, stream, from, .. } = *moving;
+    if node.feature_level() < DELETIONS_FEATURE_LEVEL {
+        return Ok(());
+    }
+    let before = match step(node, metadata, from, CloseStream { id, stream, after: None }.into()).await? {
+        Outcome::CloseStream(Ok(closed)) => closed.first_offset,
+        Outcome::CloseStream(Err(error)) => return Err(MoveError::Close(error)),
+        other => return Err(unexpected(&other).into()),
+    };
+    let begins = metadata.state().topic(topic).is_some_and(|topic| {
+        let placement = usize::try_from(partition).ok().and_then(|place| topic.partitions.get(place));
+        placement.and_then(|placement| placement.history.last()).is_some_and(|home| home.from_offset >= before)
+    });
+    if begins {
+        return Ok(());
+    }
+    match step(node, metadata, METADATA, SetLogStart { topic, partition, before }.into()).await? {
+        Outcome::SetLogStart(Ok(_)) => Ok(()),
+        Outcome::SetLogStart(Err(_)) => Err(MoveError::NoTopic),
         other => Err(unexpected(&other).into()),
     }
 }

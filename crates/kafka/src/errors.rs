@@ -13,6 +13,7 @@ use broker::groups::{
 use broker::offsets::{EpochError, ListOffsetsError};
 use broker::produce::ProduceError;
 use broker::producer_ids::InitProducerError;
+use broker::records::DeleteRecordsError;
 use broker::topics::{CreatePartitionsError, CreateTopicError, DeleteTopicError};
 use broker::{PreferLeaderError, RemoveNodeError};
 use record::BatchError;
@@ -111,6 +112,21 @@ impl Code for EpochError {
             Self::NotLeader => NOT_LEADER_OR_FOLLOWER,
             Self::FencedLeaderEpoch => FENCED_LEADER_EPOCH,
             Self::UnknownLeaderEpoch => UNKNOWN_LEADER_EPOCH,
+        }
+    }
+}
+
+impl Code for DeleteRecordsError {
+    fn code(&self) -> i16 {
+        match self {
+            Self::UnknownTopicOrPartition => UNKNOWN_TOPIC_OR_PARTITION,
+            Self::NotLeader => NOT_LEADER_OR_FOLLOWER,
+            Self::OffsetOutOfRange => OFFSET_OUT_OF_RANGE,
+            Self::Policy => POLICY_VIOLATION,
+            Self::Unsupported => UNSUPPORTED_VERSION,
+            Self::Storage(_) => KAFKA_STORAGE_ERROR,
+            // Clients ask again.
+            Self::UnknownFate | Self::Busy => REQUEST_TIMED_OUT,
         }
     }
 }

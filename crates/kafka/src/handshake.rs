@@ -27,6 +27,7 @@ pub enum ApiKey {
     ApiVersions,
     CreateTopics,
     DeleteTopics,
+    DeleteRecords,
     InitProducerId,
     OffsetForLeaderEpoch,
     DescribeConfigs,
@@ -64,7 +65,7 @@ const fn api(key: ApiKey, code: i16, min: i16, max: i16, flexible: i16) -> Api {
 }
 
 /// Every API served, in the order of the keys.
-pub const APIS: [Api; 33] = [
+pub const APIS: [Api; 34] = [
     Api { advertised_min: 0, ..api(ApiKey::Produce, 0, 3, 13, 9) },
     api(ApiKey::Fetch, 1, 4, 18, 12),
     api(ApiKey::ListOffsets, 2, 1, 11, 6),
@@ -82,6 +83,7 @@ pub const APIS: [Api; 33] = [
     api(ApiKey::ApiVersions, 18, 0, 4, 3),
     api(ApiKey::CreateTopics, 19, 2, 7, 5),
     api(ApiKey::DeleteTopics, 20, 1, 6, 4),
+    api(ApiKey::DeleteRecords, 21, 0, 2, 2),
     api(ApiKey::InitProducerId, 22, 0, 5, 2),
     api(ApiKey::OffsetForLeaderEpoch, 23, 2, 4, 4),
     api(ApiKey::DescribeConfigs, 32, 1, 4, 4),

@@ -37,6 +37,12 @@ impl BatchEntry {
         StreamOffset(self.base_offset.0 + i64::from(self.record_count))
     }
 
+    /// The offset of the batch's last record.
+    #[must_use]
+    pub fn last_offset(&self) -> StreamOffset {
+        StreamOffset(self.next_offset().0 - 1)
+    }
+
     /// Bytes of the whole batch, all parts together.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {

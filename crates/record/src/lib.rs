@@ -67,7 +67,7 @@ pub fn fuzz_batch(input: &[u8]) {
         }
     }
     for timestamp in [0, 1_700_000_000_000, i64::MAX] {
-        let _ = offset_for_timestamp(&batch, TimestampMs(timestamp), limits);
+        let _ = offset_for_timestamp(&batch, TimestampMs(timestamp), 0, limits);
     }
     let _ = max_timestamp_offset(&batch, limits);
     if deep.is_ok()

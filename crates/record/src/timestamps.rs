@@ -19,11 +19,13 @@ const HELD_MAX: usize = 8 * 1024 * 1024;
 /// What is read ahead.
 const BUFFER: usize = 16 * 1024;
 
-/// The first record whose timestamp is `timestamp` or later: its offset and timestamp. `None` if there is none.
-/// Offsets count from the base offset that stands in the batch. `limits` bounds what is decompressed on the way.
+/// The first record behind the first `skipped` offsets whose timestamp is `timestamp` or later: its offset and timestamp. `None`
+/// if there is none. Offsets count from the base offset that stands in the batch. `limits` bounds what is decompressed on the
+/// way.
 pub fn offset_for_timestamp(
     batch: &Bytes,
     timestamp: TimestampMs,
+    skipped: u32,
     limits: Limits,
 ) -> Result<Option<(StreamOffset, TimestampMs)>, BatchError> {
     let header = BatchHeader::parse(batch)?;
@@ -31,13 +33,14 @@ pub fn offset_for_timestamp(
         return Ok(None);
     }
     // All records of such a batch have one timestamp, so nothing need be decompressed.
-    let first = Some((header.base_offset, header.max_timestamp));
+    let first_offset = StreamOffset(header.base_offset.0.saturating_add(i64::from(skipped)));
+    let first = Some((first_offset, header.max_timestamp));
     if header.attributes.timestamp_type() == TimestampType::LogAppendTime {
         return Ok(first);
     }
     let mut found = None;
     let scanned = scan(&header, batch, limits, |offset, time| {
-        if time >= timestamp {
+        if time >= timestamp && offset >= first_offset {
             found = Some((offset, time));
         }
         found.is_some()

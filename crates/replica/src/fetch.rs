@@ -187,7 +187,7 @@ impl<'a> LookUp<'a> {
         let Wish { stream, from, .. } = wish;
         let bytes = u64::try_from(wish.bytes_max).unwrap_or(u64::MAX).max(1);
         let found = plan.core.index.batches(newest, stream, from, LOOK_UP_COUNT_MAX, bytes).await;
-        let found = found.map_err(|error| plan.core.index_error(stream, from, error))?;
+        let found = found.map_err(|error| plan.core.read_error(stream, from, error))?;
         if found.is_empty() {
             return Err(damaged(stream, from, "the index does not have it"));
         }
@@ -235,10 +235,16 @@ impl Core {
         }
     }
 
-    /// What a file of the index that cannot be read means: the stream is gone and its files with it, or damage.
-    pub(crate) fn index_error(&self, stream: StreamId, offset: StreamOffset, error: io::Error) -> FetchError {
-        if self.state.read().shard.stream(stream).is_none() {
-            return FetchError::UnknownStream(stream);
+    /// What it means that something of a batch with this offset cannot be read: the stream or its front is gone meanwhile, and
+    /// its files with it, or damage.
+    pub(crate) fn read_error(&self, stream: StreamId, offset: StreamOffset, error: io::Error) -> FetchError {
+        {
+            let state = self.state.read();
+            let Some(view) = state.shard.stream(stream) else { return FetchError::UnknownStream(stream) };
+            let (first, next) = (view.first_offset(), view.next_offset());
+            if offset < first {
+                return FetchError::OffsetOutOfRange { offset, first, next };
+            }
         }
         damage_or_io(stream, offset, error)
     }

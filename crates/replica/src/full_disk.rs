@@ -135,6 +135,8 @@ fn need(command: &Command) -> Need {
         // It asks for a place; what comes behind it has left the shard where it was.
         Command::ReceiveStream(stream) if stream.producers.is_empty() && stream.open.is_none() => Need::Room,
         Command::DeleteStreams(_)
+        | Command::DeleteRecords(_)
+        | Command::SetLogStart(_)
         | Command::AbandonParts(_)
         | Command::Seal(_)
         | Command::LeaderChange(_)

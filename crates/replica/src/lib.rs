@@ -37,6 +37,7 @@ mod recover;
 mod replay;
 mod replica;
 mod replication;
+mod retention;
 mod times;
 mod waiters;
 
@@ -58,5 +59,6 @@ pub use recover::{Found, examine, make_alone};
 pub use replay::{ReplayError, Replayed, replay, replay_state};
 pub use replica::{Replica, StateGuard};
 pub use replication::MemberProgress;
+pub use retention::Expired;
 pub use times::{EpochEnd, TimedOffset};
 pub use waiters::{Seat, Waiter};

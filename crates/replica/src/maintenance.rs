@@ -29,6 +29,8 @@ use crate::raft::Group;
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// One failure in so many is reported while they last.
 const FAILURES_PER_REPORT: u64 = 60;
+/// Pause before a seal is proposed again that was refused, as while another node is asked to lead.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// Producers that one command forgets at most.
 const EXPIRE_COUNT_MAX: u32 = 1_000;
 
@@ -64,6 +66,7 @@ pub(crate) fn start(core: Arc<Core>) -> Handle {
         checkpoint_after: now(),
         aged_at: now() + core.config.checkpoint_age_max,
         seal_at: now() + core.config.seal_age_max,
+        seal_after: now(),
         housekeeping_at,
     };
     let core_of_task = Arc::clone(&core);
@@ -111,6 +114,8 @@ struct Task {
     aged_at: Instant,
     /// When what is unsealed by then must be sealed.
     seal_at: Instant,
+    /// No seal is proposed before.
+    seal_after: Instant,
     housekeeping_at: Instant,
 }
 
@@ -241,7 +246,8 @@ impl Task {
             return;
         }
         let aged = now() >= self.seal_at && core.progress.any_unsealed();
-        if self.seal.is_none() && (aged || core.progress.is_seal_due(&core.config)) {
+        let may_seal = self.seal.is_none() && now() >= self.seal_after;
+        if may_seal && (aged || core.progress.is_seal_due(&core.config)) {
             self.seal_at = now() + core.config.seal_age_max;
             // Everything that lies before the entry that will carry the command.
             let (answer, pending) = Pending::new();
@@ -283,6 +289,7 @@ impl Task {
         let has_group = self.requests.lock().group.is_some();
         let look_at = self.purging.next_look(&self.core).filter(|_| has_group);
         let deadline = look_at.map_or(deadline, |look_at| deadline.min(look_at));
+        let deadline = if self.seal_after > now() { deadline.min(self.seal_after) } else { deadline };
         let seal = &mut self.seal;
         let sealed = async {
             match seal {
@@ -291,7 +298,12 @@ impl Task {
             }
         };
         tokio::select! {
-            _ = sealed => self.seal = None,
+            sealed = sealed => {
+                self.seal = None;
+                if !matches!(sealed, Some(Ok(_))) {
+                    self.seal_after = now() + REFUSED_PAUSE;
+                }
+            }
             () = self.core.maintenance.notified() => {}
             () = sleep_until(deadline) => {}
         }
@@ -344,7 +356,12 @@ async fn write_index_file(core: &Core, sealed: &SealedIndex) -> io::Result<()> {
     let streams = sealed
         .streams()
         .iter()
-        .map(|part| SealedStream { stream: part.stream, previous: part.previous, batches: part.batches().collect() })
+        .map(|part| SealedStream {
+            stream: part.stream,
+            previous: part.previous,
+            oldest: part.oldest,
+            batches: part.batches().collect(),
+        })
         .collect();
     core.index.write(sealed.file, sealed.from..=sealed.through, streams).await
 }

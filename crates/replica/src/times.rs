@@ -6,7 +6,7 @@ use shard::Located;
 
 use crate::core::Core;
 use crate::errors::FetchError;
-use crate::fetch::{damage_or_io, read_whole};
+use crate::fetch::read_whole;
 
 pub use shard::EpochEnd;
 
@@ -38,8 +38,11 @@ impl Core {
             if passed == PASSED_COUNT_MAX {
                 return Ok(Some(by_header(&batch)));
             }
-            if let Some(timed) = self.look(stream, &batch, Some(time)).await? {
-                return Ok(Some(timed));
+            match self.look(stream, &batch, Some(time)).await {
+                Ok(Some(timed)) => return Ok(Some(timed)),
+                // It was deleted since.
+                Ok(None) | Err(FetchError::OffsetOutOfRange { .. }) => {}
+                Err(error) => return Err(error),
             }
             from = batch.next_offset();
             passed += 1;
@@ -58,7 +61,14 @@ impl Core {
             if largest.is_some_and(|known| !is_above(promised, (known.timestamp, known.offset))) {
                 break;
             }
-            let found = self.look(stream, &batch, None).await?;
+            let found = match self.look(stream, &batch, None).await {
+                // It was deleted since, and what else was found may have been.
+                Err(FetchError::OffsetOutOfRange { .. }) => {
+                    (largest, below) = (None, None);
+                    continue;
+                }
+                found => found?,
+            };
             let is_larger = |found: &TimedOffset| {
                 largest.is_none_or(|known| is_above((found.timestamp, found.offset), (known.timestamp, known.offset)))
             };
@@ -91,7 +101,7 @@ impl Core {
         let sealed = match newest {
             Some(newest) => {
                 let found = self.index.find_by_time(newest, stream, from, time).await;
-                found.map_err(|error| self.index_error(stream, from, error))?
+                found.map_err(|error| self.read_error(stream, from, error))?
             }
             None => None,
         };
@@ -120,7 +130,7 @@ impl Core {
         let sealed = match sealed {
             Some((newest, first)) => {
                 let found = self.index.find_max_time(newest, stream, first, below).await;
-                found.map_err(|error| self.index_error(stream, first, error))?
+                found.map_err(|error| self.read_error(stream, first, error))?
             }
             None => None,
         };
@@ -140,19 +150,24 @@ impl Core {
         entry: &BatchEntry,
         time: Option<TimestampMs>,
     ) -> Result<Option<TimedOffset>, FetchError> {
-        let bytes =
-            read_whole(&self.log, entry).await.map_err(|error| damage_or_io(stream, entry.base_offset, error))?;
+        let read = read_whole(&self.log, entry).await;
+        let bytes = read.map_err(|error| self.read_error(stream, entry.last_offset(), error))?;
+        // Of the batch with the first offset the front may be deleted.
+        let first = self.state.read().shard.stream(stream).map_or(entry.base_offset, |view| view.first_offset());
+        let skipped = u32::try_from(first.0.saturating_sub(entry.base_offset.0).max(0)).unwrap_or(u32::MAX);
         let found = match time {
-            Some(time) => offset_for_timestamp(&bytes, time, Limits::default()),
+            Some(time) => offset_for_timestamp(&bytes, time, skipped, Limits::default()),
             None => max_timestamp_offset(&bytes, Limits::default()),
         };
         // Records that cannot be read are the producer's; the batch is still as good as it was.
-        let Ok(found) = found else { return Ok(Some(by_header(entry))) };
-        Ok(found.map(|(delta, timestamp)| TimedOffset {
-            offset: StreamOffset(entry.base_offset.0 + delta.0),
+        let found = found.map(|found| found.map(|(delta, time)| (StreamOffset(entry.base_offset.0 + delta.0), time)));
+        let found = found.unwrap_or(Some((entry.base_offset, entry.max_timestamp)));
+        let timed = |(offset, timestamp): (StreamOffset, _)| TimedOffset {
+            offset: offset.max(first),
             timestamp,
             epoch: entry.epoch,
-        }))
+        };
+        Ok(found.map(timed))
     }
 }
 

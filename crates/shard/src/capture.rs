@@ -143,7 +143,7 @@ impl Capture {
 
     /// The next batches of a stream that the captured state has; `list` holds those still in the stream.
     fn next_batches(&self, stream: StreamId, from: Option<StreamOffset>, list: Option<&BatchList>) -> Vec<BatchEntry> {
-        let sealed = self.sealed.iter().filter_map(|sealed| sealed.stream(stream)).map(|sealed| &*sealed.list);
+        let sealed = self.sealed.iter().filter_map(|sealed| sealed.all_of(stream));
         let lists = sealed.chain(self.buried.get(&stream)).chain(list);
         let mut batches = Vec::new();
         for list in lists {

@@ -11,9 +11,9 @@ use crate::commands::{
     AbandonParts, AbandonTopics, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append,
     AssignSlots, CancelMove, CloseSlots, CloseStream, CommitOffsets, CompleteDeletion, CompleteMove,
     CompletePartitions, CompleteShards, CompleteSlots, CompleteTopics, Configure, CreateCluster, CreateStreams,
-    CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics, DropSlots, ExpireProducers, LeaderChange,
-    MoveSlots, MoveStreams, OpenShards, PutGroup, PutShards, RaiseFeatures, ReceiveGroups, ReceiveStream, RegisterNode,
-    Seal, SetCopies, SetRebalancing, SetStanding, SkipIds, StagePart, Tick,
+    CreateTopics, DeleteGroup, DeleteOffsets, DeleteRecords, DeleteStreams, DeleteTopics, DropSlots, ExpireProducers,
+    LeaderChange, MoveSlots, MoveStreams, OpenShards, PutGroup, PutShards, RaiseFeatures, ReceiveGroups, ReceiveStream,
+    RegisterNode, Seal, SetCopies, SetLogStart, SetRebalancing, SetStanding, SkipIds, StagePart, Tick,
 };
 use crate::features::level_of_command;
 
@@ -93,6 +93,7 @@ commands! {
     8 ExpireProducers(ExpireProducers),
     9 Tick(Tick),
     10 Configure(Configure),
+    11 DeleteRecords(DeleteRecords),
     32 PutGroup(PutGroup),
     33 DeleteGroup(DeleteGroup),
     34 CommitOffsets(CommitOffsets),
@@ -129,6 +130,7 @@ commands! {
     93 SetCopies(SetCopies),
     94 AbandonTopics(AbandonTopics),
     95 SkipIds(SkipIds),
+    96 SetLogStart(SetLogStart),
 }
 
 impl Command {

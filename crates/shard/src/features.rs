@@ -5,22 +5,29 @@
 //! level is proposed, so that a program that knows less reads every log that there is.
 
 /// The level that this program knows, and all below it.
-pub const FEATURE_LEVEL: u32 = 3;
+pub const FEATURE_LEVEL: u32 = 4;
 /// The level of a cluster that never raised its own: commands up to 80, tables up to 12.
 pub const FIRST_FEATURE_LEVEL: u32 = 1;
-/// The last command of that level.
+/// The last command of that level; those about data end before those about groups begin.
 const FIRST_LEVEL_COMMAND_MAX: u8 = 80;
+const FIRST_LEVEL_DATA_COMMAND_MAX: u8 = 10;
+const DATA_COMMAND_MAX: u8 = 31;
 /// The last command of the second level, whose tables are those up to 18.
 const SECOND_LEVEL_COMMAND_MAX: u8 = 92;
+/// The last command of the third level that is not about data.
+const THIRD_LEVEL_COMMAND_MAX: u8 = 95;
 
 /// The level that the cluster must have for the command of that number to be proposed; `raises` tells the one that
 /// raises the level, which says itself for whom it is safe.
 pub(crate) const fn level_of_command(number: u8, raises: bool) -> u32 {
-    if number <= FIRST_LEVEL_COMMAND_MAX || raises {
+    let is_data = number <= DATA_COMMAND_MAX;
+    if raises || (if is_data { number <= FIRST_LEVEL_DATA_COMMAND_MAX } else { number <= FIRST_LEVEL_COMMAND_MAX }) {
         FIRST_FEATURE_LEVEL
-    } else if number <= SECOND_LEVEL_COMMAND_MAX {
+    } else if !is_data && number <= SECOND_LEVEL_COMMAND_MAX {
         2
-    } else {
+    } else if !is_data && number <= THIRD_LEVEL_COMMAND_MAX {
         3
+    } else {
+        4
     }
 }

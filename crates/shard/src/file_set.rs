@@ -24,6 +24,12 @@ impl FileSet {
         self.runs.iter().map(|(first, last)| last - first + 1).sum()
     }
 
+    /// The oldest file.
+    #[must_use]
+    pub fn first(&self) -> Option<FileNumber> {
+        self.runs.first().map(|(first, _)| FileNumber(*first))
+    }
+
     /// The newest file.
     #[must_use]
     pub fn last(&self) -> Option<FileNumber> {
@@ -60,6 +66,21 @@ impl FileSet {
     /// All files, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = FileNumber> + '_ {
         self.runs.iter().flat_map(|(first, last)| (*first..=*last).map(FileNumber))
+    }
+
+    /// Takes out all files that are older than `file`, the oldest first.
+    pub(crate) fn split_below(&mut self, file: FileNumber) -> Self {
+        let mut below = Self::default();
+        let whole = self.runs.partition_point(|(_, last)| *last < file.0);
+        below.runs.extend(self.runs.drain(..whole));
+        if let Some((first, last)) = self.runs.first_mut()
+            && *first < file.0
+        {
+            below.runs.push((*first, file.0 - 1));
+            debug_assert!(*last >= file.0, "a run that ends below was taken whole");
+            *first = file.0;
+        }
+        below
     }
 
     /// Adds a file; false if it was there.
@@ -133,7 +154,13 @@ mod tests {
             }
             let mut bytes = Vec::new();
             set.put(&mut bytes);
-            prop_assert_eq!(crate::codec::decode::<FileSet>(&bytes), Ok(set));
+            prop_assert_eq!(crate::codec::decode::<FileSet>(&bytes), Ok(set.clone()));
+            for file in 0..62 {
+                let mut above = set.clone();
+                let below = above.split_below(FileNumber(file));
+                prop_assert_eq!(below.iter().map(|file| file.0).collect::<Vec<_>>(), model.range(..file).copied().collect::<Vec<_>>());
+                prop_assert_eq!(above.iter().map(|file| file.0).collect::<Vec<_>>(), model.range(file..).copied().collect::<Vec<_>>());
+            }
         }
     }
 }

@@ -67,10 +67,10 @@ pub use moving::MovingPiece;
 pub use outcome::{
     AbandonTopicError, AddPartitionsError, AdmitNodeError, AlterConfigError, AnnounceNodeError, AppendError, Appended,
     AssignSlotsError, CancelMoveError, CloseSlotsError, CloseStreamError, ClosedStream, CommitOffsetsError,
-    CompleteMoveError, CreateStreamError, CreateTopicError, DeleteGroupError, DropSlotsError, EpochEnd, MoveSlotsError,
-    MoveStreamError, Outcome, ProducerIdBlock, ProducerIdsExhausted, PutGroupError, RaiseFeaturesError,
-    ReceiveGroupsError, ReceiveStreamError, Received, ReceivedGroups, RegisterNodeError, SetCopiesError,
-    SetStandingError, StageError, UnknownTopic,
+    CompleteMoveError, CreateStreamError, CreateTopicError, DeleteGroupError, DeleteRecordsError, DropSlotsError,
+    EpochEnd, MoveSlotsError, MoveStreamError, Outcome, ProducerIdBlock, ProducerIdsExhausted, PutGroupError,
+    RaiseFeaturesError, ReceiveGroupsError, ReceiveStreamError, Received, ReceivedGroups, RegisterNodeError,
+    SetCopiesError, SetStandingError, StageError, UnknownTopic,
 };
 pub use query::{GroupView, Intention};
 pub use restore::{Restore, RestoreError};
@@ -78,7 +78,7 @@ pub use sealing::{SealedIndex, SealedStream};
 pub use shard::Shard;
 pub use slots::{SLOTS, slot_of};
 pub use stream::epoch_of;
-pub use stream_view::{Batches, Located, StreamView};
+pub use stream_view::{Batches, FrontPlace, Located, StreamView};
 pub use uploads::BATCH_BYTES_MAX;
 
 #[cfg(test)]

@@ -40,6 +40,8 @@ pub enum Outcome {
     },
     Tick,
     Configure,
+    /// The first offset, one per stream, in the order of the command.
+    DeleteRecords(Vec<Result<StreamOffset, DeleteRecordsError>>),
     PutGroup(Result<GroupVersion, PutGroupError>),
     DeleteGroup(Result<(), DeleteGroupError>),
     CommitOffsets(Result<(), CommitOffsetsError>),
@@ -102,6 +104,18 @@ pub enum Outcome {
     /// One per topic, in the order of the command.
     AbandonTopics(Vec<Result<(), AbandonTopicError>>),
     SkipIds,
+    /// Where the first piece begins that is left.
+    SetLogStart(Result<StreamOffset, UnknownTopic>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteRecordsError {
+    #[error("the stream is not on this shard")]
+    UnknownStream,
+    #[error("the offset is behind the stream's end")]
+    OffsetOutOfRange,
+    #[error("the stream goes on on another shard")]
+    Ended,
 }
 
 /// A batch is in the stream.

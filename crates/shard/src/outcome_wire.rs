@@ -11,8 +11,8 @@ use crate::model::{EpochStarts, GroupVersion, MoveCursor, MoveId, MovedProducer,
 use crate::outcome::{
     AbandonTopicError, AddPartitionsError, AdmitNodeError, AlterConfigError, AnnounceNodeError, AppendError, Appended,
     AssignSlotsError, CancelMoveError, CloseSlotsError, CloseStreamError, ClosedStream, CommitOffsetsError,
-    CompleteMoveError, CreateStreamError, CreateTopicError, DeleteGroupError, DropSlotsError, MoveSlotsError,
-    MoveStreamError, Outcome, ProducerIdBlock, ProducerIdsExhausted, PutGroupError, RaiseFeaturesError,
+    CompleteMoveError, CreateStreamError, CreateTopicError, DeleteGroupError, DeleteRecordsError, DropSlotsError,
+    MoveSlotsError, MoveStreamError, Outcome, ProducerIdBlock, ProducerIdsExhausted, PutGroupError, RaiseFeaturesError,
     ReceiveGroupsError, ReceiveStreamError, Received, ReceivedGroups, RegisterNodeError, SetCopiesError,
     SetStandingError, StageError, UnknownTopic,
 };
@@ -78,6 +78,7 @@ wire_enum!(Outcome, "an outcome":
     8 ExpireProducers { expired: u32 },
     9 Tick,
     10 Configure,
+    11 DeleteRecords(results: Vec<Result<StreamOffset, DeleteRecordsError>>),
     32 PutGroup(result: Result<GroupVersion, PutGroupError>),
     33 DeleteGroup(result: Result<(), DeleteGroupError>),
     34 CommitOffsets(result: Result<(), CommitOffsetsError>),
@@ -115,6 +116,13 @@ wire_enum!(Outcome, "an outcome":
     93 SetCopies(result: Result<(), SetCopiesError>),
     94 AbandonTopics(results: Vec<Result<(), AbandonTopicError>>),
     95 SkipIds,
+    96 SetLogStart(result: Result<StreamOffset, UnknownTopic>),
+);
+
+wire_enum!(DeleteRecordsError, "a refusal of a deletion of records":
+    1 UnknownStream,
+    2 OffsetOutOfRange,
+    3 Ended,
 );
 
 wire_enum!(AppendError, "a refusal of an append":

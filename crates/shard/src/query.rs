@@ -266,6 +266,20 @@ impl Shard {
         self.metadata.names.values().filter_map(|id| self.metadata.topic(*id))
     }
 
+    /// The sealed range of the log in which an entry lies; `None` where it is in none that is live.
+    #[must_use]
+    pub fn range_of(&self, index: LogIndex) -> Option<FileNumber> {
+        let holds = |range: &crate::ranges::SealedRange| (range.from..=range.through).contains(&index);
+        self.ranges.iter().find(|(_, range)| holds(range)).map(|(_, range)| range.file)
+    }
+
+    /// Earlier parts of batches that are still to come lie in no range of the log before this one.
+    #[must_use]
+    pub fn parts_floor(&self) -> FileNumber {
+        let staged = self.uploads.iter().flat_map(|(_, upload)| upload.files.iter().copied());
+        staged.min().unwrap_or(self.scalars.next_file).min(self.scalars.next_file)
+    }
+
     /// The id that the next new stream gets: none that is as large was ever given out.
     #[must_use]
     pub const fn next_stream(&self) -> StreamId {

@@ -15,6 +15,8 @@ pub struct SealedIndex {
     pub through: LogIndex,
     /// Ordered by stream.
     pub(crate) streams: Vec<SealedStream>,
+    /// Streams of which everything in the range was deleted before: in no file, but in a checkpoint that is captured.
+    pub(crate) deleted: Vec<SealedStream>,
 }
 
 impl SealedIndex {
@@ -34,6 +36,12 @@ impl SealedIndex {
         let place = self.streams.binary_search_by_key(&stream, |sealed| sealed.stream).ok()?;
         self.streams.get(place)
     }
+
+    /// What the stream had in the range, deleted or not.
+    pub(crate) fn all_of(&self, stream: StreamId) -> Option<&BatchList> {
+        let deleted = || self.deleted.iter().find(|sealed| sealed.stream == stream);
+        self.stream(stream).or_else(deleted).map(|sealed| &*sealed.list)
+    }
 }
 
 /// What one stream has in a sealed range; at least one batch.
@@ -42,26 +50,28 @@ pub struct SealedStream {
     pub stream: StreamId,
     /// The newest earlier file that has the stream.
     pub previous: Option<FileNumber>,
-    /// How many earlier files have the stream.
-    pub files_before: u32,
-    /// The largest timestamp in all earlier files; -1 if there is none.
+    /// The oldest earlier file that has the stream: one that is older is none of its files any more.
+    pub oldest: Option<FileNumber>,
+    /// A timestamp that is in no earlier file exceeded; -1 if there is none.
     pub max_timestamp_before: TimestampMs,
+    /// How many batches at the front were deleted before.
+    pub(crate) deleted: usize,
     pub(crate) list: Box<BatchList>,
 }
 
 impl SealedStream {
     #[must_use]
     pub fn len(&self) -> usize {
-        self.list.len()
+        self.list.len() - self.deleted
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.len() == 0
     }
 
     /// The batches in the order of their offsets.
     pub fn batches(&self) -> impl Iterator<Item = BatchEntry> + '_ {
-        self.list.iter()
+        self.list.from(self.deleted)
     }
 }

@@ -109,6 +109,35 @@ impl Stream {
         EpochEnd { epoch: floor.map_or(asked, |(epoch, _)| *epoch), end_offset }
     }
 
+    /// Everything before that offset is gone. The epochs follow, as Kafka's leader epoch cache does: the one that the first
+    /// record is of begins with it.
+    pub(crate) fn begin_at(&mut self, first_offset: StreamOffset) {
+        self.first_offset = first_offset;
+        let begun = self.epochs.partition_point(|(_, start)| *start <= first_offset);
+        if let Some(last) = begun.checked_sub(1) {
+            self.epochs.drain(..last);
+            self.epochs[0].1 = first_offset;
+        }
+    }
+
+    /// Forgets index files, and ranges with earlier parts, below these numbers; those in whose ranges the stream has nothing
+    /// any more by that.
+    pub(crate) fn forget_files(&mut self, files: FileNumber, part_files: FileNumber) -> Vec<FileNumber> {
+        let gone = self.files.split_below(files);
+        let mut gone: Vec<FileNumber> = gone.iter().collect();
+        if let Some(parts) = &mut self.part_files {
+            let parts_gone = parts.split_below(part_files);
+            gone.retain(|file| !parts.contains(*file));
+            let also: Vec<FileNumber> =
+                parts_gone.iter().filter(|file| !self.files.contains(*file) && !gone.contains(file)).collect();
+            gone.extend(also);
+            if parts.is_empty() {
+                self.part_files = None;
+            }
+        }
+        gone
+    }
+
     /// The files whose ranges of the log hold something of the stream.
     pub(crate) fn all_files(&self) -> impl Iterator<Item = FileNumber> + '_ {
         let parts = self.part_files.iter().flat_map(|files| files.iter());

@@ -22,6 +22,16 @@ pub enum Located<'a> {
     OutOfRange,
 }
 
+/// Where the batch lies of an offset from which on a stream's records stay: see [`StreamFront`](crate::commands::StreamFront).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrontPlace {
+    /// In this file, which is not durable yet, or in the one that comes next: none of the stream's files before it has anything
+    /// that stays.
+    From(FileNumber),
+    /// In a durable index file: it is to be looked for from this one backwards.
+    InFiles(FileNumber),
+}
+
 /// One stream as readers see it.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamView<'a> {
@@ -130,6 +140,30 @@ impl<'a> StreamView<'a> {
             // Not possible: what is not in memory was sealed.
             (None, None) => Located::OutOfRange,
         }
+    }
+
+    /// Where the records are that stay when those before `offset` go. It MUST be one that is in the stream, or its end.
+    #[must_use]
+    pub fn front(&self, offset: StreamOffset) -> FrontPlace {
+        let own = self.shard.sealing.iter().filter(|(sealed, _)| self.stream.files.contains(sealed.file));
+        let mut sealed = own.filter_map(|(sealed, _)| Some((sealed.file, sealed.stream(self.stream.id)?)));
+        let newest_durable = self.newest_durable_file();
+        if let Some(newest) = newest_durable
+            && self.first_in_memory().is_none_or(|first| offset < first)
+            && offset < self.stream.next_offset
+        {
+            return FrontPlace::InFiles(newest);
+        }
+        let holds = |list: &BatchList| list.next_offset().is_some_and(|next| next > offset);
+        let file = sealed.find(|(_, sealed)| holds(&sealed.list)).map(|(file, _)| file);
+        FrontPlace::From(file.unwrap_or(self.shard.scalars.next_file))
+    }
+
+    /// The oldest range of the log that may hold an earlier part of a batch, of those that are in files or in memory: `None` when
+    /// no range has any.
+    #[must_use]
+    pub fn oldest_part_file(&self) -> Option<FileNumber> {
+        self.stream.part_files.as_ref().and_then(|files| files.first())
     }
 
     /// All batches in memory, in the order of their offsets.

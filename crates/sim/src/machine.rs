@@ -4,6 +4,7 @@
 //! (the disk keeps what was written), or with its machine (the disk keeps what was synced, and of the
 //! rest what chance keeps).
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ pub const KAFKA_PORT: u16 = 9092;
 /// Where nodes connect.
 const CLUSTER_PORT: u16 = 9192;
 /// Wall clocks begin here: 2026-01-01T00:00:00Z.
-const EPOCH_MS: i64 = 1_767_225_600_000;
+pub const EPOCH_MS: i64 = 1_767_225_600_000;
 const LISTENER: &str = "sim";
 /// What every process has for requests and answers.
 const MEMORY_BYTES: u64 = 32 << 20;
@@ -70,6 +71,8 @@ pub struct Running {
     stop: watch::Sender<bool>,
 }
 
+/// Often, so that a clock that is wrong could expire something.
+const RETENTION_CHECK_MS: &str = "2000";
 /// How a process ended that was ended from outside, or in order.
 const ENDED: [&str; 3] = ["killed", "power off", "stopped"];
 
@@ -183,6 +186,10 @@ impl Machine {
             memory_bytes_max: MEMORY_BYTES,
             auto_create_topics: false,
             group_initial_rebalance_delay_ms: 0,
+            static_keys: BTreeMap::from([(
+                "log.retention.check.interval.ms".to_owned(),
+                RETENTION_CHECK_MS.to_owned(),
+            )]),
             ..broker::Config::default()
         };
         let broker = Broker::start(cluster.environment(), cluster.clone(), config);

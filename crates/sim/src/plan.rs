@@ -33,6 +33,8 @@ pub struct Plan {
     /// The records go to a topic after the other, each for about so long: then it is read and deleted, and what
     /// held it is used again.
     pub topic_lasts: Option<Duration>,
+    /// Whether records are deleted from the front of partitions.
+    pub deletes: bool,
     /// One batch in so many is too large to be copied on its way to a reader.
     pub large_one_in: u64,
     /// What a direction of a connection holds: with little of it, what is read slowly is still in the file meanwhile.
@@ -93,6 +95,7 @@ impl Plan {
             checkpoint_age_max,
             catch_up_bytes_per_second,
             topic_lasts,
+            deletes: !chance(&fork(seed, "deletes"), 3),
             // What nobody deletes must not fill the disks.
             large_one_in: if topic_lasts.is_some() { large_one_in } else { large_one_in.max(LARGE_ONE_IN_OF_KEPT) },
             socket_bytes: *pick(&fork(seed, "sockets"), &[16 << 10, 16 << 10, 256 << 10]),

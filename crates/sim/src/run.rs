@@ -208,9 +208,9 @@ async fn check_all(world: &World) {
     let mut client = world.client("last");
     let (first, last) = world.topics();
     // The first of all is never deleted.
-    load::check_topic(world, &mut client, 0).await;
+    load::check_topic(world, &mut client, 0, true).await;
     for topic in first.max(1)..=last {
-        load::check_topic(world, &mut client, topic).await;
+        load::check_topic(world, &mut client, topic, true).await;
     }
 }
 
@@ -218,14 +218,25 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, nodes, violation, trace, counts, elections, states_compared, converged } = self;
         let Counts {
-            acked_appends, acked_commits, reads, slow_reads, questions, retries, topics, faults, refused, ..
+            acked_appends,
+            acked_commits,
+            reads,
+            slow_reads,
+            questions,
+            retries,
+            topics,
+            deletions,
+            faults,
+            refused,
+            ..
         } = counts;
         let broken: u64 = faults.values().sum();
         let recycled: u64 = counts.recycled.values().sum();
         write!(
             f,
             "seed {seed} trace {:016x} events {} nodes {nodes} acked {} appends {acked_appends} commits \
-             {acked_commits} reads {reads} slow {slow_reads} questions {questions} topics {topics} recycled {recycled} \
+             {acked_commits} reads {reads} slow {slow_reads} questions {questions} topics {topics} deletions {deletions} \
+             recycled {recycled} \
              retries {retries} faults {broken} elections {elections} compared {states_compared} converged_ms {}",
             trace.hash,
             trace.events,

@@ -61,6 +61,8 @@ pub struct Counts {
     pub slow_reads: u64,
     /// Topics that were read to their end and deleted.
     pub topics: u64,
+    /// How often records were deleted.
+    pub deletions: u64,
     /// Segments that were used again, by machine and life.
     pub recycled: BTreeMap<(usize, u64), u64>,
     /// Requests without an answer, or with one that says to try again.

@@ -56,6 +56,8 @@ pub struct SealedStream {
     pub stream: StreamId,
     /// The newest earlier file that has this stream.
     pub previous: Option<FileNumber>,
+    /// The oldest one: those before it may be there or not, and nothing points to them.
+    pub oldest: Option<FileNumber>,
     /// In order of offsets; not empty.
     pub batches: Vec<BatchEntry>,
 }

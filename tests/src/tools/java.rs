@@ -31,12 +31,13 @@ impl JavaTools {
     /// All checks; what failed.
     pub fn check_all(&self) -> Vec<String> {
         type Check = fn(&JavaTools) -> Result<()>;
-        let checks: [(&str, Check); 7] = [
+        let checks: [(&str, Check); 8] = [
             ("topics", Self::topics),
             ("console_and_groups", Self::console_and_groups),
             ("configs", Self::configs),
             ("perf_tests", Self::perf_tests),
             ("offsets_and_versions", Self::offsets_and_versions),
+            ("delete_records", Self::delete_records),
             ("verifiable_clients", Self::verifiable_clients),
             ("metadata_quorum", Self::metadata_quorum),
         ];
@@ -152,6 +153,31 @@ impl JavaTools {
         let versions = self.run("org.apache.kafka.tools.BrokerApiVersionsCommand", &[])?;
         ensure!(versions.contains("Produce(0): 0 to 13"), "{versions}");
         ensure!(versions.contains("Fetch(1): 4 to 18"), "{versions}");
+        Ok(())
+    }
+
+    /// kafka-delete-records
+    pub fn delete_records(&self) -> Result<()> {
+        let t = &self.name("delete-records");
+        self.topic_command(&["--create", "--topic", t, "--partitions", "1"])?;
+        self.console_produce(t, "one\ntwo\nthree\n")?;
+        let asked = |offset: i64| {
+            let partition = format!(r#"{{"topic":"{t}","partition":0,"offset":{offset}}}"#);
+            format!(r#"{{"version":1,"partitions":[{partition}]}}"#)
+        };
+        let file = tempfile::NamedTempFile::new()?;
+        let path = file.path().to_str().context("a path in UTF-8")?;
+        for (offset, first) in [(2, 2), (-1, 3)] {
+            std::fs::write(path, asked(offset))?;
+            let arguments = ["--offset-json-file", path];
+            let deleted = self.run("org.apache.kafka.tools.DeleteRecordsCommand", &arguments)?;
+            ensure!(deleted.contains(&format!("low_watermark: {first}")), "{deleted}");
+            let earliest = self.run("org.apache.kafka.tools.GetOffsetShell", &["--topic", t, "--time", "-2"])?;
+            ensure!(earliest.contains(&format!("{t}:0:{first}")), "{earliest}");
+        }
+        std::fs::write(path, asked(9))?;
+        let refused = self.run("org.apache.kafka.tools.DeleteRecordsCommand", &["--offset-json-file", path])?;
+        ensure!(refused.contains("OffsetOutOfRangeException"), "{refused}");
         Ok(())
     }
 

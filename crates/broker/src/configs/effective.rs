@@ -1,11 +1,12 @@
-//! The few values that every append looks at, parsed once.
+//! The few values of a topic that are looked at often, parsed once.
 
-use record::TimestampType;
+use record::{TimestampMs, TimestampType};
 
 use super::layers::{Layers, Values};
 use super::table::topic_key;
+use super::value::elements;
 
-/// What holds for the appends to one topic.
+/// What holds for one topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TopicSettings {
     pub(crate) message_bytes_max: usize,
@@ -14,6 +15,31 @@ pub(crate) struct TopicSettings {
     pub(crate) timestamp_after_max_ms: i64,
     /// Nodes that must have what is acknowledged to a producer that waits for all.
     pub(crate) in_sync_min: u8,
+    pub(crate) retention: Retention,
+}
+
+/// How long records stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Retention {
+    /// Whether the cleanup policy deletes at all.
+    pub(crate) deletes: bool,
+    pub(crate) compacts: bool,
+    /// No limit if there is none.
+    pub(crate) ms: Option<i64>,
+    /// Of each partition.
+    pub(crate) bytes_max: Option<u64>,
+}
+
+impl Retention {
+    /// Whether nothing goes by itself.
+    pub(crate) fn keeps_all(self) -> bool {
+        !self.deletes || (self.ms.is_none() && self.bytes_max.is_none())
+    }
+
+    /// The largest timestamp that is too old: what is exactly as old as the limit stays, as in Kafka.
+    pub(crate) fn newest_expired(self, now: TimestampMs) -> Option<TimestampMs> {
+        self.ms.map(|ms| TimestampMs(now.0.saturating_sub(ms).saturating_sub(1)))
+    }
 }
 
 impl TopicSettings {
@@ -30,6 +56,12 @@ impl TopicSettings {
             timestamp_before_max_ms: number("message.timestamp.before.max.ms", i64::MAX),
             timestamp_after_max_ms: number("message.timestamp.after.max.ms", 3_600_000),
             in_sync_min: u8::try_from(number("min.insync.replicas", 1)).unwrap_or(u8::MAX),
+            retention: Retention {
+                deletes: elements(&text("cleanup.policy")).any(|policy| policy == "delete"),
+                compacts: elements(&text("cleanup.policy")).any(|policy| policy == "compact"),
+                ms: Some(number("retention.ms", 604_800_000)).filter(|ms| *ms >= 0),
+                bytes_max: u64::try_from(number("retention.bytes", -1)).ok(),
+            },
         }
     }
 }
@@ -50,6 +82,7 @@ mod tests {
                 timestamp_before_max_ms: i64::MAX,
                 timestamp_after_max_ms: 3_600_000,
                 in_sync_min: 1,
+                retention: Retention { deletes: true, compacts: false, ms: Some(604_800_000), bytes_max: None },
             }
         );
     }

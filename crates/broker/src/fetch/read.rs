@@ -299,7 +299,7 @@ fn start<'a>(
                 return Err(FetchError::NotLeader);
             }
         }
-        if !partition.earlier().is_empty() {
+        if partition.earlier_left().next().is_some() {
             bounds.log_start = Some(first);
             bounds.high_watermark = copies.earlier().map(|_| next);
         }

@@ -146,6 +146,7 @@ mod tests {
             timestamp_before_max_ms: before,
             timestamp_after_max_ms: after,
             in_sync_min: 1,
+            retention: crate::configs::Retention { deletes: true, compacts: false, ms: None, bytes_max: None },
         }
     }
 

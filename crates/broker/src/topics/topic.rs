@@ -52,6 +52,11 @@ impl EarlierRange {
         self.shard.id()
     }
 
+    /// The first offset of the range that stays.
+    pub(crate) fn begins_at(&self) -> i64 {
+        self.from_offset
+    }
+
     /// `None` while this node has no copy of that shard that is in service.
     pub(crate) fn replica(&self) -> Option<Replica> {
         self.shard.replica().filter(|replica| replica.failure().borrow().is_none())
@@ -135,7 +140,17 @@ impl Partition {
 
     /// The first offset, given the first one that is on the partition's shard.
     pub fn log_start(&self, first_here: i64) -> i64 {
-        self.earlier.first().map_or(first_here, |range| range.from_offset)
+        self.earlier_left().next().map_or(first_here, |range| range.from_offset)
+    }
+
+    /// Those of [`Self::earlier`] in which something is left.
+    pub(crate) fn earlier_left(&self) -> impl Iterator<Item = &EarlierRange> {
+        self.earlier.iter().filter(|range| range.from_offset < range.end_offset)
+    }
+
+    /// Where the stream began on the partition's shard.
+    pub(crate) fn came_at(&self) -> i64 {
+        self.earlier.last().map_or(0, |range| range.end_offset)
     }
 }
 

@@ -6,12 +6,13 @@
 use bytes::Bytes;
 use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest,
-    DeleteGroupsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
-    DescribeLogDirsRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest,
-    FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
-    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest,
-    OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, SaslAuthenticateRequest,
-    SaslHandshakeRequest, SyncGroupRequest, UnregisterBrokerRequest,
+    DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
+    DescribeGroupsRequest, DescribeLogDirsRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
+    ElectLeadersRequest, FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest,
+    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest,
+    ListPartitionReassignmentsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    OffsetForLeaderEpochRequest, SaslAuthenticateRequest, SaslHandshakeRequest, SyncGroupRequest,
+    UnregisterBrokerRequest,
 };
 use kafka_protocol::protocol::Decodable;
 
@@ -30,6 +31,7 @@ mod api_versions;
 mod create_partitions;
 mod create_topics;
 mod delete_groups;
+mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
@@ -169,6 +171,7 @@ pub(crate) async fn serve(
         ApiKey::ApiVersions => message!(ApiVersionsRequest, api_versions),
         ApiKey::CreateTopics => message!(CreateTopicsRequest, create_topics),
         ApiKey::DeleteTopics => message!(DeleteTopicsRequest, delete_topics),
+        ApiKey::DeleteRecords => message!(DeleteRecordsRequest, delete_records),
         ApiKey::InitProducerId => message!(InitProducerIdRequest, init_producer_id),
         ApiKey::OffsetForLeaderEpoch => message!(OffsetForLeaderEpochRequest, offset_for_leader_epoch),
         ApiKey::DescribeConfigs => message!(DescribeConfigsRequest, describe_configs),
@@ -230,6 +233,7 @@ fn decode_body(header: &RequestHeader, body: &Bytes) -> Result<(), Malformed> {
         ApiKey::ApiVersions => decode::<ApiVersionsRequest>(header, body, version).map(drop),
         ApiKey::CreateTopics => decode::<CreateTopicsRequest>(header, body, version).map(drop),
         ApiKey::DeleteTopics => decode::<DeleteTopicsRequest>(header, body, version).map(drop),
+        ApiKey::DeleteRecords => decode::<DeleteRecordsRequest>(header, body, version).map(drop),
         ApiKey::InitProducerId => decode::<InitProducerIdRequest>(header, body, version).map(drop),
         ApiKey::OffsetForLeaderEpoch => decode::<OffsetForLeaderEpochRequest>(header, body, version).map(drop),
         ApiKey::DescribeConfigs => decode::<DescribeConfigsRequest>(header, body, version).map(drop),

@@ -61,6 +61,7 @@ pub(crate) const fn body(key: ApiKey) -> Option<&'static [Field]> {
         ApiKey::ApiVersions => API_VERSIONS,
         ApiKey::CreateTopics => CREATE_TOPICS,
         ApiKey::DeleteTopics => DELETE_TOPICS,
+        ApiKey::DeleteRecords => DELETE_RECORDS,
         ApiKey::InitProducerId => INIT_PRODUCER_ID,
         ApiKey::OffsetForLeaderEpoch => OFFSET_FOR_LEADER_EPOCH,
         ApiKey::DescribeConfigs => DESCRIBE_CONFIGS,
@@ -198,6 +199,13 @@ const DELETE_TOPICS_TOPICS: &[Field] = &[field(6, LAST, Text), field(6, LAST, Fi
 
 const DELETE_TOPICS: &[Field] =
     &[field(6, LAST, Array(DELETE_TOPICS_TOPICS)), field(0, 5, TextArray), field(0, LAST, Fixed(4))];
+
+const DELETE_RECORDS_TOPICS_PARTITIONS: &[Field] = &[field(0, LAST, Fixed(4)), field(0, LAST, Fixed(8))];
+
+const DELETE_RECORDS_TOPICS: &[Field] =
+    &[field(0, LAST, Text), field(0, LAST, Array(DELETE_RECORDS_TOPICS_PARTITIONS))];
+
+const DELETE_RECORDS: &[Field] = &[field(0, LAST, Array(DELETE_RECORDS_TOPICS)), field(0, LAST, Fixed(4))];
 
 const INIT_PRODUCER_ID: &[Field] = &[
     field(0, LAST, Text),

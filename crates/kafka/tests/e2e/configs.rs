@@ -7,9 +7,9 @@ use kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRe
 
 use crate::support::{Client, Node, text};
 
-const TOPIC: i8 = 2;
+pub(crate) const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
-const SET: i8 = 0;
+pub(crate) const SET: i8 = 0;
 const DELETE: i8 = 1;
 const APPEND: i8 = 2;
 
@@ -31,7 +31,13 @@ async fn describe(
     client.call(version, &request).await.results.remove(0)
 }
 
-async fn alter(client: &mut Client, version: i16, kind: i8, name: &str, changes: &[(&str, i8, Option<&str>)]) -> i16 {
+pub(crate) async fn alter(
+    client: &mut Client,
+    version: i16,
+    kind: i8,
+    name: &str,
+    changes: &[(&str, i8, Option<&str>)],
+) -> i16 {
     let configs = changes.iter().map(|(key, operation, value)| {
         AlterableConfig::default().with_name(text(key)).with_config_operation(*operation).with_value(value.map(text))
     });

@@ -55,6 +55,7 @@ async fn e2_every_advertised_range_is_that_of_kafka_and_produce_begins_at_zero()
             (18, 0, 4),
             (19, 2, 7),
             (20, 1, 6),
+            (21, 0, 2),
             (22, 0, 5),
             (23, 2, 4),
             (32, 1, 4),

@@ -18,6 +18,7 @@ mod nodes;
 mod offsets;
 mod produce;
 mod producing;
+mod retention;
 mod sequences;
 mod sessions;
 mod several;

@@ -1,6 +1,7 @@
 //! Partitions that move to other shards: no record is lost, comes twice or out of its order, and clients notice nothing
 //! that their retries do not settle.
 
+mod deleted;
 mod load;
 mod made;
 
@@ -55,7 +56,11 @@ async fn move_to(nodes: &[Node], topic: &str, partition: u32, to: ShardId) {
 }
 
 /// All of a partition from `offset` on, as a consumer reads it that goes where it is sent.
-async fn read_all(nodes: &[Node], topic: &str, partition: i32, mut offset: i64) -> Vec<(i64, Bytes)> {
+async fn read_all(nodes: &[Node], topic: &str, partition: i32, offset: i64) -> Vec<(i64, Bytes)> {
+    read_on(nodes, topic, partition, offset, 0).await
+}
+
+async fn read_on(nodes: &[Node], topic: &str, partition: i32, mut offset: i64, log_start: i64) -> Vec<(i64, Bytes)> {
     let deadline = now() + 3 * PATIENCE;
     let mut all = Vec::new();
     let mut place = 0;
@@ -70,7 +75,7 @@ async fn read_all(nodes: &[Node], topic: &str, partition: i32, mut offset: i64) 
             sleep(Duration::from_millis(10)).await;
             continue;
         }
-        assert_eq!(found.log_start_offset, 0);
+        assert_eq!(found.log_start_offset, log_start);
         let records = read(found.records.as_ref());
         for (at, value) in records {
             if at >= offset {

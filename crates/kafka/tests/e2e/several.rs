@@ -14,7 +14,7 @@ use kafka_protocol::messages::{CreateTopicsRequest, FindCoordinatorRequest, List
 use record::ShardId;
 use shard::SLOTS;
 
-use crate::support::{Client, Node, PATIENCE, Place, text, topic_name};
+use crate::support::{Client, Node, PATIENCE, Place, Setup, text, topic_name};
 
 /// Nodes with the ids from 1 on, in this order.
 pub(crate) struct Nodes(pub(crate) Vec<Node>);
@@ -26,7 +26,11 @@ impl Nodes {
     }
 
     pub(crate) async fn start_some(count: usize) -> Self {
-        let nodes = Self::begin(count).await;
+        Self::start_with(count, |_| {}).await
+    }
+
+    pub(crate) async fn start_with(count: usize, change: fn(&mut Setup)) -> Self {
+        let nodes = Self::begin(count, change).await;
         until("three voters and a leader of every shard", || {
             // Each node brings two, beside the metadata's.
             nodes.shards().len() == 1 + 2 * count
@@ -39,7 +43,7 @@ impl Nodes {
 
     /// Two, of which every shard is on one: an even number of copies is no better.
     pub(crate) async fn start_two() -> Self {
-        let nodes = Self::begin(2).await;
+        let nodes = Self::begin(2, |_| {}).await;
         until("one voter and a leader of every shard", || {
             nodes.shards().len() == 5
                 && nodes.shards().into_iter().all(|shard| nodes.is_in_sync(shard, 1))
@@ -49,12 +53,15 @@ impl Nodes {
         nodes
     }
 
-    async fn begin(count: usize) -> Self {
+    async fn begin(count: usize, change: fn(&mut Setup)) -> Self {
         let all = free_addresses(count).await;
         let start = |place: usize| {
             let (listen, all) = (all[place], all.clone());
             let place = Place { listen, all, rack: format!("rack {place}") };
-            Box::pin(Node::start_with(move |setup| setup.place = Some(place)))
+            Box::pin(Node::start_with(move |setup| {
+                setup.place = Some(place);
+                change(setup);
+            }))
         };
         let mut nodes = join_all((0..count).map(start)).await;
         nodes.sort_by_key(|node| node.cluster.node_id());

@@ -95,7 +95,7 @@ fn timestamps_lead_to_the_first_record_that_has_them() {
             let expected = (0..40)
                 .find(|record| timestamp(*record) >= asked)
                 .map(|record| (StreamOffset(record), TimestampMs(timestamp(record))));
-            let found = offset_for_timestamp(&batch, TimestampMs(asked), Limits::default()).unwrap();
+            let found = offset_for_timestamp(&batch, TimestampMs(asked), 0, Limits::default()).unwrap();
             assert_eq!(found, expected, "{compression:?} {asked}");
         }
         let max = (0..40).find(|record| timestamp(*record) == BASE + 5).unwrap();
@@ -108,7 +108,7 @@ fn timestamps_lead_to_the_first_record_that_has_them() {
 fn a_lookup_that_would_take_too_much_leads_to_the_first_record() {
     for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
         let batch = golden(compression);
-        let found = offset_for_timestamp(&batch, TimestampMs(BASE + 5), Limits { bytes_max: 100 });
+        let found = offset_for_timestamp(&batch, TimestampMs(BASE + 5), 0, Limits { bytes_max: 100 });
         assert_eq!(found, Ok(Some((StreamOffset(0), TimestampMs(BASE + 5)))), "{compression:?}");
     }
 }
@@ -120,9 +120,9 @@ fn a_lookup_in_a_bomb_holds_no_more_than_a_block() {
         builder.push(TimestampMs(1), None, Some(&vec![0; 32 << 20]), &[]).unwrap();
         builder.push(TimestampMs(2), None, Some(b"small"), &[]).unwrap();
         let batch = builder.build().unwrap();
-        let found = offset_for_timestamp(&batch, TimestampMs(2), Limits::default());
+        let found = offset_for_timestamp(&batch, TimestampMs(2), 0, Limits::default());
         assert_eq!(found, Ok(Some((StreamOffset(1), TimestampMs(2)))), "{compression:?}");
-        let found = offset_for_timestamp(&batch, TimestampMs(2), Limits { bytes_max: 1 << 20 });
+        let found = offset_for_timestamp(&batch, TimestampMs(2), 0, Limits { bytes_max: 1 << 20 });
         assert_eq!(found, Ok(Some((StreamOffset(0), TimestampMs(2)))), "{compression:?}");
     }
     // One block of 32 MiB: more than is held.
@@ -133,7 +133,7 @@ fn a_lookup_in_a_bomb_holds_no_more_than_a_block() {
     let mut header = BatchHeader::parse(&plain).unwrap();
     header.attributes = crate::Attributes::new(Compression::Snappy, TimestampType::CreateTime);
     let batch = [&header.to_bytes()[..], &block].concat().into();
-    let found = offset_for_timestamp(&batch, TimestampMs(1), Limits::default());
+    let found = offset_for_timestamp(&batch, TimestampMs(1), 0, Limits::default());
     assert_eq!(found, Ok(Some((StreamOffset(0), TimestampMs(1)))));
 }
 
@@ -151,7 +151,7 @@ fn a_zstd_window_that_is_too_large_leads_to_the_first_record() {
     let compressed = encoder.finish().unwrap();
     header.batch_length = i32::try_from(49 + compressed.len()).unwrap();
     let batch = Bytes::from([&header.to_bytes()[..], &compressed].concat());
-    let found = offset_for_timestamp(&batch, TimestampMs(2), Limits::default());
+    let found = offset_for_timestamp(&batch, TimestampMs(2), 0, Limits::default());
     assert_eq!(found, Ok(Some((StreamOffset(0), TimestampMs(2)))));
     let wide: Result<Vec<_>, _> = records(&batch, Limits { bytes_max: 1 << 30 }).map(Iterator::collect);
     assert_eq!(wide.map(|read: Vec<Result<_, _>>| read.len()).unwrap_or(0), 2);

@@ -20,8 +20,8 @@ fn log_append_time_is_that_of_all_records_and_copies_none() {
         // Found without a look at the records.
         let nothing = Limits { bytes_max: 0 };
         let first = Some((StreamOffset(0), TimestampMs(99)));
-        assert_eq!(offset_for_timestamp(&whole, TimestampMs(99), nothing), Ok(first));
-        assert_eq!(offset_for_timestamp(&whole, TimestampMs(100), nothing), Ok(None));
+        assert_eq!(offset_for_timestamp(&whole, TimestampMs(99), 0, nothing), Ok(first));
+        assert_eq!(offset_for_timestamp(&whole, TimestampMs(100), 0, nothing), Ok(None));
         assert_eq!(max_timestamp_offset(&whole, nothing), Ok(first));
     }
 }
@@ -43,7 +43,7 @@ fn a_lookup_finds_the_largest_timestamp_of_the_records_whatever_the_header_says(
         let above = TimestampMs(largest.unwrap().1.0 + 1_000);
         let lying = with_max_timestamp(&batch, TimestampType::CreateTime, above).unwrap().joined();
         assert_eq!(max_timestamp_offset(&lying, Limits::default()), Ok(largest), "{compression:?}");
-        assert_eq!(offset_for_timestamp(&lying, above, Limits::default()), Ok(None), "{compression:?}");
+        assert_eq!(offset_for_timestamp(&lying, above, 0, Limits::default()), Ok(None), "{compression:?}");
     }
 }
 

@@ -19,7 +19,7 @@ use smallvec::{SmallVec, smallvec};
 use storage::{Chunk, Reading, ShardLog, Slice};
 
 use super::held::{Held, Place};
-use super::{AnswerMemory, Chunks, Plan, StoredBatch, damage_or_io};
+use super::{AnswerMemory, Chunks, Plan, StoredBatch};
 use crate::errors::FetchError;
 
 /// Ranges of a file from this size on are handed out as such.
@@ -166,7 +166,7 @@ impl<'a> Answer<'a> {
         self.held.settle(&mut self.chunks);
         let read = self.plans.iter().zip(self.chunks).zip(self.begun).zip(self.failures);
         read.map(|(((plan, chunks), begun), failure)| match failure {
-            Some((0, error)) => Err(damage_or_io(plan.stream, plan.from, error)),
+            Some((0, error)) => Err(plan.core.read_error(plan.stream, plan.from, error)),
             failure => {
                 let readable = failure.map_or(begun, |(first, _)| first);
                 let batches = plan.entries.iter().zip(chunks).take(readable);

@@ -8,7 +8,7 @@
 use base::time::{Duration, timeout};
 use record::{BATCH_OVERHEAD, BatchEntry, BatchHeader, ProducerStamp, StreamId, StreamOffset, TimestampMs};
 
-use super::{Planned, Wish, damage_or_io};
+use super::{Planned, Wish};
 use crate::core::Core;
 use crate::errors::FetchError;
 
@@ -87,7 +87,7 @@ impl Core {
 
     /// Who made a batch, by its header.
     async fn made_by(&self, stream: StreamId, entry: &BatchEntry) -> Result<Option<ProducerStamp>, FetchError> {
-        let failed = |error| damage_or_io(stream, entry.base_offset, error);
+        let failed = |error| self.read_error(stream, entry.last_offset(), error);
         let Some(extent) = entry.extents().next() else { return Ok(None) };
         let bytes = extent.bytes.min(u32::try_from(BATCH_OVERHEAD).expect("small"));
         let range = extent.position..extent.position + bytes;

@@ -6,6 +6,7 @@ mod catch_up;
 mod crash;
 mod descriptors;
 mod faults;
+mod fronts;
 mod full_disk;
 mod losses;
 mod members;

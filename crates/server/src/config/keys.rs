@@ -219,6 +219,12 @@ keys! {
             "Whether clients may delete topics.";
         kafka_message_max_bytes: u64 = "kafka.message.max.bytes", Kind::Bytes { min: KIB, max: 128 * MIB }, Preset::Fixed("1048588"), AtStart,
             "The largest record batch of topics that do not set max.message.bytes. It is at most message_bytes_max.";
+        kafka_retention: Option<u64> = "kafka.log.retention.ms", Kind::MillisecondsMax, Preset::Fixed("604800000"), AtStart,
+            "How long topics that do not set retention.ms keep their records, by the records' timestamps.";
+        kafka_retention_bytes: Option<u64> = "kafka.log.retention.bytes", Kind::BytesMax, Preset::Fixed("-1"), AtStart,
+            "How much of each partition topics keep that do not set retention.bytes.";
+        kafka_retention_check: Duration = "kafka.log.retention.check.interval.ms", Kind::Milliseconds { min_ms: 1, max_ms: 2_147_483_647 }, Preset::Fixed("300000"), AtStart,
+            "How often each node looks for records that are too old, or too many, in the partitions that it leads.";
         kafka_producer_id_expiration: Duration = "kafka.producer.id.expiration.ms", Kind::Milliseconds { min_ms: 1_000, max_ms: 2_147_483_647 }, Preset::Fixed("86400000"), AtStart,
             "How long the sequence of an idempotent producer that sends nothing is remembered per partition.";
     }

@@ -176,7 +176,12 @@ fn from_toml(kind: Kind, value: &toml::Value) -> Result<Value, Problem> {
         (_, toml::Value::String(text)) => kind.parse(text),
         (Kind::Boolean, toml::Value::Boolean(boolean)) => kind.parse(&boolean.to_string()),
         (
-            Kind::Integer { .. } | Kind::Bytes { .. } | Kind::Pages { .. } | Kind::Milliseconds { .. },
+            Kind::Integer { .. }
+            | Kind::Bytes { .. }
+            | Kind::Pages { .. }
+            | Kind::Milliseconds { .. }
+            | Kind::MillisecondsMax
+            | Kind::BytesMax,
             toml::Value::Integer(number),
         ) => kind.parse(&number.to_string()),
         _ => Err(wrong_type()),

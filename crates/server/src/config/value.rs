@@ -42,6 +42,10 @@ pub(crate) enum Kind {
         min_ms: u64,
         max_ms: u64,
     },
+    /// Milliseconds, or -1: without limit.
+    MillisecondsMax,
+    /// A number of bytes, or -1: without limit.
+    BytesMax,
     Choice(&'static [&'static str]),
     Listeners,
     /// One listener, or `none`.
@@ -49,6 +53,11 @@ pub(crate) enum Kind {
     /// Addresses of other nodes, or `none`.
     Addresses,
 }
+
+/// What Kafka's keys of that kind hold at most.
+const LIMIT_MAX: u64 = i64::MAX.cast_unsigned();
+/// What a limit is called that is none.
+const UNLIMITED: &str = "-1";
 
 /// What a key holds that may hold nothing.
 const NONE: &str = "none";
@@ -62,6 +71,7 @@ pub(crate) enum Value {
     Number(u64),
     Bytes(u64),
     Duration(Duration),
+    Limit(Option<u64>),
     Listeners(Vec<ListenerSpec>),
     Addresses(Vec<(String, u16)>),
 }
@@ -106,6 +116,15 @@ impl Kind {
                     Err(_) => duration_ms(text).ok_or_else(refused)?,
                 };
                 Ok(Value::Duration(Duration::from_millis(within(ms, min_ms, max_ms)?)))
+            }
+            Self::MillisecondsMax | Self::BytesMax if text == UNLIMITED => Ok(Value::Limit(None)),
+            Self::MillisecondsMax => {
+                let ms = text.parse::<u64>().ok().or_else(|| duration_ms(text)).ok_or_else(refused)?;
+                Ok(Value::Limit(Some(within(ms, 0, LIMIT_MAX)?)))
+            }
+            Self::BytesMax => {
+                let size: ByteSize = text.parse().map_err(|_| refused())?;
+                Ok(Value::Limit(Some(within(size.bytes(), 0, LIMIT_MAX)?)))
             }
             Self::Choice(choices) => {
                 if choices.contains(&text) {
@@ -152,6 +171,10 @@ impl Kind {
             Self::Milliseconds { min_ms, max_ms } => {
                 format!("milliseconds such as 10000, or a time such as 10s, from {min_ms} to {max_ms} ms")
             }
+            Self::MillisecondsMax => {
+                "milliseconds such as 604800000, a time such as 12h, or -1 for no limit".to_owned()
+            }
+            Self::BytesMax => "a number of bytes such as 1048576 or 1MiB, or -1 for no limit".to_owned(),
             Self::Choice(choices) => choices.join(" or "),
             Self::Listeners => "listeners such as 127.0.0.1:9092 or name=0.0.0.0:9092@broker.example:9092, \
                  separated by commas"
@@ -170,9 +193,9 @@ impl Kind {
             Self::Path => "path",
             Self::Boolean => "boolean",
             Self::Integer { .. } => "integer",
-            Self::Bytes { .. } | Self::Pages { .. } => "bytes",
+            Self::Bytes { .. } | Self::Pages { .. } | Self::BytesMax => "bytes",
             Self::Duration { .. } => "duration",
-            Self::Milliseconds { .. } => "milliseconds",
+            Self::Milliseconds { .. } | Self::MillisecondsMax => "milliseconds",
             Self::Listeners => "listeners",
             Self::Listener => "listener",
             Self::Addresses => "addresses",
@@ -186,6 +209,8 @@ impl Kind {
             (_, Value::Path(path)) => path.display().to_string(),
             (_, Value::Boolean(boolean)) => boolean.to_string(),
             (_, Value::Number(number)) => number.to_string(),
+            (_, Value::Limit(None)) => UNLIMITED.to_owned(),
+            (_, Value::Limit(Some(limit))) => limit.to_string(),
             (_, Value::Bytes(bytes)) => ByteSize(*bytes).to_string(),
             (Self::Milliseconds { .. }, Value::Duration(duration)) => duration.as_millis().to_string(),
             (_, Value::Duration(duration)) => HumanDuration(*duration).to_string(),
@@ -244,6 +269,7 @@ from_value! {
     PathBuf: Value::Path(path) => path.clone();
     bool: Value::Boolean(boolean) => *boolean;
     u64: Value::Number(number) => *number, Value::Bytes(bytes) => *bytes;
+    Option<u64>: Value::Limit(limit) => *limit;
     Duration: Value::Duration(duration) => *duration;
     Vec<ListenerSpec>: Value::Listeners(listeners) => listeners.clone();
     Vec<(String, u16)>: Value::Addresses(addresses) => addresses.clone();

@@ -31,6 +31,7 @@ fn numbers_of_commands_never_change() {
         (8, "ExpireProducers"),
         (9, "Tick"),
         (10, "Configure"),
+        (11, "DeleteRecords"),
         (32, "PutGroup"),
         (33, "DeleteGroup"),
         (34, "CommitOffsets"),
@@ -67,6 +68,7 @@ fn numbers_of_commands_never_change() {
         (93, "SetCopies"),
         (94, "AbandonTopics"),
         (95, "SkipIds"),
+        (96, "SetLogStart"),
     ];
     assert_eq!(Command::ALL, expected);
 }

@@ -31,6 +31,8 @@ pub(super) struct Node {
     pub(super) files: BTreeMap<FileNumber, Arc<SealedIndex>>,
     pub(super) term: Term,
     pub(super) time: TimestampMs,
+    /// Streams of which records were deleted.
+    pub(super) deleted: BTreeSet<StreamId>,
 }
 
 impl Default for Node {
@@ -41,6 +43,7 @@ impl Default for Node {
             files: BTreeMap::new(),
             term: Term(1),
             time: TimestampMs(1000),
+            deleted: BTreeSet::new(),
         }
     }
 }
@@ -66,9 +69,37 @@ impl Node {
     }
 
     pub(super) fn all(&mut self, commands: &[Command]) -> Applied {
-        let entry = self.entry(commands);
+        let commands: Vec<Command> = commands.iter().map(|command| self.fit(command)).collect();
+        let entry = self.entry(&commands);
         self.log.push(entry.clone());
         self.replay(&entry)
+    }
+
+    /// The command as one would propose it who has looked into the files.
+    fn fit(&mut self, command: &Command) -> Command {
+        let Command::DeleteRecords(delete) = command else { return command.clone() };
+        let mut fitted = delete.clone();
+        for front in &mut fitted.fronts {
+            // What is appended in the same entry is not known yet.
+            let next_offset = self.shard.stream(front.stream).map(|view| view.next_offset());
+            front.before = front.before.min(next_offset.unwrap_or_default());
+            let next_file = self.shard.scalars.next_file;
+            (front.files, front.part_files) = (next_file, self.shard.parts_floor());
+            let Some(view) = self.shard.stream(front.stream) else { continue };
+            let stays = |batch: &BatchEntry| batch.next_offset() > front.before;
+            for file in view.files().iter() {
+                let sealed = self.files[&file].stream(front.stream).expect("the file has the stream");
+                if sealed.batches().any(|batch| stays(&batch)) {
+                    front.files = front.files.min(file);
+                }
+            }
+            for batch in self.read(front.stream).iter().filter(|batch| stays(batch)) {
+                let files = batch.earlier_extents().iter().filter_map(|extent| self.shard.range_of(extent.log_index));
+                front.part_files = files.min().unwrap_or(next_file).min(front.part_files);
+            }
+        }
+        self.deleted.extend(fitted.fronts.iter().map(|front| front.stream));
+        fitted.into()
     }
 
     pub(super) fn replay(&mut self, entry: &LoggedEntry) -> Applied {
@@ -141,7 +172,9 @@ impl Node {
             let mut offset = view.first_offset();
             let mut max = TimestampMs::NONE;
             for batch in &batches {
-                assert_eq!(batch.base_offset, offset, "offsets of {stream} have no gap");
+                let is_cut =
+                    offset == view.first_offset() && batch.base_offset < offset && batch.next_offset() > offset;
+                assert!(batch.base_offset == offset || is_cut, "offsets of {stream} have no gap");
                 offset = batch.next_offset();
                 max = max.max(batch.max_timestamp);
                 for extent in batch.extents() {
@@ -151,8 +184,13 @@ impl Node {
                 }
                 unsealed += usize::from(Some(batch.log_index) > sealed);
             }
+            // Deleted ones stay in memory until the next seal.
+            let front = view.in_memory().take_while(|batch| batch.next_offset() <= view.first_offset());
+            unsealed += front.filter(|batch| Some(batch.log_index) > sealed).count();
             assert_eq!(offset, view.next_offset());
-            assert_eq!(view.max_timestamp().map_or(TimestampMs::NONE, |(max, _)| max), max);
+            let known_max = view.max_timestamp().map_or(TimestampMs::NONE, |(max, _)| max);
+            let deleted = self.deleted.contains(&stream);
+            assert!(if deleted { known_max >= max } else { known_max == max });
             for file in view.files().iter() {
                 held.insert(file);
             }
@@ -161,10 +199,9 @@ impl Node {
             }
             let sealed_max =
                 batches.iter().filter(|batch| Some(batch.log_index) <= sealed).map(|batch| batch.max_timestamp).max();
-            assert_eq!(
-                self.shard.streams.get(&stream).unwrap().sealed_max_timestamp,
-                sealed_max.unwrap_or(TimestampMs::NONE).max(TimestampMs::NONE)
-            );
+            let sealed_max = sealed_max.unwrap_or(TimestampMs::NONE).max(TimestampMs::NONE);
+            let known_max = self.shard.streams.get(&stream).unwrap().sealed_max_timestamp;
+            assert!(if deleted { known_max >= sealed_max } else { known_max == sealed_max });
         }
         for (_, upload) in self.shard.uploads.iter() {
             held.extend(&upload.files);

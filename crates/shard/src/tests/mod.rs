@@ -3,6 +3,7 @@
 mod append;
 mod assertions;
 mod checkpoint;
+mod delete_records;
 mod encoding;
 mod groups;
 mod harness;

@@ -9,11 +9,11 @@ use record::{LeaderEpoch, NodeId, ProducerId, ShardId, StreamId, StreamOffset, T
 use super::harness::{Node, plain, stamped};
 use crate::commands::{
     CancelAt, CancelMove, CloseStream, CompleteMove, CompleteTopics, CreateTopics, DeleteTopics, LeaderChange,
-    MoveStreams, NewMove, NewTopic, OpenStream, PutShards, ReceiveStream,
+    MoveStreams, NewMove, NewTopic, OpenStream, PutShards, ReceiveStream, SetLogStart,
 };
 use crate::{
     AppendError, CancelMoveError, CloseStreamError, ClosedStream, CompleteMoveError, MoveId, MoveStreamError, Outcome,
-    ReceiveStreamError, Received, ShardRecord, StreamHome,
+    ReceiveStreamError, Received, ShardRecord, StreamHome, UnknownTopic,
 };
 
 const TOPIC: TopicId = TopicId(9);
@@ -124,6 +124,36 @@ fn a_range_without_records_stays_in_the_history() {
     }
     assert_eq!(history(&node), [(0, 1), (0, 2), (0, 3)]);
     assert!(node.shard.topic(TOPIC).unwrap().revision > revision);
+}
+
+#[test]
+fn a_partition_begins_later_than_it_did_where_it_was() {
+    let mut node = metadata();
+    for (to, from_offset) in [(2, 5), (3, 9)] {
+        let id = begin(&mut node, TOPIC, 0, to).unwrap();
+        assert_eq!(complete(&mut node, completion(id, from_offset)), Ok(()));
+    }
+    let set = |node: &mut Node, topic, partition, before| match node.one(SetLogStart {
+        topic,
+        partition,
+        before: StreamOffset(before),
+    }) {
+        Outcome::SetLogStart(result) => result.map(|first| first.0),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(set(&mut node, TOPIC, 0, 3), Ok(3));
+    assert_eq!(history(&node), [(3, 1), (5, 2), (9, 3)]);
+    let revision = node.shard.topic(TOPIC).unwrap().revision;
+    assert_eq!(set(&mut node, TOPIC, 0, 2), Ok(3), "what is gone stays gone");
+    assert_eq!(node.shard.topic(TOPIC).unwrap().revision, revision, "and nothing has changed");
+    assert_eq!(set(&mut node, TOPIC, 0, 7), Ok(7));
+    assert_eq!(history(&node), [(7, 1), (7, 2), (9, 3)]);
+    assert_eq!(set(&mut node, TOPIC, 0, 20), Ok(20));
+    assert_eq!(history(&node), [(20, 1), (20, 2), (20, 3)]);
+    assert_eq!(set(&mut node, TOPIC, 1, 0), Err(UnknownTopic));
+    assert_eq!(set(&mut node, TopicId(1), 0, 0), Err(UnknownTopic));
+    node.one(DeleteTopics { topics: vec![TOPIC] });
+    assert_eq!(set(&mut node, TOPIC, 0, 0), Err(UnknownTopic), "it is going");
 }
 
 #[test]

@@ -4,8 +4,9 @@ use record::{NodeId, ShardId, StreamId};
 
 use super::harness::Node;
 use crate::commands::{
-    AbandonTopics, AdmitNode, AllocateProducerIds, AnnounceNode, COPIES, CompleteShards, NewShard, OpenShards,
-    PutShards, RaiseFeatures, RegisterNode, SetCopies, SetRebalancing, SetStanding, SkipIds,
+    AbandonTopics, AdmitNode, AllocateProducerIds, AnnounceNode, COPIES, CompleteShards, DeleteOffsets, DeleteRecords,
+    NewShard, OpenShards, PutShards, RaiseFeatures, RegisterNode, SetCopies, SetRebalancing, SetStanding, SkipIds,
+    Tick,
 };
 use crate::{
     AdmitNodeError, AnnounceNodeError, Command, FEATURE_LEVEL, NodeRecord, Outcome, RaiseFeaturesError, SetCopiesError,
@@ -163,7 +164,7 @@ fn numbers_that_may_have_been_given_out_are_left_out() {
     assert!(!node.shard.is_certain(StreamId(next.0 - 1)) && node.shard.is_certain(next), "who knows whose that is");
     assert_eq!(block(&mut node), 1_010);
     assert!(node.shard.metadata_version() >= before + 1_000);
-    assert_eq!(node.shard.feature_level(), FEATURE_LEVEL, "who knows less cannot read it");
+    assert_eq!(node.shard.feature_level(), 3, "who knows less cannot read it");
     assert_eq!(
         node.shard.standing(NodeId(1)),
         Some(Standing::Member),
@@ -185,6 +186,9 @@ fn commands_say_which_level_they_need() {
     assert_eq!(level(CompleteShards { shards: vec![] }.into()), 1);
     assert_eq!(level(RaiseFeatures { level: 2, nodes: vec![] }.into()), 1, "it raises it");
     assert_eq!(level(SetRebalancing { on: true }.into()), 2);
-    assert_eq!(level(SetCopies { copies: 3 }.into()), FEATURE_LEVEL);
-    assert_eq!(level(AbandonTopics { topics: vec![] }.into()), FEATURE_LEVEL);
+    assert_eq!(level(SetCopies { copies: 3 }.into()), 3);
+    assert_eq!(level(AbandonTopics { topics: vec![] }.into()), 3);
+    assert_eq!(level(Tick {}.into()), 1);
+    assert_eq!(level(DeleteRecords { fronts: vec![] }.into()), FEATURE_LEVEL);
+    assert_eq!(level(DeleteOffsets::Topics { topics: vec![] }.into()), 1);
 }

@@ -122,6 +122,7 @@ proptest! {
         let mut restored = Node { shard: restore(chain.iter().flat_map(|(_, chunks)| chunks)), ..Node::default() };
         restored.log = node.log[..*length].to_vec();
         restored.files = node.files.clone();
+        restored.deleted = node.deleted.clone();
         let mut replayed = Node::default();
         for entry in &restored.log {
             replayed.replay(entry);

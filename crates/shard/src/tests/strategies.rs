@@ -1,5 +1,7 @@
 //! Commands of every kind, sensible and not, over so few names that they meet.
 
+mod slots;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -7,24 +9,23 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use record::{
-    BatchSummary, Compression, LeaderEpoch, LogIndex, NodeId, Partition, ProducerEpoch, ProducerId, ProducerStamp,
-    Sequence, ShardId, StreamId, StreamOffset, TimestampMs, TimestampType, TopicId,
+    BatchSummary, Compression, FileNumber, LeaderEpoch, LogIndex, NodeId, Partition, ProducerEpoch, ProducerId,
+    ProducerStamp, Sequence, ShardId, StreamId, StreamOffset, TimestampMs, TimestampType, TopicId,
 };
 
 use crate::commands::{
     AbandonParts, AbandonTopics, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append,
-    AssignSlots, CancelAt, CancelMove, CloseSlots, CloseStream, CommitCheck, CommitOffsets, CompleteDeletion,
-    CompleteMove, CompletePartitions, CompleteShards, CompleteSlots, CompleteTopics, ConfigAlteration, Configure,
-    CreateCluster, CreateStreams, CreateTopics, DeleteGroup, DeleteOffsets, DeleteStreams, DeleteTopics, DropSlots,
-    ExpireProducers, LeaderChange, MoveSlots, MoveStreams, NewMove, NewShard, NewStream, NewTopic, OpenShards,
-    OpenStream, PutGroup, PutShards, RaiseFeatures, ReceiveGroups, ReceiveStream, RegisterNode, Seal, SetCopies,
-    SetRebalancing, SetStanding, SkipIds, SlotRange, StagePart, Tick, UploadId,
+    AssignSlots, CancelAt, CancelMove, CloseStream, CommitCheck, CommitOffsets, CompleteDeletion, CompleteMove,
+    CompletePartitions, CompleteShards, CompleteTopics, ConfigAlteration, Configure, CreateCluster, CreateStreams,
+    CreateTopics, DeleteGroup, DeleteOffsets, DeleteRecords, DeleteStreams, DeleteTopics, ExpireProducers,
+    LeaderChange, MoveStreams, NewMove, NewShard, NewStream, NewTopic, OpenShards, OpenStream, PutGroup, PutShards,
+    RaiseFeatures, ReceiveStream, RegisterNode, Seal, SetCopies, SetLogStart, SetRebalancing, SetStanding, SkipIds,
+    SlotRange, StagePart, StreamFront, Tick, UploadId,
 };
 use crate::producers::ProducerBatch;
 use crate::{
-    Command, CommittedOffset, ConfigResource, GroupRecord, GroupState, GroupVersion, Member, MoveCursor, MoveId,
-    MovedGroup, MovedProducer, NodeAddress, NodeRecord, OffsetKey, Settings, ShardRecord, SlotMoveId, Standing,
-    slot_of,
+    Command, CommittedOffset, ConfigResource, GroupRecord, GroupState, GroupVersion, Member, MoveId, MovedProducer,
+    NodeAddress, NodeRecord, OffsetKey, Settings, ShardRecord, Standing,
 };
 
 fn stream() -> impl Strategy<Value = StreamId> {
@@ -253,6 +254,16 @@ fn data_command() -> impl Strategy<Value = Command> {
         4 => (upload(), 0_u32..3, 0_u32..2).prop_map(|(upload, part, tens)| StagePart { upload, part, body_bytes: tens * 10 }.into()),
         1 => vec(upload(), 0..3).prop_map(|uploads| AbandonParts { uploads }.into()),
         4 => prop_oneof![(0_u64..150).prop_map(LogIndex), Just(LogIndex(u64::MAX))].prop_map(|through| Seal { through }.into()),
+        4 => vec((stream(), 0_i64..60, any::<bool>()), 1..3).prop_map(|fronts| {
+            let front = |(stream, before, ended)| StreamFront {
+                stream,
+                before: StreamOffset(before),
+                files: FileNumber(0),
+                part_files: FileNumber(0),
+                ended,
+            };
+            DeleteRecords { fronts: fronts.into_iter().map(front).collect() }.into()
+        }),
         1 => (0_u64..3).prop_map(|leader| LeaderChange { leader: NodeId(leader) }.into()),
         1 => (0_u32..4).prop_map(|count_max| ExpireProducers { count_max }.into()),
         1 => Just(Tick {}.into()),
@@ -310,55 +321,17 @@ fn metadata_command() -> impl Strategy<Value = Command> {
         1 => (0_u32..4, vec((0_u64..4).prop_map(NodeId), 0..5)).prop_map(|(level, nodes)| RaiseFeatures { level, nodes }.into()),
         1 => (0_u64..9, vec((0_u64..4).prop_map(NodeId), 0..5)).prop_map(|(n, removed)| SkipIds { ids: n, nodes: n / 4, epochs: 1, removed }.into()),
         2 => (0_u8..8).prop_map(|n| if n % 2 == 0 { SetRebalancing { on: n > 2 }.into() } else { SetCopies { copies: n }.into() }),
-        1 => any::<u128>().prop_map(|cluster_id| CreateCluster { cluster_id }.into()),
-    ]
-}
-
-/// The slots of the names, so that moves meet groups.
-fn slots() -> impl Strategy<Value = Vec<u16>> {
-    let named: Vec<u16> = ["a", "b", "ü"].map(slot_of).into();
-    prop_oneof![
-        8 => prop::sample::subsequence(named, 1..=3).prop_map(|mut slots| {
-            slots.sort_unstable();
-            slots
+        1 => (topic(), 0_u32..3, 0_i64..25).prop_map(|(topic, partition, before)| {
+            SetLogStart { topic, partition, before: StreamOffset(before) }.into()
         }),
-        1 => vec(0_u16..1030, 0..3),
-    ]
-}
-
-fn slot_move_id() -> impl Strategy<Value = SlotMoveId> {
-    (0_u64..5).prop_map(SlotMoveId)
-}
-
-fn moved_group() -> impl Strategy<Value = MovedGroup> {
-    (option::of(group()), name(), vec(offset(), 0..3)).prop_map(|(record, name, mut offsets)| {
-        offsets.sort_by_key(CommittedOffset::key);
-        let group_id = record.as_ref().map_or(name, |record| record.group_id.clone());
-        MovedGroup { group_id, record, offsets }
-    })
-}
-
-fn slot_command() -> impl Strategy<Value = Command> {
-    let shard = || (0_u32..4).prop_map(ShardId);
-    let cursor = (name(), option::of((topic(), 0_i32..3))).prop_map(|(group_id, offset)| {
-        let key = |(topic, partition)| OffsetKey { topic, partition: Partition(partition) };
-        MoveCursor { group_id, offset: offset.map(key) }
-    });
-    let after = prop_oneof![4 => Just(None), 1 => cursor.prop_map(Some)];
-    prop_oneof![
-        2 => (slots(), shard(), shard()).prop_map(|(slots, from, to)| MoveSlots { slots, from, to }.into()),
-        2 => (slot_move_id(), slots()).prop_map(|(id, slots)| CloseSlots { id, slots }.into()),
-        4 => (slot_move_id(), slots(), after, vec(moved_group(), 0..3), any::<bool>())
-            .prop_map(|(id, slots, after, groups, last)| ReceiveGroups { id, slots, after, groups, last }.into()),
-        2 => (0_u64..40, any::<bool>()).prop_map(|(id, dropped)| CompleteSlots { id: SlotMoveId(id), dropped }.into()),
-        2 => (slot_move_id(), slots(), 0_u32..3).prop_map(|(id, slots, count_max)| DropSlots { id, slots, count_max }.into()),
+        1 => any::<u128>().prop_map(|cluster_id| CreateCluster { cluster_id }.into()),
     ]
 }
 
 /// Any command.
 pub(super) fn command() -> impl Strategy<Value = Command> {
     prop_oneof![10 => data_command(), 4 => group_command(), 4 => metadata_command(), 3 => move_command(),
-        1 => slot_command()]
+        1 => slots::slot_command()]
 }
 
 /// An entry of some commands, with what its term and time do.

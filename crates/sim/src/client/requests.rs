@@ -2,7 +2,8 @@
 
 use base::time::Duration;
 use bytes::Bytes;
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -10,8 +11,8 @@ use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartiti
 use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, FetchResponse, InitProducerIdRequest, ListOffsetsRequest,
-    OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, ProduceResponse, TopicName,
+    CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, FetchRequest, FetchResponse, InitProducerIdRequest,
+    ListOffsetsRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, ProduceResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use record::{
@@ -20,9 +21,10 @@ use record::{
 };
 
 use super::{CallError, Client, PARTITIONS_MAX, REQUEST_WAIT_MAX, Target, group_id, topic_of, topic_text};
+use crate::machine::EPOCH_MS;
 
-/// Far enough back that no clock that jumps finds it too late.
-const TIME: TimestampMs = TimestampMs(1_577_836_800_000);
+/// Young, so that a wrong clock that counted would delete everything.
+const TIME: TimestampMs = TimestampMs(EPOCH_MS);
 /// What a fetch is answered with at most.
 const FETCH_BYTES_MAX: i32 = 64 << 10;
 /// What a slow reader asks for, and how long it reads.
@@ -97,10 +99,14 @@ impl Client {
     /// # Errors
     /// When there is no answer.
     pub async fn create_topic(&mut self, topic: i32, partitions: i32) -> Result<i16, CallError> {
+        let any_time = CreatableTopicConfig::default()
+            .with_name(StrBytes::from_static_str("message.timestamp.after.max.ms"))
+            .with_value(Some(StrBytes::from_string(i64::MAX.to_string())));
         let topic = CreatableTopic::default()
             .with_name(topic_name(topic))
             .with_num_partitions(partitions)
-            .with_replication_factor(-1);
+            .with_replication_factor(-1)
+            .with_configs(vec![any_time]);
         let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(4_000);
         let response = self.call(Target::Any, 7, &request).await?;
         response.topics.first().map(|topic| topic.error_code).ok_or(CallError::Nobody)
@@ -185,7 +191,35 @@ impl Client {
     /// # Errors
     /// When there is no answer.
     pub async fn end_offset(&mut self, partition: i32) -> Result<Result<i64, i16>, CallError> {
-        let asked = ListOffsetsPartition::default().with_partition_index(index_of(partition)).with_timestamp(-1);
+        self.list_offset(partition, -1).await
+    }
+
+    /// Where a partition begins, or the code why not.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn first_offset(&mut self, partition: i32) -> Result<Result<i64, i16>, CallError> {
+        self.list_offset(partition, -2).await
+    }
+
+    /// Deletes everything before an offset; where the partition begins then, or the code why not.
+    ///
+    /// # Errors
+    /// When there is no answer: whether it is deleted is not known.
+    pub async fn delete_records(&mut self, partition: i32, before: i64) -> Result<Result<i64, i16>, CallError> {
+        let asked = DeleteRecordsPartition::default().with_partition_index(index_of(partition)).with_offset(before);
+        let name = topic_name(topic_of(partition));
+        let topic = DeleteRecordsTopic::default().with_name(name).with_partitions(vec![asked]);
+        let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(4_000);
+        let response = self.call(Target::Partition(partition), 2, &request).await?;
+        let answer = response.topics.first().and_then(|topic| topic.partitions.first());
+        let answer = answer.ok_or_else(|| CallError::Malformed("no partition in it".to_owned()))?;
+        Ok(if answer.error_code == 0 { Ok(answer.low_watermark) } else { Err(answer.error_code) })
+    }
+
+    async fn list_offset(&mut self, partition: i32, timestamp: i64) -> Result<Result<i64, i16>, CallError> {
+        let index = index_of(partition);
+        let asked = ListOffsetsPartition::default().with_partition_index(index).with_timestamp(timestamp);
         let name = topic_name(topic_of(partition));
         let topic = ListOffsetsTopic::default().with_name(name).with_partitions(vec![asked]);
         let request = ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);

@@ -1,6 +1,7 @@
-//! What a writer was told is there is there: at its offset, in the end.
+//! What a writer was told is there is there: at its offset, in the end, or until it is deleted.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::{Violation, violation};
 use crate::client::Seen;
@@ -16,9 +17,9 @@ impl AckedIsThere {
         self.acked.insert((partition, seen.offset), seen.value);
     }
 
-    pub(super) fn check(&self, partition: i32, records: &[Seen]) -> Result<(), Violation> {
+    pub(super) fn check(&self, partition: i32, offsets: Range<i64>, records: &[Seen]) -> Result<(), Violation> {
         let found: BTreeMap<i64, &str> = records.iter().map(|seen| (seen.offset, seen.value.as_str())).collect();
-        let acked = self.acked.range((partition, i64::MIN)..=(partition, i64::MAX));
+        let acked = self.acked.range((partition, offsets.start)..(partition, offsets.end));
         for ((_, offset), value) in acked {
             let there = found.get(offset).copied();
             if there != Some(value) {
@@ -35,15 +36,19 @@ impl AckedIsThere {
 mod tests {
     use super::*;
 
+    const ALL: Range<i64> = 0..i64::MAX;
+
     #[test]
     fn what_is_missing_or_elsewhere_is_told() {
         let seen = |offset, value: &str| Seen { offset, value: value.to_owned() };
         let mut acked = AckedIsThere::default();
         acked.acked(1, seen(0, "a-1"));
         acked.acked(1, seen(1, "a-2"));
-        acked.check(1, &[seen(0, "a-1"), seen(1, "a-2"), seen(2, "b-1")]).unwrap();
-        acked.check(0, &[]).unwrap();
-        assert!(acked.check(1, &[seen(0, "a-1")]).is_err());
-        assert!(acked.check(1, &[seen(0, "a-2"), seen(1, "a-1")]).is_err());
+        acked.check(1, ALL, &[seen(0, "a-1"), seen(1, "a-2"), seen(2, "b-1")]).unwrap();
+        acked.check(0, ALL, &[]).unwrap();
+        assert!(acked.check(1, ALL, &[seen(0, "a-1")]).is_err());
+        acked.check(1, 0..1, &[seen(0, "a-1")]).unwrap();
+        acked.check(1, 1..i64::MAX, &[seen(1, "a-2")]).unwrap();
+        assert!(acked.check(1, ALL, &[seen(0, "a-2"), seen(1, "a-1")]).is_err());
     }
 }

@@ -3,6 +3,7 @@
 
 mod acked_is_there;
 mod commits_stay;
+mod gone_stays_gone;
 mod no_damage;
 mod no_gap;
 mod one_leader;
@@ -15,6 +16,7 @@ use record::{LogIndex, NodeId, ShardId, Term};
 
 use self::acked_is_there::AckedIsThere;
 use self::commits_stay::CommitsStay;
+use self::gone_stays_gone::GoneStaysGone;
 use self::one_leader::OneLeader;
 use self::one_order::OneOrder;
 use self::reads_are_current::ReadsAreCurrent;
@@ -42,6 +44,7 @@ pub struct Invariants {
     one_order: OneOrder,
     reads_are_current: ReadsAreCurrent,
     commits_stay: CommitsStay,
+    gone_stays_gone: GoneStaysGone,
     one_leader: OneLeader,
     same_state: SameState,
     votes_stay: VotesStay,
@@ -84,6 +87,34 @@ impl Invariants {
     /// When the answer is older than the question.
     pub fn end_read(&self, partition: i32, least: i64, end: i64) -> Result<(), Violation> {
         self.reads_are_current.read(partition, least, end)
+    }
+
+    /// Somebody asks to delete everything before an offset.
+    pub fn deleting(&mut self, partition: i32, before: i64) {
+        self.gone_stays_gone.asking(partition, before);
+    }
+
+    /// He was told that it is done.
+    pub fn deleted(&mut self, partition: i32, before: i64) {
+        self.gone_stays_gone.told(partition, before);
+    }
+
+    /// Before this offset anything of a partition may be gone.
+    #[must_use]
+    pub fn gone_before(&self, partition: i32) -> i64 {
+        self.gone_stays_gone.asked_before(partition)
+    }
+
+    /// What is about to be deleted: all that a partition holds from one offset to the other.
+    ///
+    /// # Errors
+    /// When something is missing, there twice, or out of order.
+    pub fn about_to_go(&mut self, partition: i32, from: i64, before: i64, records: &[Seen]) -> Result<(), Violation> {
+        for seen in records {
+            self.one_order.see(partition, seen)?;
+        }
+        no_gap::check(partition, from, records)?;
+        self.acked_is_there.check(partition, from..before, records)
     }
 
     /// Somebody commits an offset.
@@ -159,17 +190,18 @@ impl Invariants {
         no_damage::ended(host, why, is_damaged)
     }
 
-    /// All that a partition holds in the end, from offset 0 on.
+    /// All that a partition holds, from its first offset on.
     ///
     /// # Errors
-    /// When something is missing, there twice, or out of order.
-    pub fn all_of(&mut self, partition: i32, records: &[Seen]) -> Result<(), Violation> {
+    /// When something is missing, there twice, out of order, or gone and there again.
+    pub fn all_of(&mut self, partition: i32, first: i64, records: &[Seen], in_the_end: bool) -> Result<(), Violation> {
+        self.gone_stays_gone.begins(partition, first, in_the_end)?;
         for seen in records {
             self.one_order.see(partition, seen)?;
         }
-        no_gap::check(partition, records)?;
+        no_gap::check(partition, first, records)?;
         self.one_order.check_writers(partition, records)?;
-        self.acked_is_there.check(partition, records)
+        self.acked_is_there.check(partition, first..i64::MAX, records)
     }
 }
 

@@ -2,6 +2,7 @@
 //! another topic.
 
 mod committer;
+mod deleter;
 mod reader;
 mod slow_reader;
 mod topics;
@@ -35,6 +36,9 @@ pub fn start(world: &Arc<World>, stop: &watch::Receiver<bool>) -> Vec<JoinHandle
     }
     for number in 0..world.plan.slow_readers {
         tasks.push(spawn("slow reader", slow_reader::run(Arc::clone(world), number, stop.clone())));
+    }
+    if world.plan.deletes {
+        tasks.push(spawn("deleter", deleter::run(Arc::clone(world), stop.clone())));
     }
     if let Some(lasts) = world.plan.topic_lasts {
         tasks.push(spawn("topics", topics::run(Arc::clone(world), lasts, stop.clone())));

@@ -9,10 +9,12 @@ use base::trace;
 use tokio::sync::watch;
 
 use super::{index, settled};
-use crate::client::{Client, PARTITIONS_MAX, Seen};
+use crate::client::{CallError, Client, PARTITIONS_MAX, Seen};
 use crate::plan::{chance, fork, up_to};
 use crate::world::World;
 
+/// There is no record there.
+const OFFSET_OUT_OF_RANGE: i16 = 1;
 /// A reader rests up to so long between two fetches.
 const PAUSE_MAX: Duration = Duration::from_millis(150);
 /// One fetch in so many begins anew from an earlier offset.
@@ -50,7 +52,11 @@ pub(super) async fn run(world: Arc<World>, number: usize, stop: watch::Receiver<
                     *position += i64::try_from(seen.len()).expect("few");
                     world.count(|counts| counts.reads += 1);
                 }
-                None => client.back_off().await,
+                None => {
+                    // It may be gone.
+                    *position = world.known(|invariants| invariants.gone_before(partition)).max(*position);
+                    client.back_off().await;
+                }
             }
         }
         sleep(up_to(&random, PAUSE_MAX)).await;
@@ -58,19 +64,33 @@ pub(super) async fn run(world: Arc<World>, number: usize, stop: watch::Receiver<
 }
 
 /// A partition of the topic that is written to, or now and then of an earlier one.
-fn some_partition(world: &World, random: &dyn Random) -> i32 {
+pub(super) fn some_partition(world: &World, random: &dyn Random) -> i32 {
     let (first, last) = world.topics();
     let topic = if chance(random, EARLIER_ONE_IN) { first } else { last };
     topic * PARTITIONS_MAX + index(random, world)
 }
 
 /// What stands from `position` on, which is looked at; none when there is no answer.
-async fn fetch(world: &World, client: &mut Client, partition: i32, position: i64) -> Option<Vec<Seen>> {
+pub(super) async fn fetch(world: &World, client: &mut Client, partition: i32, position: i64) -> Option<Vec<Seen>> {
     let answer = client.fetch(partition, position).await;
+    if is_gone(world, partition, position, &answer) {
+        return None;
+    }
     let name = client.name.clone();
     let (seen, high_watermark) = settled(world, &name, "a fetch", answer)?;
     look_at(world, &name, partition, position, &seen, high_watermark);
     Some(seen)
+}
+
+/// Whether the answer is that a record is not there which somebody may have deleted.
+pub(super) fn is_gone<T>(
+    world: &World,
+    partition: i32,
+    position: i64,
+    answer: &Result<Result<T, i16>, CallError>,
+) -> bool {
+    matches!(answer, Ok(Err(OFFSET_OUT_OF_RANGE)))
+        && position < world.known(|invariants| invariants.gone_before(partition))
 }
 
 /// What a fetch gave is in order, and as it was told before.
@@ -92,16 +112,16 @@ pub(super) fn look_at(world: &World, name: &str, partition: i32, position: i64, 
 }
 
 /// Everything of a topic, which is compared with what was said of it.
-pub async fn check_topic(world: &World, client: &mut Client, topic: i32) {
+pub async fn check_topic(world: &World, client: &mut Client, topic: i32, in_the_end: bool) {
     for index in 0..world.plan.partitions {
         let partition = topic * PARTITIONS_MAX + index;
-        let all = read_all(world, client, partition).await;
-        world.observe(|invariants| invariants.all_of(partition, &all));
+        let (first, all) = read_all(world, client, partition).await;
+        world.observe(|invariants| invariants.all_of(partition, first, &all, in_the_end));
     }
 }
 
-/// Everything of a partition, from offset 0 on. Tries until it has it.
-async fn read_all(world: &World, client: &mut Client, partition: i32) -> Vec<Seen> {
+/// Everything of a partition, from its first offset on. Tries until it has it.
+async fn read_all(world: &World, client: &mut Client, partition: i32) -> (i64, Vec<Seen>) {
     let end = loop {
         let least = world.known(|invariants| invariants.end_now(partition));
         let answer = client.end_offset(partition).await;
@@ -112,15 +132,29 @@ async fn read_all(world: &World, client: &mut Client, partition: i32) -> Vec<See
         }
         client.back_off().await;
     };
-    let mut all = Vec::new();
-    loop {
-        let position = i64::try_from(all.len()).expect("few");
-        if position >= end {
-            return all;
+    'anew: loop {
+        let answer = client.first_offset(partition).await;
+        let name = client.name.clone();
+        let Some(first) = settled(world, &name, "the beginning", answer) else {
+            client.back_off().await;
+            continue;
+        };
+        let (mut all, mut position) = (Vec::new(), first);
+        while position < end {
+            match fetch(world, client, partition, position).await {
+                Some(seen) => {
+                    position += i64::try_from(seen.len()).expect("few");
+                    all.extend(seen);
+                }
+                None => {
+                    client.back_off().await;
+                    // Records may be deleted meanwhile.
+                    if position < world.known(|invariants| invariants.gone_before(partition)) {
+                        continue 'anew;
+                    }
+                }
+            }
         }
-        match fetch(world, client, partition, position).await {
-            Some(seen) => all.extend(seen),
-            None => client.back_off().await,
-        }
+        return (first, all);
     }
 }

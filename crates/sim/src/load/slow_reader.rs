@@ -7,7 +7,7 @@ use base::random::Random;
 use base::time::{Duration, timeout};
 use tokio::sync::watch;
 
-use super::reader::look_at;
+use super::reader::{is_gone, look_at};
 use super::{index, settled};
 use crate::client::PARTITIONS_MAX;
 use crate::plan::{between, chance, fork, up_to};
@@ -35,7 +35,8 @@ pub(super) async fn run(world: Arc<World>, number: usize, stop: watch::Receiver<
         let partition = topic * PARTITIONS_MAX + index(&random, &world);
         let known = u64::try_from(world.known(|invariants| invariants.end_now(partition))).unwrap_or(0);
         let position = if chance(&random, ELSEWHERE_ONE_IN) { random.below(known.max(1)) } else { 0 };
-        let position = i64::try_from(position).expect("an offset");
+        let begins = world.known(|invariants| invariants.gone_before(partition));
+        let position = i64::try_from(position).expect("an offset").max(begins);
         let pause = between(&random, BIT_PAUSE.0, BIT_PAUSE.1);
         let first = if is_leaving { between(&random, LEAVING_PAUSE.0, LEAVING_PAUSE.1) } else { pause };
         let answer = tokio::select! {
@@ -44,6 +45,9 @@ pub(super) async fn run(world: Arc<World>, number: usize, stop: watch::Receiver<
             _ = stopping.wait_for(|stopping| *stopping) => return,
             answer = client.fetch_slowly(partition, position, first, pause) => answer,
         };
+        if is_gone(&world, partition, position, &answer) {
+            continue;
+        }
         match settled(&world, &name, "a slow fetch", answer) {
             Some((seen, high_watermark)) => {
                 look_at(&world, &name, partition, position, &seen, high_watermark);

@@ -55,7 +55,7 @@ pub(super) async fn run(world: Arc<World>, lasts: Duration, stop: watch::Receive
         if *stop.borrow() {
             return;
         }
-        check_topic(&world, &mut client, before).await;
+        check_topic(&world, &mut client, before, false).await;
         world.end_topics_before(topic);
         world.leave_topic(before);
         sleep(up_to(&random, LEAVING_MAX)).await;

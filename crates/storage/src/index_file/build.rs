@@ -22,7 +22,7 @@ pub(super) async fn build(
     let mut batches = 0;
     for sealed in streams {
         check_order(&sealed.batches, &range);
-        let link = link(store, file, sealed.stream, sealed.previous).await?;
+        let link = link(store, file, sealed).await?;
         let run = encode_run(&sealed.batches);
         let (first, last) = sealed.batches.first().zip(sealed.batches.last()).expect("a sealed stream has batches");
         let max_timestamp = largest_timestamp(&sealed.batches);
@@ -123,12 +123,8 @@ struct Link {
 
 /// The second pointer follows the skew-binary numbers: it jumps over two equal jumps where there
 /// are two, so that every earlier file is reached in a logarithmic number of steps.
-async fn link(
-    store: &IndexStore,
-    file: FileNumber,
-    stream: StreamId,
-    previous: Option<FileNumber>,
-) -> io::Result<Link> {
+async fn link(store: &IndexStore, file: FileNumber, sealed: &SealedStream) -> io::Result<Link> {
+    let SealedStream { stream, previous, oldest, .. } = *sealed;
     let first = Link { previous: 0, jump: 0, depth: 0, running_max_timestamp: TimestampMs(i64::MIN) };
     let Some(previous) = previous else { return Ok(first) };
     assert!(previous < file, "files point back");
@@ -137,9 +133,10 @@ async fn link(
         return Ok(Link { previous: previous.0, running_max_timestamp: TimestampMs(i64::MAX), ..first });
     };
     let mut jump = previous.0;
+    let kept = |file: u32| if oldest.is_some_and(|oldest| file >= oldest.0) { file } else { 0 };
     // Depths count anew behind a lost file, so they may rise on the way back.
-    if let Some(far) = find(store, parent.jump, stream).await?
-        && let Some(farther) = find(store, far.jump, stream).await?
+    if let Some(far) = find(store, kept(parent.jump), stream).await?
+        && let Some(farther) = find(store, kept(far.jump), stream).await?
         && let Some(length) = parent.depth.checked_sub(far.depth)
         && far.depth.checked_sub(farther.depth) == Some(length)
     {

@@ -55,6 +55,18 @@ impl IndexStore {
         Ok(found)
     }
 
+    /// The file with the batch that holds `offset`, which MUST be in a file up to and including `newest`.
+    ///
+    /// # Errors
+    /// As [`Self::batches`].
+    pub async fn file_of(&self, newest: FileNumber, stream: StreamId, offset: StreamOffset) -> io::Result<FileNumber> {
+        let newest = self.node(newest, stream).await?;
+        if newest.entry.next_offset <= offset {
+            return Err(self.lacks(newest.file, stream));
+        }
+        self.node_at(newest, offset).await.map(|node| node.file)
+    }
+
     /// The first batch at or behind `from` whose largest timestamp is at least `time`.
     ///
     /// # Errors
@@ -164,7 +176,11 @@ impl IndexStore {
         if file.0 == 0 || !self.contains(file) {
             return Ok(None);
         }
-        self.node(file, node.entry.stream).await.map(Some)
+        match self.node(file, node.entry.stream).await {
+            // It went meanwhile, with all that was in it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.contains(file) => Ok(None),
+            node => node.map(Some),
+        }
     }
 
     /// The oldest file that ends behind `offset`; `newest` MUST.

@@ -44,6 +44,7 @@ async fn history(store: &IndexStore, files: u32, seed: u64) -> Vec<BatchEntry> {
             .map(|other| SealedStream {
                 stream: StreamId(other),
                 previous: None,
+                oldest: None,
                 batches: vec![batch(7, 1, 1, u64::from(file) * 1_000)],
             })
             .collect();
@@ -57,7 +58,7 @@ async fn history(store: &IndexStore, files: u32, seed: u64) -> Vec<BatchEntry> {
                 offset += i64::from(records);
             }
             all.extend(batches.iter().cloned());
-            streams.push(SealedStream { stream: STREAM, previous, batches });
+            streams.push(SealedStream { stream: STREAM, previous, oldest: Some(FileNumber(1)), batches });
             previous = Some(FileNumber(file));
         }
         streams.sort_by_key(|sealed| sealed.stream);
@@ -132,7 +133,11 @@ async fn any_file_is_reached_in_a_logarithmic_number_of_steps() {
         let batches = vec![batch(i64::from(file), 1, 0, u64::from(file))];
         let previous = (file > 1).then(|| FileNumber(file - 1));
         store
-            .write(FileNumber(file), index..=index, vec![SealedStream { stream: STREAM, previous, batches }])
+            .write(
+                FileNumber(file),
+                index..=index,
+                vec![SealedStream { stream: STREAM, previous, oldest: Some(FileNumber(1)), batches }],
+            )
             .await
             .unwrap();
     }
@@ -154,7 +159,11 @@ async fn sealing_twice_gives_the_same_bytes_and_removal_ends_the_chain() {
     let seal = |file: u32, previous| {
         let batches = vec![batch(i64::from(file) * 10, 10, 0, u64::from(file))];
         let index = LogIndex(u64::from(file));
-        store.write(FileNumber(file), index..=index, vec![SealedStream { stream: STREAM, previous, batches }])
+        store.write(
+            FileNumber(file),
+            index..=index,
+            vec![SealedStream { stream: STREAM, previous, oldest: Some(FileNumber(1)), batches }],
+        )
     };
     seal(1, None).await.unwrap();
     seal(2, Some(FileNumber(1))).await.unwrap();
@@ -184,7 +193,7 @@ async fn a_missing_file_is_never_passed_over() {
         let batches = (0..10).map(|place| batch(base + place, 1, 1_000 + base + place, u64::from(file))).collect();
         let previous = (file > 1).then(|| FileNumber(file - 1));
         let index = LogIndex(u64::from(file));
-        let streams = vec![SealedStream { stream: STREAM, previous, batches }];
+        let streams = vec![SealedStream { stream: STREAM, previous, oldest: Some(FileNumber(1)), batches }];
         store.write(FileNumber(file), index..=index, streams).await.unwrap();
     };
     for missing in 1..=12_u32 {
@@ -249,7 +258,7 @@ async fn a_flipped_bit_is_an_error_or_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     let all: Vec<_> = (0..300).map(|place| batch(place, 1, place, 1)).collect();
-    let streams = vec![SealedStream { stream: STREAM, previous: None, batches: all.clone() }];
+    let streams = vec![SealedStream { stream: STREAM, previous: None, oldest: None, batches: all.clone() }];
     store.write(FileNumber(1), LogIndex(1)..=LogIndex(1), streams).await.unwrap();
     let path = dir.path().join(name(1));
     let bytes = contents(&path).await;

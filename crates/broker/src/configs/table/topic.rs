@@ -70,10 +70,10 @@ pub(super) const KEYS: &[Key] = topic_keys! {
     "remote.log.delete.on.disable", Boolean, "false", Any, None, KEPT, TIERED;
     "remote.storage.enable", Boolean, "false", Any, None, APPLIED,
         "Whether old records move to tiered storage, which this broker does not have yet: true is refused.";
-    "retention.bytes", Long, "-1", Any, Some("log.retention.bytes"), KEPT,
-        "The size from which on a partition's oldest records go. Kept, not applied yet: records stay until their topic is deleted.";
-    "retention.ms", Long, "604800000", AtLeast(-1), Some("log.retention.ms"), KEPT,
-        "The age from which on a record goes. Kept, not applied yet: records stay until their topic is deleted.";
+    "retention.bytes", Long, "-1", Any, Some("log.retention.bytes"), APPLIED,
+        "The oldest records of a partition go while what is left has at least so many bytes; -1: its size does not matter.";
+    "retention.ms", Long, "604800000", AtLeast(-1), Some("log.retention.ms"), APPLIED,
+        "The oldest records of a partition go when they are older, by their timestamps; -1: their age does not matter.";
     "segment.bytes", Int, "1073741824", AtLeast(1_048_576), Some("log.segment.bytes"), KEPT, ONE_LOG;
     "segment.index.bytes", Int, "10485760", AtLeast(4), Some("log.index.size.max.bytes"), KEPT, ONE_LOG;
     "segment.jitter.ms", Long, "0", AtLeast(0), Some("log.roll.jitter.ms"), KEPT, ONE_LOG;

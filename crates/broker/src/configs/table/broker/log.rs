@@ -40,11 +40,11 @@ pub(super) const KEYS: &[Key] = keys! {
     "log.message.timestamp.before.max.ms", Long, Some("9223372036854775807"), AtLeast(0), "Default of message.timestamp.before.max.ms: how far behind the broker a timestamp may be.";
     "log.message.timestamp.type", String, Some("CreateTime"), OneOf(&["CreateTime", "LogAppendTime"]), "Default of message.timestamp.type: whose clock a record carries.";
     "log.preallocate", Boolean, Some("false"), Any, ONE_LOG;
-    "log.retention.bytes", Long, Some("-1"), Any, "Default of retention.bytes. Not applied yet: records are kept until their topic is deleted.";
-    "log.retention.check.interval.ms", Long, Some("300000"), AtLeast(1), ONE_LOG;
-    "log.retention.hours", Int, Some("168"), Any, "Used if neither log.retention.ms nor log.retention.minutes is set. Not applied yet.";
-    "log.retention.minutes", Int, None, Any, "Used if log.retention.ms is not set. Not applied yet.";
-    "log.retention.ms", Long, None, Any, "Default of retention.ms. Not applied yet: records are kept until their topic is deleted.";
+    "log.retention.bytes", Long, Some("-1"), Any, "Default of retention.bytes: the size from which on a partition's oldest records go.";
+    "log.retention.check.interval.ms", Long, Some("300000"), AtLeast(1), "How often is looked for records that are too old, or too many.";
+    "log.retention.hours", Int, Some("168"), Any, "Used if neither log.retention.ms nor log.retention.minutes is set.";
+    "log.retention.minutes", Int, None, Any, "Used if log.retention.ms is not set.";
+    "log.retention.ms", Long, None, Any, "Default of retention.ms: the age from which on records go.";
     "log.roll.hours", Int, Some("168"), AtLeast(1), ONE_LOG;
     "log.roll.jitter.hours", Int, Some("0"), AtLeast(0), ONE_LOG;
     "log.roll.jitter.ms", Long, None, Any, ONE_LOG;

@@ -1,0 +1,270 @@
+//! Retention: what is too old, or too much, goes from the front of each partition of a topic whose cleanup policy says so.
+//!
+//! Whoever leads a partition's shard decides, by its clock and its copy of the configuration, and says in a command what goes;
+//! the others follow. What a look finds out is remembered as a few numbers per partition, so that the next look at one of
+//! which nothing is due costs no look into a file.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base::Env;
+use base::hash::FixedHashMap;
+use base::task::{self, AbortHandle, JoinHandle};
+use base::time::{Duration, sleep};
+use cluster::{Cluster, METADATA};
+use parking_lot::Mutex;
+use record::{ShardId, StreamId, StreamOffset, TimestampMs};
+use replica::{FetchError, Replica};
+use shard::commands::{DeleteRecords, SetLogStart, StreamFront};
+
+use crate::configs::Retention;
+use crate::topics::{Cache, EarlierRange, Partition, Topic};
+
+/// The level of features from which on records can be deleted.
+pub(crate) const FEATURE_LEVEL: u32 = 4;
+/// Streams of one command.
+const FRONTS_MAX: usize = 500;
+
+/// The task of a node.
+#[derive(Debug)]
+pub(crate) struct RetentionTask {
+    abort: AbortHandle,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl RetentionTask {
+    /// Returns when nothing is deleted any more, and nothing of the cluster held.
+    pub(crate) async fn shutdown(&self) {
+        self.abort.abort();
+        let task = self.task.lock().take();
+        if let Some(task) = task {
+            // It was aborted.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for RetentionTask {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
+
+pub(crate) fn start(env: Env, cluster: Cluster, cache: Arc<Cache>) -> RetentionTask {
+    let keeper = Keeper { env, cluster, cache, known: FixedHashMap::default(), round: 0 };
+    let task = task::spawn("retention", keeper.run());
+    RetentionTask { abort: task.abort_handle(), task: Mutex::new(Some(task)) }
+}
+
+struct Keeper {
+    env: Env,
+    cluster: Cluster,
+    cache: Arc<Cache>,
+    known: FixedHashMap<(ShardId, StreamId), Known>,
+    /// Counts the rounds: what was not met in one is forgotten.
+    round: u64,
+}
+
+/// What an earlier look found out about a stream.
+#[derive(Debug, Default, Clone, Copy)]
+struct Known {
+    /// Of the stream at that look; with another one the rest does not count.
+    first: StreamOffset,
+    /// The largest timestamp of the first batch that is not old.
+    next: Option<TimestampMs>,
+    /// Bytes of the batches from the first offset to `counted_to`.
+    bytes: u64,
+    counted_to: StreamOffset,
+    round: u64,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        loop {
+            sleep(self.interval()).await;
+            if self.cluster.feature_level() >= FEATURE_LEVEL {
+                self.look().await;
+            }
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        let millis = self.cache.with_layers(|layers| layers.broker_number("log.retention.check.interval.ms"));
+        Duration::from_millis(millis.and_then(|millis| u64::try_from(millis).ok()).unwrap_or(300_000).max(1))
+    }
+
+    /// One look at all partitions that are led here, and at what others left here.
+    async fn look(&mut self) {
+        self.round += 1;
+        let now = TimestampMs(self.env.wall_clock.now_ms());
+        let mut fronts = Fronts::default();
+        for topic in self.cache.all() {
+            tokio::task::coop::consume_budget().await;
+            for (index, partition) in (0..).zip(&topic.partitions) {
+                let looked = self.look_at(&topic, index, partition, now, &mut fronts).await;
+                match looked {
+                    Ok(()) | Err(FetchError::UnknownStream(_) | FetchError::OffsetOutOfRange { .. }) => {}
+                    Err(error) => {
+                        let topic = &topic.name;
+                        tracing::warn!(%topic, partition = index, %error, "what is to go cannot be found: it stays for now");
+                    }
+                }
+            }
+            for (replica, fronts) in fronts.full() {
+                self.delete(&replica, fronts).await;
+            }
+        }
+        for (replica, fronts) in fronts.0.into_values() {
+            self.delete(&replica, fronts).await;
+        }
+        let round = self.round;
+        self.known.retain(|_, known| known.round == round);
+    }
+
+    async fn look_at(
+        &mut self,
+        topic: &Topic,
+        index: u32,
+        partition: &Partition,
+        now: TimestampMs,
+        fronts: &mut Fronts,
+    ) -> Result<(), FetchError> {
+        let (stream, retention) = (partition.stream, topic.settings.retention);
+        let oldest = partition.earlier_left().next().map(EarlierRange::shard);
+        for range in partition.earlier() {
+            let Some(replica) = range.replica().filter(Replica::is_leader) else { continue };
+            let (first, next) = bounds(&replica, stream)?;
+            let begins_at = StreamOffset(range.begins_at()).min(next);
+            if first < begins_at {
+                fronts.add(&replica, replica.front(stream, begins_at, true).await?);
+            } else if oldest == Some(range.shard()) && !retention.keeps_all() {
+                // Of its size only this piece counts: what is behind it is known where that is led.
+                if let Some(before) = self.cut(&replica, stream, retention, now).await? {
+                    self.begin_at(topic, index, before).await;
+                }
+            }
+        }
+        let Some(replica) = partition.replica().filter(Replica::is_leader) else { return Ok(()) };
+        // What is about to go on elsewhere does not change.
+        if retention.keeps_all() || partition.has_ended() {
+            return Ok(());
+        }
+        if oldest.is_none() {
+            if let Some(before) = self.cut(&replica, stream, retention, now).await? {
+                fronts.add(&replica, replica.front(stream, before, false).await?);
+            }
+        } else if let Some(bytes_max) = retention.bytes_max
+            && self.bytes(&replica, stream).await? >= bytes_max
+        {
+            // All that is left elsewhere is too much; no more than that goes before it has gone.
+            self.begin_at(topic, index, StreamOffset(partition.came_at())).await;
+        }
+        Ok(())
+    }
+
+    /// The first offset that stays of what a stream has on a shard, if something goes.
+    async fn cut(
+        &mut self,
+        replica: &Replica,
+        stream: StreamId,
+        retention: Retention,
+        now: TimestampMs,
+    ) -> Result<Option<StreamOffset>, FetchError> {
+        let (first, next) = bounds(replica, stream)?;
+        if first == next {
+            return Ok(None);
+        }
+        let mut known = self.known(replica, stream, first);
+        let (mut before, mut bytes) = (first, 0);
+        if let Some(newest) = retention.newest_expired(now)
+            && known.next.is_none_or(|next| next <= newest)
+        {
+            let expired = replica.expired(stream, newest).await?;
+            (before, bytes, known.next) = (expired.before, expired.bytes, expired.next);
+        }
+        if let Some(bytes_max) = retention.bytes_max {
+            known.count(replica, stream).await?;
+            if known.bytes.saturating_sub(bytes) > bytes_max {
+                let front = replica.front_within(stream, known.bytes - bytes_max).await?;
+                if front.before > before {
+                    (before, bytes, known.next) = (front.before, front.bytes, None);
+                }
+            }
+        }
+        if before > first {
+            // As it will be when the command is applied.
+            (known.first, known.bytes) = (before, known.bytes.saturating_sub(bytes));
+        }
+        self.known.insert((replica.shard_id(), stream), known);
+        Ok(Some(before).filter(|before| *before > first))
+    }
+
+    /// Bytes that a stream has on a shard.
+    async fn bytes(&mut self, replica: &Replica, stream: StreamId) -> Result<u64, FetchError> {
+        let (first, _) = bounds(replica, stream)?;
+        let mut known = self.known(replica, stream, first);
+        known.count(replica, stream).await?;
+        self.known.insert((replica.shard_id(), stream), known);
+        Ok(known.bytes)
+    }
+
+    fn known(&self, replica: &Replica, stream: StreamId, first: StreamOffset) -> Known {
+        let known = self.known.get(&(replica.shard_id(), stream)).copied().filter(|known| known.first == first);
+        let known = known.unwrap_or_default();
+        Known { first, round: self.round, counted_to: known.counted_to.max(first), ..known }
+    }
+
+    /// Lets a partition begin later that has records on shards where it was before.
+    async fn begin_at(&mut self, topic: &Topic, partition: u32, before: StreamOffset) {
+        let command = SetLogStart { topic: topic.id, partition, before };
+        if let Err(error) = self.cluster.propose(METADATA, command.into()).await {
+            tracing::debug!(topic = %topic.name, partition, %error, "retention deletes later");
+        }
+    }
+
+    async fn delete(&mut self, replica: &Replica, fronts: Vec<StreamFront>) {
+        let streams: Vec<StreamId> = fronts.iter().map(|front| front.stream).collect();
+        let count = streams.len();
+        match replica.propose(DeleteRecords { fronts }.into()).await {
+            Ok(_) => tracing::debug!(shard = replica.shard_id().0, streams = count, "retention deleted records"),
+            Err(error) => {
+                tracing::debug!(shard = replica.shard_id().0, %error, "retention deletes later");
+                for stream in streams {
+                    self.known.remove(&(replica.shard_id(), stream));
+                }
+            }
+        }
+    }
+}
+
+impl Known {
+    /// Takes in what came since the last look.
+    async fn count(&mut self, replica: &Replica, stream: StreamId) -> Result<(), FetchError> {
+        let (more, counted_to) = replica.bytes_from(stream, self.counted_to).await?;
+        (self.bytes, self.counted_to) = (self.bytes + more, counted_to);
+        Ok(())
+    }
+}
+
+/// What is to go, by shard.
+#[derive(Default)]
+struct Fronts(BTreeMap<ShardId, (Replica, Vec<StreamFront>)>);
+
+impl Fronts {
+    fn add(&mut self, replica: &Replica, front: StreamFront) {
+        let of_shard = self.0.entry(replica.shard_id()).or_insert_with(|| (replica.clone(), Vec::new()));
+        of_shard.1.push(front);
+    }
+
+    /// Takes out those that are worth a command.
+    fn full(&mut self) -> Vec<(Replica, Vec<StreamFront>)> {
+        let full = self.0.extract_if(.., |_, (_, fronts)| fronts.len() >= FRONTS_MAX);
+        full.map(|(_, of_shard)| of_shard).collect()
+    }
+}
+
+fn bounds(replica: &Replica, stream: StreamId) -> Result<(StreamOffset, StreamOffset), FetchError> {
+    let state = replica.state();
+    let view = state.stream(stream).ok_or(FetchError::UnknownStream(stream))?;
+    Ok((view.first_offset(), view.next_offset()))
+}
