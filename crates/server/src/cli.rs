@@ -305,6 +305,8 @@ pub(crate) fn command() -> clap::Command {
                 .long(key.flag())
                 .value_name(key.kind.name().to_uppercase())
                 .action(ArgAction::Set)
+                // -1 is without limit.
+                .allow_negative_numbers(true)
                 .help(format!("{} [default: {default}]", key.summary()))
                 .help_heading(section.title());
             // The values stay texts: they are checked with those of the file and the environment.
@@ -329,11 +331,20 @@ mod tests {
     #[test]
     fn keys_are_flags() {
         let matches = command()
-            .try_get_matches_from(["rosettamq", "--segment-bytes", "8MiB", "--kafka-num-partitions", "3", "--check"])
+            .try_get_matches_from([
+                "rosettamq",
+                "--segment-bytes",
+                "8MiB",
+                "--kafka-num-partitions",
+                "3",
+                "--kafka-log-retention-bytes",
+                "-1",
+                "--check",
+            ])
             .unwrap();
         let cli = from_matches(&matches).unwrap();
         assert!(cli.server.check);
-        let expected = [("segment_bytes", "8MiB"), ("kafka.num.partitions", "3")];
+        let expected = [("segment_bytes", "8MiB"), ("kafka.num.partitions", "3"), ("kafka.log.retention.bytes", "-1")];
         assert!(cli.keys.iter().map(|(key, value)| (*key, value.as_str())).eq(expected));
     }
 

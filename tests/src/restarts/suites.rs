@@ -105,6 +105,8 @@ pub fn run(suite: Suite, rhythm: Rhythm, restarts_min: usize) -> Result<String> 
         ["--segment-bytes", "16MiB", "--reserve-bytes", "16MiB", "--kafka-num-partitions", "4"]
             .map(str::to_owned)
             .into();
+    // Some write records of times long ago.
+    flags.extend(["--kafka-log-retention-ms", "-1"].map(str::to_owned));
     flags.append(&mut prepared.flags);
     let cluster = Cluster::start(NODES, Settings { flags, ..Settings::default() })?;
     let served = cluster.served(true);

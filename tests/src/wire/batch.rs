@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use crc_fast::{CrcAlgorithm, checksum};
 
 use super::{Reader, Writer};
+use crate::workload::now_ms;
 
 /// Bytes of a batch before its records.
 pub const HEADER_BYTES: usize = 61;
@@ -20,7 +21,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Records without keys and without a producer id.
+    /// Records of now, without keys and without a producer id.
     pub fn of(values: Vec<Vec<u8>>) -> Self {
         Self {
             values,
@@ -28,7 +29,7 @@ impl Batch {
             producer_epoch: -1,
             base_sequence: -1,
             attributes: 0,
-            timestamp_ms: 1_700_000_000_000,
+            timestamp_ms: i64::try_from(now_ms()).unwrap_or(i64::MAX),
         }
     }
 

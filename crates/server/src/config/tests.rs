@@ -89,6 +89,21 @@ fn tables_dotted_keys_and_quoted_keys_mean_the_same() {
 }
 
 #[test]
+fn minus_one_is_without_limit() {
+    let limits = |file: &str| {
+        let settings = resolve(file, &[], &[]).unwrap().settings;
+        (settings.kafka_retention, settings.kafka_retention_bytes)
+    };
+    assert_eq!(limits(""), (Some(604_800_000), None));
+    assert_eq!(limits("[kafka]\nlog.retention.ms = -1\nlog.retention.bytes = '1MiB'"), (None, Some(1 << 20)));
+    assert_eq!(limits("[kafka]\nlog.retention.ms = '12h'\nlog.retention.bytes = 7"), (Some(43_200_000), Some(7)));
+    for value in ["-2", "'soon'", "9223372036854775808", "true"] {
+        check_error(&format!("kafka.log.retention.ms = {value}"), &["kafka.log.retention.ms"]);
+    }
+    check_error("kafka.log.retention.bytes = -2", &["kafka.log.retention.bytes", "-1 for no limit"]);
+}
+
+#[test]
 fn listeners_are_texts_or_tables() {
     let tables = "[[kafka.listeners]]\nname='a'\naddress='127.0.0.1:1'\n[[kafka.listeners]]\nname='b'\naddress='[::]:2'\nadvertised='h:3'\n";
     let texts = "kafka.listeners = ['a=127.0.0.1:1', 'b=[::]:2@h:3']";
