@@ -121,18 +121,24 @@ fn static_keys(settings: &Settings, division: &Division, bound: &[Listener]) -> 
     });
     let limit = |limit: Option<u64>| limit.map_or_else(|| "-1".to_owned(), |limit| limit.to_string());
     let protocols = list(&|listener| format!("{}:PLAINTEXT", listener.name()));
-    BTreeMap::from([
+    let mut keys = BTreeMap::from([
         ("listeners".to_owned(), listeners),
         ("advertised.listeners".to_owned(), advertised),
         ("listener.security.protocol.map".to_owned(), protocols),
         ("log.dirs".to_owned(), settings.data_dir.display().to_string()),
-        ("log.retention.ms".to_owned(), limit(settings.kafka_retention)),
-        ("log.retention.bytes".to_owned(), limit(settings.kafka_retention_bytes)),
-        ("log.retention.check.interval.ms".to_owned(), settings.kafka_retention_check.as_millis().to_string()),
         ("socket.request.max.bytes".to_owned(), request_bytes_max(settings, division).to_string()),
         ("max.connections.per.ip".to_owned(), settings.kafka_max_connections_per_ip.to_string()),
         ("max.incremental.fetch.session.cache.slots".to_owned(), settings.kafka_fetch_sessions.to_string()),
-    ])
+    ]);
+    // As Kafka shows them: what is the default is none that somebody set.
+    let retention = [
+        ("log.retention.ms", limit(settings.kafka_retention), "604800000"),
+        ("log.retention.bytes", limit(settings.kafka_retention_bytes), "-1"),
+        ("log.retention.check.interval.ms", settings.kafka_retention_check.as_millis().to_string(), "300000"),
+    ];
+    let set = retention.into_iter().filter(|(_, value, default)| value != default);
+    keys.extend(set.map(|(name, value, _)| (name.to_owned(), value)));
+    keys
 }
 
 #[cfg(test)]
