@@ -10,7 +10,7 @@ use std::sync::Arc;
 use base::Env;
 use base::hash::FixedHashMap;
 use base::task::{self, AbortHandle, JoinHandle};
-use base::time::{Duration, sleep};
+use base::time::{Duration, Instant, now, sleep};
 use cluster::{Cluster, METADATA};
 use parking_lot::Mutex;
 use record::{ShardId, StreamId, StreamOffset, TimestampMs};
@@ -51,7 +51,8 @@ impl Drop for RetentionTask {
 }
 
 pub(crate) fn start(env: Env, cluster: Cluster, cache: Arc<Cache>) -> RetentionTask {
-    let keeper = Keeper { env, cluster, cache, known: FixedHashMap::default(), round: 0 };
+    let began = (env.wall_clock.now_ms(), now());
+    let keeper = Keeper { env, cluster, cache, known: FixedHashMap::default(), round: 0, began };
     let task = task::spawn("retention", keeper.run());
     RetentionTask { abort: task.abort_handle(), task: Mutex::new(Some(task)) }
 }
@@ -63,6 +64,8 @@ struct Keeper {
     known: FixedHashMap<(ShardId, StreamId), Known>,
     /// Counts the rounds: what was not met in one is forgotten.
     round: u64,
+    /// What the wall clock said at the start, and when that was.
+    began: (i64, Instant),
 }
 
 /// What an earlier look found out about a stream.
@@ -93,10 +96,18 @@ impl Keeper {
         Duration::from_millis(millis.and_then(|millis| u64::try_from(millis).ok()).unwrap_or(300_000).max(1))
     }
 
+    /// The time by which records are old: it goes on no faster than the monotonic clock since the start, whatever the wall clock
+    /// does. A clock that jumps ahead expires nothing early.
+    fn time(&self) -> TimestampMs {
+        let (began_at, began) = self.began;
+        let passed = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        TimestampMs(self.env.wall_clock.now_ms().min(began_at.saturating_add(passed)))
+    }
+
     /// One look at all partitions that are led here, and at what others left here.
     async fn look(&mut self) {
         self.round += 1;
-        let now = TimestampMs(self.env.wall_clock.now_ms());
+        let now = self.time();
         let mut fronts = Fronts::default();
         for topic in self.cache.all() {
             tokio::task::coop::consume_budget().await;
