@@ -53,7 +53,12 @@ impl Broker {
         let inner = Inner {
             topics,
             configs: Configs::new(cluster.clone(), Arc::clone(&cache), config.batch_bytes_max),
-            retention: retention::start(environment.clone(), cluster.clone(), Arc::clone(&cache)),
+            retention: retention::start(
+                environment.clone(),
+                cluster.clone(),
+                Arc::clone(&cache),
+                config.retention_check_interval,
+            ),
             groups: Groups::new(environment.clone(), cluster.clone(), Arc::clone(&config), cache),
             producer_ids: ProducerIds::new(cluster.clone()),
             connections: Connections::new(config.connections_max),

@@ -50,6 +50,12 @@ pub struct Config {
     pub connections_max: u32,
     /// `connections.max.idle.ms`.
     pub connections_idle_ms_max: i64,
+    /// `log.retention.ms`: default of a topic's `retention.ms`; without limit where there is none.
+    pub retention_ms: Option<u64>,
+    /// `log.retention.bytes`: default of a topic's `retention.bytes`.
+    pub retention_bytes: Option<u64>,
+    /// `log.retention.check.interval.ms`.
+    pub retention_check_interval: Duration,
     /// Partitions that one topic can have.
     pub partitions_per_topic_max: i32,
     /// Further broker keys under Kafka's names that the operator set: shown as static configuration.
@@ -79,6 +85,9 @@ impl Default for Config {
             answer_memory_wait_max: Duration::from_secs(10),
             connections_max: 100_000,
             connections_idle_ms_max: 600_000,
+            retention_ms: Some(604_800_000),
+            retention_bytes: None,
+            retention_check_interval: Duration::from_mins(5),
             partitions_per_topic_max: 10_000,
             static_keys: BTreeMap::new(),
         }
@@ -102,6 +111,7 @@ impl Config {
         set("process.roles", "broker,controller".to_owned());
         set("group.coordinator.rebalance.protocols", "classic".to_owned());
         set("max.connections", self.connections_max.to_string());
+        let limit = |limit: Option<u64>| limit.map_or_else(|| "-1".to_owned(), |limit| limit.to_string());
         let given = [
             ("num.partitions", self.num_partitions.to_string(), "1"),
             ("auto.create.topics.enable", self.auto_create_topics.to_string(), "true"),
@@ -115,6 +125,9 @@ impl Config {
             ("producer.id.expiration.ms", self.producer_id_expiration_ms.to_string(), "86400000"),
             ("fetch.max.bytes", self.fetch_bytes_max.to_string(), "57671680"),
             ("connections.max.idle.ms", self.connections_idle_ms_max.to_string(), "600000"),
+            ("log.retention.ms", limit(self.retention_ms), "604800000"),
+            ("log.retention.bytes", limit(self.retention_bytes), "-1"),
+            ("log.retention.check.interval.ms", self.retention_check_interval.as_millis().to_string(), "300000"),
         ];
         for (name, value, default) in given {
             if value != default {

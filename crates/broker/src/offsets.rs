@@ -317,7 +317,6 @@ epoch_errors!(ListOffsetsError, EpochError);
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -1,9 +1,13 @@
 //! Deleting records from a partition's front because somebody asks for it.
 
+use std::collections::BTreeMap;
+
+use base::time::{Instant, timeout_at};
 use cluster::METADATA;
-use record::StreamOffset;
-use replica::ProposeError;
-use shard::commands::{DeleteRecords, SetLogStart};
+use futures_util::future::join_all;
+use record::{ShardId, StreamOffset};
+use replica::{ProposeError, Replica};
+use shard::commands::{DeleteRecords, SetLogStart, StreamFront};
 use shard::{DeleteRecordsError as Refusal, Outcome};
 
 use crate::topics::PartitionRef;
@@ -33,15 +37,58 @@ pub enum DeleteRecordsError {
     Busy,
 }
 
+/// What a deletion comes to.
+enum Found {
+    /// It has happened: the first offset that is left.
+    Gone(StreamOffset),
+    /// What is to be proposed to the shard.
+    Front(Replica, StreamFront),
+}
+
 impl Broker {
-    /// Deletes all records of a partition before `before`, or all that there are; returns the first offset that is left. What
-    /// is gone already is not there again.
+    /// Deletes all records of partitions before an offset of each, or all that there are; for each the first offset that is
+    /// left. What is gone already is not there again. Partitions of one shard go in one command; what is not known at `until` has
+    /// an unknown fate.
     pub async fn delete_records(
+        &self,
+        asked: &[(PartitionRef, Option<i64>)],
+        until: Instant,
+    ) -> Vec<Result<i64, DeleteRecordsError>> {
+        let mut barriers = Barriers::default();
+        let mut results = vec![Err(DeleteRecordsError::UnknownFate); asked.len()];
+        let mut fronts: BTreeMap<ShardId, (Replica, Vec<(usize, StreamFront)>)> = BTreeMap::new();
+        for (place, (partition, before)) in asked.iter().enumerate() {
+            match timeout_at(until, self.find_front(&mut barriers, partition, *before)).await {
+                Ok(Ok(Found::Gone(first))) => results[place] = Ok(first.0),
+                Ok(Ok(Found::Front(replica, front))) => {
+                    let of_shard = fronts.entry(replica.shard_id()).or_insert_with(|| (replica, Vec::new()));
+                    of_shard.1.push((place, front));
+                }
+                Ok(Err(error)) => results[place] = Err(error),
+                Err(_) => {}
+            }
+        }
+        let commands = fronts.values().flat_map(|(replica, fronts)| {
+            fronts.chunks(retention::FRONTS_MAX).map(move |fronts| async move {
+                let command = DeleteRecords { fronts: fronts.iter().map(|(_, front)| *front).collect() };
+                (fronts, timeout_at(until, replica.propose(command.into())).await)
+            })
+        });
+        for (fronts, outcome) in join_all(commands).await {
+            let Ok(outcome) = outcome else { continue };
+            for (number, (place, _)) in fronts.iter().enumerate() {
+                results[*place] = outcome.clone().map_err(Into::into).and_then(|outcome| first_left(&outcome, number));
+            }
+        }
+        results
+    }
+
+    async fn find_front(
         &self,
         barriers: &mut Barriers,
         partition: &PartitionRef,
         before: Option<i64>,
-    ) -> Result<i64, DeleteRecordsError> {
+    ) -> Result<Found, DeleteRecordsError> {
         let retention = partition.topic().settings.retention;
         if retention.compacts && !retention.deletes {
             return Err(DeleteRecordsError::Policy);
@@ -63,24 +110,16 @@ impl Broker {
         }
         let first = StreamOffset(partition.partition().log_start(first_here.0));
         if before <= first {
-            return Ok(first.0);
+            return Ok(Found::Gone(first));
         }
         if first < first_here {
             let left = self.begin_at(&partition, before.min(first_here)).await?;
             if before <= first_here {
-                return Ok(left.0);
+                return Ok(Found::Gone(left));
             }
         }
         let front = replica.front(stream, before, false).await?;
-        match replica.propose(DeleteRecords { fronts: vec![front] }.into()).await? {
-            Outcome::DeleteRecords(results) => match results.first() {
-                Some(Ok(first)) => Ok(first.0),
-                Some(Err(Refusal::Ended)) => Err(DeleteRecordsError::NotLeader),
-                Some(Err(Refusal::OffsetOutOfRange)) => Err(DeleteRecordsError::OffsetOutOfRange),
-                Some(Err(Refusal::UnknownStream)) | None => Err(DeleteRecordsError::UnknownTopicOrPartition),
-            },
-            other => unreachable!("a deletion of records has its own outcome, not {other:?}"),
-        }
+        Ok(Found::Front(replica, front))
     }
 
     /// Lets a partition begin later that has records on shards where it was before; where it begins there by then.
@@ -100,6 +139,19 @@ impl Broker {
             Outcome::SetLogStart(Err(_)) => Err(DeleteRecordsError::UnknownTopicOrPartition),
             other => unreachable!("a later beginning has its own outcome, not {other:?}"),
         }
+    }
+}
+
+/// The result of one of a command's streams.
+fn first_left(outcome: &Outcome, number: usize) -> Result<i64, DeleteRecordsError> {
+    let Outcome::DeleteRecords(results) = outcome else {
+        unreachable!("a deletion of records has its own outcome, not {outcome:?}")
+    };
+    match results.get(number) {
+        Some(Ok(first)) => Ok(first.0),
+        Some(Err(Refusal::Ended)) => Err(DeleteRecordsError::NotLeader),
+        Some(Err(Refusal::OffsetOutOfRange)) => Err(DeleteRecordsError::OffsetOutOfRange),
+        Some(Err(Refusal::UnknownStream)) | None => Err(DeleteRecordsError::UnknownTopicOrPartition),
     }
 }
 

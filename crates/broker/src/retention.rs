@@ -1,21 +1,23 @@
 //! Retention: what is too old, or too much, goes from the front of each partition of a topic whose cleanup policy says so.
 //!
-//! Whoever leads a partition's shard decides, by its clock and its copy of the configuration, and says in a command what goes;
-//! the others follow. What a look finds out is remembered as a few numbers per partition, so that the next look at one of
-//! which nothing is due costs no look into a file.
+//! Whoever leads a partition's shard decides, by the shard's time and its copy of the configuration, and says in a command what
+//! goes; the others follow. A shard's time moves on only with what is written to it, and by no clock that the nodes do not
+//! agree on: where this node's clock says that something is old and the shard's time does not, the shard is given a tick. What a
+//! look finds out is remembered as a few numbers per partition, so that the next look at one of which nothing is due costs
+//! no look into a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base::Env;
 use base::hash::FixedHashMap;
 use base::task::{self, AbortHandle, JoinHandle};
-use base::time::{Duration, Instant, now, sleep};
+use base::time::{Duration, sleep};
 use cluster::{Cluster, METADATA};
 use parking_lot::Mutex;
 use record::{ShardId, StreamId, StreamOffset, TimestampMs};
 use replica::{FetchError, Replica};
-use shard::commands::{DeleteRecords, SetLogStart, StreamFront};
+use shard::commands::{DeleteRecords, SetLogStart, StreamFront, Tick};
 
 use crate::configs::Retention;
 use crate::topics::{Cache, EarlierRange, Partition, Topic};
@@ -23,7 +25,7 @@ use crate::topics::{Cache, EarlierRange, Partition, Topic};
 /// The level of features from which on records can be deleted.
 pub(crate) const FEATURE_LEVEL: u32 = 4;
 /// Streams of one command.
-const FRONTS_MAX: usize = 500;
+pub(crate) const FRONTS_MAX: usize = 500;
 
 /// The task of a node.
 #[derive(Debug)]
@@ -50,9 +52,10 @@ impl Drop for RetentionTask {
     }
 }
 
-pub(crate) fn start(env: Env, cluster: Cluster, cache: Arc<Cache>) -> RetentionTask {
-    let began = (env.wall_clock.now_ms(), now());
-    let keeper = Keeper { env, cluster, cache, known: FixedHashMap::default(), round: 0, began };
+/// Looks every `interval` at what is to go.
+pub(crate) fn start(env: Env, cluster: Cluster, cache: Arc<Cache>, interval: Duration) -> RetentionTask {
+    let (known, ticked) = (FixedHashMap::default(), BTreeSet::new());
+    let keeper = Keeper { env, cluster, cache, interval, known, round: 0, ticked };
     let task = task::spawn("retention", keeper.run());
     RetentionTask { abort: task.abort_handle(), task: Mutex::new(Some(task)) }
 }
@@ -61,11 +64,12 @@ struct Keeper {
     env: Env,
     cluster: Cluster,
     cache: Arc<Cache>,
+    interval: Duration,
     known: FixedHashMap<(ShardId, StreamId), Known>,
     /// Counts the rounds: what was not met in one is forgotten.
     round: u64,
-    /// What the wall clock said at the start, and when that was.
-    began: (i64, Instant),
+    /// The shards whose time was asked to move on in this round.
+    ticked: BTreeSet<ShardId>,
 }
 
 /// What an earlier look found out about a stream.
@@ -84,35 +88,22 @@ struct Known {
 impl Keeper {
     async fn run(mut self) {
         loop {
-            sleep(self.interval()).await;
+            sleep(self.interval).await;
             if self.cluster.feature_level() >= FEATURE_LEVEL {
                 self.look().await;
             }
         }
     }
 
-    fn interval(&self) -> Duration {
-        let millis = self.cache.with_layers(|layers| layers.broker_number("log.retention.check.interval.ms"));
-        Duration::from_millis(millis.and_then(|millis| u64::try_from(millis).ok()).unwrap_or(300_000).max(1))
-    }
-
-    /// The time by which records are old: it goes on no faster than the monotonic clock since the start, whatever the wall clock
-    /// does. A clock that jumps ahead expires nothing early.
-    fn time(&self) -> TimestampMs {
-        let (began_at, began) = self.began;
-        let passed = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
-        TimestampMs(self.env.wall_clock.now_ms().min(began_at.saturating_add(passed)))
-    }
-
     /// One look at all partitions that are led here, and at what others left here.
     async fn look(&mut self) {
         self.round += 1;
-        let now = self.time();
+        self.ticked.clear();
         let mut fronts = Fronts::default();
         for topic in self.cache.all() {
             tokio::task::coop::consume_budget().await;
             for (index, partition) in (0..).zip(&topic.partitions) {
-                let looked = self.look_at(&topic, index, partition, now, &mut fronts).await;
+                let looked = self.look_at(&topic, index, partition, &mut fronts).await;
                 match looked {
                     Ok(()) | Err(FetchError::UnknownStream(_) | FetchError::OffsetOutOfRange { .. }) => {}
                     Err(error) => {
@@ -137,7 +128,6 @@ impl Keeper {
         topic: &Topic,
         index: u32,
         partition: &Partition,
-        now: TimestampMs,
         fronts: &mut Fronts,
     ) -> Result<(), FetchError> {
         let (stream, retention) = (partition.stream, topic.settings.retention);
@@ -150,7 +140,7 @@ impl Keeper {
                 fronts.add(&replica, replica.front(stream, begins_at, true).await?);
             } else if oldest == Some(range.shard()) && !retention.keeps_all() {
                 // Of its size only this piece counts: what is behind it is known where that is led.
-                if let Some(before) = self.cut(&replica, stream, retention, now).await? {
+                if let Some(before) = self.cut(&replica, stream, retention).await? {
                     self.begin_at(topic, index, before).await;
                 }
             }
@@ -161,7 +151,7 @@ impl Keeper {
             return Ok(());
         }
         if oldest.is_none() {
-            if let Some(before) = self.cut(&replica, stream, retention, now).await? {
+            if let Some(before) = self.cut(&replica, stream, retention).await? {
                 fronts.add(&replica, replica.front(stream, before, false).await?);
             }
         } else if let Some(bytes_max) = retention.bytes_max
@@ -179,7 +169,6 @@ impl Keeper {
         replica: &Replica,
         stream: StreamId,
         retention: Retention,
-        now: TimestampMs,
     ) -> Result<Option<StreamOffset>, FetchError> {
         let (first, next) = bounds(replica, stream)?;
         if first == next {
@@ -187,9 +176,12 @@ impl Keeper {
         }
         let mut known = self.known(replica, stream, first);
         let (mut before, mut bytes) = (first, 0);
-        if let Some(newest) = retention.newest_expired(now)
-            && known.next.is_none_or(|next| next <= newest)
-        {
+        let due = |time| retention.newest_expired(time).filter(|newest| known.next.is_none_or(|next| next <= *newest));
+        let mut newest = due(replica.state().time());
+        if newest.is_none() && due(TimestampMs(self.env.wall_clock.now_ms())).is_some() {
+            newest = due(self.moved_on(replica).await);
+        }
+        if let Some(newest) = newest {
             let expired = replica.expired(stream, newest).await?;
             (before, bytes, known.next) = (expired.before, expired.bytes, expired.next);
         }
@@ -208,6 +200,18 @@ impl Keeper {
         }
         self.known.insert((replica.shard_id(), stream), known);
         Ok(Some(before).filter(|before| *before > first))
+    }
+
+    /// The time of a shard to which nothing was written of late, once in a round: the tick brings the time that nodes agree on,
+    /// if they do.
+    async fn moved_on(&mut self, replica: &Replica) -> TimestampMs {
+        let shard = replica.shard_id();
+        if self.ticked.insert(shard)
+            && let Err(error) = replica.propose(Tick {}.into()).await
+        {
+            tracing::debug!(shard = shard.0, %error, "retention learns the time later");
+        }
+        replica.state().time()
     }
 
     /// Bytes that a stream has on a shard.

@@ -5,8 +5,9 @@
 //! for good what is an hour younger. So a node of several takes its time from an anchor, which moves on
 //! with the monotonic clock, and sets the anchor anew only by what the others say theirs is. What they said moves on
 //! with the monotonic clock too: held against the own clock when it came, it would be as wrong as that clock is since it
-//! jumped. A clock that jumps shows nowhere; one that is wrong from the start is corrected by the others' median. A node that has
-//! just started does not know yet whether there are others: what it stores until then has no time.
+//! jumped. A clock that jumps shows nowhere; one that is wrong from the start is corrected by those of most nodes, of all that
+//! there are: of those that happen to be reached most may be wrong. A node that has just started does not know yet whether there
+//! are others: what it stores until then has no time.
 
 use std::sync::Arc;
 
@@ -15,8 +16,6 @@ use parking_lot::Mutex;
 
 /// Clocks that differ by less agree.
 const SKEW_MAX_MS: u64 = 5_000;
-/// With fewer clocks nobody can tell which of them is wrong.
-const CLOCKS_MIN: usize = 3;
 
 /// A node's clock, corrected by those of others.
 #[derive(Debug)]
@@ -84,29 +83,20 @@ impl ClusterClock {
             return;
         }
         state.company = Company::Several;
+        if others_ms.is_empty() {
+            // Nobody to ask: a clock that jumped while nobody was here stays where it was.
+            return;
+        }
         // One look: a jump between two would pass for one of the others'.
         let own_ms = self.own.now_ms();
-        let others: Vec<i64> = others_ms.iter().map(|other_ms| other_ms.saturating_sub(own_ms)).collect();
-        let agrees = |offset: &i64| offset.unsigned_abs() <= SKEW_MAX_MS;
-        let correction_ms = if others.len() + 1 >= CLOCKS_MIN {
-            let mut offsets: Vec<i64> = others.iter().copied().chain([0]).collect();
-            offsets.sort_unstable();
-            // Of an even number the one nearer to zero: less is corrected.
-            let middle = [offsets[(offsets.len() - 1) / 2], offsets[offsets.len() / 2]];
-            let median = middle.into_iter().min_by_key(|offset| offset.unsigned_abs()).expect("two of them");
-            if agrees(&median) { 0 } else { median }
-        } else if others.iter().all(agrees) && (state.anchor.is_none() || !others.is_empty()) {
-            // Nobody else to ask: a clock that jumped while nobody was here stays where it was.
-            if others.is_empty() {
-                return;
-            }
-            0
-        } else {
-            // One of two is wrong. The earlier expires nothing too soon; an anchor that stands is better.
-            if state.anchor.is_some() {
-                return;
-            }
-            others.iter().copied().min().unwrap_or(0).min(0)
+        let others = others_ms.iter().map(|other_ms| other_ms.saturating_sub(own_ms));
+        let mut offsets: Vec<i64> = others.chain([0]).collect();
+        offsets.sort_unstable();
+        let correction_ms = match agreed(&offsets, known.div_ceil(2) + 1) {
+            Some(correction_ms) => correction_ms,
+            None if state.anchor.is_some() => return,
+            // The earliest expires nothing too soon.
+            None => offsets[0],
         };
         if correction_ms.abs_diff(state.correction_ms) > SKEW_MAX_MS {
             tracing::warn!(correction_ms, "this node's clock differs from the other nodes': their time is taken");
@@ -114,6 +104,14 @@ impl ClusterClock {
         state.correction_ms = correction_ms;
         state.anchor = Some((own_ms.saturating_add(correction_ms), now()));
     }
+}
+
+/// What corrects the own clock, if `most` agree: nothing if it is one of them. The offsets from it are in order.
+fn agreed(offsets: &[i64], most: usize) -> Option<i64> {
+    let agree = |clocks: &&[i64]| clocks[most - 1].abs_diff(clocks[0]) <= SKEW_MAX_MS;
+    let mut agreeing = offsets.windows(most).filter(agree);
+    let any = agreeing.clone().next()?;
+    Some(if agreeing.any(|clocks| clocks.contains(&0)) { 0 } else { any[most / 2] })
 }
 
 /// For what is told to clients: the own clock while nothing better is known.
@@ -244,6 +242,23 @@ mod tests {
             clock.compare(2, &[START, START + 10]);
             assert!(is_near(&clock, START), "{offset}");
         }
+    }
+
+    #[test]
+    fn most_of_those_that_are_reached_do_not_decide() {
+        let (_, clock) = clock();
+        clock.compare(4, &[START, START, START, START]);
+        clock.compare(4, &[START + HOUR, START + HOUR]);
+        assert!(is_near(&clock, START), "two of five");
+        clock.compare(4, &[START + HOUR, START + HOUR, START + HOUR]);
+        assert!(is_near(&clock, START + HOUR));
+    }
+
+    #[test]
+    fn of_many_that_disagree_at_the_start_the_earliest_is_taken() {
+        let (_, clock) = clock();
+        clock.compare(4, &[START + HOUR, START - HOUR, START + 2 * HOUR, START + 3 * HOUR]);
+        assert!(is_near(&clock, START - HOUR));
     }
 
     #[test]

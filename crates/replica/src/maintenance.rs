@@ -29,7 +29,7 @@ use crate::raft::Group;
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// One failure in so many is reported while they last.
 const FAILURES_PER_REPORT: u64 = 60;
-/// Pause before a seal is proposed again that was refused, as while another node is asked to lead.
+/// Pause before something is proposed again that was refused, as while another node is asked to lead.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// Producers that one command forgets at most.
 const EXPIRE_COUNT_MAX: u32 = 1_000;
@@ -67,6 +67,7 @@ pub(crate) fn start(core: Arc<Core>) -> Handle {
         aged_at: now() + core.config.checkpoint_age_max,
         seal_at: now() + core.config.seal_age_max,
         seal_after: now(),
+        abandon_after: now(),
         housekeeping_at,
     };
     let core_of_task = Arc::clone(&core);
@@ -116,6 +117,8 @@ struct Task {
     seal_at: Instant,
     /// No seal is proposed before.
     seal_after: Instant,
+    /// Abandoned parts are not dropped before.
+    abandon_after: Instant,
     housekeeping_at: Instant,
 }
 
@@ -254,8 +257,9 @@ impl Task {
             self.propose(Seal { through: LogIndex(u64::MAX) }.into(), answer);
             self.seal = Some(pending);
         }
-        let core = &self.core;
-        if !core.abandoned.is_empty() {
+        if !self.core.abandoned.is_empty() && now() >= self.abandon_after {
+            self.abandon_after = now() + REFUSED_PAUSE;
+            let core = &self.core;
             let uploads = core.abandoned.take();
             let (answer, _pending) = Pending::new();
             // They stand in the list again if the command does not come through.
@@ -290,6 +294,8 @@ impl Task {
         let look_at = self.purging.next_look(&self.core).filter(|_| has_group);
         let deadline = look_at.map_or(deadline, |look_at| deadline.min(look_at));
         let deadline = if self.seal_after > now() { deadline.min(self.seal_after) } else { deadline };
+        let abandons = !self.core.abandoned.is_empty() && self.abandon_after > now();
+        let deadline = if abandons { deadline.min(self.abandon_after) } else { deadline };
         let seal = &mut self.seal;
         let sealed = async {
             match seal {

@@ -1,5 +1,7 @@
 //! What of a stream's front may go, and what that frees: found by looks into the index, which apply cannot take.
 
+use std::ops::ControlFlow;
+
 use record::{BatchEntry, LogIndex, StreamId, StreamOffset, TimestampMs};
 use shard::commands::StreamFront;
 use shard::{FrontPlace, Located};
@@ -63,53 +65,47 @@ impl Replica {
 
 impl Core {
     async fn expired(&self, stream: StreamId, newest: TimestampMs) -> Result<Expired, FetchError> {
-        let mut from = self.first_offset(stream)?;
-        let mut expired = Expired { before: from, bytes: 0, next: None };
-        let (mut bytes, mut count) = (0, PAGE_FIRST);
-        loop {
-            let batches = self.page(stream, from, count).await?;
-            let Some(last) = batches.last() else { return Ok(expired) };
-            count = (2 * count).min(PAGE);
-            from = last.next_offset();
-            for batch in &batches {
-                bytes += batch.total_bytes();
-                if batch.max_timestamp > newest {
-                    expired.next = Some(batch.max_timestamp);
-                    return Ok(expired);
-                }
-                if batch.max_timestamp.0 >= 0 {
-                    (expired.before, expired.bytes) = (batch.next_offset(), bytes);
-                }
+        let first = self.first_offset(stream)?;
+        let (mut expired, mut bytes) = (Expired { before: first, bytes: 0, next: None }, 0);
+        self.walk(stream, first, |batch| {
+            bytes += batch.total_bytes();
+            if batch.max_timestamp > newest {
+                expired.next = Some(batch.max_timestamp);
+                return ControlFlow::Break(());
             }
-        }
+            if batch.max_timestamp.0 >= 0 {
+                (expired.before, expired.bytes) = (batch.next_offset(), bytes);
+            }
+            ControlFlow::Continue(())
+        })
+        .await?;
+        Ok(expired)
     }
 
     async fn front_within(&self, stream: StreamId, bytes_max: u64) -> Result<Expired, FetchError> {
-        let mut from = self.first_offset(stream)?;
-        let (mut front, mut count) = (Expired { before: from, bytes: 0, next: None }, PAGE_FIRST);
-        loop {
-            let batches = self.page(stream, from, count).await?;
-            let Some(last) = batches.last() else { return Ok(front) };
-            count = (2 * count).min(PAGE);
-            from = last.next_offset();
-            for batch in &batches {
-                let bytes = front.bytes + batch.total_bytes();
-                if bytes > bytes_max {
-                    return Ok(front);
-                }
-                (front.before, front.bytes) = (batch.next_offset(), bytes);
+        let first = self.first_offset(stream)?;
+        let mut front = Expired { before: first, bytes: 0, next: None };
+        self.walk(stream, first, |batch| {
+            let bytes = front.bytes + batch.total_bytes();
+            if bytes > bytes_max {
+                return ControlFlow::Break(());
             }
-        }
+            (front.before, front.bytes) = (batch.next_offset(), bytes);
+            ControlFlow::Continue(())
+        })
+        .await?;
+        Ok(front)
     }
 
     async fn bytes_from(&self, stream: StreamId, from: StreamOffset) -> Result<(u64, StreamOffset), FetchError> {
-        let (mut bytes, mut from) = (0, from.max(self.first_offset(stream)?));
-        loop {
-            let batches = self.page(stream, from, PAGE).await?;
-            let Some(last) = batches.last() else { return Ok((bytes, from)) };
-            from = last.next_offset();
-            bytes += batches.iter().map(BatchEntry::total_bytes).sum::<u64>();
-        }
+        let from = from.max(self.first_offset(stream)?);
+        let (mut bytes, mut to) = (0, from);
+        self.walk(stream, from, |batch| {
+            (bytes, to) = (bytes + batch.total_bytes(), batch.next_offset());
+            ControlFlow::Continue(())
+        })
+        .await?;
+        Ok((bytes, to))
     }
 
     async fn front(&self, stream: StreamId, before: StreamOffset, ended: bool) -> Result<StreamFront, FetchError> {
@@ -144,13 +140,31 @@ impl Core {
 
     /// The first entry of the log that holds an earlier part of a batch that reaches to `from` or beyond.
     async fn oldest_part(&self, stream: StreamId, from: StreamOffset) -> Result<Option<LogIndex>, FetchError> {
-        let (mut oldest, mut from) = (None, from);
+        let mut oldest = None;
+        self.walk(stream, from, |batch| {
+            oldest = batch.earlier_extents().iter().map(|extent| extent.log_index).chain(oldest).min();
+            ControlFlow::Continue(())
+        })
+        .await?;
+        Ok(oldest)
+    }
+
+    /// Shows a stream's batches from the one that holds `from` on, until `visit` has seen enough.
+    async fn walk(
+        &self,
+        stream: StreamId,
+        mut from: StreamOffset,
+        mut visit: impl FnMut(&BatchEntry) -> ControlFlow<()>,
+    ) -> Result<(), FetchError> {
+        let mut count = PAGE_FIRST;
         loop {
-            let batches = self.page(stream, from, PAGE).await?;
-            let Some(last) = batches.last() else { return Ok(oldest) };
+            let batches = self.page(stream, from, count).await?;
+            let Some(last) = batches.last() else { return Ok(()) };
+            count = (2 * count).min(PAGE);
             from = last.next_offset();
-            let parts = batches.iter().flat_map(|batch| batch.earlier_extents()).map(|extent| extent.log_index);
-            oldest = parts.chain(oldest).min();
+            if batches.iter().try_for_each(&mut visit).is_break() {
+                return Ok(());
+            }
         }
     }
 

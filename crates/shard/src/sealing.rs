@@ -15,7 +15,8 @@ pub struct SealedIndex {
     pub through: LogIndex,
     /// Ordered by stream.
     pub(crate) streams: Vec<SealedStream>,
-    /// Streams of which everything in the range was deleted before: in no file, but in a checkpoint that is captured.
+    /// Streams of which everything in the range was deleted before, ordered too: in no file, but in a checkpoint that is
+    /// captured.
     pub(crate) deleted: Vec<SealedStream>,
 }
 
@@ -33,15 +34,18 @@ impl SealedIndex {
     }
 
     pub(crate) fn stream(&self, stream: StreamId) -> Option<&SealedStream> {
-        let place = self.streams.binary_search_by_key(&stream, |sealed| sealed.stream).ok()?;
-        self.streams.get(place)
+        of_stream(&self.streams, stream)
     }
 
     /// What the stream had in the range, deleted or not.
     pub(crate) fn all_of(&self, stream: StreamId) -> Option<&BatchList> {
-        let deleted = || self.deleted.iter().find(|sealed| sealed.stream == stream);
-        self.stream(stream).or_else(deleted).map(|sealed| &*sealed.list)
+        self.stream(stream).or_else(|| of_stream(&self.deleted, stream)).map(|sealed| &*sealed.list)
     }
+}
+
+fn of_stream(streams: &[SealedStream], stream: StreamId) -> Option<&SealedStream> {
+    let place = streams.binary_search_by_key(&stream, |sealed| sealed.stream).ok()?;
+    streams.get(place)
 }
 
 /// What one stream has in a sealed range; at least one batch.

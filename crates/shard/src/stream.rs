@@ -123,14 +123,14 @@ impl Stream {
     /// Forgets index files, and ranges with earlier parts, below these numbers; those in whose ranges the stream has nothing
     /// any more by that.
     pub(crate) fn forget_files(&mut self, files: FileNumber, part_files: FileNumber) -> Vec<FileNumber> {
-        let gone = self.files.split_below(files);
-        let mut gone: Vec<FileNumber> = gone.iter().collect();
+        let files_gone = self.files.split_below(files);
+        let mut gone: Vec<FileNumber> = files_gone.iter().collect();
         if let Some(parts) = &mut self.part_files {
             let parts_gone = parts.split_below(part_files);
             gone.retain(|file| !parts.contains(*file));
-            let also: Vec<FileNumber> =
-                parts_gone.iter().filter(|file| !self.files.contains(*file) && !gone.contains(file)).collect();
-            gone.extend(also);
+            // Those with both were met above.
+            let both = |file: FileNumber| self.files.contains(file) || files_gone.contains(file);
+            gone.extend(parts_gone.iter().filter(|file| !both(*file)));
             if parts.is_empty() {
                 self.part_files = None;
             }

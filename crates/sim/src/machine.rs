@@ -4,7 +4,6 @@
 //! (the disk keeps what was written), or with its machine (the disk keeps what was synced, and of the
 //! rest what chance keeps).
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use base::disk::{SimDisk, SimDiskOptions};
 use base::net::SimNetwork;
 use base::random::{Random, SeededRandom};
 use base::task::{JoinSet, Scope};
-use base::time::{Duration, SimWallClock, timeout};
+use base::time::{Duration, Instant, SimWallClock, now, timeout};
 use base::trace;
 use broker::Broker;
 use cluster::{Cluster, NodeAddress};
@@ -45,6 +44,8 @@ pub struct Machine {
     clock: Arc<SimWallClock>,
     /// How far the clock has jumped.
     jumped_ms: AtomicI64,
+    /// When it was set right last.
+    righted_at: Mutex<Option<Instant>>,
     network: SimNetwork,
     plan: Arc<Plan>,
     random: SeededRandom,
@@ -71,8 +72,10 @@ pub struct Running {
     stop: watch::Sender<bool>,
 }
 
+/// As long as a node goes by what another one said of its clock, and a little longer.
+pub const CLOCK_REMEMBERED: Duration = Duration::from_secs(4);
 /// Often, so that a clock that is wrong could expire something.
-const RETENTION_CHECK_MS: &str = "2000";
+const RETENTION_CHECK: Duration = Duration::from_secs(2);
 /// How a process ended that was ended from outside, or in order.
 const ENDED: [&str; 3] = ["killed", "power off", "stopped"];
 
@@ -112,6 +115,7 @@ impl Machine {
             disk,
             clock: Arc::new(SimWallClock::new(EPOCH_MS + skew)),
             jumped_ms: AtomicI64::new(0),
+            righted_at: Mutex::default(),
             network: network.clone(),
             plan: Arc::clone(plan),
             random,
@@ -133,12 +137,18 @@ impl Machine {
         self.clock.jump(by_ms);
     }
 
-    pub fn clock_is_wrong(&self) -> bool {
-        self.jumped_ms.load(Ordering::Relaxed) != 0
+    /// Whether the clock is wrong, or others may still go by what it said when it was.
+    pub fn clock_may_mislead(&self) -> bool {
+        let righted_lately = || self.righted_at.lock().is_some_and(|at| at.elapsed() < CLOCK_REMEMBERED);
+        self.jumped_ms.load(Ordering::Relaxed) != 0 || righted_lately()
     }
 
     pub fn set_clock_right(&self) {
-        self.clock.jump(-self.jumped_ms.swap(0, Ordering::Relaxed));
+        let jumped_ms = self.jumped_ms.swap(0, Ordering::Relaxed);
+        if jumped_ms != 0 {
+            self.clock.jump(-jumped_ms);
+            *self.righted_at.lock() = Some(now());
+        }
     }
 
     /// Starts the process, unless it runs.
@@ -186,10 +196,7 @@ impl Machine {
             memory_bytes_max: MEMORY_BYTES,
             auto_create_topics: false,
             group_initial_rebalance_delay_ms: 0,
-            static_keys: BTreeMap::from([(
-                "log.retention.check.interval.ms".to_owned(),
-                RETENTION_CHECK_MS.to_owned(),
-            )]),
+            retention_check_interval: RETENTION_CHECK,
             ..broker::Config::default()
         };
         let broker = Broker::start(cluster.environment(), cluster.clone(), config);

@@ -44,12 +44,6 @@ impl<'a> Layers<'a> {
         older.or_else(|| key.default.map(str::to_owned))
     }
 
-    /// The value of a broker's key that is a number.
-    pub(crate) fn broker_number(&self, name: &str) -> Option<i64> {
-        let (_, value) = self.broker_values(broker_key(name)?).next()?;
-        value.parse().ok()
-    }
-
     /// The value that holds for a topic.
     pub(crate) fn topic_value(&self, topic: &Values, key: &'static Key) -> Option<String> {
         topic.get(key.name).cloned().or_else(|| self.below_topic(key))

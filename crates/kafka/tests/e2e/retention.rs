@@ -34,8 +34,7 @@ async fn list(client: &mut Client, timestamp: i64) -> (i64, i64) {
 }
 
 pub(crate) fn often(setup: &mut Setup) {
-    let interval = ("log.retention.check.interval.ms".to_owned(), "20".to_owned());
-    setup.broker.static_keys.extend([interval]);
+    setup.broker.retention_check_interval = Duration::from_millis(20);
 }
 
 /// Waits until the partition begins with that offset.

@@ -82,6 +82,9 @@ pub(super) fn broker_config(
         fetch_bytes_max: i32::try_from(settings.kafka_fetch_max_bytes)?,
         connections_max: u32::try_from(settings.kafka_max_connections)?,
         connections_idle_ms_max: i64::try_from(settings.kafka_connections_max_idle.as_millis())?,
+        retention_ms: settings.kafka_retention,
+        retention_bytes: settings.kafka_retention_bytes,
+        retention_check_interval: settings.kafka_retention_check,
         static_keys: static_keys(settings, division, bound),
         ..broker::Config::default()
     })
@@ -119,9 +122,8 @@ fn static_keys(settings: &Settings, division: &Division, bound: &[Listener]) -> 
         let advertised = listener.advertised();
         format!("{}://{}", listener.name(), join(&advertised.host, advertised.port))
     });
-    let limit = |limit: Option<u64>| limit.map_or_else(|| "-1".to_owned(), |limit| limit.to_string());
     let protocols = list(&|listener| format!("{}:PLAINTEXT", listener.name()));
-    let mut keys = BTreeMap::from([
+    BTreeMap::from([
         ("listeners".to_owned(), listeners),
         ("advertised.listeners".to_owned(), advertised),
         ("listener.security.protocol.map".to_owned(), protocols),
@@ -129,16 +131,7 @@ fn static_keys(settings: &Settings, division: &Division, bound: &[Listener]) -> 
         ("socket.request.max.bytes".to_owned(), request_bytes_max(settings, division).to_string()),
         ("max.connections.per.ip".to_owned(), settings.kafka_max_connections_per_ip.to_string()),
         ("max.incremental.fetch.session.cache.slots".to_owned(), settings.kafka_fetch_sessions.to_string()),
-    ]);
-    // As Kafka shows them: what is the default is none that somebody set.
-    let retention = [
-        ("log.retention.ms", limit(settings.kafka_retention), "604800000"),
-        ("log.retention.bytes", limit(settings.kafka_retention_bytes), "-1"),
-        ("log.retention.check.interval.ms", settings.kafka_retention_check.as_millis().to_string(), "300000"),
-    ];
-    let set = retention.into_iter().filter(|(_, value, default)| value != default);
-    keys.extend(set.map(|(name, value, _)| (name.to_owned(), value)));
-    keys
+    ])
 }
 
 #[cfg(test)]

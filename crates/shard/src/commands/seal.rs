@@ -38,6 +38,7 @@ impl Seal {
         note_uploads(shard, &mut range);
         shard.scalars.sealed_through = Some(through);
         taken.live.sort_unstable_by_key(|sealed| sealed.stream);
+        taken.deleted.sort_unstable_by_key(|sealed| sealed.stream);
         let sealed = Arc::new(SealedIndex { file, from, through, streams: taken.live, deleted: taken.deleted });
         if let Some(capture) = &mut shard.capture {
             capture.keep(&sealed);

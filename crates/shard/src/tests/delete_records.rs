@@ -6,15 +6,14 @@ use super::harness::{Node, capture, dump, plain, restore};
 use crate::commands::{CloseStream, DeleteRecords, LeaderChange, Seal, StreamFront};
 use crate::{DeleteRecordsError, FrontPlace, MoveId, Outcome};
 
+/// What goes, without a word of what that frees.
+fn front(stream: u64, before: i64) -> StreamFront {
+    let none = FileNumber(0);
+    StreamFront { stream: StreamId(stream), before: StreamOffset(before), files: none, part_files: none, ended: false }
+}
+
 fn delete(node: &mut Node, stream: u64, before: i64) -> Result<i64, DeleteRecordsError> {
-    let front = StreamFront {
-        stream: StreamId(stream),
-        before: StreamOffset(before),
-        files: FileNumber(0),
-        part_files: FileNumber(0),
-        ended: false,
-    };
-    match node.one(DeleteRecords { fronts: vec![front] }) {
+    match node.one(DeleteRecords { fronts: vec![front(stream, before)] }) {
         Outcome::DeleteRecords(results) => results[0].map(|first| first.0),
         other => panic!("{other:?}"),
     }
@@ -70,13 +69,7 @@ fn the_front_goes_and_what_held_nothing_else_dies() {
 fn what_is_not_there_is_refused() {
     let mut node = node();
     assert_eq!(delete(&mut node, 7, 0), Err(DeleteRecordsError::UnknownStream));
-    let behind = StreamFront {
-        stream: StreamId(1),
-        before: StreamOffset(17),
-        files: FileNumber(9),
-        part_files: FileNumber(9),
-        ended: false,
-    };
+    let behind = StreamFront { files: FileNumber(9), part_files: FileNumber(9), ..front(1, 17) };
     let outcome = node.one(DeleteRecords { fronts: vec![behind] });
     // The node of the tests asks for the end at most.
     assert_eq!(outcome, Outcome::DeleteRecords(vec![Ok(StreamOffset(16))]));
@@ -161,14 +154,8 @@ fn a_stream_that_has_ended_loses_only_what_the_metadata_gave_up() {
     let closed = CloseStream { id: MoveId(4), stream: StreamId(1), after: None };
     assert!(matches!(node.one(closed), Outcome::CloseStream(Ok(_))));
     assert_eq!(delete(&mut node, 1, 4), Err(DeleteRecordsError::Ended));
-    let front = StreamFront {
-        stream: StreamId(1),
-        before: StreamOffset(4),
-        files: FileNumber(0),
-        part_files: FileNumber(0),
-        ended: true,
-    };
-    let deleted = node.one(DeleteRecords { fronts: vec![front] });
+    let ended = StreamFront { ended: true, ..front(1, 4) };
+    let deleted = node.one(DeleteRecords { fronts: vec![ended] });
     assert_eq!(deleted, Outcome::DeleteRecords(vec![Ok(StreamOffset(4))]));
     node.check();
 }
