@@ -81,6 +81,10 @@ id!(
     /// The running number of a sealed index file of one shard, from 1.
     FileNumber(u32)
 );
+id!(
+    /// The running number of an object of one shard, from 1.
+    ObjectNumber(u32)
+);
 
 /// A topic's incarnation: a deleted and recreated topic has another one. Zero names no topic.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -3,6 +3,7 @@
 //!
 //! Knows entries, votes and bytes. Absent here: any consensus library, any command, any protocol.
 
+mod batch_run;
 mod block_cache;
 pub mod checkpoint;
 pub mod commit_log;
@@ -10,6 +11,7 @@ pub mod data_dir;
 pub mod index_file;
 pub mod inspect;
 mod install_marker;
+pub mod object;
 mod passing;
 mod types;
 mod wire;
@@ -23,5 +25,7 @@ pub use commit_log::{
 #[doc(hidden)]
 pub use index_file::fuzz_index_file;
 pub use install_marker::{InstallMarker, InstallStage, Installing};
+#[doc(hidden)]
+pub use object::fuzz_object;
 pub use passing::{is_full, is_lasting};
 pub use types::{Buffers, Entry, EntryKind, EntryMeta, LogId, Payload, Vote};

@@ -5,10 +5,9 @@ use std::ops::RangeInclusive;
 
 use record::{BatchEntry, FileNumber, LogIndex, StreamId, TimestampMs, crc32c};
 
-use super::format::{
-    self, CHUNK_BATCHES, CHUNK_ENTRY_BYTES, ChunkEntry, ENTRIES_PER_BLOCK, HEADER_BYTES, Header, StreamEntry,
-};
+use super::format::{self, CHUNK_BATCHES, ENTRIES_PER_BLOCK, HEADER_BYTES, Header, StreamEntry};
 use super::{IndexStore, SealedStream};
+use crate::batch_run::RunBuilder;
 
 /// The bytes of the file. They depend on the arguments and on what earlier files say, on nothing else.
 pub(super) async fn build(
@@ -23,19 +22,19 @@ pub(super) async fn build(
     for sealed in streams {
         check_order(&sealed.batches, &range);
         let link = link(store, file, sealed).await?;
-        let run = encode_run(&sealed.batches);
-        let (first, last) = sealed.batches.first().zip(sealed.batches.last()).expect("a sealed stream has batches");
-        let max_timestamp = largest_timestamp(&sealed.batches);
+        let mut run = RunBuilder::new(CHUNK_BATCHES);
+        sealed.batches.iter().for_each(|batch| run.push(batch.clone()));
+        let run = run.finish();
         entries.push(StreamEntry {
             stream: sealed.stream,
-            first_offset: first.base_offset,
-            next_offset: last.next_offset(),
-            max_timestamp,
-            running_max_timestamp: max_timestamp.max(link.running_max_timestamp),
+            first_offset: run.first_offset,
+            next_offset: run.next_offset,
+            max_timestamp: run.max_timestamp,
+            running_max_timestamp: run.max_timestamp.max(link.running_max_timestamp),
             run_at: bytes.len() as u64,
             run_bytes: u32::try_from(run.bytes.len()).expect("a run is bounded by its segment"),
             run_crc: run.crc,
-            batches: u32::try_from(sealed.batches.len()).expect("a run is bounded by its segment"),
+            batches: run.batches,
             chunks: run.chunks,
             previous: link.previous,
             jump: link.jump,
@@ -73,44 +72,6 @@ fn check_order(batches: &[BatchEntry], range: &RangeInclusive<LogIndex>) {
         batches.windows(2).all(|pair| pair[0].next_offset() <= pair[1].base_offset),
         "batches are sorted by offset"
     );
-}
-
-fn largest_timestamp(batches: &[BatchEntry]) -> TimestampMs {
-    batches.iter().map(|batch| batch.max_timestamp).max().unwrap_or(TimestampMs::NONE)
-}
-
-struct Run {
-    bytes: Vec<u8>,
-    crc: u32,
-    chunks: u32,
-}
-
-fn encode_run(batches: &[BatchEntry]) -> Run {
-    let count = batches.len().div_ceil(CHUNK_BATCHES);
-    if count == 1 {
-        let bytes = format::encode_chunk(batches);
-        return Run { crc: crc32c(&bytes), bytes, chunks: 1 };
-    }
-    let mut table = Vec::with_capacity(count);
-    let mut body = Vec::new();
-    let mut running_max_timestamp = TimestampMs(i64::MIN);
-    for chunk in batches.chunks(CHUNK_BATCHES) {
-        let bytes = format::encode_chunk(chunk);
-        running_max_timestamp = running_max_timestamp.max(largest_timestamp(chunk));
-        table.push(ChunkEntry {
-            first_offset: chunk[0].base_offset,
-            running_max_timestamp,
-            at: u32::try_from(count * CHUNK_ENTRY_BYTES + body.len()).expect("a run is bounded by its segment"),
-            bytes: u32::try_from(bytes.len()).expect("a chunk is bounded"),
-            crc: crc32c(&bytes),
-            batches: u32::try_from(chunk.len()).expect("a chunk is bounded"),
-        });
-        body.extend_from_slice(&bytes);
-    }
-    let mut bytes = format::encode_table(&table);
-    let crc = crc32c(&bytes);
-    bytes.extend_from_slice(&body);
-    Run { bytes, crc, chunks: u32::try_from(count).expect("fewer chunks than batches") }
 }
 
 /// How a stream's new entry hangs on those before it.

@@ -9,6 +9,7 @@ use record::{BatchEntry, FileNumber, StreamId, StreamOffset, TimestampMs};
 
 use super::IndexStore;
 use super::format::StreamEntry;
+use crate::batch_run::ChunkEntry;
 
 /// A file that has the stream, and what it says of it.
 #[derive(Debug, Clone, Copy)]
@@ -201,7 +202,7 @@ impl IndexStore {
     }
 
     /// The chunks of a run from the one that holds `offset` on.
-    async fn chunks_from(&self, node: Node, offset: StreamOffset) -> io::Result<Vec<super::format::ChunkEntry>> {
+    async fn chunks_from(&self, node: Node, offset: StreamOffset) -> io::Result<Vec<ChunkEntry>> {
         let mut chunks = self.chunks(node.file, &node.entry).await?;
         let skip = chunks.partition_point(|chunk| chunk.first_offset <= offset).saturating_sub(1);
         chunks.drain(..skip);

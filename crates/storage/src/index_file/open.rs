@@ -10,10 +10,8 @@ use parking_lot::Mutex;
 use record::{BatchEntry, FileNumber, StreamId, crc32c};
 
 use super::IndexStore;
-use super::format::{
-    self, BLOCK_BYTES, CHUNK_BYTES_MAX, CHUNK_ENTRY_BYTES, ChunkEntry, ENTRIES_PER_BLOCK, HEADER_BYTES, Header,
-    StreamEntry,
-};
+use super::format::{self, BLOCK_BYTES, ENTRIES_PER_BLOCK, HEADER_BYTES, Header, StreamEntry};
+use crate::batch_run::{self, CHUNK_BYTES_MAX, CHUNK_ENTRY_BYTES, ChunkEntry};
 
 /// Runs up to this are kept in the cache.
 const CACHED_BYTES_MAX: u32 = 64 << 10;
@@ -91,7 +89,7 @@ impl IndexStore {
             return Err(self.damaged(file));
         }
         let table = self.part(file, &open, entry.run_at, len, |bytes| crc32c(bytes) == entry.run_crc).await?;
-        format::decode_table(&table).ok_or_else(|| self.damaged(file))
+        batch_run::decode_table(&table).ok_or_else(|| self.damaged(file))
     }
 
     pub(super) async fn chunk(
@@ -106,7 +104,7 @@ impl IndexStore {
         }
         let at = entry.run_at + u64::from(chunk.at);
         let bytes = self.part(file, &open, at, chunk.bytes as usize, |bytes| crc32c(bytes) == chunk.crc).await?;
-        let batches = format::decode_chunk(&bytes, chunk.batches).ok_or_else(|| self.damaged(file))?;
+        let batches = batch_run::decode_chunk(&bytes, chunk.batches).ok_or_else(|| self.damaged(file))?;
         if batches.first().is_none_or(|first| first.base_offset != chunk.first_offset) {
             return Err(self.damaged(file));
         }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use record::{Extent, LeaderEpoch, StreamOffset, TimestampMs};
 
 use super::*;
+use crate::batch_run;
 
 const STREAM: StreamId = StreamId(5);
 
@@ -296,7 +297,7 @@ fn the_layout_is_as_documented() {
     assert_eq!(format::Header::decode(&header.encode()), Some(header));
     assert_eq!(header.summary(), Some((800 + 2 * 4096, 16)));
     let batches: Vec<_> = (0..100).map(|place| batch(place, 1, 1_700_000_000_000 + place, 9)).collect();
-    let bytes = format::encode_chunk(&batches).len();
+    let bytes = batch_run::encode_chunk(&batches).len();
     assert!(bytes <= 900, "a batch takes about eight bytes, {bytes} for 100");
 }
 
@@ -325,7 +326,7 @@ proptest! {
     #[test]
     fn any_batches_keep_their_fields(batches in proptest::collection::vec(any_batch(), 0..20)) {
         let count = u32::try_from(batches.len()).unwrap();
-        prop_assert_eq!(format::decode_chunk(&format::encode_chunk(&batches), count), Some(batches));
+        prop_assert_eq!(batch_run::decode_chunk(&batch_run::encode_chunk(&batches), count), Some(batches));
     }
 
     #[test]
@@ -337,7 +338,7 @@ proptest! {
 #[test]
 fn an_empty_list_of_earlier_extents_is_no_batch() {
     fuzz_index_file(&[0x08, 0x01, 0, 0, 0x01, 0, 0x01, 0]);
-    assert_eq!(format::decode_chunk(&[0x08, 0x01, 0, 0, 0x01, 0, 0x01, 0], 1), None);
+    assert_eq!(batch_run::decode_chunk(&[0x08, 0x01, 0, 0, 0x01, 0, 0x01, 0], 1), None);
 }
 
 #[tokio::test]

@@ -2,10 +2,8 @@
 
 use record::{FileNumber, crc32c};
 
-use super::format::{
-    self, BLOCK_BYTES, CHUNK_BYTES_MAX, CHUNK_ENTRY_BYTES, ENTRIES_PER_BLOCK, ENTRY_BYTES, HEADER_BYTES, Header,
-    StreamEntry,
-};
+use super::format::{self, BLOCK_BYTES, ENTRIES_PER_BLOCK, ENTRY_BYTES, HEADER_BYTES, Header, StreamEntry};
+use crate::batch_run::{self, CHUNK_BYTES_MAX, CHUNK_ENTRY_BYTES};
 
 /// Whether `bytes` are the whole file of that number: every checksum is right and every batch can be read.
 pub(super) fn is_whole(bytes: &[u8], number: FileNumber) -> bool {
@@ -51,16 +49,16 @@ fn check(bytes: &[u8], number: FileNumber) -> Option<()> {
 fn check_run(run: &[u8], entry: &StreamEntry) -> Option<()> {
     if entry.chunks == 1 {
         holds(crc32c(run) == entry.run_crc)?;
-        return format::decode_chunk(run, entry.batches).map(drop);
+        return batch_run::decode_chunk(run, entry.batches).map(drop);
     }
     let table = run.get(..entry.chunks as usize * CHUNK_ENTRY_BYTES)?;
     holds(crc32c(table) == entry.run_crc)?;
     let (mut at, mut batches) = (table.len(), 0_u64);
-    for chunk in format::decode_table(table)? {
+    for chunk in batch_run::decode_table(table)? {
         holds(chunk.at as usize == at && chunk.bytes <= CHUNK_BYTES_MAX)?;
         let bytes = run.get(at..at + chunk.bytes as usize)?;
         holds(crc32c(bytes) == chunk.crc)?;
-        let decoded = format::decode_chunk(bytes, chunk.batches)?;
+        let decoded = batch_run::decode_chunk(bytes, chunk.batches)?;
         holds(decoded.first()?.base_offset == chunk.first_offset)?;
         (at, batches) = (at + bytes.len(), batches + u64::from(chunk.batches));
     }

@@ -1,0 +1,161 @@
+//! Objects: what stays of ranges of a shard's log, sorted by stream and offset, each object one file of a store.
+//!
+//! An object has blocks of data and, behind them, its index, which has a checksum of every block. It is written once,
+//! from front to end, and never changes. The format is in `docs/formats/object.md`.
+
+mod build;
+mod disk_store;
+mod format;
+mod read;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parking_lot::Mutex;
+use record::{ObjectNumber, ShardId};
+
+use crate::block_cache::BlockCache;
+pub use build::{BlockPlace, ObjectSummary, ObjectWriter, StreamStart};
+pub use disk_store::DiskStore;
+use disk_store::io_error;
+pub use format::{AbortedRange, ObjectId};
+use read::OpenObjects;
+pub use read::{ObjectStream, READ_BYTES_MAX};
+
+/// The objects of one shard that are here. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Objects {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Arc<dyn ObjectStore>,
+    dir: Path,
+    shard: ShardId,
+    /// Sizes of those there are.
+    sizes: Mutex<BTreeMap<ObjectNumber, u64>>,
+    open: OpenObjects,
+    /// Parts of the index.
+    cache: BlockCache,
+}
+
+impl Objects {
+    /// Finds the objects below `dir`; of what else lies there nothing is touched. At most `cache_bytes` of
+    /// their indexes are kept in memory.
+    ///
+    /// # Errors
+    /// When the store cannot say what there is.
+    pub async fn open(store: Arc<dyn ObjectStore>, dir: Path, shard: ShardId, cache_bytes: usize) -> io::Result<Self> {
+        let found: Vec<_> = store.list(Some(&dir)).try_collect().await.map_err(io_error)?;
+        let sizes = found.iter().filter_map(|meta| {
+            let name = meta.location.prefix_match(&dir)?.next()?;
+            Some((parse_name(name.as_ref())?, meta.size))
+        });
+        let sizes = Mutex::new(sizes.collect());
+        let (open, cache) = (OpenObjects::default(), BlockCache::new(cache_bytes));
+        Ok(Self { shared: Arc::new(Shared { store, dir, shard, sizes, open, cache }) })
+    }
+
+    /// Those there are, in order.
+    #[must_use]
+    pub fn numbers(&self) -> Vec<ObjectNumber> {
+        self.shared.sizes.lock().keys().copied().collect()
+    }
+
+    #[must_use]
+    pub fn contains(&self, number: ObjectNumber) -> bool {
+        self.size(number).is_some()
+    }
+
+    /// Bytes of an object.
+    #[must_use]
+    pub fn size(&self, number: ObjectNumber) -> Option<u64> {
+        self.shared.sizes.lock().get(&number).copied()
+    }
+
+    /// Bytes of all objects.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.shared.sizes.lock().values().sum()
+    }
+
+    /// Begins an object of this shard, which is here when [`Self::finish`] returned.
+    ///
+    /// # Errors
+    /// When the store does not take it.
+    pub async fn begin(&self, id: ObjectId) -> io::Result<ObjectWriter> {
+        assert_eq!(id.shard, self.shared.shard, "an object is of its shard");
+        ObjectWriter::begin(&*self.shared.store, &self.location(id.number), id).await
+    }
+
+    /// Ends an object that was begun here; it is durable then.
+    ///
+    /// # Errors
+    /// When it cannot be written: it is not here then.
+    pub async fn finish(&self, writer: ObjectWriter) -> io::Result<ObjectSummary> {
+        let summary = writer.finish().await?;
+        self.forget(summary.id.number);
+        self.shared.sizes.lock().insert(summary.id.number, summary.bytes);
+        Ok(summary)
+    }
+
+    /// Removes an object, if it is here.
+    ///
+    /// # Errors
+    /// When it cannot be removed; it is here then.
+    pub async fn remove(&self, number: ObjectNumber) -> io::Result<()> {
+        let Some(bytes) = self.shared.sizes.lock().remove(&number) else { return Ok(()) };
+        self.forget(number);
+        match self.shared.store.delete(&self.location(number)).await.map_err(io_error) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                // The next call tries again.
+                self.shared.sizes.lock().insert(number, bytes);
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn forget(&self, number: ObjectNumber) {
+        self.shared.open.forget(number);
+        self.shared.cache.forget(number.0);
+    }
+
+    fn location(&self, number: ObjectNumber) -> Path {
+        self.shared.dir.clone().join(name(number))
+    }
+
+    fn missing(&self, number: ObjectNumber) -> io::Error {
+        let text = format!("the object {} is missing", self.location(number));
+        io::Error::new(io::ErrorKind::NotFound, text)
+    }
+
+    fn damaged(&self, number: ObjectNumber) -> io::Error {
+        let text = format!("the object {} is damaged", self.location(number));
+        tracing::error!("{text}");
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    }
+}
+
+fn name(number: ObjectNumber) -> String {
+    format!("{:010}.object", number.0)
+}
+
+fn parse_name(text: &str) -> Option<ObjectNumber> {
+    let number = ObjectNumber(text.strip_suffix(".object")?.parse().ok()?);
+    (number.0 > 0 && name(number) == text).then_some(number)
+}
+
+/// Decodes `bytes` as parts of an object, for a fuzz target: must not panic.
+#[doc(hidden)]
+pub fn fuzz_object(bytes: &[u8]) {
+    format::fuzz(bytes);
+}
