@@ -132,8 +132,18 @@ impl Cluster {
     pub fn add(&mut self) -> Result<usize> {
         let addresses = place_addresses(&mut self.network)?;
         let join: Vec<SocketAddr> = self.nodes.iter().map(|node| node.internal()).collect();
+        self.add_with(addresses, &join)
+    }
+
+    /// Starts one more node, which founds a cluster of its own.
+    pub fn add_apart(&mut self) -> Result<usize> {
+        let addresses = place_addresses(&mut self.network)?;
+        self.add_with(addresses, &[addresses.1])
+    }
+
+    fn add_with(&mut self, addresses: (SocketAddr, SocketAddr), join: &[SocketAddr]) -> Result<usize> {
         let place = self.nodes.len();
-        let mut node = self.new_node(place, addresses, &join, None)?;
+        let mut node = self.new_node(place, addresses, join, None)?;
         node.spawn()?;
         node.wait_ready()?;
         self.nodes.push(node);

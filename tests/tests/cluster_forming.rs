@@ -44,3 +44,26 @@ fn change(cluster: &mut Cluster, load: &mut Workload) -> Result<()> {
     cluster.wait_settled(SETTLE_LIMIT)?;
     load.wait_acked(100, ACKED_LIMIT)
 }
+
+#[test]
+fn a_node_that_is_told_to_join_says_so_and_joins() -> Result<()> {
+    let mut cluster = Cluster::start(1, Settings::default())?;
+    let address = cluster.nodes[0].internal().to_string();
+    for count in 2..4 {
+        let place = cluster.add_apart()?;
+        let joined = cluster.operate_at(place, &["join", &address])?;
+        ensure!(joined.status.success(), "{joined:?}\n{}", cluster.log_tails());
+        ensure!(joined.text().contains("gives up its own cluster and joins"), "{joined:?}");
+        cluster.wait_settled(SETTLE_LIMIT)?;
+        ensure!(cluster.status()?.nodes.len() == count, "{:?}", cluster.status()?);
+        // Whoever does not know whether it was heard asks again.
+        let again = cluster.operate_at(place, &["join", &address])?;
+        ensure!(again.status.success() && again.text().contains("already"), "{again:?}");
+    }
+    let stranger = cluster.add_apart()?;
+    let strange = cluster.nodes[stranger].internal().to_string();
+    let refused = cluster.operate_at(0, &["join", &strange])?;
+    ensure!(!refused.status.success() && refused.stderr.contains("one of several"), "{refused:?}");
+    cluster.forget_last()?;
+    cluster.assert_no_panics()
+}

@@ -59,9 +59,9 @@ impl Broker {
         moves.iter().filter_map(said).collect()
     }
 
-    /// Moves one partition to a shard whose copies are on just these nodes, the first of which is to lead if there is such a
-    /// shard; without any, one is made. For another leader only, none is made. A move to another place that is under way is
-    /// given up before. Returns when that is begun, and at once when the partition is there, or on its way.
+    /// Moves one partition to a shard whose copies are on just these nodes, and which the first of them is to lead; without any, one
+    /// is made. Where there are as many shards as there can be it is one that another of them leads. For another leader only
+    /// none is made. A move to another place that is under way is given up before. Returns when that is begun, and at once when the partition is there, or on its way.
     ///
     /// # Errors
     /// When no such shard can be made, or not within `wait_max`, or there is none that the first of the nodes it is on leads, a
@@ -98,13 +98,16 @@ impl Broker {
         let fits = |(shard, copies): &(ShardId, &Copies)| {
             *shard != METADATA && !was_on(*shard) && is_wanted(copies) && is_used(*shard)
         };
-        // Where it is on these nodes already, only who leads is to change.
-        let may_lead = |(_, copies): &(ShardId, &Copies)| here.is_none() || !led_by_another(copies);
-        let to = view.shards().filter(fits).filter(may_lead).min_by_key(|(_, copies)| led_by_another(copies));
-        let to = match to {
-            Some((to, _)) => to,
-            None if here.is_some() => return Err(ReassignError::LedByAnother),
-            None => self.cluster().open_shard(nodes, wait_max).await?,
+        let fitting = view.shards().filter(fits).min_by_key(|(_, copies)| led_by_another(copies));
+        let to = match fitting {
+            Some((to, copies)) if !led_by_another(copies) => to,
+            // Where it is on these nodes already, only who leads is to change.
+            _ if here.is_some() => return Err(ReassignError::LedByAnother),
+            _ => match self.cluster().open_shard(nodes, wait_max).await {
+                Ok(to) => to,
+                Err(error @ OpenShardError::TooMany) => fitting.ok_or(error)?.0,
+                Err(error) => return Err(error.into()),
+            },
         };
         let begun = self.cluster().move_streams(vec![NewMove { topic, partition: index, to }]).await?;
         begun.into_iter().next().expect("one answer for each")?;

@@ -51,7 +51,7 @@ impl Cluster {
         let mut changed = self.metadata_changed();
         let wanted: BTreeSet<NodeId> = nodes.iter().copied().collect();
         let deadline = now() + wait_max;
-        let shard = match self.coming_on(&wanted) {
+        let shard = match self.coming_on(nodes) {
             Some(shard) => shard,
             None => self.begin_shard(nodes).await?,
         };
@@ -67,13 +67,13 @@ impl Cluster {
         if self.is_in_use_on(shard, &wanted) { Ok(shard) } else { Err(OpenShardError::NotYet) }
     }
 
-    /// One that is to be on these nodes and is not in use yet.
-    fn coming_on(&self, nodes: &BTreeSet<NodeId>) -> Option<ShardId> {
-        let metadata = self.metadata();
-        let records = metadata.shard_records();
-        let mut coming =
-            records.into_iter().filter(|record| metadata.founder(record.id).is_some() && is_on(record, nodes));
-        coming.next().map(|record| record.id)
+    /// One that is to be on these nodes, led by the first, and is not in use yet.
+    fn coming_on(&self, nodes: &[NodeId]) -> Option<ShardId> {
+        let (metadata, wanted) = (self.metadata(), nodes.iter().copied().collect());
+        let is_coming = |record: &&ShardRecord| {
+            metadata.founder(record.id).is_some() && is_on(record, &wanted) && record.voters.first() == nodes.first()
+        };
+        metadata.shard_records().into_iter().find(is_coming).map(|record| record.id)
     }
 
     fn is_in_use_on(&self, shard: ShardId, nodes: &BTreeSet<NodeId>) -> bool {

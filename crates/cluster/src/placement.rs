@@ -134,9 +134,48 @@ pub(crate) fn plan(homes: &[Home], shards: &[Placed], evens_out: bool) -> Option
     even_out(homes, shards)
 }
 
-/// What makes nodes have about as many replicas, and lead about as many.
+/// What puts copies into more racks, and makes nodes have about as many replicas, and lead about as many. A shard that has a copy
+/// on a node that is not there keeps the others: that one may come back, or is replaced first.
 pub(crate) fn even_out(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
-    spread(homes, shards).or_else(|| spread_leaders(homes, shards))
+    let is_there = |id: &NodeId| homes.iter().any(|home| home.id == *id && home.live);
+    let whole: Vec<&Placed> = shards.iter().filter(|placed| placed.voters.iter().all(is_there)).collect();
+    let loads = loads(homes, shards);
+    spread_racks(homes, &whole, &loads)
+        .or_else(|| spread(homes, &whole, &loads))
+        .or_else(|| spread_leaders(homes, shards, &whole))
+}
+
+/// In how many racks nodes stand; one without a rack stands alone.
+fn racks(homes: &[Home], nodes: &[NodeId]) -> usize {
+    let racks = nodes.iter().map(|id| homes.iter().find(|home| home.id == *id).and_then(|home| home.rack.as_ref()));
+    let named: BTreeSet<_> = racks.clone().flatten().collect();
+    named.len() + racks.filter(Option::is_none).count()
+}
+
+/// A replica moved from a rack that has another one of its shard to one that has none, of the metadata, too: they were placed
+/// before the node came there.
+fn spread_racks(homes: &[Home], shards: &[&Placed], loads: &BTreeMap<NodeId, usize>) -> Option<ShardRecord> {
+    let load = |id: NodeId| loads.get(&id).copied().unwrap_or(0);
+    for placed in shards {
+        let now = racks(homes, &placed.voters);
+        if now == placed.voters.len() {
+            continue;
+        }
+        let changes = (0..placed.voters.len()).flat_map(|place| {
+            let candidates = homes.iter().filter(|home| home.may_get() && !placed.voters.contains(&home.id));
+            candidates.map(move |home| {
+                let mut voters = placed.voters.clone();
+                let gone = std::mem::replace(&mut voters[place], home.id);
+                // From the fullest to the emptiest; the first leads.
+                ((std::cmp::Reverse(load(gone)), place == 0, load(home.id), home.id), voters)
+            })
+        });
+        let gains = changes.filter(|(_, voters)| racks(homes, voters) > now);
+        if let Some((_, voters)) = gains.min_by_key(|(order, _)| *order) {
+            return Some(ShardRecord { id: placed.id, voters });
+        }
+    }
+    None
 }
 
 /// One that was chosen and went silent, or whose disk became full, before it got its vote is given up for another, if there
@@ -196,18 +235,11 @@ pub(crate) fn fill(homes: &[Home], shards: &[Placed], placed: &Placed) -> Option
 }
 
 /// A replica moved from the fullest node to the emptiest.
-fn spread(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
-    let loads = loads(homes, shards);
+fn spread(homes: &[Home], shards: &[&Placed], loads: &BTreeMap<NodeId, usize>) -> Option<ShardRecord> {
     let may_hold: Vec<&Home> = homes.iter().filter(|home| !home.draining && home.live).collect();
     let emptiest = may_hold.iter().filter(|home| home.may_get()).min_by_key(|home| (loads[&home.id], home.id))?;
     let mut fullest: Vec<&&Home> = may_hold.iter().filter(|home| loads[&home.id] > loads[&emptiest.id] + 1).collect();
     fullest.sort_by_key(|home| (std::cmp::Reverse(loads[&home.id]), home.id));
-    let racks = |voters: &[NodeId]| {
-        let racks =
-            voters.iter().map(|id| homes.iter().find(|home| home.id == *id).and_then(|home| home.rack.as_ref()));
-        let named: BTreeSet<_> = racks.clone().flatten().collect();
-        named.len() + racks.filter(Option::is_none).count()
-    };
     for from in fullest {
         for placed in shards.iter().filter(|placed| placed.id != METADATA) {
             // Single copies are not moved about before the nodes come that make them three.
@@ -218,7 +250,7 @@ fn spread(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
             let mut voters = placed.voters.clone();
             voters[place] = emptiest.id;
             // Never at the price of racks.
-            if racks(&voters) >= racks(&placed.voters) {
+            if racks(homes, &voters) >= racks(homes, &placed.voters) {
                 return Some(ShardRecord { id: placed.id, voters });
             }
         }
@@ -226,18 +258,18 @@ fn spread(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
     None
 }
 
-/// A shard whose leadership goes from the node that leads most to one that leads few.
-fn spread_leaders(homes: &[Home], shards: &[Placed]) -> Option<ShardRecord> {
+/// A shard of `whole` whose leadership goes from the node that leads most to one that leads few.
+fn spread_leaders(homes: &[Home], shards: &[Placed], whole: &[&Placed]) -> Option<ShardRecord> {
     let mut leads: BTreeMap<NodeId, usize> =
         homes.iter().filter(|home| home.may_get()).map(|home| (home.id, 0)).collect();
-    let data = || shards.iter().filter(|placed| placed.id != METADATA);
-    for first in data().filter_map(|placed| placed.voters.first()) {
+    let data = shards.iter().filter(|placed| placed.id != METADATA);
+    for first in data.filter_map(|placed| placed.voters.first()) {
         if let Some(count) = leads.get_mut(first) {
             *count += 1;
         }
     }
     let mut best: Option<(usize, &Placed, usize)> = None;
-    for placed in data() {
+    for placed in whole.iter().copied().filter(|placed| placed.id != METADATA) {
         let Some(from) = placed.voters.first().and_then(|first| leads.get(first)) else { continue };
         for (place, voter) in placed.voters.iter().enumerate().skip(1) {
             let Some(to) = leads.get(voter) else { continue };

@@ -23,6 +23,10 @@ use crate::operate::view;
 /// Pause between two looks at the configured addresses.
 const LOOK_PAUSE: Duration = Duration::from_secs(5);
 
+/// How long a node that starts anew still runs: whoever asked for it is to have the answer, and starting takes all
+/// connections away.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+
 /// Why a node has not given up its cluster.
 #[derive(Debug)]
 enum Kept {
@@ -84,6 +88,13 @@ pub(crate) async fn join_another(node: &Arc<Node>, addresses: &str) -> Result<St
         addresses.split(',').map(parse).collect::<Option<_>>().ok_or("an address is HOST:PORT")?;
     let (homes, _) = view(node)?;
     if homes.len() > 1 {
+        // Whoever asked before may not have heard the answer.
+        for (host, port) in &addresses {
+            let there = node.peers.dial_as_guest(host, *port).await;
+            if there.is_ok_and(|(_, welcome)| welcome.cluster == node.peers.me().cluster) {
+                return Ok("the node is one of that cluster already\n".to_owned());
+            }
+        }
         return Err(
             "the node is one of several: drain and remove it, then let it join with an empty directory".to_owned()
         );
@@ -105,7 +116,13 @@ pub(crate) async fn join_another(node: &Arc<Node>, addresses: &str) -> Result<St
                 let giving_up = spawn("give up the cluster", async move {
                     let given_up = give_up(&node, &addresses).await;
                     if !matches!(given_up, Err(Kept::Closed)) {
-                        node.anew.send_replace(true);
+                        let node = Arc::downgrade(&node);
+                        spawn("start anew", async move {
+                            sleep(ANSWER_TIME).await;
+                            if let Some(node) = node.upgrade() {
+                                node.anew.send_replace(true);
+                            }
+                        });
                     }
                     given_up
                 });

@@ -261,6 +261,41 @@ fn replicas_spread_over_racks() {
 }
 
 #[test]
+fn a_rack_that_comes_later_gets_copies() {
+    let mut nodes: Vec<Home> = [(1, "a"), (2, "a"), (3, "b")].map(|(id, rack)| home(id, Some(rack))).to_vec();
+    let mut shards: Vec<Placed> = (0..6).map(|id| placed(id, &[1])).collect();
+    settle(&nodes, &mut shards);
+    nodes.push(home(4, Some("c")));
+    settle(&nodes, &mut shards);
+    for placed in &shards {
+        assert_eq!(racks(&nodes, &placed.voters), 3, "{placed:?}");
+    }
+}
+
+#[test]
+fn copies_of_a_shard_stay_while_one_is_missing() {
+    let mut nodes = homes(5);
+    nodes[2].live = false;
+    let on = [[1, 2, 3], [2, 4, 3], [3, 4, 1], [4, 1, 2]];
+    let shards: Vec<Placed> = (1..).zip(&on).map(|(id, voters)| placed(id, voters)).collect();
+    let mut evened = shards.clone();
+    settle(&nodes, &mut evened);
+    assert_eq!(evened[..3], shards[..3], "the third may come back");
+    assert!(load(&evened, 5) > 0);
+    // When it is given up, its places go to the new one, and nothing else moves.
+    nodes[2].draining = true;
+    let mut replaced = shards;
+    while let Some(record) = plan(&nodes, &replaced, false) {
+        let changed = replaced.iter_mut().find(|placed| placed.id == record.id).expect("one of them");
+        let kept = changed.voters.iter().filter(|voter| record.voters.contains(voter)).count();
+        assert_eq!(kept, 2, "{changed:?} to {record:?}");
+        changed.voters.clone_from(&record.voters);
+        changed.actual = Some(Led { voters: record.voters, learners: vec![], changing: false });
+    }
+    assert!(replaced.iter().all(|placed| !placed.voters.contains(&NodeId(3))));
+}
+
+#[test]
 fn who_is_silent_goes_first_where_copies_go() {
     let mut nodes = homes(5);
     nodes[2].live = false;
