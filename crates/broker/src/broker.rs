@@ -15,6 +15,7 @@ use crate::memory::Memory;
 use crate::nodes::{ClusterView, Nodes};
 use crate::producer_ids::ProducerIds;
 use crate::retention::{self, RetentionTask};
+use crate::sizes::Sizes;
 use crate::topics::{Cache, Topics};
 
 /// A cheap handle; all clones are the same broker.
@@ -38,6 +39,7 @@ struct Inner {
     /// Lookups that unpack batches at the same time.
     lookups: Arc<Semaphore>,
     retention: RetentionTask,
+    sizes: Sizes,
 }
 
 /// See [`Inner::lookups`]; the others wait for their turn.
@@ -60,6 +62,7 @@ impl Broker {
                 config.retention_check_interval,
             ),
             groups: Groups::new(environment.clone(), cluster.clone(), Arc::clone(&config), cache),
+            sizes: Sizes::default(),
             producer_ids: ProducerIds::new(cluster.clone()),
             connections: Connections::new(config.connections_max),
             memory: Memory::new(config.memory_bytes_max),
@@ -70,6 +73,10 @@ impl Broker {
             config,
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn sizes(&self) -> &Sizes {
+        &self.inner.sizes
     }
 
     pub fn topics(&self) -> &Topics {

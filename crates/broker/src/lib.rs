@@ -24,6 +24,7 @@ pub mod producer_ids;
 pub mod quorum;
 pub mod records;
 mod retention;
+mod sizes;
 pub mod topics;
 
 pub use barriers::Barriers;

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use base::task;
+use replica::Replica;
 
 use crate::Broker;
-use crate::topics::{Partition, Topic};
+use crate::topics::{EarlierRange, Topic};
 
 /// The directory of the commit log, which all partitions share.
 #[derive(Debug, Clone)]
@@ -33,12 +34,23 @@ impl Broker {
         LogDir { path, space }
     }
 
-    /// The partitions of a topic of which this node has a copy, or one of records that they have elsewhere, by index.
-    pub fn partitions_here(&self, topic: &Topic) -> Vec<i32> {
-        let is_here = |partition: &Partition| {
-            partition.replica().is_some() || partition.earlier().iter().any(|range| range.replica().is_some())
-        };
-        let here = (0..).zip(&topic.partitions).filter(|(_, partition)| is_here(partition));
-        here.map(|(index, _)| index).collect()
+    /// The partitions of a topic of which this node has a copy, or one of records that they have elsewhere, by index, and how
+    /// many bytes their batches take here; of those in `wanted`, if some are named.
+    pub async fn partitions_here(&self, topic: &Topic, wanted: Option<&[i32]>) -> Vec<(i32, u64)> {
+        let mut found = Vec::new();
+        for (index, partition) in (0..).zip(&topic.partitions) {
+            let replicas = partition.earlier().iter().map(EarlierRange::replica).chain([partition.replica()]);
+            let replicas: Vec<Replica> = replicas.flatten().collect();
+            if replicas.is_empty() || wanted.is_some_and(|wanted| !wanted.contains(&index)) {
+                continue;
+            }
+            let mut bytes = 0;
+            for replica in replicas {
+                // A copy that does not have it yet, or cannot tell, has nothing.
+                bytes += self.sizes().of(self.cluster(), &replica, partition.stream).await.unwrap_or(0);
+            }
+            found.push((index, bytes));
+        }
+        found
     }
 }

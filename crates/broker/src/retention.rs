@@ -20,6 +20,7 @@ use replica::{FetchError, Replica};
 use shard::commands::{DeleteRecords, SetLogStart, StreamFront, Tick};
 
 use crate::configs::Retention;
+use crate::sizes::Size;
 use crate::topics::{Cache, EarlierRange, Partition, Topic};
 
 /// The level of features from which on records can be deleted.
@@ -79,9 +80,7 @@ struct Known {
     first: StreamOffset,
     /// The largest timestamp of the first batch that is not old.
     next: Option<TimestampMs>,
-    /// Bytes of the batches from the first offset to `counted_to`.
-    bytes: u64,
-    counted_to: StreamOffset,
+    size: Size,
     round: u64,
 }
 
@@ -186,9 +185,9 @@ impl Keeper {
             (before, bytes, known.next) = (expired.before, expired.bytes, expired.next);
         }
         if let Some(bytes_max) = retention.bytes_max {
-            known.count(replica, stream).await?;
-            if known.bytes.saturating_sub(bytes) > bytes_max {
-                let front = replica.front_within(stream, known.bytes - bytes_max).await?;
+            known.size.count(replica, stream).await?;
+            if known.size.bytes.saturating_sub(bytes) > bytes_max {
+                let front = replica.front_within(stream, known.size.bytes - bytes_max).await?;
                 if front.before > before {
                     (before, bytes, known.next) = (front.before, front.bytes, None);
                 }
@@ -196,7 +195,7 @@ impl Keeper {
         }
         if before > first {
             // As it will be when the command is applied.
-            (known.first, known.bytes) = (before, known.bytes.saturating_sub(bytes));
+            (known.first, known.size.bytes) = (before, known.size.bytes.saturating_sub(bytes));
         }
         self.known.insert((replica.shard_id(), stream), known);
         Ok(Some(before).filter(|before| *before > first))
@@ -218,15 +217,16 @@ impl Keeper {
     async fn bytes(&mut self, replica: &Replica, stream: StreamId) -> Result<u64, FetchError> {
         let (first, _) = bounds(replica, stream)?;
         let mut known = self.known(replica, stream, first);
-        known.count(replica, stream).await?;
+        known.size.count(replica, stream).await?;
         self.known.insert((replica.shard_id(), stream), known);
-        Ok(known.bytes)
+        Ok(known.size.bytes)
     }
 
     fn known(&self, replica: &Replica, stream: StreamId, first: StreamOffset) -> Known {
         let known = self.known.get(&(replica.shard_id(), stream)).copied().filter(|known| known.first == first);
         let known = known.unwrap_or_default();
-        Known { first, round: self.round, counted_to: known.counted_to.max(first), ..known }
+        let size = Size { counted_to: known.size.counted_to.max(first), ..known.size };
+        Known { first, round: self.round, size, ..known }
     }
 
     /// Lets a partition begin later that has records on shards where it was before.
@@ -249,15 +249,6 @@ impl Keeper {
                 }
             }
         }
-    }
-}
-
-impl Known {
-    /// Takes in what came since the last look.
-    async fn count(&mut self, replica: &Replica, stream: StreamId) -> Result<(), FetchError> {
-        let (more, counted_to) = replica.bytes_from(stream, self.counted_to).await?;
-        (self.bytes, self.counted_to) = (self.bytes + more, counted_to);
-        Ok(())
     }
 }
 

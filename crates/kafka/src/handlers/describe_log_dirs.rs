@@ -16,23 +16,18 @@ use crate::handshake::RequestHeader;
 use crate::wire::log_dirs;
 use crate::wire::response::{EncodeError, Response, ResponseBuilder};
 
-/// The bytes of all partitions lie in one log, and nobody counts whose they are.
-const SIZE_UNKNOWN: i64 = 0;
-
 pub(super) async fn handle(
     context: &mut Context,
     header: &RequestHeader,
     request: DescribeLogDirsRequest,
 ) -> Result<Response, EncodeError> {
     let wanted = wanted(context, request);
+    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let mut response = DescribeLogDirsResponse::default();
     let mut room = Room::of(context);
     let mut topics = Vec::with_capacity(wanted.len());
     for (topic, indexes) in wanted {
-        let mut here = context.broker().partitions_here(&topic);
-        if let Some(indexes) = indexes {
-            here.retain(|index| indexes.contains(index));
-        }
+        let here = context.broker().partitions_here(&topic, indexes.as_deref()).await;
         if here.is_empty() {
             continue;
         }
@@ -42,15 +37,14 @@ pub(super) async fn handle(
             topics.clear();
             break;
         }
-        let partitions = here.into_iter().map(|index| {
-            DescribeLogDirsPartition::default().with_partition_index(index).with_partition_size(SIZE_UNKNOWN)
+        let partitions = here.into_iter().map(|(index, size)| {
+            DescribeLogDirsPartition::default().with_partition_index(index).with_partition_size(bytes(size))
         });
         let described = DescribeLogDirsTopic::default().with_name(topic_name(&topic.name));
         topics.push(described.with_partitions(partitions.collect()));
     }
     let dir = context.broker().log_dir().await;
     let path: String = dir.path.to_string_lossy().chars().take(4_096).collect();
-    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let (total, usable) = dir.space.map_or((-1, -1), |space| (bytes(space.total_bytes), bytes(space.usable_bytes)));
     let dir = DescribeLogDirsResult::default().with_log_dir(text(path)).with_topics(topics);
     response.results = vec![dir.with_total_bytes(total).with_usable_bytes(usable)];

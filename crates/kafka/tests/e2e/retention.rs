@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::time::sleep;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{DeleteRecordsRequest, ListOffsetsRequest, ListOffsetsResponse};
+use kafka_protocol::messages::{DeleteRecordsRequest, DescribeLogDirsRequest, ListOffsetsRequest, ListOffsetsResponse};
 
 use crate::configs::{SET, TOPIC, alter};
 use crate::support::{Client, Node, PATIENCE, Setup, batch, batch_at, topic_name};
@@ -129,5 +129,32 @@ async fn what_is_too_much_goes_and_its_space_comes_back() {
     let first = client.fetch("t", 0, count - left).await;
     assert_eq!((first.error_code, first.log_start_offset), (0, count - left));
     assert_eq!(first.records.expect("a batch")[..8], (count - left).to_be_bytes());
+    node.stop().await;
+}
+
+/// Bytes of a topic's first partition, as log directories are described.
+async fn size(client: &mut Client) -> i64 {
+    let response = client.call(4, &DescribeLogDirsRequest::default().with_topics(None)).await;
+    response.results[0].topics[0].partitions[0].partition_size
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_is_as_large_as_the_batches_that_it_still_has() {
+    let node = Node::start().await;
+    node.topic("t", 1).await;
+    let mut client = node.client().await;
+    assert_eq!(size(&mut client).await, 0);
+    let records = batch(&[b"a", b"b", b"c"]);
+    let bytes = i64::try_from(records.len()).expect("small");
+    for count in 1..=5 {
+        client.produce("t", 0, records.clone()).await;
+        assert_eq!(size(&mut client).await, count * bytes);
+    }
+    for (before, left) in [(4, 4), (6, 3), (-1, 0)] {
+        delete(&mut client, 2, "t", &[(0, before)]).await;
+        assert_eq!(size(&mut client).await, left * bytes);
+    }
+    client.produce("t", 0, records).await;
+    assert_eq!(size(&mut client).await, bytes);
     node.stop().await;
 }
