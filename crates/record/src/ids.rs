@@ -82,8 +82,9 @@ id!(
     FileNumber(u32)
 );
 id!(
-    /// The running number of an object of one shard, from 1.
-    ObjectNumber(u32)
+    /// The name of an object of one shard. Chosen by chance, so that two leaders that build one at the same time never take
+    /// the same; not 0.
+    ObjectKey(u64)
 );
 
 /// A topic's incarnation: a deleted and recreated topic has another one. Zero names no topic.

@@ -31,7 +31,7 @@ pub use header::{
     TimestampType, read_prefix,
 };
 pub use ids::{
-    FileNumber, LeaderEpoch, LogIndex, NodeId, ObjectNumber, Partition, ProducerEpoch, ProducerId, Sequence, ShardId,
+    FileNumber, LeaderEpoch, LogIndex, NodeId, ObjectKey, Partition, ProducerEpoch, ProducerId, Sequence, ShardId,
     StreamId, StreamOffset, Term, TimestampMs, TopicId,
 };
 pub use patch::{Patched, with_log_append_time, with_max_timestamp};

@@ -6,8 +6,8 @@ use base::hash::FixedHashMap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-/// Number of the file, and where in it.
-type Key = (u32, u64);
+/// Number or key of the file, and where in it.
+type Key = (u64, u64);
 
 #[derive(Debug)]
 pub(crate) struct BlockCache {
@@ -47,7 +47,7 @@ impl BlockCache {
     }
 
     /// Forgets a file that is gone or will be another.
-    pub(crate) fn forget(&self, file: u32) {
+    pub(crate) fn forget(&self, file: u64) {
         let mut inner = self.inner.lock();
         let mut order = std::mem::take(&mut inner.order);
         order.retain(|key| key.0 != file);

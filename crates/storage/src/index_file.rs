@@ -170,7 +170,7 @@ impl Shared {
 
     fn forget(&self, file: FileNumber) {
         self.open.forget(file);
-        self.cache.forget(file.0);
+        self.cache.forget(file.0.into());
     }
 }
 

@@ -19,7 +19,7 @@ use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::Mutex;
-use record::{ObjectNumber, ShardId};
+use record::{ObjectKey, ShardId};
 
 use crate::block_cache::BlockCache;
 pub use build::{BlockPlace, ObjectSummary, ObjectWriter, StreamStart};
@@ -41,7 +41,7 @@ struct Shared {
     dir: Path,
     shard: ShardId,
     /// Sizes of those there are.
-    sizes: Mutex<BTreeMap<ObjectNumber, u64>>,
+    sizes: Mutex<BTreeMap<ObjectKey, u64>>,
     open: OpenObjects,
     /// Parts of the index.
     cache: BlockCache,
@@ -66,19 +66,19 @@ impl Objects {
 
     /// Those there are, in order.
     #[must_use]
-    pub fn numbers(&self) -> Vec<ObjectNumber> {
+    pub fn keys(&self) -> Vec<ObjectKey> {
         self.shared.sizes.lock().keys().copied().collect()
     }
 
     #[must_use]
-    pub fn contains(&self, number: ObjectNumber) -> bool {
-        self.size(number).is_some()
+    pub fn contains(&self, key: ObjectKey) -> bool {
+        self.size(key).is_some()
     }
 
     /// Bytes of an object.
     #[must_use]
-    pub fn size(&self, number: ObjectNumber) -> Option<u64> {
-        self.shared.sizes.lock().get(&number).copied()
+    pub fn size(&self, key: ObjectKey) -> Option<u64> {
+        self.shared.sizes.lock().get(&key).copied()
     }
 
     /// Bytes of all objects.
@@ -93,7 +93,7 @@ impl Objects {
     /// When the store does not take it.
     pub async fn begin(&self, id: ObjectId) -> io::Result<ObjectWriter> {
         assert_eq!(id.shard, self.shared.shard, "an object is of its shard");
-        ObjectWriter::begin(&*self.shared.store, &self.location(id.number), id).await
+        ObjectWriter::begin(&*self.shared.store, &self.location(id.key), id).await
     }
 
     /// Ends an object that was begun here; it is durable then.
@@ -102,8 +102,8 @@ impl Objects {
     /// When it cannot be written: it is not here then.
     pub async fn finish(&self, writer: ObjectWriter) -> io::Result<ObjectSummary> {
         let summary = writer.finish().await?;
-        self.forget(summary.id.number);
-        self.shared.sizes.lock().insert(summary.id.number, summary.bytes);
+        self.forget(summary.id.key);
+        self.shared.sizes.lock().insert(summary.id.key, summary.bytes);
         Ok(summary)
     }
 
@@ -111,47 +111,47 @@ impl Objects {
     ///
     /// # Errors
     /// When it cannot be removed; it is here then.
-    pub async fn remove(&self, number: ObjectNumber) -> io::Result<()> {
-        let Some(bytes) = self.shared.sizes.lock().remove(&number) else { return Ok(()) };
-        self.forget(number);
-        match self.shared.store.delete(&self.location(number)).await.map_err(io_error) {
+    pub async fn remove(&self, key: ObjectKey) -> io::Result<()> {
+        let Some(bytes) = self.shared.sizes.lock().remove(&key) else { return Ok(()) };
+        self.forget(key);
+        match self.shared.store.delete(&self.location(key)).await.map_err(io_error) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 // The next call tries again.
-                self.shared.sizes.lock().insert(number, bytes);
+                self.shared.sizes.lock().insert(key, bytes);
                 Err(error)
             }
             _ => Ok(()),
         }
     }
 
-    fn forget(&self, number: ObjectNumber) {
-        self.shared.open.forget(number);
-        self.shared.cache.forget(number.0);
+    fn forget(&self, key: ObjectKey) {
+        self.shared.open.forget(key);
+        self.shared.cache.forget(key.0);
     }
 
-    fn location(&self, number: ObjectNumber) -> Path {
-        self.shared.dir.clone().join(name(number))
+    fn location(&self, key: ObjectKey) -> Path {
+        self.shared.dir.clone().join(name(key))
     }
 
-    fn missing(&self, number: ObjectNumber) -> io::Error {
-        let text = format!("the object {} is missing", self.location(number));
+    fn missing(&self, key: ObjectKey) -> io::Error {
+        let text = format!("the object {} is missing", self.location(key));
         io::Error::new(io::ErrorKind::NotFound, text)
     }
 
-    fn damaged(&self, number: ObjectNumber) -> io::Error {
-        let text = format!("the object {} is damaged", self.location(number));
+    fn damaged(&self, key: ObjectKey) -> io::Error {
+        let text = format!("the object {} is damaged", self.location(key));
         tracing::error!("{text}");
         io::Error::new(io::ErrorKind::InvalidData, text)
     }
 }
 
-fn name(number: ObjectNumber) -> String {
-    format!("{:010}.object", number.0)
+fn name(key: ObjectKey) -> String {
+    format!("{:016x}.object", key.0)
 }
 
-fn parse_name(text: &str) -> Option<ObjectNumber> {
-    let number = ObjectNumber(text.strip_suffix(".object")?.parse().ok()?);
-    (number.0 > 0 && name(number) == text).then_some(number)
+fn parse_name(text: &str) -> Option<ObjectKey> {
+    let key = ObjectKey(u64::from_str_radix(text.strip_suffix(".object")?, 16).ok()?);
+    (key.0 > 0 && name(key) == text).then_some(key)
 }
 
 /// Decodes `bytes` as parts of an object, for a fuzz target: must not panic.

@@ -248,7 +248,7 @@ impl ShardLog {
             SlotPlace::File { slots_at, number } => (slots_at, number),
         };
         let (block, place) = footer::slot_place(number);
-        let key = (segment.sequence, u64::from(block));
+        let key = (u64::from(segment.sequence), u64::from(block));
         let bytes = if let Some(bytes) = self.shared.blocks.find(key) {
             bytes
         } else {

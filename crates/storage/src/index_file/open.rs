@@ -145,7 +145,7 @@ impl IndexStore {
         len: usize,
         check: impl Fn(&[u8]) -> bool + Send,
     ) -> io::Result<Bytes> {
-        if let Some(bytes) = self.shared.cache.find((number.0, at)).filter(|bytes| bytes.len() == len) {
+        if let Some(bytes) = self.shared.cache.find((number.0.into(), at)).filter(|bytes| bytes.len() == len) {
             return Ok(bytes);
         }
         let bytes = open.file.read_at(at, len).await?.freeze();
@@ -153,7 +153,7 @@ impl IndexStore {
             return Err(self.damaged(number));
         }
         if len <= CACHED_BYTES_MAX as usize {
-            self.shared.cache.insert((number.0, at), bytes.clone());
+            self.shared.cache.insert((number.0.into(), at), bytes.clone());
         }
         Ok(bytes)
     }

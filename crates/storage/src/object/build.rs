@@ -96,7 +96,7 @@ impl ObjectWriter {
     /// # Errors
     /// When the store does not take it.
     pub async fn begin(store: &dyn ObjectStore, location: &Path, id: ObjectId) -> io::Result<Self> {
-        assert!(id.first <= id.last && id.number.0 > 0, "an object is of files that there are");
+        assert!(id.first <= id.last && id.key.0 > 0, "an object is of files that there are");
         let upload = store.put_multipart(location).await.map_err(io_error)?;
         let mut writer = Self {
             upload,

@@ -6,7 +6,7 @@
 //!
 //! What is written last says where the rest is, so that an object is written from front to end, once.
 
-use record::{FileNumber, LogIndex, ObjectNumber, ShardId, StreamId, StreamOffset, TimestampMs, crc32c};
+use record::{FileNumber, LogIndex, ObjectKey, ShardId, StreamId, StreamOffset, TimestampMs, crc32c};
 
 use crate::batch_run;
 use crate::wire::{FieldReader, FieldWriter};
@@ -39,8 +39,7 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObjectId {
     pub shard: ShardId,
-    /// Never given twice in a shard.
-    pub number: ObjectNumber,
+    pub key: ObjectKey,
     /// The object has what the index files from this one to `last` had.
     pub first: FileNumber,
     pub last: FileNumber,
@@ -61,13 +60,15 @@ pub(super) fn decode_header(bytes: &[u8]) -> Option<ObjectId> {
 }
 
 fn put_id(fields: &mut FieldWriter<'_>, id: &ObjectId) {
-    fields.u32(id.shard.0).u32(id.number.0).u32(id.first.0).u32(id.last.0);
+    fields.u32(id.shard.0).u32(0).u64(id.key.0).u32(id.first.0).u32(id.last.0);
 }
 
 fn take_id(fields: &mut FieldReader<'_>) -> Option<ObjectId> {
+    let shard = ShardId(fields.u32()?);
+    let _reserved = fields.u32()?;
     let id = ObjectId {
-        shard: ShardId(fields.u32()?),
-        number: ObjectNumber(fields.u32()?),
+        shard,
+        key: ObjectKey(fields.u64()?),
         first: FileNumber(fields.u32()?),
         last: FileNumber(fields.u32()?),
     };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_store::ObjectStoreExt;
 use parking_lot::Mutex;
-use record::{BatchEntry, ObjectNumber, StreamId, StreamOffset, TimestampMs, crc32c};
+use record::{BatchEntry, ObjectKey, StreamId, StreamOffset, TimestampMs, crc32c};
 
 use super::Objects;
 use super::disk_store::io_error;
@@ -38,23 +38,23 @@ pub(super) struct OpenObject {
 
 /// A bounded number of open objects, first in first out.
 #[derive(Debug, Default)]
-pub(super) struct OpenObjects(Mutex<VecDeque<(ObjectNumber, Arc<OpenObject>)>>);
+pub(super) struct OpenObjects(Mutex<VecDeque<(ObjectKey, Arc<OpenObject>)>>);
 
 impl OpenObjects {
-    fn find(&self, number: ObjectNumber) -> Option<Arc<OpenObject>> {
-        self.0.lock().iter().find(|(other, _)| *other == number).map(|(_, object)| Arc::clone(object))
+    fn find(&self, key: ObjectKey) -> Option<Arc<OpenObject>> {
+        self.0.lock().iter().find(|(other, _)| *other == key).map(|(_, object)| Arc::clone(object))
     }
 
-    fn insert(&self, number: ObjectNumber, object: Arc<OpenObject>) {
+    fn insert(&self, key: ObjectKey, object: Arc<OpenObject>) {
         let mut objects = self.0.lock();
         if objects.len() >= OPEN_MAX {
             objects.pop_front();
         }
-        objects.push_back((number, object));
+        objects.push_back((key, object));
     }
 
-    pub(super) fn forget(&self, number: ObjectNumber) {
-        self.0.lock().retain(|(other, _)| *other != number);
+    pub(super) fn forget(&self, key: ObjectKey) {
+        self.0.lock().retain(|(other, _)| *other != key);
     }
 }
 
@@ -78,8 +78,8 @@ impl Objects {
     ///
     /// # Errors
     /// `NotFound` when the object is not here, `InvalidData` when it is damaged, or what the store says.
-    pub async fn stream(&self, number: ObjectNumber, stream: StreamId) -> io::Result<Option<ObjectStream>> {
-        let entry = self.entry(number, stream).await?;
+    pub async fn stream(&self, key: ObjectKey, stream: StreamId) -> io::Result<Option<ObjectStream>> {
+        let entry = self.entry(key, stream).await?;
         Ok(entry.map(|entry| ObjectStream {
             first_offset: entry.first_offset,
             next_offset: entry.next_offset,
@@ -98,17 +98,17 @@ impl Objects {
     /// As [`Self::stream`].
     pub async fn batches(
         &self,
-        number: ObjectNumber,
+        key: ObjectKey,
         stream: StreamId,
         from: StreamOffset,
         count_max: usize,
     ) -> io::Result<Vec<BatchEntry>> {
-        let Some(entry) = self.entry(number, stream).await? else { return Ok(Vec::new()) };
-        let chunks = self.chunks(number, &entry).await?;
+        let Some(entry) = self.entry(key, stream).await? else { return Ok(Vec::new()) };
+        let chunks = self.chunks(key, &entry).await?;
         let first = chunks.partition_point(|chunk| chunk.first_offset <= from).saturating_sub(1);
         let mut found = Vec::new();
         for chunk in &chunks[first..] {
-            let batches = self.chunk(number, &entry, chunk).await?;
+            let batches = self.chunk(key, &entry, chunk).await?;
             let wanted = batches.into_iter().filter(|batch| batch.next_offset() > from);
             found.extend(wanted.take(count_max - found.len()));
             if found.len() == count_max {
@@ -122,35 +122,35 @@ impl Objects {
     ///
     /// # Errors
     /// As [`Self::stream`].
-    pub async fn aborted(&self, number: ObjectNumber, stream: StreamId) -> io::Result<Vec<AbortedRange>> {
-        let Some(entry) = self.entry(number, stream).await?.filter(|entry| entry.aborted > 0) else {
+    pub async fn aborted(&self, key: ObjectKey, stream: StreamId) -> io::Result<Vec<AbortedRange>> {
+        let Some(entry) = self.entry(key, stream).await?.filter(|entry| entry.aborted > 0) else {
             return Ok(Vec::new());
         };
-        let at = entry.run_at.checked_add(u64::from(entry.run_bytes)).ok_or_else(|| self.damaged(number))?;
+        let at = entry.run_at.checked_add(u64::from(entry.run_bytes)).ok_or_else(|| self.damaged(key))?;
         let whole = |bytes: &[u8]| format::decode_aborted(bytes).is_some();
-        let bytes = self.part(number, at, entry.aborted_bytes(), whole).await?;
-        format::decode_aborted(&bytes).ok_or_else(|| self.damaged(number))
+        let bytes = self.part(key, at, entry.aborted_bytes(), whole).await?;
+        format::decode_aborted(&bytes).ok_or_else(|| self.damaged(key))
     }
 
-    async fn entry(&self, number: ObjectNumber, stream: StreamId) -> io::Result<Option<StreamEntry>> {
-        let open = self.open_object(number).await?;
+    async fn entry(&self, key: ObjectKey, stream: StreamId) -> io::Result<Option<StreamEntry>> {
+        let open = self.open_object(key).await?;
         let pages = open.trailer.pages();
         let Some(summary) = open.root.partition_point(|first| *first <= stream.0).checked_sub(1) else {
             return Ok(None);
         };
-        let page = self.page(number, &open, pages.directory + summary as u64).await?;
+        let page = self.page(key, &open, pages.directory + summary as u64).await?;
         let count = left(pages.directory, summary as u64, FIRSTS_PER_PAGE);
-        let place = format::place_of(&page, count, FIRST_BYTES, stream).ok_or_else(|| self.damaged(number))?;
+        let place = format::place_of(&page, count, FIRST_BYTES, stream).ok_or_else(|| self.damaged(key))?;
         let directory = (summary * FIRSTS_PER_PAGE + place) as u64;
-        let page = self.page(number, &open, directory).await?;
+        let page = self.page(key, &open, directory).await?;
         let count = left(open.trailer.streams, directory, ENTRIES_PER_PAGE);
-        let place = format::place_of(&page, count, ENTRY_BYTES, stream).ok_or_else(|| self.damaged(number))?;
-        let entry = StreamEntry::decode(&page[place * ENTRY_BYTES..]).ok_or_else(|| self.damaged(number))?;
+        let place = format::place_of(&page, count, ENTRY_BYTES, stream).ok_or_else(|| self.damaged(key))?;
+        let entry = StreamEntry::decode(&page[place * ENTRY_BYTES..]).ok_or_else(|| self.damaged(key))?;
         Ok(Some(entry).filter(|entry| entry.stream == stream))
     }
 
     /// The table of a run's chunks.
-    async fn chunks(&self, number: ObjectNumber, entry: &StreamEntry) -> io::Result<Vec<ChunkEntry>> {
+    async fn chunks(&self, key: ObjectKey, entry: &StreamEntry) -> io::Result<Vec<ChunkEntry>> {
         if entry.chunks == 1 {
             return Ok(vec![ChunkEntry {
                 first_offset: entry.first_offset,
@@ -163,26 +163,21 @@ impl Objects {
         }
         let len = entry.chunks as usize * CHUNK_ENTRY_BYTES;
         if len > entry.run_bytes as usize {
-            return Err(self.damaged(number));
+            return Err(self.damaged(key));
         }
-        let table = self.part(number, entry.run_at, len, |bytes| crc32c(bytes) == entry.run_crc).await?;
-        batch_run::decode_table(&table).ok_or_else(|| self.damaged(number))
+        let table = self.part(key, entry.run_at, len, |bytes| crc32c(bytes) == entry.run_crc).await?;
+        batch_run::decode_table(&table).ok_or_else(|| self.damaged(key))
     }
 
-    async fn chunk(
-        &self,
-        number: ObjectNumber,
-        entry: &StreamEntry,
-        chunk: &ChunkEntry,
-    ) -> io::Result<Vec<BatchEntry>> {
+    async fn chunk(&self, key: ObjectKey, entry: &StreamEntry, chunk: &ChunkEntry) -> io::Result<Vec<BatchEntry>> {
         if chunk.bytes > CHUNK_BYTES_MAX {
-            return Err(self.damaged(number));
+            return Err(self.damaged(key));
         }
-        let at = entry.run_at.checked_add(u64::from(chunk.at)).ok_or_else(|| self.damaged(number))?;
-        let bytes = self.part(number, at, chunk.bytes as usize, |bytes| crc32c(bytes) == chunk.crc).await?;
-        let batches = batch_run::decode_chunk(&bytes, chunk.batches).ok_or_else(|| self.damaged(number))?;
+        let at = entry.run_at.checked_add(u64::from(chunk.at)).ok_or_else(|| self.damaged(key))?;
+        let bytes = self.part(key, at, chunk.bytes as usize, |bytes| crc32c(bytes) == chunk.crc).await?;
+        let batches = batch_run::decode_chunk(&bytes, chunk.batches).ok_or_else(|| self.damaged(key))?;
         if batches.first().is_none_or(|first| first.base_offset != chunk.first_offset) {
-            return Err(self.damaged(number));
+            return Err(self.damaged(key));
         }
         Ok(batches)
     }
@@ -191,30 +186,30 @@ impl Objects {
     ///
     /// # Errors
     /// As [`Self::stream`].
-    pub async fn blocks(&self, number: ObjectNumber, blocks: Range<u32>) -> io::Result<Vec<Bytes>> {
+    pub async fn blocks(&self, key: ObjectKey, blocks: Range<u32>) -> io::Result<Vec<Bytes>> {
         assert!(!blocks.is_empty(), "some block is asked for");
-        let open = self.open_object(number).await?;
+        let open = self.open_object(key).await?;
         let mut wanted: Vec<BlockEntry> = Vec::new();
         let mut page: Option<(u64, Bytes)> = None;
         for block in blocks.map(u64::from) {
             if block >= open.trailer.blocks {
-                return Err(self.damaged(number));
+                return Err(self.damaged(key));
             }
             let in_page = block / BLOCKS_PER_PAGE as u64;
             let bytes = match &page {
                 Some((known, bytes)) if *known == in_page => bytes.clone(),
                 _ => {
                     let pages = open.trailer.pages();
-                    self.page(number, &open, pages.directory + pages.summary + in_page).await?
+                    self.page(key, &open, pages.directory + pages.summary + in_page).await?
                 }
             };
             let place = usize::try_from(block % BLOCKS_PER_PAGE as u64).expect("a place in a page");
-            let entry = BlockEntry::decode(&bytes[place * BLOCK_ENTRY_BYTES..]).ok_or_else(|| self.damaged(number))?;
+            let entry = BlockEntry::decode(&bytes[place * BLOCK_ENTRY_BYTES..]).ok_or_else(|| self.damaged(key))?;
             page = Some((in_page, bytes));
             let follows = wanted.last().is_none_or(|before| before.at + u64::from(before.bytes) == entry.at);
             let is_inside = entry.at.checked_add(entry.bytes.into()).is_some_and(|end| end <= open.trailer.runs_at);
             if !follows || !is_inside {
-                return Err(self.damaged(number));
+                return Err(self.damaged(key));
             }
             if wanted.first().is_some_and(|first| entry.at + u64::from(entry.bytes) > first.at + READ_BYTES_MAX) {
                 break;
@@ -223,80 +218,80 @@ impl Objects {
         }
         let (first, last) = wanted.first().zip(wanted.last()).expect("one at least");
         let range = first.at..last.at + u64::from(last.bytes);
-        let mut bytes = self.read(number, range).await?;
+        let mut bytes = self.read(key, range).await?;
         let cut = wanted.iter().map(|entry| (entry.crc, bytes.split_to(entry.bytes as usize)));
         let cut: Vec<(u32, Bytes)> = cut.collect();
         if cut.iter().any(|(crc, block)| crc32c(block) != *crc) {
-            return Err(self.damaged(number));
+            return Err(self.damaged(key));
         }
         Ok(cut.into_iter().map(|(_, block)| block).collect())
     }
 
     /// What the object is of, and how it is known.
-    pub(super) async fn open_object(&self, number: ObjectNumber) -> io::Result<Arc<OpenObject>> {
-        if let Some(open) = self.shared.open.find(number) {
+    pub(super) async fn open_object(&self, key: ObjectKey) -> io::Result<Arc<OpenObject>> {
+        if let Some(open) = self.shared.open.find(key) {
             return Ok(open);
         }
-        let size = self.size(number).ok_or_else(|| self.missing(number))?;
+        let size = self.size(key).ok_or_else(|| self.missing(key))?;
         let trailer_at = size.checked_sub((TRAILER_BYTES + HEADER_BYTES) as u64).map(|at| at + HEADER_BYTES as u64);
-        let trailer_at = trailer_at.ok_or_else(|| self.damaged(number))?;
-        let header = self.read(number, 0..HEADER_BYTES as u64).await?;
-        let bytes = self.read(number, trailer_at..size).await?;
+        let trailer_at = trailer_at.ok_or_else(|| self.damaged(key))?;
+        let header = self.read(key, 0..HEADER_BYTES as u64).await?;
+        let bytes = self.read(key, trailer_at..size).await?;
         let trailer = Trailer::decode(&bytes, size).filter(|trailer| {
             let id = &trailer.id;
-            id.number == number && id.shard == self.shared.shard && format::decode_header(&header) == Some(*id)
+            id.key == key && id.shard == self.shared.shard && format::decode_header(&header) == Some(*id)
         });
-        let trailer = trailer.ok_or_else(|| self.damaged(number))?;
-        let root = self.read(number, trailer.root_at()..trailer_at).await?;
+        let trailer = trailer.ok_or_else(|| self.damaged(key))?;
+        let root = self.read(key, trailer.root_at()..trailer_at).await?;
         if crc32c(&root) != trailer.root_crc {
-            return Err(self.damaged(number));
+            return Err(self.damaged(key));
         }
         let root = root.chunks_exact(FIRST_BYTES).map(|first| first.try_into().map(u64::from_le_bytes));
         let root = root.collect::<Result<_, _>>().expect("eight bytes each");
         let open = Arc::new(OpenObject { trailer, root });
-        self.shared.open.insert(number, Arc::clone(&open));
+        self.shared.open.insert(key, Arc::clone(&open));
         Ok(open)
     }
 
-    async fn page(&self, number: ObjectNumber, open: &OpenObject, page: u64) -> io::Result<Bytes> {
+    async fn page(&self, key: ObjectKey, open: &OpenObject, page: u64) -> io::Result<Bytes> {
         let at = open.trailer.pages_at + page * PAGE_BYTES as u64;
-        self.part(number, at, PAGE_BYTES, format::page_is_whole).await
+        self.part(key, at, PAGE_BYTES, format::page_is_whole).await
     }
 
     /// Bytes of the index that pass `check`.
     async fn part(
         &self,
-        number: ObjectNumber,
+        key: ObjectKey,
         at: u64,
         len: usize,
         check: impl Fn(&[u8]) -> bool + Send,
     ) -> io::Result<Bytes> {
-        if let Some(bytes) = self.shared.cache.find((number.0, at)).filter(|bytes| bytes.len() == len) {
+        if let Some(bytes) = self.shared.cache.find((key.0, at)).filter(|bytes| bytes.len() == len) {
             return Ok(bytes);
         }
-        let bytes = self.read(number, at..at.saturating_add(len as u64)).await?;
+        let bytes = self.read(key, at..at.saturating_add(len as u64)).await?;
         if !check(&bytes) {
-            return Err(self.damaged(number));
+            return Err(self.damaged(key));
         }
         if len <= CACHED_BYTES_MAX {
-            self.shared.cache.insert((number.0, at), bytes.clone());
+            self.shared.cache.insert((key.0, at), bytes.clone());
         }
         Ok(bytes)
     }
 
-    pub(super) async fn read(&self, number: ObjectNumber, range: Range<u64>) -> io::Result<Bytes> {
-        if self.size(number).is_none_or(|size| range.end > size) {
-            return Err(if self.contains(number) { self.damaged(number) } else { self.missing(number) });
+    pub(super) async fn read(&self, key: ObjectKey, range: Range<u64>) -> io::Result<Bytes> {
+        if self.size(key).is_none_or(|size| range.end > size) {
+            return Err(if self.contains(key) { self.damaged(key) } else { self.missing(key) });
         }
         if range.is_empty() {
             return Ok(Bytes::new());
         }
         let len = range.end - range.start;
-        let bytes = self.shared.store.get_range(&self.location(number), range).await.map_err(io_error);
+        let bytes = self.shared.store.get_range(&self.location(key), range).await.map_err(io_error);
         match bytes {
             Ok(bytes) if bytes.len() as u64 == len => Ok(bytes),
-            Ok(_) => Err(self.damaged(number)),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.damaged(number)),
+            Ok(_) => Err(self.damaged(key)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.damaged(key)),
             Err(error) => Err(error),
         }
     }

@@ -10,8 +10,8 @@ use record::{BatchEntry, FileNumber, LeaderEpoch, LogIndex, StreamId, StreamOffs
 
 use super::*;
 
-const ID: ObjectId = ObjectId { shard: ShardId(3), number: ObjectNumber(7), first: FileNumber(4), last: FileNumber(9) };
-const FILE: &str = "shards/3/objects/0000000007.object";
+const ID: ObjectId = ObjectId { shard: ShardId(3), key: ObjectKey(7), first: FileNumber(4), last: FileNumber(9) };
+const FILE: &str = "shards/3/objects/0000000000000007.object";
 
 /// A batch and its bytes.
 type Stored = (BatchEntry, Bytes);
@@ -95,12 +95,12 @@ async fn write(objects: &Objects, streams: &Streams) -> io::Result<ObjectSummary
 async fn read_stream(objects: &Objects, stream: u64, count: usize) -> io::Result<Vec<Stored>> {
     let (mut found, mut from) = (Vec::new(), StreamOffset(0));
     loop {
-        let page = objects.batches(ID.number, StreamId(stream), from, count).await?;
+        let page = objects.batches(ID.key, StreamId(stream), from, count).await?;
         let Some(last) = page.last() else { return Ok(found) };
         from = last.next_offset();
         for entry in page {
             let block = u32::try_from(entry.log_index.0).unwrap();
-            let blocks = objects.blocks(ID.number, block..block + 1).await?;
+            let blocks = objects.blocks(ID.key, block..block + 1).await?;
             let at = entry.position as usize;
             found.push((entry.clone(), blocks[0].slice(at..at + entry.bytes as usize)));
         }
@@ -125,23 +125,23 @@ async fn what_was_written_is_read() {
         let streams = some_streams(&random, streams, batches_max, sizes);
         let here = objects(Arc::new(RealDisk), dir.path()).await;
         let summary = write(&here, &streams).await.unwrap();
-        assert_eq!((summary.id, here.size(ID.number)), (ID, Some(summary.bytes)));
+        assert_eq!((summary.id, here.size(ID.key)), (ID, Some(summary.bytes)));
         // And as another process finds it.
         for objects in [here, objects(Arc::new(RealDisk), dir.path()).await] {
-            assert_eq!(objects.numbers(), [ID.number]);
-            assert_eq!(objects.verify(ID.number).await.unwrap(), summary, "case {number}");
+            assert_eq!(objects.keys(), [ID.key]);
+            assert_eq!(objects.verify(ID.key).await.unwrap(), summary, "case {number}");
             for (stream, batches) in &streams {
                 assert_eq!(facts(&read_stream(&objects, *stream, 700).await.unwrap()), facts(batches));
-                let known = objects.stream(ID.number, StreamId(*stream)).await.unwrap().unwrap();
+                let known = objects.stream(ID.key, StreamId(*stream)).await.unwrap().unwrap();
                 let largest = batches.iter().map(|(entry, _)| entry.max_timestamp).max().unwrap();
                 let bytes: u64 = batches.iter().map(|(entry, _)| entry.total_bytes()).sum();
                 assert_eq!((known.batches as usize, known.bytes), (batches.len(), bytes));
                 assert_eq!(known.max_timestamp, largest);
                 assert_eq!(known.running_max_timestamp, largest.max(start(*stream).max_timestamp_before));
-                assert_eq!(objects.aborted(ID.number, StreamId(*stream)).await.unwrap(), aborted(*stream));
-                assert_eq!(objects.stream(ID.number, StreamId(stream - 1)).await.unwrap(), None);
+                assert_eq!(objects.aborted(ID.key, StreamId(*stream)).await.unwrap(), aborted(*stream));
+                assert_eq!(objects.stream(ID.key, StreamId(stream - 1)).await.unwrap(), None);
             }
-            assert_eq!(objects.stream(ID.number, StreamId(u64::MAX)).await.unwrap(), None);
+            assert_eq!(objects.stream(ID.key, StreamId(u64::MAX)).await.unwrap(), None);
         }
     }
 }
@@ -177,7 +177,7 @@ async fn a_body_of_many_streams_is_stored_once() {
     let summary = objects.finish(writer).await.unwrap();
     let per_stream = (summary.bytes - 1_024) / 1_000;
     assert!(per_stream < 128, "{per_stream} bytes for a stream");
-    objects.verify(ID.number).await.unwrap();
+    objects.verify(ID.key).await.unwrap();
     assert_eq!(read_stream(&objects, 999, 1).await.unwrap()[0].1, body);
 }
 
@@ -194,7 +194,7 @@ async fn no_damage_passes() {
         let (position, mask) = (random.below(summary.bytes), 1 << random.below(8));
         disk.flip(&path, position, mask);
         let damaged = objects(Arc::new(disk.clone()), root).await;
-        let error = damaged.verify(ID.number).await.expect_err("a bit is wrong");
+        let error = damaged.verify(ID.key).await.expect_err("a bit is wrong");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
         assert!(error.to_string().contains(FILE), "{error}");
         // What is read all the same is right.
@@ -205,7 +205,7 @@ async fn no_damage_passes() {
         }
         disk.flip(&path, position, mask);
     }
-    objects(Arc::new(disk), root).await.verify(ID.number).await.unwrap();
+    objects(Arc::new(disk), root).await.verify(ID.key).await.unwrap();
 }
 
 #[tokio::test]
@@ -218,27 +218,27 @@ async fn what_is_no_object_is_named_or_left_alone() {
     let file = |name: &str| path.with_file_name(name);
     let bytes = RealDisk.open(&path, OpenOptions::read()).unwrap().read_at(0, 1 << 20).await.unwrap();
     put(&file("notes.txt"), b"mine").await;
-    put(&file("7.object"), &bytes).await;
-    put(&file("0000000008.object"), &bytes).await;
-    put(&file("0000000009.object"), &bytes[..bytes.len() - 1]).await;
-    put(&file("0000000010.object"), b"").await;
-    put(&file("0000000011.object"), &[0; 1_000]).await;
+    put(&file("0000000000000007.objects"), &bytes).await;
+    put(&file("0000000000000008.object"), &bytes).await;
+    put(&file("0000000000000009.object"), &bytes[..bytes.len() - 1]).await;
+    put(&file("000000000000000a.object"), b"").await;
+    put(&file("000000000000000b.object"), &[0; 1_000]).await;
     let here = objects(Arc::new(RealDisk), dir.path()).await;
-    assert_eq!(here.numbers().len(), 5);
-    assert_eq!(here.verify(ID.number).await.unwrap(), summary);
-    for number in 8..=11 {
-        let number = ObjectNumber(number);
-        let error = here.verify(number).await.expect_err("it is none, or another one");
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{number:?}: {error}");
-        assert!(here.batches(number, StreamId(1), StreamOffset(0), 1).await.is_err());
-        here.remove(number).await.unwrap();
+    assert_eq!(here.keys().len(), 5);
+    assert_eq!(here.verify(ID.key).await.unwrap(), summary);
+    for key in 8..=11 {
+        let key = ObjectKey(key);
+        let error = here.verify(key).await.expect_err("it is none, or another one");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{key}: {error}");
+        assert!(here.batches(key, StreamId(1), StreamOffset(0), 1).await.is_err());
+        here.remove(key).await.unwrap();
     }
-    let error = here.verify(ObjectNumber(12)).await.expect_err("there is none");
+    let error = here.verify(ObjectKey(12)).await.expect_err("there is none");
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
-    here.remove(ObjectNumber(12)).await.unwrap();
-    here.remove(ID.number).await.unwrap();
-    assert!(objects(Arc::new(RealDisk), dir.path()).await.numbers().is_empty());
-    assert!(RealDisk.exists(&file("notes.txt")) && RealDisk.exists(&file("7.object")));
+    here.remove(ObjectKey(12)).await.unwrap();
+    here.remove(ID.key).await.unwrap();
+    assert!(objects(Arc::new(RealDisk), dir.path()).await.keys().is_empty());
+    assert!(RealDisk.exists(&file("notes.txt")) && RealDisk.exists(&file("0000000000000007.objects")));
 }
 
 #[tokio::test]
@@ -254,7 +254,7 @@ async fn what_is_given_up_leaves_nothing() {
     std::mem::forget(here.begin(ID).await.unwrap());
     assert_eq!(files(), 1);
     let again = Objects::open(Arc::new(store.clone()), below.clone(), ID.shard, 0).await.unwrap();
-    assert!(again.numbers().is_empty());
+    assert!(again.keys().is_empty());
     store.remove_unfinished(&below).await.unwrap();
     assert_eq!(files(), 0);
 }
@@ -271,13 +271,13 @@ async fn a_crash_leaves_all_of_an_object_or_none_of_it() {
         let written = write(&here, &streams).await;
         disk.crash();
         let after = objects(Arc::new(disk), root).await;
-        match (written, &after.numbers()[..]) {
+        match (written, &after.keys()[..]) {
             (Ok(summary), _) => {
                 finished += 1;
-                assert_eq!(after.verify(ID.number).await.unwrap(), summary, "seed {seed}");
+                assert_eq!(after.verify(ID.key).await.unwrap(), summary, "seed {seed}");
             }
             (Err(_), []) => {}
-            (Err(_), _) => drop(after.verify(ID.number).await.expect("it has its name only when it is whole")),
+            (Err(_), _) => drop(after.verify(ID.key).await.expect("it has its name only when it is whole")),
         }
     }
     assert!((1..200).contains(&finished), "{finished} of 200 were finished");

@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use record::{BatchEntry, ObjectNumber, StreamId, StreamOffset, crc32c};
+use record::{BatchEntry, ObjectKey, StreamId, StreamOffset, crc32c};
 
 use super::Objects;
 use super::build::ObjectSummary;
@@ -20,21 +20,21 @@ impl Objects {
     ///
     /// # Errors
     /// `NotFound` when the object is not here, `InvalidData` when something is wrong, or what the store says.
-    pub async fn verify(&self, number: ObjectNumber) -> io::Result<ObjectSummary> {
-        let size = self.size(number).ok_or_else(|| self.missing(number))?;
-        let open = self.open_object(number).await?;
+    pub async fn verify(&self, key: ObjectKey) -> io::Result<ObjectSummary> {
+        let size = self.size(key).ok_or_else(|| self.missing(key))?;
+        let open = self.open_object(key).await?;
         let trailer = &open.trailer;
-        let index = self.read(number, trailer.runs_at..size - TRAILER_BYTES as u64).await?;
-        let blocks = check_index(trailer, &index).ok_or_else(|| self.damaged(number))?;
+        let index = self.read(key, trailer.runs_at..size - TRAILER_BYTES as u64).await?;
+        let blocks = check_index(trailer, &index).ok_or_else(|| self.damaged(key))?;
         let mut at = HEADER_BYTES as u64;
         let mut waiting = Bytes::new();
         for block in blocks {
             if waiting.len() < block.bytes as usize {
                 let len = READ_BYTES_MAX.max(block.bytes.into()).min(trailer.runs_at - at);
-                waiting = self.read(number, at..at + len).await?;
+                waiting = self.read(key, at..at + len).await?;
             }
             if crc32c(&waiting.split_to(block.bytes as usize)) != block.crc {
-                return Err(self.damaged(number));
+                return Err(self.damaged(key));
             }
             at += u64::from(block.bytes);
         }

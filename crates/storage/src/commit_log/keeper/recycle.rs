@@ -98,7 +98,7 @@ impl Keeper {
     async fn reuse(&mut self, segment: &Segment) -> io::Result<()> {
         assert!(segment.is_sealed(), "only a sealed segment is given up");
         let shared = Arc::clone(&self.shared);
-        shared.blocks.forget(segment.sequence);
+        shared.blocks.forget(segment.sequence.into());
         let _making = shared.making.lock().await;
         let wanted = shared.ready.lock().len() < shared.options.ready_segments;
         if !wanted || u64::from(segment.capacity) != shared.options.segment_bytes {

@@ -31,7 +31,7 @@ impl Writer {
         let segment = self.take_segment().await?;
         assert!(segment.sequence > self.segment.sequence, "segments are written in order");
         // A block of the file's former life may still be cached under no name; under this one none is.
-        self.shared.blocks.forget(segment.sequence);
+        self.shared.blocks.forget(segment.sequence.into());
         self.segment = segment;
         self.shared.segments.lock().insert(self.segment.sequence, Arc::clone(&self.segment));
         self.tails.clear();
