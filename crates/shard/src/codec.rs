@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use record::{
-    FileNumber, LeaderEpoch, LogIndex, NodeId, Partition, ProducerEpoch, ProducerId, Sequence, ShardId, StreamId,
-    StreamOffset, Term, TimestampMs, TopicId,
+    FileNumber, LeaderEpoch, LogIndex, NodeId, ObjectKey, Partition, ProducerEpoch, ProducerId, Sequence, ShardId,
+    StreamId, StreamOffset, Term, TimestampMs, TopicId,
 };
 use smallvec::SmallVec;
 
@@ -136,6 +136,7 @@ wire_id!(
     TimestampMs(i64),
     Partition(i32),
     FileNumber(u32),
+    ObjectKey(u64),
     TopicId(u128)
 );
 

@@ -12,8 +12,8 @@ use crate::commands::{
     AssignSlots, CancelMove, CloseSlots, CloseStream, CommitOffsets, CompleteDeletion, CompleteMove,
     CompletePartitions, CompleteShards, CompleteSlots, CompleteTopics, Configure, CreateCluster, CreateStreams,
     CreateTopics, DeleteGroup, DeleteOffsets, DeleteRecords, DeleteStreams, DeleteTopics, DropSlots, ExpireProducers,
-    LeaderChange, MoveSlots, MoveStreams, OpenShards, PutGroup, PutShards, RaiseFeatures, ReceiveGroups, ReceiveStream,
-    RegisterNode, Seal, SetCopies, SetLogStart, SetRebalancing, SetStanding, SkipIds, StagePart, Tick,
+    LeaderChange, MoveSlots, MoveStreams, OpenShards, PutGroup, PutObject, PutShards, RaiseFeatures, ReceiveGroups,
+    ReceiveStream, RegisterNode, Seal, SetCopies, SetLogStart, SetRebalancing, SetStanding, SkipIds, StagePart, Tick,
 };
 use crate::features::level_of_command;
 
@@ -94,6 +94,7 @@ commands! {
     9 Tick(Tick),
     10 Configure(Configure),
     11 DeleteRecords(DeleteRecords),
+    12 PutObject(PutObject),
     32 PutGroup(PutGroup),
     33 DeleteGroup(DeleteGroup),
     34 CommitOffsets(CommitOffsets),

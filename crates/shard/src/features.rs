@@ -5,7 +5,7 @@
 //! level is proposed, so that a program that knows less reads every log that there is.
 
 /// The level that this program knows, and all below it.
-pub const FEATURE_LEVEL: u32 = 4;
+pub const FEATURE_LEVEL: u32 = 5;
 /// The level of a cluster that never raised its own: commands up to 80, tables up to 12.
 pub const FIRST_FEATURE_LEVEL: u32 = 1;
 /// The last command of that level; those about data end before those about groups begin.
@@ -16,6 +16,9 @@ const DATA_COMMAND_MAX: u8 = 31;
 const SECOND_LEVEL_COMMAND_MAX: u8 = 92;
 /// The last command of the third level that is not about data.
 const THIRD_LEVEL_COMMAND_MAX: u8 = 95;
+/// The last ones of the fourth level.
+const FOURTH_LEVEL_COMMAND_MAX: u8 = 96;
+const FOURTH_LEVEL_DATA_COMMAND_MAX: u8 = 11;
 
 /// The level that the cluster must have for the command of that number to be proposed; `raises` tells the one that
 /// raises the level, which says itself for whom it is safe.
@@ -27,7 +30,9 @@ pub(crate) const fn level_of_command(number: u8, raises: bool) -> u32 {
         2
     } else if !is_data && number <= THIRD_LEVEL_COMMAND_MAX {
         3
-    } else {
+    } else if number <= (if is_data { FOURTH_LEVEL_DATA_COMMAND_MAX } else { FOURTH_LEVEL_COMMAND_MAX }) {
         4
+    } else {
+        5
     }
 }

@@ -83,6 +83,15 @@ impl FileSet {
         below
     }
 
+    /// Takes out all files from `first` to `last`.
+    pub(crate) fn take(&mut self, first: FileNumber, last: FileNumber) -> Self {
+        let mut taken = self.split_below(FileNumber(last.0.saturating_add(1)));
+        let mut below = taken.split_below(first);
+        below.runs.extend(self.runs.drain(..));
+        *self = below;
+        taken
+    }
+
     /// Adds a file; false if it was there.
     pub(crate) fn insert(&mut self, file: FileNumber) -> bool {
         let number = file.0;

@@ -30,6 +30,7 @@ mod file_set;
 mod groups;
 mod metadata;
 mod moving;
+mod objects;
 mod producers;
 mod ranges;
 mod sealing;
@@ -64,13 +65,14 @@ pub use model::{
     ShardRecord, SlotMove, SlotMoveId, Standing, StreamHome, StreamMove, Topic, TopicMode, TopicState,
 };
 pub use moving::MovingPiece;
+pub use objects::PlacedObject;
 pub use outcome::{
     AbandonTopicError, AddPartitionsError, AdmitNodeError, AlterConfigError, AnnounceNodeError, AppendError, Appended,
     AssignSlotsError, CancelMoveError, CloseSlotsError, CloseStreamError, ClosedStream, CommitOffsetsError,
     CompleteMoveError, CreateStreamError, CreateTopicError, DeleteGroupError, DeleteRecordsError, DropSlotsError,
     EpochEnd, MoveSlotsError, MoveStreamError, Outcome, ProducerIdBlock, ProducerIdsExhausted, PutGroupError,
-    RaiseFeaturesError, ReceiveGroupsError, ReceiveStreamError, Received, ReceivedGroups, RegisterNodeError,
-    SetCopiesError, SetStandingError, StageError, UnknownTopic,
+    PutObjectError, RaiseFeaturesError, ReceiveGroupsError, ReceiveStreamError, Received, ReceivedGroups,
+    RegisterNodeError, SetCopiesError, SetStandingError, StageError, UnknownTopic,
 };
 pub use query::{GroupView, Intention};
 pub use restore::{Restore, RestoreError};

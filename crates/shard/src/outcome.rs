@@ -42,6 +42,7 @@ pub enum Outcome {
     Configure,
     /// The first offset, one per stream, in the order of the command.
     DeleteRecords(Vec<Result<StreamOffset, DeleteRecordsError>>),
+    PutObject(Result<(), PutObjectError>),
     PutGroup(Result<GroupVersion, PutGroupError>),
     DeleteGroup(Result<(), DeleteGroupError>),
     CommitOffsets(Result<(), CommitOffsetsError>),
@@ -116,6 +117,19 @@ pub enum DeleteRecordsError {
     OffsetOutOfRange,
     #[error("the stream goes on on another shard")]
     Ended,
+}
+
+/// Why an object is not put in its place: it is an orphan then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PutObjectError {
+    #[error("there are no such sealed ranges")]
+    UnknownRanges,
+    #[error("nothing in these ranges lives any more")]
+    NothingLives,
+    #[error("another object has the place of some of these ranges")]
+    Replaced,
+    #[error("a range holds parts of a batch that is still to come")]
+    PartsWait,
 }
 
 /// A batch is in the stream.

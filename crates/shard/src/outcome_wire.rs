@@ -12,9 +12,9 @@ use crate::outcome::{
     AbandonTopicError, AddPartitionsError, AdmitNodeError, AlterConfigError, AnnounceNodeError, AppendError, Appended,
     AssignSlotsError, CancelMoveError, CloseSlotsError, CloseStreamError, ClosedStream, CommitOffsetsError,
     CompleteMoveError, CreateStreamError, CreateTopicError, DeleteGroupError, DeleteRecordsError, DropSlotsError,
-    MoveSlotsError, MoveStreamError, Outcome, ProducerIdBlock, ProducerIdsExhausted, PutGroupError, RaiseFeaturesError,
-    ReceiveGroupsError, ReceiveStreamError, Received, ReceivedGroups, RegisterNodeError, SetCopiesError,
-    SetStandingError, StageError, UnknownTopic,
+    MoveSlotsError, MoveStreamError, Outcome, ProducerIdBlock, ProducerIdsExhausted, PutGroupError, PutObjectError,
+    RaiseFeaturesError, ReceiveGroupsError, ReceiveStreamError, Received, ReceivedGroups, RegisterNodeError,
+    SetCopiesError, SetStandingError, StageError, UnknownTopic,
 };
 
 impl Wire for () {
@@ -79,6 +79,7 @@ wire_enum!(Outcome, "an outcome":
     9 Tick,
     10 Configure,
     11 DeleteRecords(results: Vec<Result<StreamOffset, DeleteRecordsError>>),
+    12 PutObject(result: Result<(), PutObjectError>),
     32 PutGroup(result: Result<GroupVersion, PutGroupError>),
     33 DeleteGroup(result: Result<(), DeleteGroupError>),
     34 CommitOffsets(result: Result<(), CommitOffsetsError>),
@@ -123,6 +124,13 @@ wire_enum!(DeleteRecordsError, "a refusal of a deletion of records":
     1 UnknownStream,
     2 OffsetOutOfRange,
     3 Ended,
+);
+
+wire_enum!(PutObjectError, "a refusal of an object":
+    1 UnknownRanges,
+    2 NothingLives,
+    3 Replaced,
+    4 PartsWait,
 );
 
 wire_enum!(AppendError, "a refusal of an append":

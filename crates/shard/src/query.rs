@@ -152,7 +152,7 @@ impl Shard {
         self.scalars.next_file.0.checked_sub(1).filter(|file| *file > 0).map(FileNumber)
     }
 
-    /// The files that are still wanted, in order.
+    /// The index files that are still wanted, in order; of ranges whose place an object has none is, where the object is.
     #[must_use]
     pub fn live_files(&self) -> Vec<FileNumber> {
         let mut files: Vec<FileNumber> = self.ranges.iter().map(|(_, range)| range.file).collect();
@@ -178,7 +178,8 @@ impl Shard {
         Some(from..=through)
     }
 
-    /// The sealed ranges of the log that hold live data, in order and joined where they meet. What lies in
+    /// The sealed ranges of the log that hold live data, in order and joined where they meet, but for those whose place an
+    /// object has. What lies in
     /// [`Shard::unsealed_range`] is live, too.
     #[must_use]
     pub fn live_ranges(&self) -> Vec<RangeInclusive<LogIndex>> {
@@ -264,20 +265,6 @@ impl Shard {
     /// The topics that are not being deleted, in the order of their names.
     pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> + '_ {
         self.metadata.names.values().filter_map(|id| self.metadata.topic(*id))
-    }
-
-    /// The sealed range of the log in which an entry lies; `None` where it is in none that is live.
-    #[must_use]
-    pub fn range_of(&self, index: LogIndex) -> Option<FileNumber> {
-        let holds = |range: &crate::ranges::SealedRange| (range.from..=range.through).contains(&index);
-        self.ranges.iter().find(|(_, range)| holds(range)).map(|(_, range)| range.file)
-    }
-
-    /// Earlier parts of batches that are still to come lie in no range of the log before this one.
-    #[must_use]
-    pub fn parts_floor(&self) -> FileNumber {
-        let staged = self.uploads.iter().flat_map(|(_, upload)| upload.files.iter().copied());
-        staged.min().unwrap_or(self.scalars.next_file).min(self.scalars.next_file)
     }
 
     /// The id that the next new stream gets: none that is as large was ever given out.

@@ -6,6 +6,7 @@
 use record::{FileNumber, LogIndex};
 
 use crate::codec::wire_struct;
+use crate::shard::Shard;
 use crate::table::Record;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,5 +42,21 @@ impl Record for SealedRange {
 impl SealedRange {
     pub(crate) const fn live(&self) -> bool {
         self.streams > 0 || self.uploads > 0
+    }
+}
+
+impl Shard {
+    /// The sealed range of the log in which an entry lies; `None` where it is in none that is live.
+    #[must_use]
+    pub fn range_of(&self, index: LogIndex) -> Option<FileNumber> {
+        let holds = |range: &SealedRange| (range.from..=range.through).contains(&index);
+        self.ranges.iter().find(|(_, range)| holds(range)).map(|(_, range)| range.file)
+    }
+
+    /// Earlier parts of batches that are still to come lie in no range of the log before this one.
+    #[must_use]
+    pub fn parts_floor(&self) -> FileNumber {
+        let staged = self.uploads.iter().flat_map(|(_, upload)| upload.files.iter().copied());
+        staged.min().unwrap_or(self.scalars.next_file).min(self.scalars.next_file)
     }
 }

@@ -197,6 +197,7 @@ impl Restore {
         shard.relink_transfers()?;
         shard.groups.relink()?;
         shard.metadata.relink();
+        shard.objects.relink()?;
         let actual = shard.digest();
         if actual != expected {
             return Err(RestoreError::Digest { expected, actual });

@@ -18,6 +18,7 @@ use crate::features::FEATURE_LEVEL;
 use crate::groups::Groups;
 use crate::metadata::Metadata;
 use crate::model::{Settings, Transfer};
+use crate::objects::Objects;
 use crate::outcome::Outcome;
 use crate::producers::Producers;
 use crate::ranges::SealedRange;
@@ -124,6 +125,7 @@ pub struct Shard {
     pub(crate) streams: Table<Stream>,
     pub(crate) producers: Producers,
     pub(crate) ranges: Table<SealedRange>,
+    pub(crate) objects: Objects,
     pub(crate) uploads: Table<Upload>,
     pub(crate) transfers: Table<Transfer>,
     pub(crate) groups: Groups,
@@ -156,6 +158,7 @@ impl Shard {
             streams: Table::default(),
             producers: Producers::default(),
             ranges: Table::default(),
+            objects: Objects::default(),
             uploads: Table::default(),
             transfers: Table::default(),
             groups: Groups::default(),

@@ -31,7 +31,7 @@ impl Shard {
         }
         self.transfers.remove(&id);
         for file in stream.all_files() {
-            self.release(file, effects, |range| &mut range.streams)?;
+            self.release_stream(file, effects)?;
         }
         effects.deleted.push(id);
         Ok(true)
@@ -44,8 +44,24 @@ impl Shard {
         self.producers.forget(slot, &mut stream.first_producer);
     }
 
+    /// One stream less has something in a sealed range, wherever that is now.
+    pub(crate) fn release_stream(&mut self, file: FileNumber, effects: &mut Effects) -> Result<(), Broken> {
+        let Some(first) = self.objects.of(file).map(|object| object.first) else {
+            return self.release(file, effects, |range| &mut range.streams);
+        };
+        let slot = self.objects.table.slot(&first);
+        let Some(object) = slot.and_then(|slot| self.objects.table.change(slot)) else { return Ok(()) };
+        ensure!(object.streams > 0, "the object in the place of {file} is released more often than held");
+        object.streams -= 1;
+        if object.streams == 0 {
+            self.objects.remove(first);
+            effects.liveness_changed = true;
+        }
+        Ok(())
+    }
+
     /// One stream or staged batch less wants a range; the range dies with the last one.
-    pub(crate) fn release(
+    fn release(
         &mut self,
         file: FileNumber,
         effects: &mut Effects,

@@ -138,6 +138,16 @@ impl Stream {
         gone
     }
 
+    /// Forgets earlier parts in the ranges from `first` to `last`; how many of these numbers it does not name any more.
+    pub(crate) fn forget_parts(&mut self, first: FileNumber, last: FileNumber) -> u64 {
+        let Some(parts) = &mut self.part_files else { return 0 };
+        let gone = parts.take(first, last);
+        if parts.is_empty() {
+            self.part_files = None;
+        }
+        gone.iter().filter(|file| !self.files.contains(*file)).count() as u64
+    }
+
     /// The files whose ranges of the log hold something of the stream.
     pub(crate) fn all_files(&self) -> impl Iterator<Item = FileNumber> + '_ {
         let parts = self.part_files.iter().flat_map(|files| files.iter());

@@ -76,7 +76,7 @@ impl StreamFront {
         stream.begin_at(self.before.max(stream.first_offset));
         let first_offset = stream.first_offset;
         for file in stream.forget_files(self.files, self.part_files) {
-            shard.release(file, effects, |range| &mut range.streams)?;
+            shard.release_stream(file, effects)?;
         }
         Ok(Ok(first_offset))
     }

@@ -25,6 +25,7 @@ fn samples() -> Vec<Outcome> {
         Outcome::ExpireProducers { expired: 6 },
         Outcome::Tick,
         Outcome::Configure,
+        Outcome::PutObject(Err(PutObjectError::Replaced)),
         Outcome::PutGroup(Err(conflict)),
         Outcome::DeleteGroup(Err(DeleteGroupError::NotEmpty)),
         Outcome::CommitOffsets(Err(CommitOffsetsError::IllegalGeneration { current: 9 })),

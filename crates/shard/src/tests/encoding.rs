@@ -32,6 +32,7 @@ fn numbers_of_commands_never_change() {
         (9, "Tick"),
         (10, "Configure"),
         (11, "DeleteRecords"),
+        (12, "PutObject"),
         (32, "PutGroup"),
         (33, "DeleteGroup"),
         (34, "CommitOffsets"),

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use record::{
-    BatchEntry, BatchSummary, Compression, FileNumber, LeaderEpoch, LogIndex, ProducerEpoch, ProducerId, ProducerStamp,
-    Sequence, ShardId, StreamId, StreamOffset, Term, TimestampMs, TimestampType,
+    BatchEntry, BatchSummary, Compression, FileNumber, LeaderEpoch, LogIndex, ObjectKey, ProducerEpoch, ProducerId,
+    ProducerStamp, Sequence, ShardId, StreamId, StreamOffset, Term, TimestampMs, TimestampType,
 };
 
 use crate::codec::Wire;
-use crate::commands::{Append, CreateStreams, NewStream};
+use crate::commands::{Append, CreateStreams, NewStream, PutObject, Tick};
 use crate::{AppendError, Appended, Applied, Command, EntryBuilder, Located, Outcome, Restore, SealedIndex, Shard};
 
 pub(super) const SHARD: ShardId = ShardId(3);
@@ -77,7 +77,11 @@ impl Node {
 
     /// The command as one would propose it who has looked into the files.
     fn fit(&mut self, command: &Command) -> Command {
-        let Command::DeleteRecords(delete) = command else { return command.clone() };
+        let delete = match command {
+            Command::DeleteRecords(delete) => delete,
+            Command::PutObject(put) => return self.fit_object(put),
+            _ => return command.clone(),
+        };
         let mut fitted = delete.clone();
         for front in &mut fitted.fronts {
             // What is appended in the same entry is not known yet.
@@ -90,6 +94,8 @@ impl Node {
             for file in view.files().iter() {
                 let sealed = self.files[&file].stream(front.stream).expect("the file has the stream");
                 if sealed.batches().any(|batch| stays(&batch)) {
+                    // What is in an object is in all of it.
+                    let file = self.shard.object_of(file).map_or(file, |object| object.first);
                     front.files = front.files.min(file);
                 }
             }
@@ -99,6 +105,36 @@ impl Node {
             }
         }
         self.deleted.extend(fitted.fronts.iter().map(|front| front.stream));
+        fitted.into()
+    }
+
+    /// As one would propose it who has built the object: nothing that is in no range of it has a part in one.
+    fn fit_object(&self, put: &PutObject) -> Command {
+        let run = put.first..=put.last;
+        let mut fitted = put.clone();
+        fitted.parts.clear();
+        let objects = self.shard.objects();
+        let inside = objects.iter().filter(|object| run.contains(&object.first) && run.contains(&object.last));
+        fitted.replaces = inside.map(|object| object.key).collect();
+        for stream in self.shard.stream_ids() {
+            let parts = self.shard.streams.get(&stream).and_then(|stream| stream.part_files.as_deref());
+            if !parts.is_some_and(|parts| parts.iter().any(|file| run.contains(&file))) {
+                continue;
+            }
+            let Some(view) = self.shard.stream(stream) else { return Tick {}.into() };
+            fitted.parts.push(stream);
+            for batch in self.read(stream) {
+                let mut parts =
+                    batch.earlier_extents().iter().filter_map(|extent| self.shard.range_of(extent.log_index));
+                let has = |file: &FileNumber| {
+                    self.files[file].stream(stream).is_some_and(|sealed| sealed.batches().any(|other| other == batch))
+                };
+                let is_inside = view.files().iter().filter(|file| run.contains(file)).any(|file| has(&file));
+                if !is_inside && parts.any(|file| run.contains(&file)) {
+                    return Tick {}.into();
+                }
+            }
+        }
         fitted.into()
     }
 
@@ -164,6 +200,8 @@ impl Node {
         let mut held: BTreeSet<FileNumber> = BTreeSet::new();
         let ranges: Vec<RangeInclusive<LogIndex>> = self.shard.live_ranges();
         let unsealed_range = self.shard.unsealed_range();
+        let objects = self.shard.objects();
+        let mut names: BTreeMap<FileNumber, u64> = BTreeMap::new();
         let mut unsealed = 0;
         for stream in self.shard.stream_ids() {
             // One that is still received is not seen.
@@ -177,7 +215,8 @@ impl Node {
                 assert!(batch.base_offset == offset || is_cut, "offsets of {stream} have no gap");
                 offset = batch.next_offset();
                 max = max.max(batch.max_timestamp);
-                for extent in batch.extents() {
+                let in_object = |index| objects.iter().any(|object| (object.from..=object.through).contains(&index));
+                for extent in batch.extents().filter(|extent| !in_object(extent.log_index)) {
                     let mut live = ranges.iter().chain(&unsealed_range);
                     let live = live.any(|range| range.contains(&extent.log_index));
                     assert!(live, "{extent:?} of {stream} is in a live range of {ranges:?}");
@@ -191,11 +230,11 @@ impl Node {
             let known_max = view.max_timestamp().map_or(TimestampMs::NONE, |(max, _)| max);
             let deleted = self.deleted.contains(&stream);
             assert!(if deleted { known_max >= max } else { known_max == max });
-            for file in view.files().iter() {
-                held.insert(file);
-            }
-            if let Some(parts) = self.shard.streams.get(&stream).and_then(|stream| stream.part_files.as_deref()) {
-                held.extend(parts.iter());
+            for file in self.shard.streams.get(&stream).expect("it is seen").all_files() {
+                match self.shard.object_of(file) {
+                    Some(object) => *names.entry(object.first).or_default() += 1,
+                    None => drop(held.insert(file)),
+                }
             }
             let sealed_max =
                 batches.iter().filter(|batch| Some(batch.log_index) <= sealed).map(|batch| batch.max_timestamp).max();
@@ -207,6 +246,11 @@ impl Node {
             held.extend(&upload.files);
         }
         assert_eq!(self.shard.unsealed_batches(), unsealed);
+        let counted: BTreeMap<FileNumber, u64> = objects.iter().map(|object| (object.first, object.streams)).collect();
+        assert_eq!(counted, names, "an object is there as long as it is named");
+        for pair in objects.windows(2) {
+            assert!(pair[0].last < pair[1].first, "no two have one place");
+        }
         assert_eq!(self.shard.live_files(), held.into_iter().collect::<Vec<_>>(), "exactly what is held is live");
     }
 }
@@ -259,6 +303,7 @@ pub(super) fn dump(shard: &Shard) -> Vec<u8> {
     table(&shard.metadata.rebalancing_stopped, &mut out);
     table(&shard.metadata.wanted_copies, &mut out);
     table(&shard.metadata.doubtful_streams, &mut out);
+    table(&shard.objects.table, &mut out);
     for topic in shard.topics() {
         topic.id.put(&mut out);
     }
@@ -303,6 +348,19 @@ pub(super) fn stamped(stream: u64, records: u32, id: i64, epoch: i16, sequence: 
     append.batch.producer =
         Some(ProducerStamp { id: ProducerId(id), epoch: ProducerEpoch(epoch), base_sequence: Sequence(sequence) });
     append
+}
+
+/// An object in the place of these ranges.
+pub(super) fn put_object(first: u32, last: u32) -> PutObject {
+    PutObject {
+        key: ObjectKey(u64::from(first) << 32 | u64::from(last)),
+        first: FileNumber(first),
+        last: FileNumber(last),
+        bytes: 1_000,
+        index_digest: 7,
+        replaces: Vec::new(),
+        parts: Vec::new(),
+    }
 }
 
 pub(super) fn appended(base_offset: i64) -> Result<Appended, AppendError> {

@@ -11,6 +11,7 @@ mod metadata;
 mod moves;
 mod nodes;
 mod properties;
+mod put_object;
 mod seal;
 mod slot_orders;
 mod slots;

@@ -1,12 +1,12 @@
 //! The nodes of a cluster: their ids, and how they stand.
 
-use record::{NodeId, ShardId, StreamId};
+use record::{NodeId, ShardId, StreamId, StreamOffset, TopicId};
 
-use super::harness::Node;
+use super::harness::{Node, put_object};
 use crate::commands::{
     AbandonTopics, AdmitNode, AllocateProducerIds, AnnounceNode, COPIES, CompleteShards, DeleteOffsets, DeleteRecords,
-    NewShard, OpenShards, PutShards, RaiseFeatures, RegisterNode, SetCopies, SetRebalancing, SetStanding, SkipIds,
-    Tick,
+    NewShard, OpenShards, PutShards, RaiseFeatures, RegisterNode, SetCopies, SetLogStart, SetRebalancing, SetStanding,
+    SkipIds, Tick,
 };
 use crate::{
     AdmitNodeError, AnnounceNodeError, Command, FEATURE_LEVEL, NodeRecord, Outcome, RaiseFeaturesError, SetCopiesError,
@@ -189,6 +189,8 @@ fn commands_say_which_level_they_need() {
     assert_eq!(level(SetCopies { copies: 3 }.into()), 3);
     assert_eq!(level(AbandonTopics { topics: vec![] }.into()), 3);
     assert_eq!(level(Tick {}.into()), 1);
-    assert_eq!(level(DeleteRecords { fronts: vec![] }.into()), FEATURE_LEVEL);
+    assert_eq!(level(DeleteRecords { fronts: vec![] }.into()), 4);
+    assert_eq!(level(SetLogStart { topic: TopicId(1), partition: 0, before: StreamOffset(0) }.into()), 4);
+    assert_eq!(level(put_object(1, 1).into()), FEATURE_LEVEL);
     assert_eq!(level(DeleteOffsets::Topics { topics: vec![] }.into()), 1);
 }

@@ -9,18 +9,19 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use record::{
-    BatchSummary, Compression, FileNumber, LeaderEpoch, LogIndex, NodeId, Partition, ProducerEpoch, ProducerId,
-    ProducerStamp, Sequence, ShardId, StreamId, StreamOffset, TimestampMs, TimestampType, TopicId,
+    BatchSummary, Compression, FileNumber, LeaderEpoch, LogIndex, NodeId, ObjectKey, Partition, ProducerEpoch,
+    ProducerId, ProducerStamp, Sequence, ShardId, StreamId, StreamOffset, TimestampMs, TimestampType, TopicId,
 };
 
+use super::harness::put_object;
 use crate::commands::{
     AbandonParts, AbandonTopics, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append,
     AssignSlots, CancelAt, CancelMove, CloseStream, CommitCheck, CommitOffsets, CompleteDeletion, CompleteMove,
     CompletePartitions, CompleteShards, CompleteTopics, ConfigAlteration, Configure, CreateCluster, CreateStreams,
     CreateTopics, DeleteGroup, DeleteOffsets, DeleteRecords, DeleteStreams, DeleteTopics, ExpireProducers,
-    LeaderChange, MoveStreams, NewMove, NewShard, NewStream, NewTopic, OpenShards, OpenStream, PutGroup, PutShards,
-    RaiseFeatures, ReceiveStream, RegisterNode, Seal, SetCopies, SetLogStart, SetRebalancing, SetStanding, SkipIds,
-    SlotRange, StagePart, StreamFront, Tick, UploadId,
+    LeaderChange, MoveStreams, NewMove, NewShard, NewStream, NewTopic, OpenShards, OpenStream, PutGroup, PutObject,
+    PutShards, RaiseFeatures, ReceiveStream, RegisterNode, Seal, SetCopies, SetLogStart, SetRebalancing, SetStanding,
+    SkipIds, SlotRange, StagePart, StreamFront, Tick, UploadId,
 };
 use crate::producers::ProducerBatch;
 use crate::{
@@ -263,6 +264,9 @@ fn data_command() -> impl Strategy<Value = Command> {
                 ended,
             };
             DeleteRecords { fronts: fronts.into_iter().map(front).collect() }.into()
+        }),
+        3 => (0_u32..6, 0_u32..6, 0_u64..1_000).prop_map(|(first, more, key)| {
+            PutObject { key: ObjectKey(key), ..put_object(first, first + more) }.into()
         }),
         1 => (0_u64..3).prop_map(|leader| LeaderChange { leader: NodeId(leader) }.into()),
         1 => (0_u32..4).prop_map(|count_max| ExpireProducers { count_max }.into()),

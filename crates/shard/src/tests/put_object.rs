@@ -1,0 +1,140 @@
+//! Objects in the place of sealed ranges: what dies with whom, and what is refused.
+
+use record::{FileNumber, LogIndex, ObjectKey, StreamId, StreamOffset};
+
+use super::harness::{Node, capture, dump, plain, put_object, restore};
+use crate::commands::{DeleteRecords, DeleteStreams, PutObject, Seal, StagePart, StreamFront, UploadId};
+use crate::{Outcome, PutObjectError};
+
+/// Two streams; the first is in the files 1 to 4, the second in 2 and 4.
+fn node() -> Node {
+    let mut node = Node::with_streams([1, 2]);
+    for number in 1..=4 {
+        node.append(plain(1, 4)).unwrap();
+        if number % 2 == 0 {
+            node.append(plain(2, 1)).unwrap();
+        }
+        node.one(Seal { through: LogIndex(u64::MAX) });
+    }
+    node
+}
+
+fn put(node: &mut Node, first: u32, last: u32) -> Result<(), PutObjectError> {
+    match node.one(put_object(first, last)) {
+        Outcome::PutObject(result) => {
+            node.check();
+            result
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// First, last and names of each object.
+fn objects(node: &Node) -> Vec<(u32, u32, u64)> {
+    node.shard.objects().iter().map(|object| (object.first.0, object.last.0, object.streams)).collect()
+}
+
+fn delete(node: &mut Node, stream: u64, before: i64) {
+    let none = FileNumber(0);
+    let before = StreamOffset(before);
+    let front = StreamFront { stream: StreamId(stream), before, files: none, part_files: none, ended: false };
+    assert!(matches!(node.one(DeleteRecords { fronts: vec![front] }), Outcome::DeleteRecords(_)));
+    node.check();
+}
+
+#[test]
+fn an_object_has_the_place_of_ranges_and_of_objects() {
+    let mut node = node();
+    put(&mut node, 2, 3).unwrap();
+    assert_eq!(objects(&node), [(2, 3, 3)]);
+    assert_eq!(node.shard.live_files(), [1, 4].map(FileNumber));
+    assert_eq!(node.shard.live_ranges().len(), 2, "the log between is the objects'");
+    put(&mut node, 1, 4).unwrap();
+    assert_eq!(objects(&node), [(1, 4, 6)]);
+    assert!(node.shard.live_files().is_empty() && node.shard.live_ranges().is_empty());
+    let object = node.shard.object_of(FileNumber(3)).unwrap();
+    let whole = (LogIndex(0), node.shard.sealed_through().unwrap());
+    assert_eq!((object.from, object.through), whole, "all of the log that it stands for");
+    assert_eq!(node.shard.object_of(FileNumber(5)), None);
+}
+
+#[test]
+fn an_object_dies_with_the_last_stream_that_names_it() {
+    let mut node = node();
+    put(&mut node, 1, 3).unwrap();
+    delete(&mut node, 1, 12);
+    assert_eq!(objects(&node), [(1, 3, 1)]);
+    node.one(DeleteStreams { streams: vec![StreamId(2)] });
+    node.check();
+    assert_eq!((objects(&node), node.shard.live_files()), (vec![], vec![FileNumber(4)]));
+    node.append(plain(1, 1)).unwrap();
+    put(&mut node, 4, 4).unwrap();
+    assert_eq!(objects(&node), [(4, 4, 1)]);
+}
+
+#[test]
+fn a_part_of_an_object_is_not_let_go_of() {
+    let mut node = node();
+    put(&mut node, 1, 4).unwrap();
+    delete(&mut node, 1, 9);
+    assert_eq!(objects(&node), [(1, 4, 6)], "the rest of the stream is in it");
+    delete(&mut node, 1, 16);
+    assert_eq!(objects(&node), [(1, 4, 2)]);
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let mut node = node();
+    for (first, last) in [(3, 2), (4, 5), (9, 9)] {
+        assert_eq!(put(&mut node, first, last), Err(PutObjectError::UnknownRanges));
+    }
+    put(&mut node, 2, 3).unwrap();
+    for (first, last) in [(1, 2), (3, 4), (2, 2), (3, 3)] {
+        assert_eq!(put(&mut node, first, last), Err(PutObjectError::Replaced), "half of another");
+    }
+    // Built before that other one had its place.
+    let entry = node.entry(&[put_object(1, 4).into()]);
+    node.log.push(entry.clone());
+    assert_eq!(node.replay(&entry).outcomes, [Outcome::PutObject(Err(PutObjectError::Replaced))]);
+    let wrong = PutObject { replaces: vec![ObjectKey(99)], ..put_object(2, 3) };
+    let entry = node.entry(&[wrong.into()]);
+    node.log.push(entry.clone());
+    assert_eq!(node.replay(&entry).outcomes, [Outcome::PutObject(Err(PutObjectError::Replaced))]);
+    delete(&mut node, 1, 4);
+    assert_eq!(put(&mut node, 1, 1), Err(PutObjectError::NothingLives));
+    assert_eq!(put(&mut node, 0, 1), Err(PutObjectError::NothingLives));
+}
+
+#[test]
+fn parts_that_wait_keep_their_range() {
+    let mut node = node();
+    let upload = UploadId(5);
+    node.one(StagePart { upload, part: 0, body_bytes: 10 });
+    node.append(plain(1, 1)).unwrap();
+    node.one(Seal { through: LogIndex(u64::MAX) });
+    assert_eq!(put(&mut node, 4, 5), Err(PutObjectError::PartsWait));
+    let mut last = plain(2, 3);
+    (last.batch.bytes, last.body_bytes, last.upload) = (110, 100, Some(upload));
+    node.append(last).unwrap();
+    // The batch is in no range yet.
+    assert_eq!(node.one(put_object(4, 5)), Outcome::Tick);
+    node.one(Seal { through: LogIndex(u64::MAX) });
+    assert_eq!(node.one(put_object(4, 5)), Outcome::Tick, "it is in the next one");
+    put(&mut node, 4, 6).unwrap();
+    assert_eq!(objects(&node), [(4, 6, 4)], "the second stream has nothing but a part in the fifth");
+}
+
+#[test]
+fn objects_are_in_checkpoints() {
+    let mut node = node();
+    put(&mut node, 1, 2).unwrap();
+    let mut chunks = capture(&mut node.shard, true);
+    assert_eq!(dump(&restore(&chunks)), dump(&node.shard));
+    delete(&mut node, 1, 12);
+    put(&mut node, 2, 4).unwrap_err();
+    put(&mut node, 1, 3).unwrap();
+    chunks.extend(capture(&mut node.shard, false));
+    let restored = restore(&chunks);
+    assert_eq!(dump(&restored), dump(&node.shard));
+    assert_eq!(restored.object_of(FileNumber(2)), node.shard.object_of(FileNumber(2)));
+}
