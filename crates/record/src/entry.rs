@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::{LeaderEpoch, LogIndex, StreamOffset, TimestampMs};
+use crate::{LeaderEpoch, LogIndex, ObjectKey, StreamOffset, TimestampMs};
 
 /// A range of bytes in the payload of one log entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +28,9 @@ pub struct BatchEntry {
     pub bytes: u32,
     pub epoch: LeaderEpoch,
     pub earlier: Option<Arc<[Extent]>>,
+    /// The object that the batch is in, if it is not in the log: `log_index` is the number of a block of it then, and there are no
+    /// earlier extents.
+    pub object: Option<ObjectKey>,
 }
 
 impl BatchEntry {

@@ -122,6 +122,7 @@ impl BatchList {
             bytes: packed.bytes,
             epoch: LeaderEpoch(packed.epoch),
             earlier,
+            object: None,
         })
     }
 
@@ -219,6 +220,7 @@ mod tests {
             epoch: LeaderEpoch(2),
             earlier: (offset % 5 == 0)
                 .then(|| [Extent { log_index: LogIndex(index - 1), position: 1, bytes: 9 }].as_slice().into()),
+            object: None,
         }
     }
 

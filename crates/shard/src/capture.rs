@@ -90,6 +90,8 @@ impl Wire for BatchEntry {
             bytes: Wire::take(input)?,
             epoch: Wire::take(input)?,
             earlier: Some(Vec::<Extent>::take(input)?).filter(|earlier| !earlier.is_empty()).map(Into::into),
+            // Files have what objects have.
+            object: None,
         })
     }
 }

@@ -26,6 +26,38 @@ pub(crate) struct Run {
     pub(crate) max_timestamp: TimestampMs,
 }
 
+/// Where a run is, as its stream's entry says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RunPlace {
+    pub(crate) at: u64,
+    pub(crate) bytes: u32,
+    pub(crate) crc: u32,
+    pub(crate) chunks: u32,
+    pub(crate) batches: u32,
+    pub(crate) first_offset: StreamOffset,
+    pub(crate) max_timestamp: TimestampMs,
+}
+
+impl RunPlace {
+    /// The chunk of a run that has one only, and no table.
+    pub(crate) fn only_chunk(self) -> Option<ChunkEntry> {
+        (self.chunks == 1).then_some(ChunkEntry {
+            first_offset: self.first_offset,
+            running_max_timestamp: self.max_timestamp,
+            at: 0,
+            bytes: self.bytes,
+            crc: self.crc,
+            batches: self.batches,
+        })
+    }
+
+    /// Bytes of the table, if there is room for it in the run.
+    pub(crate) fn table_bytes(self) -> Option<usize> {
+        let bytes = (self.chunks as usize).checked_mul(CHUNK_ENTRY_BYTES)?;
+        (bytes <= self.bytes as usize).then_some(bytes)
+    }
+}
+
 /// Puts a run together, batch by batch.
 #[derive(Debug)]
 pub(crate) struct RunBuilder {
@@ -191,8 +223,9 @@ pub(crate) fn decode_chunk(mut bytes: &[u8], count: u32) -> Option<Vec<BatchEntr
             }
             earlier = Some(list.into());
         }
+        let (bytes, object) = (len, None);
         let batch =
-            BatchEntry { base_offset, record_count, max_timestamp, log_index, position, bytes: len, epoch, earlier };
+            BatchEntry { base_offset, record_count, max_timestamp, log_index, position, bytes, epoch, earlier, object };
         before = Before::of(&batch);
         batches.push(batch);
     }

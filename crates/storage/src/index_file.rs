@@ -19,15 +19,17 @@ use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use base::disk::{Disk, OpenOptions};
 use base::task::offload;
 use parking_lot::Mutex;
-use record::{BatchEntry, FileNumber, LogIndex, StreamId};
+use record::{BatchEntry, FileNumber, LogIndex, ObjectKey, StreamId};
 
 use crate::block_cache::BlockCache;
+use crate::object::Objects;
 use crate::passing::{failed_write, remove_file};
+pub(crate) use format::StreamEntry;
 pub use import::IndexImport;
 use open::OpenFiles;
 
@@ -48,6 +50,9 @@ struct Shared {
     files: Mutex<BTreeMap<u32, u64>>,
     open: OpenFiles,
     cache: BlockCache,
+    /// The objects that have the place of files, by the first of these: the last of them, and the object.
+    placed: Mutex<BTreeMap<u32, (u32, ObjectKey)>>,
+    objects: OnceLock<Objects>,
 }
 
 /// The batches of one stream in the range that is being sealed.
@@ -84,9 +89,73 @@ impl IndexStore {
             }
             let open = OpenFiles::new(OPEN_FILES_MAX);
             let cache = BlockCache::new(cache_bytes);
-            Ok(Self { shared: Arc::new(Shared { disk, dir, files: Mutex::new(files), open, cache }) })
+            Ok(Self {
+                shared: Arc::new(Shared {
+                    disk,
+                    dir,
+                    files: Mutex::new(files),
+                    open,
+                    cache,
+                    placed: Mutex::default(),
+                    objects: OnceLock::new(),
+                }),
+            })
         })
         .await
+    }
+
+    /// Where objects are found that have the place of files.
+    ///
+    /// # Panics
+    /// When that was said before.
+    pub fn set_objects(&self, objects: Objects) {
+        assert!(self.shared.objects.set(objects).is_ok(), "a shard has its objects in one place");
+    }
+
+    /// From now on an object, which is here and whole, is read in the place of the files from `first` to `last`, and of the objects that
+    /// had the place of some.
+    ///
+    /// # Panics
+    /// When it is not here, or has the place of a part of what another one has.
+    pub fn place(&self, first: FileNumber, last: FileNumber, key: ObjectKey) {
+        assert!(first <= last && self.objects().contains(key), "an object that is here has the place of files");
+        let mut placed = self.shared.placed.lock();
+        let partly = |(other_first, (other_last, _)): (&u32, &(u32, ObjectKey))| {
+            let (begins, ends) = ((first.0..=last.0).contains(other_first), (first.0..=last.0).contains(other_last));
+            begins != ends || (!begins && *other_first < first.0 && *other_last > last.0)
+        };
+        assert!(!placed.range(..=last.0).any(partly), "objects have the place of others as a whole");
+        placed.retain(|other, _| !(first.0..=last.0).contains(other));
+        placed.insert(first.0, (last.0, key));
+    }
+
+    /// The object has no place any more.
+    pub fn take_out(&self, first: FileNumber) {
+        self.shared.placed.lock().remove(&first.0);
+    }
+
+    /// The object in whose place a file is not, and the first of the files whose place it has.
+    fn object_at(&self, file: FileNumber) -> Option<(FileNumber, ObjectKey)> {
+        let placed = self.shared.placed.lock();
+        let (first, (last, key)) = placed.range(..=file.0).next_back()?;
+        (file.0 <= *last).then_some((FileNumber(*first), *key))
+    }
+
+    fn objects(&self) -> &Objects {
+        self.shared.objects.get().expect("what was placed is here")
+    }
+
+    /// Whether there is a file, or an object in its place.
+    fn is_here(&self, file: FileNumber) -> bool {
+        self.object_at(file).is_some() || self.contains(file)
+    }
+
+    /// What a file, or the object in its place, knows of a stream.
+    async fn known(&self, file: FileNumber, stream: StreamId) -> io::Result<Option<StreamEntry>> {
+        match self.object_at(file) {
+            Some((_, key)) => Ok(self.objects().entry(key, stream).await?.map(Into::into)),
+            None => self.entry(file, stream).await,
+        }
     }
 
     /// Where the files lie.

@@ -235,6 +235,7 @@ impl Append {
             bytes: self.body_bytes,
             epoch,
             earlier: parts.map(|parts| Arc::clone(&parts.extents)),
+            object: None,
         };
         let pushed = stream.batches.get_or_insert_default().push(&entry);
         ensure!(pushed.is_ok(), "stream {id} had room for a batch and has none");

@@ -120,7 +120,7 @@ async fn find(store: &IndexStore, file: u32, stream: StreamId) -> io::Result<Opt
 
 /// A damaged file is as one that is lost: it must not keep out those that follow it.
 async fn whole(store: &IndexStore, file: FileNumber, stream: StreamId) -> io::Result<Option<StreamEntry>> {
-    match store.entry(file, stream).await {
+    match store.known(file, stream).await {
         Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => {
             tracing::error!(%error, "an earlier index file is passed over");
             Ok(None)

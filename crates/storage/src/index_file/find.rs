@@ -5,7 +5,7 @@
 
 use std::io;
 
-use record::{BatchEntry, FileNumber, StreamId, StreamOffset, TimestampMs};
+use record::{BatchEntry, FileNumber, ObjectKey, StreamId, StreamOffset, TimestampMs};
 
 use super::IndexStore;
 use super::format::StreamEntry;
@@ -15,6 +15,8 @@ use crate::batch_run::ChunkEntry;
 #[derive(Debug, Clone, Copy)]
 struct Node {
     file: FileNumber,
+    /// The object that has the place of the file, which is the first of those whose place it has.
+    object: Option<ObjectKey>,
     entry: StreamEntry,
 }
 
@@ -41,7 +43,7 @@ impl IndexStore {
         while found.len() < count_max && bytes < bytes_max && offset < newest.entry.next_offset {
             let node = self.node_at(newest, offset).await?;
             for chunk in self.chunks_from(node, offset).await? {
-                let batches = self.chunk(node.file, &node.entry, &chunk).await?;
+                let batches = self.node_chunk(node, &chunk).await?;
                 for batch in batches.into_iter().filter(|batch| batch.next_offset() > offset) {
                     if found.len() == count_max || bytes >= bytes_max {
                         return Ok(found);
@@ -137,7 +139,7 @@ impl IndexStore {
             let time = largest.as_ref().map_or(TimestampMs(i64::MIN), |batch| batch.max_timestamp);
             if at.entry.max_timestamp > time {
                 for chunk in self.chunks_from(at, offset).await? {
-                    for batch in self.chunk(at.file, &at.entry, &chunk).await? {
+                    for batch in self.node_chunk(at, &chunk).await? {
                         let larger = largest.as_ref().is_none_or(|known| batch.max_timestamp > known.max_timestamp);
                         if larger && batch.next_offset() > offset && is_below(&batch) {
                             largest = Some(batch);
@@ -152,11 +154,35 @@ impl IndexStore {
 
     /// What `file`, which is said to have the stream, knows of it.
     async fn node(&self, file: FileNumber, stream: StreamId) -> io::Result<Node> {
+        self.find_node(file, stream).await?.ok_or_else(|| self.lacks(file, stream))
+    }
+
+    /// As [`Self::node`]; none where an object that has the place of the file has nothing of the stream: its front is gone so
+    /// far.
+    async fn find_node(&self, file: FileNumber, stream: StreamId) -> io::Result<Option<Node>> {
+        if let Some((first, key)) = self.object_at(file) {
+            let entry = self.objects().entry(key, stream).await?;
+            return Ok(entry.map(|entry| Node { file: first, object: Some(key), entry: entry.into() }));
+        }
         if !self.contains(file) {
             return Err(self.missing(file));
         }
         let entry = self.entry(file, stream).await?.ok_or_else(|| self.lacks(file, stream))?;
-        Ok(Node { file, entry })
+        Ok(Some(Node { file, object: None, entry }))
+    }
+
+    async fn node_chunks(&self, node: Node) -> io::Result<Vec<ChunkEntry>> {
+        match node.object {
+            Some(key) => self.objects().chunks(key, node.entry.run()).await,
+            None => self.chunks(node.file, &node.entry).await,
+        }
+    }
+
+    async fn node_chunk(&self, node: Node, chunk: &ChunkEntry) -> io::Result<Vec<BatchEntry>> {
+        match node.object {
+            Some(key) => self.objects().chunk(key, node.entry.run_at, chunk).await,
+            None => self.chunk(node.file, &node.entry, chunk).await,
+        }
     }
 
     /// The file before `node` that has the stream, if there is one.
@@ -164,7 +190,7 @@ impl IndexStore {
         match node.entry.previous {
             0 => Ok(None),
             file if file >= node.file.0 => Err(self.damaged(node.file)),
-            file => self.node(FileNumber(file), node.entry.stream).await.map(Some),
+            file => self.find_node(FileNumber(file), node.entry.stream).await,
         }
     }
 
@@ -174,13 +200,13 @@ impl IndexStore {
         if file >= node.file {
             return Err(self.damaged(node.file));
         }
-        if file.0 == 0 || !self.contains(file) {
+        if file.0 == 0 || !self.is_here(file) {
             return Ok(None);
         }
-        match self.node(file, node.entry.stream).await {
+        match self.find_node(file, node.entry.stream).await {
             // It went meanwhile, with all that was in it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.contains(file) => Ok(None),
-            node => node.map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_here(file) => Ok(None),
+            node => node,
         }
     }
 
@@ -203,7 +229,7 @@ impl IndexStore {
 
     /// The chunks of a run from the one that holds `offset` on.
     async fn chunks_from(&self, node: Node, offset: StreamOffset) -> io::Result<Vec<ChunkEntry>> {
-        let mut chunks = self.chunks(node.file, &node.entry).await?;
+        let mut chunks = self.node_chunks(node).await?;
         let skip = chunks.partition_point(|chunk| chunk.first_offset <= offset).saturating_sub(1);
         chunks.drain(..skip);
         Ok(chunks)
@@ -215,7 +241,7 @@ impl IndexStore {
             if chunk.running_max_timestamp < time {
                 continue;
             }
-            let batches = self.chunk(node.file, &node.entry, &chunk).await?;
+            let batches = self.node_chunk(node, &chunk).await?;
             let wanted = |batch: &BatchEntry| batch.next_offset() > offset && batch.max_timestamp >= time;
             if let Some(batch) = batches.into_iter().find(wanted) {
                 return Ok(Some(batch));

@@ -6,7 +6,7 @@
 
 use record::{LogIndex, StreamId, StreamOffset, TimestampMs, crc32c};
 
-use crate::batch_run;
+use crate::batch_run::{self, RunPlace};
 use crate::wire::{FieldReader, FieldWriter};
 
 pub(super) const HEADER_BYTES: usize = 80;
@@ -91,25 +91,25 @@ impl Header {
 
 /// What a file knows of one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct StreamEntry {
-    pub(super) stream: StreamId,
-    pub(super) first_offset: StreamOffset,
-    pub(super) next_offset: StreamOffset,
+pub(crate) struct StreamEntry {
+    pub(crate) stream: StreamId,
+    pub(crate) first_offset: StreamOffset,
+    pub(crate) next_offset: StreamOffset,
     /// The largest timestamp in this file.
-    pub(super) max_timestamp: TimestampMs,
+    pub(crate) max_timestamp: TimestampMs,
     /// The largest timestamp in this file and all before it that have the stream.
-    pub(super) running_max_timestamp: TimestampMs,
-    pub(super) run_at: u64,
-    pub(super) run_bytes: u32,
+    pub(crate) running_max_timestamp: TimestampMs,
+    pub(crate) run_at: u64,
+    pub(crate) run_bytes: u32,
     /// Of the only chunk, or of the table of chunks.
-    pub(super) run_crc: u32,
-    pub(super) batches: u32,
-    pub(super) chunks: u32,
+    pub(crate) run_crc: u32,
+    pub(crate) batches: u32,
+    pub(crate) chunks: u32,
     /// File numbers; 0 for none.
-    pub(super) previous: u32,
-    pub(super) jump: u32,
+    pub(crate) previous: u32,
+    pub(crate) jump: u32,
     /// How many files before this one have the stream.
-    pub(super) depth: u32,
+    pub(crate) depth: u32,
 }
 
 impl StreamEntry {
@@ -149,6 +149,18 @@ impl StreamEntry {
             jump: fields.u32()?,
             depth: fields.u32()?,
         })
+    }
+
+    pub(super) fn run(&self) -> RunPlace {
+        RunPlace {
+            at: self.run_at,
+            bytes: self.run_bytes,
+            crc: self.run_crc,
+            chunks: self.chunks,
+            batches: self.batches,
+            first_offset: self.first_offset,
+            max_timestamp: self.max_timestamp,
+        }
     }
 }
 

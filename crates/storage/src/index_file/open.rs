@@ -11,7 +11,7 @@ use record::{BatchEntry, FileNumber, StreamId, crc32c};
 
 use super::IndexStore;
 use super::format::{self, BLOCK_BYTES, ENTRIES_PER_BLOCK, HEADER_BYTES, Header, StreamEntry};
-use crate::batch_run::{self, CHUNK_BYTES_MAX, CHUNK_ENTRY_BYTES, ChunkEntry};
+use crate::batch_run::{self, CHUNK_BYTES_MAX, ChunkEntry};
 
 /// Runs up to this are kept in the cache.
 const CACHED_BYTES_MAX: u32 = 64 << 10;
@@ -73,21 +73,12 @@ impl IndexStore {
 
     /// The table of a run's chunks.
     pub(super) async fn chunks(&self, file: FileNumber, entry: &StreamEntry) -> io::Result<Vec<ChunkEntry>> {
-        if entry.chunks == 1 {
-            return Ok(vec![ChunkEntry {
-                first_offset: entry.first_offset,
-                running_max_timestamp: entry.max_timestamp,
-                at: 0,
-                bytes: entry.run_bytes,
-                crc: entry.run_crc,
-                batches: entry.batches,
-            }]);
+        let run = entry.run();
+        if let Some(only) = run.only_chunk() {
+            return Ok(vec![only]);
         }
         let open = self.open_file(file).await?;
-        let len = entry.chunks as usize * CHUNK_ENTRY_BYTES;
-        if len > entry.run_bytes as usize {
-            return Err(self.damaged(file));
-        }
+        let len = run.table_bytes().ok_or_else(|| self.damaged(file))?;
         let table = self.part(file, &open, entry.run_at, len, |bytes| crc32c(bytes) == entry.run_crc).await?;
         batch_run::decode_table(&table).ok_or_else(|| self.damaged(file))
     }

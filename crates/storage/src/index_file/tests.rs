@@ -1,5 +1,7 @@
 //! Sealed indexes on real files, against a plain list of batches.
 
+mod placed;
+
 use base::disk::RealDisk;
 use base::random::{Random, SeededRandom};
 use bytes::Bytes;
@@ -30,6 +32,7 @@ fn batch(base_offset: i64, records: u32, time: i64, log_index: u64) -> BatchEntr
         bytes: 1_000,
         epoch: LeaderEpoch(3),
         earlier: None,
+        object: None,
     }
 }
 
@@ -318,6 +321,7 @@ fn any_batch() -> impl Strategy<Value = BatchEntry> {
             bytes,
             epoch: LeaderEpoch(epoch),
             earlier: (!earlier.is_empty()).then(|| earlier.into()),
+            object: None,
         },
     )
 }

@@ -163,6 +163,7 @@ impl ObjectWriter {
             position: place.position,
             bytes: u32::try_from(bytes).expect("a batch is bounded"),
             earlier: None,
+            object: None,
             ..*batch
         });
     }

@@ -8,7 +8,8 @@
 
 use record::{FileNumber, LogIndex, ObjectKey, ShardId, StreamId, StreamOffset, TimestampMs, crc32c};
 
-use crate::batch_run;
+use crate::batch_run::{self, RunPlace};
+use crate::index_file;
 use crate::wire::{FieldReader, FieldWriter};
 
 pub(super) const HEADER_BYTES: usize = 64;
@@ -233,6 +234,38 @@ impl StreamEntry {
     /// Bytes of the aborted ranges with their checksum; nothing where there are none.
     pub(super) fn aborted_bytes(&self) -> usize {
         if self.aborted == 0 { 0 } else { self.aborted as usize * ABORTED_BYTES + 4 }
+    }
+
+    pub(crate) fn run(&self) -> RunPlace {
+        RunPlace {
+            at: self.run_at,
+            bytes: self.run_bytes,
+            crc: self.run_crc,
+            chunks: self.chunks,
+            batches: self.batches,
+            first_offset: self.first_offset,
+            max_timestamp: self.max_timestamp,
+        }
+    }
+}
+
+impl From<StreamEntry> for index_file::StreamEntry {
+    fn from(entry: StreamEntry) -> Self {
+        Self {
+            stream: entry.stream,
+            first_offset: entry.first_offset,
+            next_offset: entry.next_offset,
+            max_timestamp: entry.max_timestamp,
+            running_max_timestamp: entry.running_max_timestamp,
+            run_at: entry.run_at,
+            run_bytes: entry.run_bytes,
+            run_crc: entry.run_crc,
+            batches: entry.batches,
+            chunks: entry.chunks,
+            previous: entry.previous,
+            jump: entry.jump,
+            depth: entry.depth,
+        }
     }
 }
 

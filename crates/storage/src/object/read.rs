@@ -19,7 +19,7 @@ use super::format::{
     self, AbortedRange, BLOCK_ENTRY_BYTES, BLOCKS_PER_PAGE, BlockEntry, ENTRIES_PER_PAGE, ENTRY_BYTES, FIRST_BYTES,
     FIRSTS_PER_PAGE, HEADER_BYTES, PAGE_BYTES, StreamEntry, TRAILER_BYTES, Trailer,
 };
-use crate::batch_run::{self, CHUNK_BYTES_MAX, CHUNK_ENTRY_BYTES, ChunkEntry};
+use crate::batch_run::{self, CHUNK_BYTES_MAX, ChunkEntry, RunPlace};
 
 /// Parts of the index up to this are kept in the cache.
 const CACHED_BYTES_MAX: usize = 64 << 10;
@@ -104,11 +104,11 @@ impl Objects {
         count_max: usize,
     ) -> io::Result<Vec<BatchEntry>> {
         let Some(entry) = self.entry(key, stream).await? else { return Ok(Vec::new()) };
-        let chunks = self.chunks(key, &entry).await?;
+        let chunks = self.chunks(key, entry.run()).await?;
         let first = chunks.partition_point(|chunk| chunk.first_offset <= from).saturating_sub(1);
         let mut found = Vec::new();
         for chunk in &chunks[first..] {
-            let batches = self.chunk(key, &entry, chunk).await?;
+            let batches = self.chunk(key, entry.run_at, chunk).await?;
             let wanted = batches.into_iter().filter(|batch| batch.next_offset() > from);
             found.extend(wanted.take(count_max - found.len()));
             if found.len() == count_max {
@@ -132,7 +132,7 @@ impl Objects {
         format::decode_aborted(&bytes).ok_or_else(|| self.damaged(key))
     }
 
-    async fn entry(&self, key: ObjectKey, stream: StreamId) -> io::Result<Option<StreamEntry>> {
+    pub(crate) async fn entry(&self, key: ObjectKey, stream: StreamId) -> io::Result<Option<StreamEntry>> {
         let open = self.open_object(key).await?;
         let pages = open.trailer.pages();
         let Some(summary) = open.root.partition_point(|first| *first <= stream.0).checked_sub(1) else {
@@ -150,36 +150,27 @@ impl Objects {
     }
 
     /// The table of a run's chunks.
-    async fn chunks(&self, key: ObjectKey, entry: &StreamEntry) -> io::Result<Vec<ChunkEntry>> {
-        if entry.chunks == 1 {
-            return Ok(vec![ChunkEntry {
-                first_offset: entry.first_offset,
-                running_max_timestamp: entry.max_timestamp,
-                at: 0,
-                bytes: entry.run_bytes,
-                crc: entry.run_crc,
-                batches: entry.batches,
-            }]);
+    pub(crate) async fn chunks(&self, key: ObjectKey, run: RunPlace) -> io::Result<Vec<ChunkEntry>> {
+        if let Some(only) = run.only_chunk() {
+            return Ok(vec![only]);
         }
-        let len = entry.chunks as usize * CHUNK_ENTRY_BYTES;
-        if len > entry.run_bytes as usize {
-            return Err(self.damaged(key));
-        }
-        let table = self.part(key, entry.run_at, len, |bytes| crc32c(bytes) == entry.run_crc).await?;
+        let len = run.table_bytes().ok_or_else(|| self.damaged(key))?;
+        let table = self.part(key, run.at, len, |bytes| crc32c(bytes) == run.crc).await?;
         batch_run::decode_table(&table).ok_or_else(|| self.damaged(key))
     }
 
-    async fn chunk(&self, key: ObjectKey, entry: &StreamEntry, chunk: &ChunkEntry) -> io::Result<Vec<BatchEntry>> {
+    /// The batches of a chunk of the run at `run_at`.
+    pub(crate) async fn chunk(&self, key: ObjectKey, run_at: u64, chunk: &ChunkEntry) -> io::Result<Vec<BatchEntry>> {
         if chunk.bytes > CHUNK_BYTES_MAX {
             return Err(self.damaged(key));
         }
-        let at = entry.run_at.checked_add(u64::from(chunk.at)).ok_or_else(|| self.damaged(key))?;
+        let at = run_at.checked_add(u64::from(chunk.at)).ok_or_else(|| self.damaged(key))?;
         let bytes = self.part(key, at, chunk.bytes as usize, |bytes| crc32c(bytes) == chunk.crc).await?;
         let batches = batch_run::decode_chunk(&bytes, chunk.batches).ok_or_else(|| self.damaged(key))?;
         if batches.first().is_none_or(|first| first.base_offset != chunk.first_offset) {
             return Err(self.damaged(key));
         }
-        Ok(batches)
+        Ok(batches.into_iter().map(|batch| BatchEntry { object: Some(key), ..batch }).collect())
     }
 
     /// Blocks from one on, as many of `blocks` as are read at once, one at least, each compared with its checksum.

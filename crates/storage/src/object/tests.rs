@@ -68,6 +68,7 @@ fn some_streams(random: &dyn Random, streams: u64, batches_max: u64, sizes: &[u6
                 bytes: u32::try_from(size).unwrap(),
                 epoch: LeaderEpoch(2),
                 earlier: None,
+                object: None,
             };
             offset = entry.next_offset().0;
             let mut bytes = vec![0; usize::try_from(size).unwrap()];
