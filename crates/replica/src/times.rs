@@ -150,7 +150,7 @@ impl Core {
         entry: &BatchEntry,
         time: Option<TimestampMs>,
     ) -> Result<Option<TimedOffset>, FetchError> {
-        let read = read_whole(&self.log, entry).await;
+        let read = read_whole(self, entry).await;
         let bytes = read.map_err(|error| self.read_error(stream, entry.last_offset(), error))?;
         // Of the batch with the first offset the front may be deleted.
         let first = self.state.read().shard.stream(stream).map_or(entry.base_offset, |view| view.first_offset());

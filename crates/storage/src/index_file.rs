@@ -141,7 +141,12 @@ impl IndexStore {
         (file.0 <= *last).then_some((FileNumber(*first), *key))
     }
 
-    fn objects(&self) -> &Objects {
+    /// The objects in which batches are found that have an object's key.
+    ///
+    /// # Panics
+    /// When nothing can have been placed, since nobody said where objects are.
+    #[must_use]
+    pub fn objects(&self) -> &Objects {
         self.shared.objects.get().expect("what was placed is here")
     }
 

@@ -6,6 +6,8 @@
 //! Short ones are read here, neighbours together: a system call for each would cost more than the
 //! bytes between them.
 //!
+//! What an object has is read by whole blocks, which are compared with their checksums; neighbours of one stream mostly share them.
+//!
 //! Before a piece is read, memory is taken as if all of it came into memory, as only the read tells; so no more
 //! than the pieces under way are counted too much.
 
@@ -14,12 +16,14 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use record::{BatchEntry, Extent};
+use record::{BatchEntry, Extent, ObjectKey};
 use smallvec::{SmallVec, smallvec};
+use storage::object::Objects;
 use storage::{Chunk, Reading, ShardLog, Slice};
 
 use super::held::{Held, Place};
 use super::{AnswerMemory, Chunks, Plan, StoredBatch};
+use crate::core::Core;
 use crate::errors::FetchError;
 
 /// Ranges of a file from this size on are handed out as such.
@@ -28,6 +32,8 @@ const FILE_CHUNK_BYTES_MIN: u32 = 32 << 10;
 const GAP_BYTES_MAX: u32 = 4 << 10;
 /// The most that is read at once of short ranges.
 const RUN_BYTES_MAX: u32 = 256 << 10;
+/// The most bytes of batches that are read at once of an object, beside what else is in their blocks; a larger batch alone.
+const OBJECT_RUN_BYTES_MAX: u32 = 1 << 20;
 /// Reads of one answer that are under way together. What they bring is part of the answer and counted with it.
 const READS_IN_FLIGHT_MAX: usize = 4;
 
@@ -102,7 +108,7 @@ pub async fn read_within<'a>(
             {
                 memory.give_back(answer.take(place, bytes, read));
             }
-            reads.push(async move { (place, bytes, read_run(plan.log(), run).await) });
+            reads.push(async move { (place, bytes, read_run(plan.core, run).await) });
         }
     }
     while let Some((place, bytes, read)) = reads.next().await {
@@ -205,6 +211,9 @@ fn stored(entry: &BatchEntry, chunks: Chunks) -> StoredBatch {
 /// How many of the first entries are short neighbours in one entry of the log; at least 1 if there are any.
 fn run_length(entries: &[BatchEntry]) -> Option<usize> {
     let first = entries.first()?;
+    if first.object.is_some() {
+        return Some(in_neighbouring_blocks(entries));
+    }
     let short = |entry: &BatchEntry| entry.bytes < FILE_CHUNK_BYTES_MIN && entry.earlier.is_none();
     if !short(first) {
         return Some(1);
@@ -220,13 +229,33 @@ fn run_length(entries: &[BatchEntry]) -> Option<usize> {
     Some(1 + neighbours.count())
 }
 
+/// How many of the first entries lie in one object, in one block or in blocks that follow one another.
+fn in_neighbouring_blocks(entries: &[BatchEntry]) -> usize {
+    let mut bytes = entries[0].bytes;
+    let neighbours = entries.windows(2).take_while(|pair| {
+        let (one, two) = (&pair[0], &pair[1]);
+        bytes = bytes.saturating_add(two.bytes);
+        let follows = two.log_index == one.log_index || two.log_index == one.log_index.next();
+        two.object == one.object && follows && bytes <= OBJECT_RUN_BYTES_MAX
+    });
+    1 + neighbours.count()
+}
+
 /// All of `run`, if the log has it in memory.
 pub(super) fn recent(log: &ShardLog, run: &[BatchEntry]) -> Option<Run> {
     let chunk = |extent: Extent| log.try_read(extent.log_index, range(extent));
-    run.iter().map(|entry| entry.extents().map(chunk).collect()).collect()
+    let chunks = |entry: &BatchEntry| match entry.object {
+        Some(_) => None,
+        None => entry.extents().map(chunk).collect(),
+    };
+    run.iter().map(chunks).collect()
 }
 
-async fn read_run(log: &ShardLog, run: &[BatchEntry]) -> io::Result<Run> {
+async fn read_run(core: &Core, run: &[BatchEntry]) -> io::Result<Run> {
+    if let Some(key) = run.first().and_then(|first| first.object) {
+        return read_blocks(core.index.objects(), key, run).await;
+    }
+    let log = &core.log;
     if run.len() > 1 {
         return read_together(log, run).await;
     }
@@ -254,6 +283,23 @@ async fn read_together(log: &ShardLog, entries: &[BatchEntry]) -> io::Result<Run
     Ok(chunks.collect())
 }
 
+/// Entries that [`in_neighbouring_blocks`] found together.
+async fn read_blocks(objects: &Objects, key: ObjectKey, run: &[BatchEntry]) -> io::Result<Run> {
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the object has no such batch");
+    let block = |entry: &BatchEntry| u32::try_from(entry.log_index.0).map_err(|_| damaged());
+    let (first, last) = (block(&run[0])?, block(&run[run.len() - 1])?);
+    let blocks = objects.blocks(key, first..last.checked_add(1).ok_or_else(damaged)?).await?;
+    let batch = |entry: &BatchEntry| {
+        let found = blocks.get((block(entry)? - first) as usize).ok_or_else(damaged)?;
+        let range = entry.position as usize..(entry.position as usize).saturating_add(entry.bytes as usize);
+        if range.end > found.bytes().len() {
+            return Err(damaged());
+        }
+        Ok(smallvec![found.slice(range).into()])
+    };
+    run.iter().map(batch).collect()
+}
+
 async fn read_extent(log: &ShardLog, extent: Extent) -> io::Result<Chunk> {
     let chunk = log.read(extent.log_index, range(extent)).await?;
     if matches!(chunk, Chunk::Memory(_)) || extent.bytes >= FILE_CHUNK_BYTES_MIN {
@@ -277,10 +323,10 @@ fn check_length(slice: &Slice, range: &Range<u32>) -> io::Result<()> {
 }
 
 /// The bytes of one batch, joined.
-pub(crate) async fn read_whole(log: &ShardLog, entry: &BatchEntry) -> io::Result<Bytes> {
+pub(crate) async fn read_whole(core: &Core, entry: &BatchEntry) -> io::Result<Bytes> {
     let mut pieces = Vec::with_capacity(1 + entry.earlier_extents().len());
-    for extent in entry.extents() {
-        pieces.push(read_extent(log, extent).await?.into_bytes().await?);
+    for chunk in read_run(core, std::slice::from_ref(entry)).await?.into_iter().flatten() {
+        pieces.push(chunk.into_bytes().await?);
     }
     match pieces.len() {
         1 => Ok(pieces.swap_remove(0)),

@@ -8,7 +8,7 @@
 use base::time::{Duration, timeout};
 use record::{BATCH_OVERHEAD, BatchEntry, BatchHeader, ProducerStamp, StreamId, StreamOffset, TimestampMs};
 
-use super::{Planned, Wish};
+use super::{Planned, Wish, read_whole};
 use crate::core::Core;
 use crate::errors::FetchError;
 
@@ -93,8 +93,12 @@ impl Core {
         let range = extent.position..extent.position + bytes;
         let chunk = {
             let _reading = self.log.reading().await;
-            let chunk = self.log.read(extent.log_index, range).await.map_err(failed)?;
-            chunk.into_bytes().await.map_err(failed)?
+            if entry.object.is_some() {
+                read_whole(self, entry).await.map_err(failed)?
+            } else {
+                let chunk = self.log.read(extent.log_index, range).await.map_err(failed)?;
+                chunk.into_bytes().await.map_err(failed)?
+            }
         };
         // A part that is shorter than a header is no part of ours.
         let Ok(header) = BatchHeader::parse(&chunk) else { return Ok(None) };

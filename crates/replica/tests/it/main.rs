@@ -10,6 +10,7 @@ mod fronts;
 mod full_disk;
 mod losses;
 mod members;
+mod objects;
 mod reads;
 mod stops;
 mod support;

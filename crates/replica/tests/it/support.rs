@@ -25,7 +25,7 @@ pub(crate) struct Node {
 pub(crate) struct Files {
     pub(crate) log: CommitLog,
     checkpoints: CheckpointStore,
-    index: IndexStore,
+    pub(crate) index: IndexStore,
     marker: InstallMarker,
 }
 

@@ -19,6 +19,7 @@ use super::format::{
     self, AbortedRange, BLOCK_ENTRY_BYTES, BLOCKS_PER_PAGE, BlockEntry, ENTRIES_PER_PAGE, ENTRY_BYTES, FIRST_BYTES,
     FIRSTS_PER_PAGE, HEADER_BYTES, PAGE_BYTES, StreamEntry, TRAILER_BYTES, Trailer,
 };
+use crate::Slice;
 use crate::batch_run::{self, CHUNK_BYTES_MAX, ChunkEntry, RunPlace};
 
 /// Parts of the index up to this are kept in the cache.
@@ -173,11 +174,12 @@ impl Objects {
         Ok(batches.into_iter().map(|batch| BatchEntry { object: Some(key), ..batch }).collect())
     }
 
-    /// Blocks from one on, as many of `blocks` as are read at once, one at least, each compared with its checksum.
+    /// Blocks from one on, as many of `blocks` as are read at once, one at least, each compared with its checksum; all of them
+    /// keep alive what was read together.
     ///
     /// # Errors
     /// As [`Self::stream`].
-    pub async fn blocks(&self, key: ObjectKey, blocks: Range<u32>) -> io::Result<Vec<Bytes>> {
+    pub async fn blocks(&self, key: ObjectKey, blocks: Range<u32>) -> io::Result<Vec<Slice>> {
         assert!(!blocks.is_empty(), "some block is asked for");
         let open = self.open_object(key).await?;
         let mut wanted: Vec<BlockEntry> = Vec::new();
@@ -209,13 +211,18 @@ impl Objects {
         }
         let (first, last) = wanted.first().zip(wanted.last()).expect("one at least");
         let range = first.at..last.at + u64::from(last.bytes);
-        let mut bytes = self.read(key, range).await?;
-        let cut = wanted.iter().map(|entry| (entry.crc, bytes.split_to(entry.bytes as usize)));
-        let cut: Vec<(u32, Bytes)> = cut.collect();
-        if cut.iter().any(|(crc, block)| crc32c(block) != *crc) {
-            return Err(self.damaged(key));
+        let whole = Slice::whole(self.read(key, range).await?);
+        let mut at = 0;
+        let mut found = Vec::with_capacity(wanted.len());
+        for entry in wanted {
+            let block = whole.slice(at..at + entry.bytes as usize);
+            if crc32c(block.bytes()) != entry.crc {
+                return Err(self.damaged(key));
+            }
+            at += entry.bytes as usize;
+            found.push(block);
         }
-        Ok(cut.into_iter().map(|(_, block)| block).collect())
+        Ok(found)
     }
 
     /// What the object is of, and how it is known.

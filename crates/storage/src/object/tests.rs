@@ -103,7 +103,7 @@ async fn read_stream(objects: &Objects, stream: u64, count: usize) -> io::Result
             let block = u32::try_from(entry.log_index.0).unwrap();
             let blocks = objects.blocks(ID.key, block..block + 1).await?;
             let at = entry.position as usize;
-            found.push((entry.clone(), blocks[0].slice(at..at + entry.bytes as usize)));
+            found.push((entry.clone(), blocks[0].bytes().slice(at..at + entry.bytes as usize)));
         }
     }
 }
