@@ -86,7 +86,6 @@ impl Core {
             closed,
             sealed,
             dead_files,
-            liveness_changed,
             leader_changed,
             metadata_changed,
             slots_changed,
@@ -112,10 +111,7 @@ impl Core {
         if !dead_files.is_empty() {
             self.note_dead(dead_files);
         }
-        if *liveness_changed {
-            self.progress.liveness_changed.store(true, Ordering::Release);
-        }
-        if due || !sealed.is_empty() || !dead_files.is_empty() || *liveness_changed || self.is_checkpoint_due() {
+        if due || !sealed.is_empty() || !dead_files.is_empty() || self.is_checkpoint_due() {
             self.maintenance.notify_one();
         }
     }

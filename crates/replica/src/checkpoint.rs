@@ -95,6 +95,8 @@ impl Core {
     pub(crate) async fn write_checkpoint(&self, base: bool) -> io::Result<Written> {
         let checkpoints = &self.checkpoints;
         let base = base || self.is_base_due(checkpoints);
+        // Before the state is captured: what lives then lives now, or comes behind.
+        let Some(live) = self.live_now() else { return Ok(Written::Nothing) };
         let (last, membership, files, base) = {
             let mut state = self.state.write();
             let Some(last) = state.last else { return Ok(Written::Nothing) };
@@ -117,7 +119,7 @@ impl Core {
         }
         let bytes = result?;
         tracing::debug!(shard = self.config.shard.0, index = last.index.0, bytes, base, "wrote a checkpoint");
-        self.set_durable_checkpoint(DurableCheckpoint { id: last, membership, files });
+        self.set_durable_checkpoint(DurableCheckpoint { id: last, membership, files, live: live.into() });
         Ok(Written::Durable)
     }
 

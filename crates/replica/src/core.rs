@@ -4,6 +4,7 @@
 //! one entry, a checkpoint for one small step, readers for a look: nobody awaits under it.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -22,6 +23,7 @@ use crate::config::Config;
 use crate::errors::OutOfService;
 use crate::full_disk::FullDisk;
 use crate::leadership::Leadership;
+use crate::liveness;
 use crate::pending::Abandoned;
 use crate::proposer;
 use crate::raft::types::{ConsensusLogId, StoredMembership, consensus_log_id};
@@ -47,8 +49,6 @@ pub(crate) struct Progress {
     pub(crate) bytes_since_seal: AtomicU64,
     unsealed_batches: AtomicUsize,
     unsealed_streams: AtomicUsize,
-    /// Parts of the log died since the commit log was told what lives.
-    pub(crate) liveness_changed: AtomicBool,
 }
 
 /// What a seal would move into a file.
@@ -113,8 +113,10 @@ pub(crate) struct Chores {
 pub(crate) struct DurableCheckpoint {
     pub(crate) id: LogId,
     pub(crate) membership: StoredMembership,
-    /// The index files that its state names.
+    /// The index files that its state names, in order.
     pub(crate) files: Arc<[FileNumber]>,
+    /// The parts of the log that its state refers to, or a later one can.
+    pub(crate) live: Arc<[RangeInclusive<LogIndex>]>,
 }
 
 /// One replica, without the tasks that run it.
@@ -153,7 +155,7 @@ pub(crate) struct Core {
     /// What is held for others that catch up, and how far the log was purged.
     pub(crate) pins: Pins,
     /// The last durable checkpoint: what the log may let go.
-    checkpoint: Mutex<Option<DurableCheckpoint>>,
+    pub(crate) checkpoint: Mutex<Option<DurableCheckpoint>>,
     /// Consensus has started, and asks for a snapshot only for a member that lacks the log.
     started: AtomicBool,
 }
@@ -172,6 +174,7 @@ impl Core {
             id,
             membership: applied.membership.clone(),
             files: applied.shard.live_files().into(),
+            live: liveness::live(&applied).into(),
         });
         let pins = Pins::new(log.log_state().purged);
         let alone = raft::is_alone(&applied.membership, config.node);
@@ -342,25 +345,6 @@ impl Core {
     pub(crate) fn is_checkpoint_due(&self) -> bool {
         let target = u64::try_from(self.config.replay_target.as_millis()).unwrap_or(u64::MAX);
         !self.is_failed() && self.progress.replay_ms(&self.config) >= target
-    }
-
-    /// Tells the commit log which of its entries are needed.
-    pub(crate) fn keep_live(&self) {
-        self.progress.liveness_changed.store(false, Ordering::Release);
-        let mut live = {
-            let state = self.state.read();
-            // A state that broke in the middle of a command says nothing of what lives.
-            if state.shard.is_failed() || self.is_failed() {
-                return;
-            }
-            let mut live = state.shard.live_ranges();
-            live.extend(state.shard.unsealed_range());
-            // What is applied from now on counts as live until the next look.
-            live.push(state.last.map_or(LogIndex(0), |last| last.index.next())..=LogIndex(u64::MAX));
-            live
-        };
-        live.extend(self.pins.ranges());
-        self.log.keep(live);
     }
 
     pub(crate) fn durable_checkpoint(&self) -> Option<DurableCheckpoint> {

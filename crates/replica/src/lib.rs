@@ -25,6 +25,7 @@ mod full_disk;
 mod guard;
 mod leadership;
 mod lifecycle;
+mod liveness;
 mod losses;
 mod maintenance;
 mod members;

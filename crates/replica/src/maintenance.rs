@@ -215,20 +215,18 @@ impl Task {
         }
     }
 
-    /// Lets go of index files and of parts of the log in which nothing lives.
+    /// Lets go of index files in whose ranges nothing lives, when a durable checkpoint says so, too.
     async fn release(&mut self) -> Result<(), Failure> {
         if has_failed(&self.core) {
             return Ok(());
-        }
-        if self.core.progress.liveness_changed.load(std::sync::atomic::Ordering::Acquire) {
-            self.core.keep_live();
         }
         loop {
             let next = {
                 let chores = self.core.chores.lock();
                 // One that still waits to be written is removed after it was, one that is pulled when it is not.
                 let waits = |file: &FileNumber| chores.sealed.iter().any(|sealed| sealed.file == *file);
-                let stays = |file: &FileNumber| waits(file) || self.core.pins.holds_file(*file);
+                let held = |file: &FileNumber| self.core.pins.holds_file(*file) || self.core.may_come_back(*file);
+                let stays = |file: &FileNumber| waits(file) || held(file);
                 chores.dead.iter().rev().find(|file| !stays(file)).copied()
             };
             let Some(file) = next else { return Ok(()) };

@@ -29,8 +29,6 @@ pub struct Effects {
     pub sealed: Vec<Arc<SealedIndex>>,
     /// Index files that no stream needs any more; their ranges of the log are dead.
     pub dead_files: Vec<FileNumber>,
-    /// Which ranges of the log hold live data changed.
-    pub liveness_changed: bool,
     /// The leader's epoch rose in every stream.
     pub leader_changed: bool,
     /// Something of the metadata group's own state changed.

@@ -55,7 +55,6 @@ impl Shard {
         object.streams -= 1;
         if object.streams == 0 {
             self.objects.remove(first);
-            effects.liveness_changed = true;
         }
         Ok(())
     }
@@ -78,7 +77,6 @@ impl Shard {
         if !range.live() {
             self.ranges.remove(&file);
             effects.dead_files.push(file);
-            effects.liveness_changed = true;
         }
         Ok(())
     }

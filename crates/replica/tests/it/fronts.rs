@@ -7,12 +7,12 @@ use base::Env;
 use base::random::{Random, SeededRandom};
 use base::time::{Duration, sleep, timeout};
 use bytes::Bytes;
-use record::{StreamId, StreamOffset, TimestampMs};
+use record::{LogIndex, StreamId, StreamOffset, TimestampMs};
 use replica::{Config, FetchError};
 use shard::Outcome;
-use shard::commands::DeleteRecords;
+use shard::commands::{DeleteRecords, Seal};
 
-use crate::support::{Node, batch, config, options};
+use crate::support::{Files, Node, batch, config, options};
 
 const STREAMS: u64 = 3;
 
@@ -134,12 +134,12 @@ async fn run(seed: u64) {
     timeout(Duration::from_secs(20), sealed).await.expect("all files are free");
     node.replica.checkpoint().await;
     let freed = async {
-        while node.log.stats().segments > 3 {
+        let of_index = || env.disk.read_dir(&dir.path().join("index")).expect("read").len();
+        while node.log.stats().segments > 3 || of_index() > 0 {
             sleep(Duration::from_millis(20)).await;
         }
     };
     timeout(Duration::from_secs(20), freed).await.expect("the space comes back");
-    assert_eq!(env.disk.read_dir(&dir.path().join("index")).expect("read").len(), 0, "and that of the index");
     node.stop().await;
 }
 
@@ -186,5 +186,38 @@ async fn what_is_old_or_too_much_is_found_from_the_front() {
     assert!(matches!(behind, Err(FetchError::OffsetOutOfRange { .. })), "{behind:?}");
     let missing = node.replica.front(StreamId(2), StreamOffset(0), false).await;
     assert!(matches!(missing, Err(FetchError::UnknownStream(_))), "{missing:?}");
+    node.stop().await;
+}
+
+/// After a crash the state is that of the last durable checkpoint, and is read before it has come as far as it was.
+#[tokio::test]
+async fn what_a_durable_checkpoint_refers_to_stays_until_the_next_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let env = Env::real();
+    let files = Files::open(&env, dir.path(), options()).await.expect("opened");
+    let replica = files.start(&env, config()).await.expect("started");
+    let index = files.index.clone();
+    let node = Node { log: files.log, replica };
+    node.create_streams(2).await;
+    let large = batch("large", 1, 3 << 20, 1_000);
+    for _ in 0..4 {
+        node.append(1, &large).await.expect("appended");
+    }
+    node.replica.propose(Seal { through: LogIndex(u64::MAX) }.into()).await.expect("sealed");
+    node.append(2, &batch("small", 1, 100, 1_000)).await.expect("appended");
+    node.replica.checkpoint().await;
+    let (kept, segments) = (index.files(), node.log.stats().segments);
+    assert_eq!(kept.len(), 1);
+    delete(&node, 1, 4).await;
+    // The task has looked at what died.
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!((index.files(), node.log.stats().segments), (kept, segments), "a start would need them");
+    node.replica.checkpoint().await;
+    let gone = async {
+        while !index.files().is_empty() || node.log.stats().segments >= segments {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), gone).await.expect("nothing refers to them any more");
     node.stop().await;
 }

@@ -77,7 +77,6 @@ impl PutObject {
         for object in &objects {
             shard.objects.remove(object.first);
         }
-        effects.liveness_changed = true;
         if streams == 0 {
             // Only parts were left, of batches that are gone.
             effects.dead_files.extend(ranges.iter().map(|range| range.file));

@@ -43,8 +43,6 @@ impl Seal {
         if let Some(capture) = &mut shard.capture {
             capture.keep(&sealed);
         }
-        // What was sealed may be dead already.
-        effects.liveness_changed = true;
         if !range.live() {
             ensure!(sealed.streams.is_empty(), "range {file} has batches but is not live");
             return Ok(Outcome::Seal { sealed: None });
