@@ -61,7 +61,8 @@ impl Broker {
 
     /// Moves one partition to a shard whose copies are on just these nodes, and which the first of them is to lead; without any, one
     /// is made. Where there are as many shards as there can be it is one that another of them leads. For another leader only
-    /// none is made. A move to another place that is under way is given up before. Returns when that is begun, and at once when the partition is there, or on its way.
+    /// none is made. A move to another place that is under way is given up before. Returns when that is begun, and at once when
+    /// the partition is there, or on its way.
     ///
     /// # Errors
     /// When no such shard can be made, or not within `wait_max`, or there is none that the first of the nodes it is on leads, a

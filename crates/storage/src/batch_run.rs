@@ -289,6 +289,28 @@ fn take_signed(bytes: &mut &[u8]) -> Option<i64> {
     Some((value >> 1) as i64 ^ -((value & 1) as i64))
 }
 
+/// Whether `run` is, in every part, the one of that entry; `visit` sees all its batches, and may find something wrong, too.
+pub(crate) fn check(run: &[u8], place: RunPlace, mut visit: impl FnMut(&[BatchEntry]) -> Option<()>) -> Option<()> {
+    let holds = |condition: bool| condition.then_some(());
+    if place.chunks == 1 {
+        holds(crc32c(run) == place.crc)?;
+        return visit(&decode_chunk(run, place.batches)?);
+    }
+    let table = run.get(..place.table_bytes()?)?;
+    holds(crc32c(table) == place.crc)?;
+    let (mut at, mut batches) = (table.len(), 0_u64);
+    for chunk in decode_table(table)? {
+        holds(chunk.at as usize == at && chunk.bytes <= CHUNK_BYTES_MAX)?;
+        let bytes = run.get(at..at + chunk.bytes as usize)?;
+        holds(crc32c(bytes) == chunk.crc)?;
+        let decoded = decode_chunk(bytes, chunk.batches)?;
+        holds(decoded.first()?.base_offset == chunk.first_offset)?;
+        visit(&decoded)?;
+        (at, batches) = (at + bytes.len(), batches + u64::from(chunk.batches));
+    }
+    holds(at == run.len() && batches == u64::from(place.batches))
+}
+
 /// Decodes `bytes` as parts of a run, for a fuzz target: must not panic.
 pub(crate) fn fuzz(bytes: &[u8]) {
     if let Some(table) = decode_table(bytes) {

@@ -29,7 +29,7 @@ use record::{BatchEntry, FileNumber, LogIndex, ObjectKey, StreamId};
 use crate::block_cache::BlockCache;
 use crate::object::Objects;
 use crate::passing::{failed_write, remove_file};
-pub(crate) use format::StreamEntry;
+pub(crate) use format::{ENTRY_BYTES, StreamEntry};
 pub use import::IndexImport;
 use open::OpenFiles;
 
@@ -158,7 +158,7 @@ impl IndexStore {
     /// What a file, or the object in its place, knows of a stream.
     async fn known(&self, file: FileNumber, stream: StreamId) -> io::Result<Option<StreamEntry>> {
         match self.object_at(file) {
-            Some((_, key)) => Ok(self.objects().entry(key, stream).await?.map(Into::into)),
+            Some((_, key)) => Ok(self.objects().entry(key, stream).await?.map(|entry| entry.index)),
             None => self.entry(file, stream).await,
         }
     }

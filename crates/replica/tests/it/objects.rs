@@ -32,15 +32,7 @@ async fn put_into_object(index: &IndexStore, objects: &Objects, last: FileNumber
         let found = index.batches(last, StreamId(*stream), StreamOffset(0), usize::MAX, u64::MAX).await;
         let entries: Vec<BatchEntry> = found.expect("in the files");
         assert_eq!(entries.len(), bodies.len());
-        writer.stream(StreamStart {
-            stream: StreamId(*stream),
-            previous: 0,
-            jump: 0,
-            depth: 0,
-            max_timestamp_before: TimestampMs(i64::MIN),
-            last_stable_offset: StreamOffset(0),
-            aborted: Vec::new(),
-        });
+        writer.stream(StreamStart::first(StreamId(*stream)));
         for (entry, (offset, body)) in entries.iter().zip(bodies) {
             assert_eq!(entry.base_offset.0, *offset);
             writer.batch(entry, std::slice::from_ref(body)).await.expect("written");

@@ -162,7 +162,7 @@ impl IndexStore {
     async fn find_node(&self, file: FileNumber, stream: StreamId) -> io::Result<Option<Node>> {
         if let Some((first, key)) = self.object_at(file) {
             let entry = self.objects().entry(key, stream).await?;
-            return Ok(entry.map(|entry| Node { file: first, object: Some(key), entry: entry.into() }));
+            return Ok(entry.map(|entry| Node { file: first, object: Some(key), entry: entry.index }));
         }
         if !self.contains(file) {
             return Err(self.missing(file));

@@ -11,7 +11,7 @@ use crate::wire::{FieldReader, FieldWriter};
 
 pub(super) const HEADER_BYTES: usize = 80;
 /// A stream's entry in the directory.
-pub(super) const ENTRY_BYTES: usize = 80;
+pub(crate) const ENTRY_BYTES: usize = 80;
 /// Directory entries of one block; the rest of its 4096 bytes is zeros and, at the end, a checksum.
 pub(super) const ENTRIES_PER_BLOCK: usize = 51;
 pub(super) const BLOCK_BYTES: usize = 4096;
@@ -113,7 +113,7 @@ pub(crate) struct StreamEntry {
 }
 
 impl StreamEntry {
-    pub(super) fn encode(&self) -> [u8; ENTRY_BYTES] {
+    pub(crate) fn encode(&self) -> [u8; ENTRY_BYTES] {
         let mut bytes = [0; ENTRY_BYTES];
         FieldWriter::new(&mut bytes)
             .u64(self.stream.0)
@@ -132,7 +132,7 @@ impl StreamEntry {
         bytes
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut fields = FieldReader::new(bytes.get(..ENTRY_BYTES)?);
         Some(Self {
             stream: StreamId(fields.u64()?),
@@ -151,7 +151,7 @@ impl StreamEntry {
         })
     }
 
-    pub(super) fn run(&self) -> RunPlace {
+    pub(crate) fn run(&self) -> RunPlace {
         RunPlace {
             at: self.run_at,
             bytes: self.run_bytes,

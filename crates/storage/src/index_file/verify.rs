@@ -3,7 +3,7 @@
 use record::{FileNumber, crc32c};
 
 use super::format::{self, BLOCK_BYTES, ENTRIES_PER_BLOCK, ENTRY_BYTES, HEADER_BYTES, Header, StreamEntry};
-use crate::batch_run::{self, CHUNK_BYTES_MAX, CHUNK_ENTRY_BYTES};
+use crate::batch_run;
 
 /// Whether `bytes` are the whole file of that number: every checksum is right and every batch can be read.
 pub(super) fn is_whole(bytes: &[u8], number: FileNumber) -> bool {
@@ -35,7 +35,7 @@ fn check(bytes: &[u8], number: FileNumber) -> Option<()> {
             before = Some(entry.stream);
             holds(entry.run_at == run_at as u64)?;
             let run = bytes.get(run_at..run_at.checked_add(entry.run_bytes as usize)?)?;
-            check_run(run, &entry)?;
+            batch_run::check(run, entry.run(), |_| Some(()))?;
             run_at += run.len();
             batches += u64::from(entry.batches);
         }
@@ -44,25 +44,6 @@ fn check(bytes: &[u8], number: FileNumber) -> Option<()> {
     let padding = bytes.get(run_at..directory_at)?;
     holds(padding.len() < 8 && padding.iter().all(|byte| *byte == 0))?;
     holds(left == 0 && batches == header.batches)
-}
-
-fn check_run(run: &[u8], entry: &StreamEntry) -> Option<()> {
-    if entry.chunks == 1 {
-        holds(crc32c(run) == entry.run_crc)?;
-        return batch_run::decode_chunk(run, entry.batches).map(drop);
-    }
-    let table = run.get(..entry.chunks as usize * CHUNK_ENTRY_BYTES)?;
-    holds(crc32c(table) == entry.run_crc)?;
-    let (mut at, mut batches) = (table.len(), 0_u64);
-    for chunk in batch_run::decode_table(table)? {
-        holds(chunk.at as usize == at && chunk.bytes <= CHUNK_BYTES_MAX)?;
-        let bytes = run.get(at..at + chunk.bytes as usize)?;
-        holds(crc32c(bytes) == chunk.crc)?;
-        let decoded = batch_run::decode_chunk(bytes, chunk.batches)?;
-        holds(decoded.first()?.base_offset == chunk.first_offset)?;
-        (at, batches) = (at + bytes.len(), batches + u64::from(chunk.batches));
-    }
-    holds(at == run.len() && batches == u64::from(entry.batches))
 }
 
 fn holds(condition: bool) -> Option<()> {

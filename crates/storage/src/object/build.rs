@@ -15,6 +15,7 @@ use super::format::{
     self, AbortedRange, BLOCK_BYTES, BlockEntry, CHUNK_BATCHES, HEADER_BYTES, ObjectId, StreamEntry, Trailer,
 };
 use crate::batch_run::RunBuilder;
+use crate::index_file;
 
 /// Parts of this size are written at a time; a bucket wants 5 MiB at least.
 const PART_BYTES: usize = 8 << 20;
@@ -31,6 +32,22 @@ pub struct StreamStart {
     pub max_timestamp_before: TimestampMs,
     pub last_stable_offset: StreamOffset,
     pub aborted: Vec<AbortedRange>,
+}
+
+impl StreamStart {
+    /// Of a stream that is in no file before the object, and has no transactions.
+    #[must_use]
+    pub fn first(stream: StreamId) -> Self {
+        Self {
+            stream,
+            previous: 0,
+            jump: 0,
+            depth: 0,
+            max_timestamp_before: TimestampMs(i64::MIN),
+            last_stable_offset: StreamOffset(0),
+            aborted: Vec::new(),
+        }
+    }
 }
 
 /// Where the bytes of a batch lie in an object.
@@ -118,7 +135,7 @@ impl ObjectWriter {
     /// What follows is of this stream, which MUST be larger than the one before, and have a batch at least.
     pub fn stream(&mut self, start: StreamStart) {
         self.end_stream();
-        let before = self.streams.last().map(|before| before.stream);
+        let before = self.streams.last().map(|before| before.index.stream);
         assert!(before.is_none_or(|before| before < start.stream), "streams are sorted");
         assert!(start.previous < self.id.first.0, "files point back");
         self.open = Some(OpenStream { start, run: RunBuilder::new(CHUNK_BATCHES), bytes: 0 });
@@ -192,25 +209,24 @@ impl ObjectWriter {
     fn end_stream(&mut self) {
         let Some(OpenStream { start, run, bytes }) = self.open.take() else { return };
         let run = run.finish();
-        self.streams.push(StreamEntry {
+        let index = index_file::StreamEntry {
             stream: start.stream,
             first_offset: run.first_offset,
             next_offset: run.next_offset,
             max_timestamp: run.max_timestamp,
             running_max_timestamp: run.max_timestamp.max(start.max_timestamp_before),
-            last_stable_offset: start.last_stable_offset,
-            batch_bytes: bytes,
             // From the first run on, until it is known where that is.
             run_at: self.runs.len() as u64,
             run_bytes: number(run.bytes.len()),
             run_crc: run.crc,
             batches: run.batches,
             chunks: run.chunks,
-            aborted: number(start.aborted.len()),
             previous: start.previous,
             jump: start.jump,
             depth: start.depth,
-        });
+        };
+        let (aborted, last_stable_offset) = (number(start.aborted.len()), start.last_stable_offset);
+        self.streams.push(StreamEntry { index, aborted, last_stable_offset, batch_bytes: bytes });
         self.runs.extend_from_slice(&run.bytes);
         if !start.aborted.is_empty() {
             self.runs.extend_from_slice(&format::encode_aborted(&start.aborted));
@@ -227,11 +243,12 @@ impl ObjectWriter {
         assert!(self.batches > 0, "an object has batches");
         let runs_at = self.at;
         for entry in &mut self.streams {
-            entry.run_at += runs_at;
+            entry.index.run_at += runs_at;
         }
         let mut index = std::mem::take(&mut self.runs);
         let pages_at = runs_at + index.len() as u64;
-        let directory: Vec<u64> = firsts(self.streams.iter().map(|entry| entry.stream.0), format::ENTRIES_PER_PAGE);
+        let directory: Vec<u64> =
+            firsts(self.streams.iter().map(|entry| entry.index.stream.0), format::ENTRIES_PER_PAGE);
         let summary: Vec<u64> = firsts(directory.iter().copied(), format::FIRSTS_PER_PAGE);
         format::encode_pages(self.streams.iter().map(StreamEntry::encode), &mut index);
         format::encode_pages(directory.iter().map(|first| first.to_le_bytes()), &mut index);

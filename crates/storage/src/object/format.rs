@@ -6,9 +6,9 @@
 //!
 //! What is written last says where the rest is, so that an object is written from front to end, once.
 
-use record::{FileNumber, LogIndex, ObjectKey, ShardId, StreamId, StreamOffset, TimestampMs, crc32c};
+use record::{FileNumber, LogIndex, ObjectKey, ShardId, StreamId, StreamOffset, crc32c};
 
-use crate::batch_run::{self, RunPlace};
+use crate::batch_run;
 use crate::index_file;
 use crate::wire::{FieldReader, FieldWriter};
 
@@ -172,100 +172,42 @@ impl Trailer {
 /// What an object knows of one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StreamEntry {
-    pub(crate) stream: StreamId,
-    pub(crate) first_offset: StreamOffset,
-    pub(crate) next_offset: StreamOffset,
-    /// The largest timestamp in this object.
-    pub(crate) max_timestamp: TimestampMs,
-    /// The largest timestamp in this object and in all files before it that have the stream.
-    pub(crate) running_max_timestamp: TimestampMs,
+    /// As in index files, of the object in place of a file: `previous` and `jump` are numbers of files before the object.
+    pub(crate) index: index_file::StreamEntry,
+    /// Aborted ranges, right behind the run, and a checksum of them.
+    pub(crate) aborted: u32,
     /// Below it every transaction that has a record in the object or before was decided when the object was built.
     pub(crate) last_stable_offset: StreamOffset,
     /// Bytes of the batches, those that other streams refer to, too.
     pub(crate) batch_bytes: u64,
-    pub(crate) run_at: u64,
-    pub(crate) run_bytes: u32,
-    /// Of the only chunk, or of the table of chunks.
-    pub(crate) run_crc: u32,
-    pub(crate) batches: u32,
-    pub(crate) chunks: u32,
-    /// Aborted ranges, right behind the run, and a checksum of them.
-    pub(crate) aborted: u32,
-    /// As in index files: numbers of files before the object, 0 for none.
-    pub(crate) previous: u32,
-    pub(crate) jump: u32,
-    pub(crate) depth: u32,
 }
+
+/// Where the count of aborted ranges stands: in the bytes that an index file's entry leaves free.
+const ABORTED_AT: usize = index_file::ENTRY_BYTES - 4;
 
 impl StreamEntry {
     pub(super) fn encode(&self) -> [u8; ENTRY_BYTES] {
         let mut bytes = [0; ENTRY_BYTES];
-        let mut fields = FieldWriter::new(&mut bytes);
-        fields.u64(self.stream.0).i64(self.first_offset.0).i64(self.next_offset.0);
-        fields.i64(self.max_timestamp.0).i64(self.running_max_timestamp.0).i64(self.last_stable_offset.0);
-        fields.u64(self.batch_bytes).u64(self.run_at);
-        fields.u32(self.run_bytes).u32(self.run_crc).u32(self.batches).u32(self.chunks).u32(self.aborted);
-        fields.u32(self.previous).u32(self.jump).u32(self.depth);
+        bytes[..index_file::ENTRY_BYTES].copy_from_slice(&self.index.encode());
+        let mut fields = FieldWriter::new(&mut bytes[ABORTED_AT..]);
+        fields.u32(self.aborted).i64(self.last_stable_offset.0).u64(self.batch_bytes);
         bytes
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut fields = FieldReader::new(bytes.get(..ENTRY_BYTES)?);
+        let bytes = bytes.get(..ENTRY_BYTES)?;
+        let mut fields = FieldReader::new(&bytes[ABORTED_AT..]);
         Some(Self {
-            stream: StreamId(fields.u64()?),
-            first_offset: StreamOffset(fields.i64()?),
-            next_offset: StreamOffset(fields.i64()?),
-            max_timestamp: TimestampMs(fields.i64()?),
-            running_max_timestamp: TimestampMs(fields.i64()?),
+            index: index_file::StreamEntry::decode(bytes)?,
+            aborted: fields.u32()?,
             last_stable_offset: StreamOffset(fields.i64()?),
             batch_bytes: fields.u64()?,
-            run_at: fields.u64()?,
-            run_bytes: fields.u32()?,
-            run_crc: fields.u32()?,
-            batches: fields.u32()?,
-            chunks: fields.u32()?,
-            aborted: fields.u32()?,
-            previous: fields.u32()?,
-            jump: fields.u32()?,
-            depth: fields.u32()?,
         })
     }
 
     /// Bytes of the aborted ranges with their checksum; nothing where there are none.
     pub(super) fn aborted_bytes(&self) -> usize {
         if self.aborted == 0 { 0 } else { self.aborted as usize * ABORTED_BYTES + 4 }
-    }
-
-    pub(crate) fn run(&self) -> RunPlace {
-        RunPlace {
-            at: self.run_at,
-            bytes: self.run_bytes,
-            crc: self.run_crc,
-            chunks: self.chunks,
-            batches: self.batches,
-            first_offset: self.first_offset,
-            max_timestamp: self.max_timestamp,
-        }
-    }
-}
-
-impl From<StreamEntry> for index_file::StreamEntry {
-    fn from(entry: StreamEntry) -> Self {
-        Self {
-            stream: entry.stream,
-            first_offset: entry.first_offset,
-            next_offset: entry.next_offset,
-            max_timestamp: entry.max_timestamp,
-            running_max_timestamp: entry.running_max_timestamp,
-            run_at: entry.run_at,
-            run_bytes: entry.run_bytes,
-            run_crc: entry.run_crc,
-            batches: entry.batches,
-            chunks: entry.chunks,
-            previous: entry.previous,
-            jump: entry.jump,
-            depth: entry.depth,
-        }
     }
 }
 

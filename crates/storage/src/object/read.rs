@@ -82,12 +82,12 @@ impl Objects {
     pub async fn stream(&self, key: ObjectKey, stream: StreamId) -> io::Result<Option<ObjectStream>> {
         let entry = self.entry(key, stream).await?;
         Ok(entry.map(|entry| ObjectStream {
-            first_offset: entry.first_offset,
-            next_offset: entry.next_offset,
-            max_timestamp: entry.max_timestamp,
-            running_max_timestamp: entry.running_max_timestamp,
+            first_offset: entry.index.first_offset,
+            next_offset: entry.index.next_offset,
+            max_timestamp: entry.index.max_timestamp,
+            running_max_timestamp: entry.index.running_max_timestamp,
             last_stable_offset: entry.last_stable_offset,
-            batches: entry.batches,
+            batches: entry.index.batches,
             bytes: entry.batch_bytes,
         }))
     }
@@ -105,11 +105,11 @@ impl Objects {
         count_max: usize,
     ) -> io::Result<Vec<BatchEntry>> {
         let Some(entry) = self.entry(key, stream).await? else { return Ok(Vec::new()) };
-        let chunks = self.chunks(key, entry.run()).await?;
+        let chunks = self.chunks(key, entry.index.run()).await?;
         let first = chunks.partition_point(|chunk| chunk.first_offset <= from).saturating_sub(1);
         let mut found = Vec::new();
         for chunk in &chunks[first..] {
-            let batches = self.chunk(key, entry.run_at, chunk).await?;
+            let batches = self.chunk(key, entry.index.run_at, chunk).await?;
             let wanted = batches.into_iter().filter(|batch| batch.next_offset() > from);
             found.extend(wanted.take(count_max - found.len()));
             if found.len() == count_max {
@@ -127,7 +127,7 @@ impl Objects {
         let Some(entry) = self.entry(key, stream).await?.filter(|entry| entry.aborted > 0) else {
             return Ok(Vec::new());
         };
-        let at = entry.run_at.checked_add(u64::from(entry.run_bytes)).ok_or_else(|| self.damaged(key))?;
+        let at = entry.index.run_at.checked_add(u64::from(entry.index.run_bytes)).ok_or_else(|| self.damaged(key))?;
         let whole = |bytes: &[u8]| format::decode_aborted(bytes).is_some();
         let bytes = self.part(key, at, entry.aborted_bytes(), whole).await?;
         format::decode_aborted(&bytes).ok_or_else(|| self.damaged(key))
@@ -147,7 +147,7 @@ impl Objects {
         let count = left(open.trailer.streams, directory, ENTRIES_PER_PAGE);
         let place = format::place_of(&page, count, ENTRY_BYTES, stream).ok_or_else(|| self.damaged(key))?;
         let entry = StreamEntry::decode(&page[place * ENTRY_BYTES..]).ok_or_else(|| self.damaged(key))?;
-        Ok(Some(entry).filter(|entry| entry.stream == stream))
+        Ok(Some(entry).filter(|entry| entry.index.stream == stream))
     }
 
     /// The table of a run's chunks.

@@ -12,7 +12,7 @@ use super::format::{
     HEADER_BYTES, PAGE_BYTES, StreamEntry, TRAILER_BYTES, Trailer,
 };
 use super::read::READ_BYTES_MAX;
-use crate::batch_run::{self, CHUNK_BYTES_MAX, CHUNK_ENTRY_BYTES};
+use crate::batch_run;
 
 impl Objects {
     /// Reads all of an object and compares every checksum and every count in it; what it is known by. Its index is in
@@ -92,47 +92,31 @@ fn check_streams(trailer: &Trailer, directory: &[u8], runs: &[u8], blocks: &[Blo
     let (mut at, mut batches, mut before): (usize, u64, Option<StreamId>) = (0, 0, None);
     for entry in entries(directory, trailer.streams, ENTRIES_PER_PAGE, ENTRY_BYTES)? {
         let entry = StreamEntry::decode(entry)?;
-        holds(before.is_none_or(|before| before < entry.stream))?;
-        before = Some(entry.stream);
+        holds(before.is_none_or(|before| before < entry.index.stream))?;
+        before = Some(entry.index.stream);
         // Runs lie one behind the other, so that no byte is in none of them.
-        holds(entry.run_at == trailer.runs_at.checked_add(at as u64)?)?;
-        let run = runs.get(at..at.checked_add(entry.run_bytes as usize)?)?;
+        holds(entry.index.run_at == trailer.runs_at.checked_add(at as u64)?)?;
+        let run = runs.get(at..at.checked_add(entry.index.run_bytes as usize)?)?;
         at += run.len();
         check_run(run, &entry, blocks)?;
-        batches += u64::from(entry.batches);
+        batches += u64::from(entry.index.batches);
         if entry.aborted > 0 {
             let aborted = runs.get(at..at.checked_add(entry.aborted_bytes())?)?;
             at += aborted.len();
             format::decode_aborted(aborted)?;
         }
-        holds(entry.previous < trailer.id.first.0 && entry.jump < trailer.id.first.0)?;
-        holds(entry.running_max_timestamp >= entry.max_timestamp)?;
+        holds(entry.index.previous < trailer.id.first.0 && entry.index.jump < trailer.id.first.0)?;
+        holds(entry.index.running_max_timestamp >= entry.index.max_timestamp)?;
     }
     holds(at == runs.len() && batches == trailer.batches)
 }
 
 fn check_run(run: &[u8], entry: &StreamEntry, blocks: &[BlockEntry]) -> Option<()> {
-    let mut found = Found { next_offset: entry.first_offset, bytes: 0, batches: 0 };
-    if entry.chunks == 1 {
-        holds(crc32c(run) == entry.run_crc)?;
-        found.add(&batch_run::decode_chunk(run, entry.batches)?, blocks)?;
-    } else {
-        let table = run.get(..(entry.chunks as usize).checked_mul(CHUNK_ENTRY_BYTES)?)?;
-        holds(crc32c(table) == entry.run_crc)?;
-        let mut at = table.len();
-        for chunk in batch_run::decode_table(table)? {
-            holds(chunk.at as usize == at && chunk.bytes <= CHUNK_BYTES_MAX)?;
-            let bytes = run.get(at..at + chunk.bytes as usize)?;
-            holds(crc32c(bytes) == chunk.crc)?;
-            let batches = batch_run::decode_chunk(bytes, chunk.batches)?;
-            holds(batches.first()?.base_offset == chunk.first_offset)?;
-            found.add(&batches, blocks)?;
-            at += bytes.len();
-        }
-        holds(at == run.len())?;
-    }
+    let mut found = Found { next_offset: entry.index.first_offset, bytes: 0, batches: 0 };
+    batch_run::check(run, entry.index.run(), |batches| found.add(batches, blocks))?;
     let Found { next_offset, bytes, batches } = found;
-    holds(next_offset == entry.next_offset && bytes == entry.batch_bytes && batches == u64::from(entry.batches))
+    holds(next_offset == entry.index.next_offset && bytes == entry.batch_bytes)?;
+    holds(batches == u64::from(entry.index.batches))
 }
 
 /// What the batches of a run come to.

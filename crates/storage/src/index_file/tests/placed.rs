@@ -18,13 +18,11 @@ async fn build(store: &IndexStore, objects: &Objects, all: &[BatchEntry], first:
         let entry = store.known(FileNumber(file_of(oldest)), STREAM).await.unwrap().unwrap();
         let before = all.iter().filter(|batch| file_of(batch) < first).map(|batch| batch.max_timestamp).max();
         writer.stream(StreamStart {
-            stream: STREAM,
             previous: entry.previous,
             jump: entry.jump,
             depth: entry.depth,
             max_timestamp_before: before.unwrap_or(TimestampMs(i64::MIN)),
-            last_stable_offset: StreamOffset(0),
-            aborted: Vec::new(),
+            ..StreamStart::first(STREAM)
         });
         for batch in inside {
             writer.batch(batch, &[Bytes::from(vec![0; batch.bytes as usize])]).await.unwrap();
@@ -104,15 +102,7 @@ async fn an_object_that_has_lost_a_stream_ends_the_way_back() {
     let other = BatchEntry { log_index: LogIndex(30_000), ..batch(0, 1, 1, 30_000) };
     let id = ObjectId { shard: SHARD, key: ObjectKey(1), first: FileNumber(1), last: FileNumber(30) };
     let mut writer = objects.begin(id).await.unwrap();
-    writer.stream(StreamStart {
-        stream: StreamId(3),
-        previous: 0,
-        jump: 0,
-        depth: 0,
-        max_timestamp_before: TimestampMs(i64::MIN),
-        last_stable_offset: StreamOffset(0),
-        aborted: Vec::new(),
-    });
+    writer.stream(StreamStart::first(StreamId(3)));
     writer.batch(&other, &[Bytes::from(vec![0; other.bytes as usize])]).await.unwrap();
     objects.finish(writer).await.unwrap();
     store.place(FileNumber(1), FileNumber(30), ObjectKey(1));
