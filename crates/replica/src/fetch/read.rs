@@ -34,6 +34,8 @@ const GAP_BYTES_MAX: u32 = 4 << 10;
 const RUN_BYTES_MAX: u32 = 256 << 10;
 /// The most bytes of batches that are read at once of an object, beside what else is in their blocks; a larger batch alone.
 const OBJECT_RUN_BYTES_MAX: u32 = 1 << 20;
+/// The same in blocks, of which a batch that others share may be the only one that is wanted.
+const OBJECT_RUN_BLOCKS_MAX: u64 = 16;
 /// Reads of one answer that are under way together. What they bring is part of the answer and counted with it.
 const READS_IN_FLIGHT_MAX: usize = 4;
 
@@ -236,7 +238,8 @@ fn in_neighbouring_blocks(entries: &[BatchEntry]) -> usize {
         let (one, two) = (&pair[0], &pair[1]);
         bytes = bytes.saturating_add(two.bytes);
         let follows = two.log_index == one.log_index || two.log_index == one.log_index.next();
-        two.object == one.object && follows && bytes <= OBJECT_RUN_BYTES_MAX
+        let is_near = two.log_index.0 < entries[0].log_index.0.saturating_add(OBJECT_RUN_BLOCKS_MAX);
+        two.object == one.object && follows && is_near && bytes <= OBJECT_RUN_BYTES_MAX
     });
     1 + neighbours.count()
 }
@@ -331,5 +334,42 @@ pub(crate) async fn read_whole(core: &Core, entry: &BatchEntry) -> io::Result<By
     match pieces.len() {
         1 => Ok(pieces.swap_remove(0)),
         _ => Ok(Bytes::from(pieces.concat())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use record::{LeaderEpoch, LogIndex, StreamOffset, TimestampMs};
+
+    use super::*;
+
+    fn check(blocks: &[u64], bytes: u32, expected: usize) {
+        let entry = |(number, block): (i64, &u64)| BatchEntry {
+            base_offset: StreamOffset(number),
+            record_count: 1,
+            max_timestamp: TimestampMs(0),
+            log_index: LogIndex(*block),
+            position: 0,
+            bytes,
+            epoch: LeaderEpoch(0),
+            earlier: None,
+            object: Some(ObjectKey(1)),
+        };
+        let entries: Vec<BatchEntry> = (0..).zip(blocks).map(entry).collect();
+        assert_eq!(run_length(&entries), Some(expected), "{blocks:?}");
+        // As much as is read at once, whatever else is in the blocks.
+        let read = (blocks[expected - 1] - blocks[0] + 1) * (64 << 10);
+        assert!(expected == 1 || read.max(expected as u64 * u64::from(bytes)) <= storage::object::READ_BYTES_MAX);
+    }
+
+    #[test]
+    fn neighbouring_blocks_are_read_together_as_far_as_one_read_goes() {
+        check(&[7], 100, 1);
+        check(&[7, 7, 8, 9], 100, 4);
+        check(&[7, 7, 9, 10], 100, 2);
+        check(&[7, 6], 100, 1);
+        check(&(0..100).collect::<Vec<_>>(), 100, 16);
+        check(&[1, 2, 3, 4, 5, 6], 300_000, 3);
+        check(&[1, 2], 3 << 20, 1);
     }
 }
