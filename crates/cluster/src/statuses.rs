@@ -182,11 +182,12 @@ impl Statuses {
         }
     }
 
-    /// What the clocks of those who are live say now, if none has jumped since it was told: late by what that took.
-    fn clocks_ms(&self) -> Vec<i64> {
+    /// What the clocks of those of `known` who are live say now, if none has jumped since it was told: late by what that took.
+    /// A machine that was heard of as a node that is removed, and is another one now, has one clock.
+    fn clocks_ms(&self, known: &[NodeId]) -> Vec<i64> {
         let heard = self.heard.lock();
-        let live = heard.values().filter(|heard| heard.live);
-        live.map(|heard| {
+        let live = heard.iter().filter(|(id, heard)| heard.live && known.contains(id));
+        live.map(|(_, heard)| {
             let since_ms = i64::try_from(heard.at.elapsed().as_millis()).unwrap_or(i64::MAX);
             heard.status.wall_clock_ms.saturating_add(since_ms)
         })
@@ -307,8 +308,8 @@ pub(crate) fn exchange(node: &Arc<Node>) -> JoinHandle<()> {
             node.statuses.show(&node);
             node.statuses.look_for_lags(&node);
             node.in_sync.look(&node);
-            let known = node.peers.known().len();
-            node.clock.compare(known, &node.statuses.clocks_ms());
+            let known = node.peers.known();
+            node.clock.compare(known.len(), &node.statuses.clocks_ms(&known));
         }
     })
 }
@@ -345,8 +346,11 @@ mod tests {
         let heard = |live| Heard { status: Arc::new(status.clone()), at: now(), live };
         statuses.heard.lock().insert(NodeId(2), heard(true));
         statuses.heard.lock().insert(NodeId(3), heard(false));
-        assert_eq!(statuses.clocks_ms(), [1_000]);
+        let known = [2, 3].map(NodeId);
+        assert_eq!(statuses.clocks_ms(&known), [1_000]);
         sleep(Duration::from_secs(3)).await;
-        assert_eq!(statuses.clocks_ms(), [4_000]);
+        assert_eq!(statuses.clocks_ms(&known), [4_000]);
+        // One that was removed says no more.
+        assert_eq!(statuses.clocks_ms(&known[1..]), [0; 0]);
     }
 }

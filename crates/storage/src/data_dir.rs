@@ -11,9 +11,11 @@
 //! log/                      the commit log
 //! shards/N/checkpoints/     checkpoints of shard N
 //! shards/N/index/           sealed indexes of shard N
+//! shards/N/objects/         objects of shard N
 //! shards/N/INSTALLING       there while shard N is brought here from another node
 //! ```
 
+mod checked_text;
 mod claim;
 mod giving_up;
 mod identity;
@@ -204,6 +206,12 @@ impl DataDir {
     #[must_use]
     pub fn index_dir(&self, shard: ShardId) -> PathBuf {
         self.shard_dir(shard).join("index")
+    }
+
+    /// The shard's objects, below the directory.
+    #[must_use]
+    pub fn objects_below(shard: ShardId) -> object_store::path::Path {
+        format!("shards/{}/objects", shard.0).into()
     }
 
     /// Says, while it is there, that the shard is being brought here: see [`crate::InstallMarker`].

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use record::NodeId;
 
 use super::identity::{read_identity, write_identity};
-use super::{Contact, DataDir, DataDirError, Identity, Joining, LostNodes, giving_up, joining, lost_nodes};
+use super::{Contact, DataDir, DataDirError, Identity, Joining, LostNodes, giving_up, identity, joining, lost_nodes};
 
 /// A node that starts alone is the first of its cluster.
 const FIRST_NODE: NodeId = NodeId(1);
@@ -58,7 +58,11 @@ impl Claim {
             io::ErrorKind::WouldBlock => DataDirError::InUse { path: path.to_owned() },
             _ => DataDirError::Io { operation: "lock", path: lock_path.clone(), source },
         })?;
-        let identity = read_identity(disk, path).await?;
+        let found = identity::read(disk, path).await?;
+        if let Some((identity, false)) = found {
+            write_identity(&env.disk, path, identity).await?;
+        }
+        let identity = found.map(|(identity, _)| identity);
         if identity.is_none() {
             // It was being emptied: the identity goes first.
             giving_up::finish(env, path).await?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use base::disk::{Disk, OpenOptions, read_exact_at};
 use record::NodeId;
 
+use super::checked_text::{is_sealed, opened_or_plain, sealed};
 use super::{DataDirError, FORMAT_VERSION, joining};
 
 /// An identity file is a few lines; more is not one.
@@ -40,6 +41,11 @@ impl Identity {
 /// # Errors
 /// When the file is there and is not this version's.
 pub async fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Option<Identity>, DataDirError> {
+    read(disk, path).await.map(|read| read.map(|(identity, _)| identity))
+}
+
+/// As [`read_identity`]; with it, whether the file says that it is whole, which those of earlier versions do not.
+pub(super) async fn read(disk: &dyn Disk, path: &Path) -> Result<Option<(Identity, bool)>, DataDirError> {
     let file_path = path.join("IDENTITY");
     let io_error = |source| DataDirError::Io { operation: "read", path: file_path.clone(), source };
     let file = match disk.open(&file_path, OpenOptions::read()) {
@@ -52,7 +58,7 @@ pub async fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Option<Identi
     let len = usize::try_from(len.min(IDENTITY_BYTES_MAX)).expect("at most 4096");
     let bytes = read_exact_at(&*file, 0, len).await.map_err(io_error)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| damaged())?;
-    let mut lines = text.lines();
+    let mut lines = opened_or_plain(text).unwrap_or(text).lines();
     if lines.next() != Some(IDENTITY_TITLE) {
         return Err(damaged());
     }
@@ -61,14 +67,21 @@ pub async fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Option<Identi
     if format != FORMAT_VERSION {
         return Err(DataDirError::Format { path: path.to_owned(), found: format });
     }
+    opened_or_plain(text).ok_or_else(damaged)?;
     let node_id = value("node").and_then(|text| text.parse().ok()).ok_or_else(damaged)?;
     let uuid = value("uuid").and_then(|text| u128::from_str_radix(&text, 16).ok()).ok_or_else(damaged)?;
     // Directories of earlier versions do not say it.
-    let cluster = match value("cluster") {
+    let cluster = match lines.next() {
         None => None,
-        Some(text) => Some(u128::from_str_radix(&text, 16).map_err(|_| damaged())?),
+        Some(line) => {
+            let cluster = line.strip_prefix("cluster ").and_then(|text| u128::from_str_radix(text, 16).ok());
+            Some(cluster.ok_or_else(damaged)?)
+        }
     };
-    Ok(Some(Identity { node_id: NodeId(node_id), uuid, cluster }))
+    if lines.next().is_some() {
+        return Err(damaged());
+    }
+    Ok(Some((Identity { node_id: NodeId(node_id), uuid, cluster }, is_sealed(text))))
 }
 
 pub(super) async fn write_identity(disk: &Arc<dyn Disk>, path: &Path, identity: Identity) -> Result<(), DataDirError> {
@@ -77,7 +90,7 @@ pub(super) async fn write_identity(disk: &Arc<dyn Disk>, path: &Path, identity: 
     if let Some(cluster) = cluster {
         writeln!(text, "cluster {cluster:032x}").expect("writing to a string succeeds");
     }
-    joining::replace(disk, path, "IDENTITY", "IDENTITY.new", text).await?;
+    joining::replace(disk, path, "IDENTITY", "IDENTITY.new", sealed(text)).await?;
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         let io_error = |source| DataDirError::Io { operation: "sync", path: parent.to_owned(), source };
         disk.sync_dir(parent).map_err(io_error)?;

@@ -10,6 +10,7 @@
 //! birth HEX
 //! at PORT HOST             where to look for the cluster, if an operator said so
 //! member ID PORT HOST      any number of these, once the node has its id
+//! crc32c HEX               of all that stands before it
 //! ```
 
 use std::fmt::Write as _;
@@ -21,6 +22,7 @@ use base::disk::{Disk, OpenOptions, read_exact_at};
 use record::NodeId;
 
 use super::DataDirError;
+use super::checked_text::{opened_or_plain, sealed};
 
 pub(super) const FILE: &str = "JOINING";
 pub(super) const NEW_FILE: &str = "JOINING.new";
@@ -54,11 +56,11 @@ impl Joining {
         for Contact { node, host, port } in &self.members {
             writeln!(text, "member {node} {port} {host}").expect("writing to a string succeeds");
         }
-        text
+        sealed(text)
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let mut lines = text.lines();
+        let mut lines = opened_or_plain(text)?.lines();
         if lines.next() != Some(TITLE) {
             return None;
         }

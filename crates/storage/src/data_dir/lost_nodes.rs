@@ -18,6 +18,7 @@ use std::sync::Arc;
 use base::disk::Disk;
 use record::NodeId;
 
+use super::checked_text::{opened, sealed};
 use super::{DataDirError, joining};
 
 pub(super) const FILE: &str = "LOST-NODES";
@@ -42,17 +43,11 @@ impl LostNodes {
         for node in &self.nodes {
             writeln!(text, "node {node}").expect("writing to a string succeeds");
         }
-        let checksum = checksum(&text);
-        writeln!(text, "crc32c {checksum:08x}").expect("writing to a string succeeds");
-        text
+        sealed(text)
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let (before, sum) = text.strip_suffix('\n')?.rsplit_once("crc32c ")?;
-        if sum.len() != 8 || u32::from_str_radix(sum, 16).ok()? != checksum(before) {
-            return None;
-        }
-        let mut lines = before.lines();
+        let mut lines = opened(text)?.lines();
         lines.next().filter(|title| *title == TITLE)?;
         let done = match lines.next()? {
             "stage begun" => false,
@@ -63,11 +58,6 @@ impl LostNodes {
         let nodes: BTreeSet<NodeId> = lines.map(node).collect::<Option<_>>()?;
         (!nodes.is_empty()).then_some(Self { nodes, done })
     }
-}
-
-fn checksum(text: &str) -> u32 {
-    let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, text.as_bytes());
-    u32::try_from(sum).expect("32 bits")
 }
 
 pub(super) async fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<LostNodes>, DataDirError> {

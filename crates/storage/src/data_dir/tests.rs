@@ -19,6 +19,39 @@ async fn the_identity_is_made_once() {
 }
 
 #[tokio::test]
+async fn no_flipped_bit_makes_it_another_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = Env::real();
+    let data_dir = DataDir::open(&env, dir.path()).await.unwrap();
+    data_dir.set_cluster(77).await.unwrap();
+    let identity = data_dir.identity();
+    drop(data_dir);
+    let path = dir.path().join("IDENTITY");
+    let file = env.disk.open(&path, OpenOptions::read_write()).unwrap();
+    let whole = file.read_at(0, 4_096).await.unwrap().to_vec();
+    for (place, bit) in (0..whole.len()).flat_map(|place| (0..8).map(move |bit| (place, bit))) {
+        let flipped = [whole[place] ^ 1 << bit];
+        file.write_at(place as u64, &[IoSlice::new(&flipped)]).await.unwrap();
+        match read_identity(&*env.disk, dir.path()).await {
+            // The same number in capital letters.
+            Ok(read) => assert_eq!(read, Some(identity), "bit {bit} of byte {place}"),
+            Err(error) => {
+                assert!(matches!(error, DataDirError::Identity { .. } | DataDirError::Format { .. }), "{error}");
+            }
+        }
+        file.write_at(place as u64, &[IoSlice::new(&whole[place..=place])]).await.unwrap();
+    }
+    // As earlier versions wrote it: from the next start on it says that it is whole.
+    let text = String::from_utf8(whole.clone()).unwrap();
+    let before = text.split("crc32c").next().unwrap();
+    file.set_len(0).unwrap();
+    file.write_at(0, &[IoSlice::new(before.as_bytes())]).await.unwrap();
+    assert_eq!(DataDir::open(&env, dir.path()).await.unwrap().identity(), identity);
+    let file = env.disk.open(&path, OpenOptions::read()).unwrap();
+    assert_eq!(file.read_at(0, 4_096).await.unwrap().to_vec(), whole);
+}
+
+#[tokio::test]
 async fn a_node_that_joins_is_the_same_however_often_it_asks() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");
