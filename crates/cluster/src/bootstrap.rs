@@ -96,8 +96,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
     let (log, payload_bytes_max) = open_log(&env, &config, &data_dir).await?;
     let first = node.data_dir.set(Arc::clone(&data_dir)).is_ok();
     assert!(first, "a node has one directory");
-    let host =
-        Arc::new(Host { node: Arc::clone(&node), config, data_dir: Arc::clone(&data_dir), log, payload_bytes_max });
+    let host = Arc::new(Host::new(Arc::clone(&node), config, Arc::clone(&data_dir), log, payload_bytes_max));
     let look = Look::start(&peers, &host.config.join);
     let (metadata, cluster_id) = tokio::select! {
         known = metadata(&host, &mut tasks, &addresses) => known?,
@@ -116,7 +115,7 @@ pub(crate) async fn start(env: Env, config: Config) -> Result<Inner, StartError>
     let mut here = Vec::new();
     for shard in host.to_run().await? {
         let is_in_use = metadata.state().founder(shard).is_none();
-        if is_in_use && (host.has(shard).await? || alone && !is_founded) {
+        if is_in_use && (host.has(shard) || alone && !is_founded) {
             here.push(shard);
         }
     }

@@ -45,6 +45,12 @@ pub struct Config {
     pub queue_bytes_max: usize,
     /// What a shard keeps of its log behind its checkpoint for members that were away, at most.
     pub log_keep_bytes: u64,
+    /// The newest so many bytes of the node's log stay as they are; what lives of older ones is put into objects.
+    pub log_hot_bytes: u64,
+    /// Old ranges of a shard's log with fewer bytes wait for others.
+    pub object_bytes_min: u64,
+    /// How fast objects are written, over all shards; unlimited when absent.
+    pub object_bytes_per_second: Option<u64>,
     /// What was applied is in a checkpoint after this time, however little it is.
     pub checkpoint_age_max: Duration,
     /// How many pairs of an idempotent producer and a stream it writes to a shard remembers.
@@ -78,6 +84,9 @@ impl Config {
             read_cache_bytes: 32 << 20,
             queue_bytes_max: 64 << 20,
             log_keep_bytes: 1 << 30,
+            log_hot_bytes: 4 << 30,
+            object_bytes_min: 256 << 20,
+            object_bytes_per_second: None,
             checkpoint_age_max: Duration::from_secs(30),
             producers_per_shard_max: 100_000,
             producer_expiration_ms: 24 * 60 * 60 * 1_000,

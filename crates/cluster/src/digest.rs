@@ -68,7 +68,7 @@ pub(crate) async fn idle_host(env: &Env, config: Config, data_dir: Arc<DataDir>)
         Me { cluster: identity.cluster.unwrap_or(0), node: identity.node_id, life: 0, features: config.features_known };
     let node = Arc::new(Node::new(env.clone(), Peers::new(env.clone(), me), 0));
     let (log, payload_bytes_max) = open_log(env, &config, &data_dir).await?;
-    Ok(Host { node, config, data_dir, log, payload_bytes_max })
+    Ok(Host::new(node, config, data_dir, log, payload_bytes_max))
 }
 
 async fn of_shards(

@@ -17,6 +17,8 @@ use crate::host::Host;
 use crate::members::successors;
 use crate::node::Node;
 
+/// From this level of features on every node knows what objects are.
+const OBJECTS_FEATURE_LEVEL: u32 = 5;
 /// Pause between two looks.
 const LOOK_PAUSE: Duration = Duration::from_millis(250);
 /// A write or a sync that takes longer is slow.
@@ -70,6 +72,9 @@ pub(crate) fn watch(host: &Arc<Host>) -> JoinHandle<()> {
             let is_anybody_full = node.is_full(node.id()) || node.statuses.live().iter().any(|(_, status)| status.full);
             for replica in &replicas {
                 look_elsewhere(node, replica, is_anybody_full);
+                if node.feature_level() >= OBJECTS_FEATURE_LEVEL {
+                    replica.allow_objects();
+                }
             }
             if !node.is_hampered() {
                 continue;

@@ -10,22 +10,19 @@ pub(crate) mod keeping;
 mod left_over;
 
 use std::collections::BTreeSet;
-use std::io;
 use std::sync::Arc;
 
 use base::Env;
-use base::time::{Duration, now, sleep, timeout};
-use bytes::Bytes;
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use base::time::{Duration, now, sleep};
 use record::{NodeId, ShardId};
 use replica::{
-    Donor, Founding, InstallParts, InstallProgress, Lane, Parts, Replica, give_way, install, let_go, set_aside,
+    Founding, InstallParts, InstallProgress, Pace, Parts, Replica, Transport, give_way, install, let_go, set_aside,
 };
 use storage::checkpoint::CheckpointStore;
 use storage::data_dir::DataDir;
 use storage::index_file::IndexStore;
-use storage::{CommitLog, InstallMarker, InstallStage, Installing, Payload};
+use storage::object::{DiskStore, Objects};
+use storage::{CommitLog, InstallMarker, InstallStage, Installing};
 
 use self::judgement::Judgement;
 use self::keeping::patiently;
@@ -35,20 +32,19 @@ use crate::config::Config;
 use crate::errors::StartError;
 use crate::messages::Phase;
 use crate::node::Node;
-use crate::peers::{Peers, Subject};
 
 /// Every seal makes an index file.
 const SEAL_BYTES_MIN: u64 = 1 << 20;
 /// What one shard's index cache may hold.
 const INDEX_CACHE_BYTES: usize = 4 << 20;
+/// What one shard's cache of the indexes of its objects may hold.
+const OBJECT_CACHE_BYTES: usize = 4 << 20;
 /// Pause before a replica is started again that could not be, and before another donor is asked.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two looks at what is here and what should be.
 const ROUND_PAUSE: Duration = Duration::from_millis(500);
 /// As many copies each shard has, if nobody said otherwise: a node hosts as many times what it brings.
 const COPIES_USUAL: usize = 3;
-/// How long a donor may take for one answer.
-const PULL_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long founding a shard may wait for the metadata group.
 const FOUND_WAIT_MAX: Duration = Duration::from_secs(10);
 /// One failed try in so many is reported.
@@ -62,29 +58,22 @@ pub(crate) struct Host {
     pub(crate) log: Arc<CommitLog>,
     /// The most that an entry may have.
     pub(crate) payload_bytes_max: usize,
-}
-
-/// Another member, which gives what this node lacks.
-struct Member {
-    peers: Peers,
-    shard: ShardId,
-    node: NodeId,
-}
-
-impl Donor for Member {
-    fn ask(&self, request: Bytes) -> BoxFuture<'_, io::Result<Bytes>> {
-        async move {
-            let answer = async {
-                let link = self.peers.link(self.node, Lane::Bulk).await?;
-                link.call(Subject::Pull, self.shard, Payload::from(request))?.await
-            };
-            timeout(PULL_WAIT_MAX, answer).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
-        }
-        .boxed()
-    }
+    /// How fast what is old is rewritten.
+    pub(crate) pace: Arc<Pace>,
 }
 
 impl Host {
+    pub(crate) fn new(
+        node: Arc<Node>,
+        config: Config,
+        data_dir: Arc<DataDir>,
+        log: Arc<CommitLog>,
+        payload_bytes_max: usize,
+    ) -> Self {
+        let pace = Arc::new(Pace::new(config.object_bytes_per_second));
+        Self { node, config, data_dir, log, payload_bytes_max, pace }
+    }
+
     /// Starts a replica and lets it be found; one that is not here yet is brought here first.
     pub(crate) async fn start(&self, shard: ShardId, founding: Founding) -> Result<Replica, StartError> {
         if founding == Founding::Invited {
@@ -96,6 +85,7 @@ impl Host {
             disk_state: self.log.disk_state(),
             checkpoints: checkpoints.clone(),
             index: index.clone(),
+            pace: Arc::clone(&self.pace),
             transport: Arc::new(self.node.peers.clone()),
             founding,
         };
@@ -127,6 +117,9 @@ impl Host {
         config.full_disk_bytes_max = self.config.reserve_bytes / 4 / here as u64;
         config.is_vital = shard == METADATA;
         config.log_keep_bytes = self.config.log_keep_bytes;
+        config.log_hot_bytes =
+            (self.config.log_hot_bytes / self.config.data_shards() as u64).max(self.config.segment_bytes);
+        config.object_bytes_min = self.config.object_bytes_min.min(config.log_hot_bytes);
         config.checkpoint_age_max = self.config.checkpoint_age_max;
         // Space comes back by whole segments, so a smaller range would free nothing earlier.
         config.seal_bytes = config.seal_bytes.min(self.config.segment_bytes.max(SEAL_BYTES_MIN));
@@ -138,11 +131,20 @@ impl Host {
         let disk = &self.node.env.disk;
         let checkpoints =
             CheckpointStore::open(Arc::clone(disk), &self.data_dir.checkpoint_dir(shard)).await.map_err(files)?;
-        let index = IndexStore::open(Arc::clone(disk), &self.data_dir.index_dir(shard), INDEX_CACHE_BYTES)
+        let store = DiskStore::new(Arc::clone(disk), self.data_dir.path().to_owned());
+        let below = DataDir::objects_below(shard);
+        store.remove_unfinished(&below).await.map_err(files)?;
+        let objects = Objects::open(Arc::new(store), below, shard, OBJECT_CACHE_BYTES).await.map_err(files)?;
+        let index = IndexStore::open(Arc::clone(disk), &self.data_dir.index_dir(shard), INDEX_CACHE_BYTES, objects)
             .await
             .map_err(files)?;
-        let marker = InstallMarker::new(Arc::clone(disk), &self.data_dir.installing_file(shard));
+        let marker = self.marker(shard);
         Ok(InstallParts { log: self.log.shard(shard), checkpoints, index, marker })
+    }
+
+    /// While it is there no replica of the shard is started. Unlike all parts it can be had of one that runs.
+    fn marker(&self, shard: ShardId) -> InstallMarker {
+        InstallMarker::new(Arc::clone(&self.node.env.disk), &self.data_dir.installing_file(shard))
     }
 
     /// Brings a shard here from another member, if nothing of it is here, the last try was not ended, or
@@ -181,9 +183,9 @@ impl Host {
                 None if report => tracing::info!(shard = shard.0, "nobody is there yet who can give the shard"),
                 None => {}
                 Some(donor) => {
-                    let member = Member { peers: self.node.peers.clone(), shard, node: *donor };
+                    let member = self.node.peers.donor(shard, *donor);
                     let rate = self.config.catch_up_bytes_per_second;
-                    match install(&config, &parts, &member, &progress, rate).await {
+                    match install(&config, &parts, &*member, &progress, rate).await {
                         Ok(()) => return Ok(()),
                         Err(source) if source.is_lasting() => return Err(StartError::Install { shard, source }),
                         Err(error) if report => {
@@ -198,10 +200,9 @@ impl Host {
     }
 
     /// Whether the shard is here, and whole.
-    pub(crate) async fn has(&self, shard: ShardId) -> Result<bool, StartError> {
-        let parts = self.parts(shard).await?;
-        let state = parts.log.log_state();
-        Ok(!parts.marker.exists() && (state.last.is_some() || state.purged.is_some()))
+    pub(crate) fn has(&self, shard: ShardId) -> bool {
+        let state = self.log.shard(shard).log_state();
+        !self.marker(shard).exists() && (state.last.is_some() || state.purged.is_some())
     }
 
     /// Who can give a shard: the leader first, then others whose replica runs. Before anything is heard of
@@ -225,8 +226,7 @@ impl Host {
         let me = self.node.id();
         let metadata = || self.node.metadata();
         let is_mine = || metadata().is_some_and(|metadata| metadata.state().founder(shard) == Some(me));
-        let marker = self.parts(shard).await?.marker;
-        let let_go = marker.read().await.map_err(|source| StartError::Files { shard, source })?.is_some();
+        let let_go = self.marker(shard).read().await.map_err(|source| StartError::Files { shard, source })?.is_some();
         if let_go || !is_mine() {
             self.start(shard, Founding::Invited).await?;
             return Ok(());
@@ -257,7 +257,7 @@ impl Host {
     pub(crate) async fn to_run(&self) -> Result<BTreeSet<ShardId>, StartError> {
         let mut shards: BTreeSet<ShardId> = self.wanted().into_iter().collect();
         for shard in self.log.shards() {
-            if shard != METADATA && !shards.contains(&shard) && self.has(shard).await? {
+            if shard != METADATA && !shards.contains(&shard) && self.has(shard) {
                 shards.insert(shard);
             }
         }

@@ -23,7 +23,7 @@ mod varint;
 
 pub use builder::{BatchBuilder, BuildError};
 pub use compression::decompress;
-pub use crc::{crc32c, crc32c_of_two};
+pub use crc::{batch_is_whole, crc32c, crc32c_of_two};
 pub use entry::{BatchEntry, Extent};
 pub use error::{BatchError, RecordError};
 pub use header::{

@@ -25,12 +25,13 @@ use record::{
     BatchBuilder, BatchSummary, Compression, LeaderEpoch, LogIndex, NodeId, ProducerEpoch, ProducerId, ProducerStamp,
     Sequence, ShardId, StreamId, StreamOffset, Term, TimestampMs, validate,
 };
-use replica::{Alone, Config, Founding, Parts, Replica};
+use replica::{Alone, Config, Founding, Pace, Parts, Replica};
 use shard::Outcome;
 use shard::commands::{CreateStreams, NewStream};
 use smallvec::smallvec;
 use storage::checkpoint::CheckpointStore;
 use storage::index_file::IndexStore;
+use storage::object::{DiskStore, Objects};
 use storage::{CommitLog, Entry, EntryKind, LogId, Options, Payload, ShardLog};
 use tokio::sync::oneshot;
 
@@ -149,12 +150,16 @@ async fn shard(run: &Run) -> Vec<u32> {
     let env = Env::real();
     let (log, _) = CommitLog::open(Arc::clone(&env.disk), &run.dir.join("log"), options()).await.expect("a log");
     let checkpoints = CheckpointStore::open(Arc::clone(&env.disk), &run.dir.join("checkpoints")).await.expect("opened");
-    let index = IndexStore::open(Arc::clone(&env.disk), &run.dir.join("index"), 4 << 20).await.expect("opened");
+    let store = Arc::new(DiskStore::new(Arc::clone(&env.disk), run.dir.clone()));
+    let objects = Objects::open(store, "objects".into(), ShardId(1), 4 << 20).await.expect("opened");
+    let index =
+        IndexStore::open(Arc::clone(&env.disk), &run.dir.join("index"), 4 << 20, objects).await.expect("opened");
     let parts = Parts {
         log: log.shard(ShardId(1)),
         disk_state: log.disk_state(),
         checkpoints,
         index,
+        pace: Arc::new(Pace::new(None)),
         transport: Arc::new(Alone),
         founding: Founding::Alone,
     };

@@ -44,6 +44,9 @@ impl Core {
             if let Ok(applied) = &result {
                 // Under the same lock: a checkpoint covers no seal whose file is not durable.
                 self.note_sealed(&applied.effects.sealed);
+                // And counts nothing as here that is not.
+                let dead = self.here.follow(id.index, &applied.effects.objects);
+                self.note_dead(&dead);
             }
             let shard = &state.shard;
             (result, Unsealed { batches: shard.unsealed_batches(), streams: shard.unsealed_streams() })
@@ -86,6 +89,7 @@ impl Core {
             closed,
             sealed,
             dead_files,
+            objects,
             leader_changed,
             metadata_changed,
             slots_changed,
@@ -111,7 +115,10 @@ impl Core {
         if !dead_files.is_empty() {
             self.note_dead(dead_files);
         }
-        if due || !sealed.is_empty() || !dead_files.is_empty() || self.is_checkpoint_due() {
+        if !objects.is_empty() || !sealed.is_empty() {
+            self.objects_wanted.notify_one();
+        }
+        if due || !sealed.is_empty() || !dead_files.is_empty() || !objects.is_empty() || self.is_checkpoint_due() {
             self.maintenance.notify_one();
         }
     }

@@ -22,6 +22,7 @@ use storage::{LogId, ShardLog};
 use crate::config::Config;
 use crate::core::{Applied, Core, DurableCheckpoint};
 use crate::errors::StartError;
+use crate::liveness;
 use crate::losses;
 use crate::raft::types::{StoredMembership, consensus_log_id, stored_log_id};
 use crate::raft::{decode_membership, encode_membership};
@@ -97,7 +98,7 @@ impl Core {
         let base = base || self.is_base_due(checkpoints);
         // Before the state is captured: what lives then lives now, or comes behind.
         let Some(live) = self.live_now() else { return Ok(Written::Nothing) };
-        let (last, membership, files, base) = {
+        let (last, membership, files, objects, base) = {
             let mut state = self.state.write();
             let Some(last) = state.last else { return Ok(Written::Nothing) };
             // The failed entry counts as applied: a start from such a state would pass over it.
@@ -110,8 +111,9 @@ impl Core {
             let start = state.shard.begin_capture(base).map_err(io::Error::other)?;
             assert_eq!(start.applied, Some((last.index, last.term)), "the state knows where it stands");
             self.progress.checkpoint_begins();
-            let files = state.shard.live_files().into();
-            (last, state.membership.clone(), files, start.base)
+            let files = liveness::files(&state, &self.index, &self.here.needed()).into();
+            let objects = self.here.keys().into();
+            (last, state.membership.clone(), files, objects, start.base)
         };
         let result = self.write_captured(checkpoints, base, last, &membership).await;
         if result.is_err() {
@@ -119,7 +121,7 @@ impl Core {
         }
         let bytes = result?;
         tracing::debug!(shard = self.config.shard.0, index = last.index.0, bytes, base, "wrote a checkpoint");
-        self.set_durable_checkpoint(DurableCheckpoint { id: last, membership, files, live: live.into() });
+        self.set_durable_checkpoint(DurableCheckpoint { id: last, membership, files, objects, live: live.into() });
         Ok(Written::Durable)
     }
 

@@ -75,6 +75,13 @@ pub struct Config {
     /// Of several members each keeps so many bytes of the log behind its checkpoint at most, for members that were
     /// away: counted in whole segments, which the node's shards share.
     pub log_keep_bytes: u64,
+    /// The newest so many bytes of the log stay as they are, counted in whole segments, which the node's shards share: what
+    /// expires meanwhile is written once. What lives of older ranges is put into objects.
+    pub log_hot_bytes: u64,
+    /// Old ranges with fewer bytes wait for others, until they are twice as old.
+    pub object_bytes_min: u64,
+    /// An object is built of ranges of so many bytes, unless a single one has more.
+    pub object_bytes_max: u64,
     /// How long a stop waits for what is under way, as on a disk that takes nothing any more.
     pub shutdown_wait_max: Duration,
     /// How long the stop of one of several members waits for the others to acknowledge what is under way: they may be
@@ -117,6 +124,9 @@ impl Config {
             capture_step_records: 512,
             checkpoint_deltas_max: 32,
             log_keep_bytes: 1 << 30,
+            log_hot_bytes: 4 << 30,
+            object_bytes_min: 256 << 20,
+            object_bytes_max: 1 << 30,
             shutdown_wait_max: Duration::from_secs(10),
             shutdown_others_wait_max: Duration::from_millis(500),
             housekeeping: Duration::from_secs(30),

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use base::Env;
 use parking_lot::{Mutex, RwLock};
-use record::{FileNumber, LogIndex, NodeId};
+use record::{FileNumber, LogIndex, NodeId, ObjectKey};
 use shard::commands::UploadId;
 use shard::{SealedIndex, Shard};
 use storage::checkpoint::CheckpointStore;
@@ -24,6 +24,7 @@ use crate::errors::OutOfService;
 use crate::full_disk::FullDisk;
 use crate::leadership::Leadership;
 use crate::liveness;
+use crate::objects::{Here, Pace};
 use crate::pending::Abandoned;
 use crate::proposer;
 use crate::raft::types::{ConsensusLogId, StoredMembership, consensus_log_id};
@@ -113,10 +114,21 @@ pub(crate) struct Chores {
 pub(crate) struct DurableCheckpoint {
     pub(crate) id: LogId,
     pub(crate) membership: StoredMembership,
-    /// The index files that its state names, in order.
+    /// The index files that its state names, and no object here is in the place of, in order.
     pub(crate) files: Arc<[FileNumber]>,
+    /// The objects that are read, in order.
+    pub(crate) objects: Arc<[ObjectKey]>,
     /// The parts of the log that its state refers to, or a later one can.
     pub(crate) live: Arc<[RangeInclusive<LogIndex>]>,
+}
+
+/// What a replica has beside its log.
+#[derive(Debug)]
+pub(crate) struct BesideLog {
+    pub(crate) checkpoints: CheckpointStore,
+    pub(crate) index: IndexStore,
+    pub(crate) here: Here,
+    pub(crate) pace: Arc<Pace>,
 }
 
 /// One replica, without the tasks that run it.
@@ -126,6 +138,13 @@ pub(crate) struct Core {
     pub(crate) env: Env,
     pub(crate) log: ShardLog,
     pub(crate) index: IndexStore,
+    /// The objects that lie here, against those of the state.
+    pub(crate) here: Here,
+    /// Wakes the task that makes objects.
+    pub(crate) objects_wanted: Notify,
+    /// All nodes know what objects are.
+    objects_allowed: AtomicBool,
+    pub(crate) pace: Arc<Pace>,
     pub(crate) state: RwLock<Applied>,
     pub(crate) proposals: Arc<proposer::Shared>,
     pub(crate) abandoned: Arc<Abandoned>,
@@ -161,20 +180,15 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(
-        config: Config,
-        env: Env,
-        log: ShardLog,
-        checkpoints: CheckpointStore,
-        index: IndexStore,
-        applied: Applied,
-    ) -> Self {
+    pub(crate) fn new(config: Config, env: Env, log: ShardLog, beside: BesideLog, applied: Applied) -> Self {
+        let BesideLog { checkpoints, index, here, pace } = beside;
         let proposals = Arc::new(proposer::Shared::new(config.queue_bytes_max, config.queue_items_max));
         let checkpoint = applied.last.map(|id| DurableCheckpoint {
             id,
             membership: applied.membership.clone(),
-            files: applied.shard.live_files().into(),
-            live: liveness::live(&applied).into(),
+            files: liveness::files(&applied, &index, &here.needed()).into(),
+            objects: here.keys().into(),
+            live: liveness::live(&applied, here.needed()).into(),
         });
         let pins = Pins::new(log.log_state().purged);
         let alone = raft::is_alone(&applied.membership, config.node);
@@ -183,6 +197,10 @@ impl Core {
         Self {
             log,
             index,
+            here,
+            objects_wanted: Notify::new(),
+            objects_allowed: AtomicBool::new(false),
+            pace,
             state: RwLock::new(applied),
             proposals,
             abandoned: Arc::default(),
@@ -314,27 +332,14 @@ impl Core {
         state.shard.oldest_producer().is_some_and(|used| used.0.saturating_add(expiry) < now)
     }
 
-    /// After a replay: files that nothing names go, those that are named and missing are reported.
-    pub(crate) fn compare_index_files(&self) {
-        // First the files: what stands in the folder was sealed before the look at the state.
-        let there = self.index.files();
-        let (live, waiting) = {
-            let state = self.state.read();
-            let chores = self.chores.lock();
-            (state.shard.live_files(), chores.sealed.iter().map(|sealed| sealed.file).collect::<Vec<_>>())
-        };
-        let dead: Vec<FileNumber> =
-            there.iter().copied().filter(|file| live.binary_search(file).is_err() && !waiting.contains(file)).collect();
-        for file in live.iter().filter(|file| !waiting.contains(file) && !there.contains(file)) {
-            // One that became durable since the look at the folder is there by now.
-            if !self.index.files().contains(file) {
-                let shard = self.config.shard.0;
-                tracing::error!(shard, file = file.0, "an index file is missing: what it names cannot be read");
-            }
-        }
-        if !dead.is_empty() {
-            self.note_dead(&dead);
-            self.maintenance.notify_one();
+    /// Whether objects may be made of what is old.
+    pub(crate) fn may_make_objects(&self) -> bool {
+        self.objects_allowed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn allow_objects(&self) {
+        if !self.objects_allowed.swap(true, Ordering::AcqRel) {
+            self.objects_wanted.notify_one();
         }
     }
 

@@ -20,9 +20,10 @@ use storage::{Chunk, Reading, ShardLog};
 
 use crate::core::Core;
 use crate::errors::FetchError;
+use crate::objects::Reader;
 
 pub use memory::AnswerMemory;
-pub(crate) use read::read_whole;
+pub(crate) use read::{read_pieces, read_whole};
 pub use read::{read_plans, read_within};
 pub use repeated::Repeated;
 
@@ -77,6 +78,8 @@ pub struct Wish {
 #[derive(Debug)]
 pub struct Plan<'a> {
     core: &'a Core,
+    /// What the batches are read from stays where it is.
+    _reader: Reader,
     stream: StreamId,
     from: StreamOffset,
     entries: Vec<BatchEntry>,
@@ -214,6 +217,7 @@ impl Core {
             return Err(FetchError::Stopped);
         }
         let Wish { stream, from, bytes_max, at_least_one } = wish;
+        let reader = self.here.enter();
         let state = self.state.read();
         let view = state.shard.stream(stream).ok_or(FetchError::UnknownStream(stream))?;
         let (first_offset, next_offset) = (view.first_offset(), view.next_offset());
@@ -226,7 +230,7 @@ impl Core {
             }
         };
         drop(state);
-        let plan = Plan { core: self, stream, from, entries, first_offset, next_offset };
+        let plan = Plan { core: self, _reader: reader, stream, from, entries, first_offset, next_offset };
         match newest {
             // There is no room for anything: the files need not be asked.
             Some(_) if bytes_max == 0 && !at_least_one => Ok(Planned::Here(plan)),

@@ -29,6 +29,7 @@ mod liveness;
 mod losses;
 mod maintenance;
 mod members;
+mod objects;
 mod parts;
 mod pending;
 mod proposer;
@@ -51,6 +52,7 @@ pub use fetch::{AnswerMemory, Fetched, LookUp, Plan, Planned, Repeated, StoredBa
 pub use leadership::Leadership;
 pub use lifecycle::{Founding, Parts};
 pub use members::Members;
+pub use objects::{ObjectCounts, Pace};
 pub use pending::{Pending, ProposeResult};
 pub use raft::act_together;
 #[cfg(feature = "fuzzing")]

@@ -12,14 +12,15 @@ use storage::{DiskState, ShardLog};
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::core::Core;
+use crate::core::{BesideLog, Core};
 use crate::errors::{OutOfService, StartError};
 use crate::guard::guarded;
+use crate::objects::{Here, Pace};
 use crate::proposer::{Gate, Limits, Proposer};
 use crate::raft::network::Transport;
 use crate::raft::{Group, GroupWriter};
 use crate::replica::{Inner, Replica, Tasks};
-use crate::{checkpoint, full_disk, leadership, maintenance};
+use crate::{checkpoint, full_disk, leadership, maintenance, objects};
 
 /// Pause before a member looks again whether it has caught up.
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
@@ -44,6 +45,8 @@ pub struct Parts {
     pub checkpoints: CheckpointStore,
     /// The shard's sealed indexes.
     pub index: IndexStore,
+    /// How fast what is old is rewritten, by all replicas of the node.
+    pub pace: Arc<Pace>,
     /// How the other members are reached.
     pub transport: Arc<dyn Transport>,
     /// What is done without a group.
@@ -63,14 +66,17 @@ impl Replica {
     pub async fn start(env: Env, config: Config, parts: Parts) -> Result<Self, StartError> {
         let shard = config.shard;
         config.check().map_err(|reason| StartError::Config { shard, reason })?;
-        let Parts { log, disk_state, checkpoints, index, transport, founding } = parts;
+        let Parts { log, disk_state, checkpoints, index, pace, transport, founding } = parts;
         let applied = checkpoint::restore(&config, &checkpoints, &log).await?;
-        let core = Arc::new(Core::new(config, env, log, checkpoints, index, applied));
+        let here = Box::pin(Here::open(index.clone(), &applied.shard)).await;
+        let here = here.map_err(|source| StartError::Objects { shard, source })?;
+        let beside = BesideLog { checkpoints, index, here, pace };
+        let core = Arc::new(Core::new(config, env, log, beside, applied));
         core.check_whole().await?;
         core.keep_live();
         // It runs before the group does: a long replay is held up by what it leaves to be written.
         let maintenance = maintenance::start(Arc::clone(&core));
-        let group = match Group::start(&core, transport).await {
+        let group = match Group::start(&core, Arc::clone(&transport)).await {
             Ok(group) => group,
             Err(error) => {
                 core.proposals.set_gate(Gate::Stopped);
@@ -79,7 +85,7 @@ impl Replica {
             }
         };
         core.set_started();
-        let replica = Self::run(core, group, maintenance, disk_state);
+        let replica = Self::run(core, group, maintenance, transport, disk_state);
         let started = match replica.join(founding).await {
             Ok(true) => settle(&replica.inner.core).await,
             Ok(false) => {
@@ -100,10 +106,12 @@ impl Replica {
         core: Arc<Core>,
         group: Group,
         maintenance: maintenance::Handle,
+        transport: Arc<dyn Transport>,
         disk_state: watch::Receiver<DiskState>,
     ) -> Self {
         maintenance.set_group(group.clone());
         let leadership = lasting(&core, "leadership", leadership::follow(Arc::clone(&core), group.clone()));
+        let objects = lasting(&core, "objects", objects::keep(Arc::clone(&core), transport));
         let disk = lasting(&core, "disk state", full_disk::follow(Arc::clone(&core), disk_state));
         let limits = Limits {
             entry_bytes_max: core.config.entry_bytes_max,
@@ -115,7 +123,7 @@ impl Replica {
         let proposer = Proposer::new(Arc::clone(&core.proposals), writer, clock, limits);
         let tasks = Tasks {
             proposer: Some(lasting(&core, "proposer", proposer.run())),
-            others: vec![leadership, disk],
+            others: vec![leadership, objects, disk],
             maintenance: Some(maintenance),
         };
         Self { inner: Arc::new(Inner { core, group, tasks: Mutex::new(tasks) }) }
@@ -241,6 +249,7 @@ async fn settle(core: &Core) -> Result<(), StartError> {
     if !core.is_failed() {
         core.settle_live().await?;
         core.compare_index_files();
+        core.here.forget_unnamed();
     }
     Ok(())
 }

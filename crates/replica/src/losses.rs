@@ -98,6 +98,7 @@ impl Core {
             let state = self.state.read();
             let behind = state.last.map_or(LogIndex(0), |last| last.index.next());
             let mut needed = state.shard.live_ranges();
+            needed.extend(self.here.needed().log);
             needed.extend(state.shard.unsealed_range());
             needed.extend(self.log.log_state().last.map(|last| behind..=last.index).filter(|range| !range.is_empty()));
             let mut damaged: Vec<Damage> = needed.into_iter().flat_map(|range| self.log.damage_within(range)).collect();
@@ -130,7 +131,9 @@ impl Core {
         // Under the lock nothing dies, so that nothing of what is looked for is let go meanwhile.
         let state = self.state.read();
         let unsealed = state.shard.unsealed_range();
-        state.shard.live_ranges().into_iter().chain(unsealed).flat_map(|range| self.log.taken_away(range)).collect()
+        let of_objects = self.here.needed().log;
+        let live = state.shard.live_ranges().into_iter().chain(of_objects).chain(unsealed);
+        live.flat_map(|range| self.log.taken_away(range)).collect()
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use base::task::{JoinHandle, spawn};
 use base::time::{Duration, Instant, now, sleep, sleep_until, timeout};
 use parking_lot::Mutex;
-use record::{FileNumber, LogIndex};
+use record::{FileNumber, LogIndex, Term};
 use shard::commands::{AbandonParts, ExpireProducers, Seal};
 use shard::{Command, SealedIndex};
 use storage::index_file::SealedStream;
@@ -31,6 +31,8 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 const FAILURES_PER_REPORT: u64 = 60;
 /// Pause before something is proposed again that was refused, as while another node is asked to lead.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+/// Pause between two looks whether those are done who read something that has another place now.
+const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 /// Producers that one command forgets at most.
 const EXPIRE_COUNT_MAX: u32 = 1_000;
 
@@ -215,11 +217,29 @@ impl Task {
         }
     }
 
-    /// Lets go of index files in whose ranges nothing lives, when a durable checkpoint says so, too.
+    /// Lets go of index files and objects in which nothing lives, when a durable checkpoint says so, too.
     async fn release(&mut self) -> Result<(), Failure> {
         if has_failed(&self.core) {
             return Ok(());
         }
+        self.core.settle_objects();
+        self.release_files().await?;
+        self.release_objects().await
+    }
+
+    async fn release_objects(&mut self) -> Result<(), Failure> {
+        let core = Arc::clone(&self.core);
+        let held = |key| core.pins.holds_object(key) || core.may_be_read_again(key);
+        let applied = || core.state.read().last.map_or(Term(0), |last| last.term);
+        while let Some(key) = core.here.next_to_remove(applied(), held) {
+            let removed = core.index.objects().remove(key).await;
+            core.here.removed(key, removed.is_ok());
+            removed.map_err(|error| self.index_failure(error))?;
+        }
+        Ok(())
+    }
+
+    async fn release_files(&mut self) -> Result<(), Failure> {
         loop {
             let next = {
                 let chores = self.core.chores.lock();
@@ -292,6 +312,7 @@ impl Task {
         let look_at = self.purging.next_look(&self.core).filter(|_| has_group);
         let deadline = look_at.map_or(deadline, |look_at| deadline.min(look_at));
         let deadline = if self.seal_after > now() { deadline.min(self.seal_after) } else { deadline };
+        let deadline = if self.core.here.is_settling() { deadline.min(now() + SETTLE_PAUSE) } else { deadline };
         let abandons = !self.core.abandoned.is_empty() && self.abandon_after > now();
         let deadline = if abandons { deadline.min(self.abandon_after) } else { deadline };
         let seal = &mut self.seal;

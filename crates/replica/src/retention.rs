@@ -109,6 +109,7 @@ impl Core {
     }
 
     async fn front(&self, stream: StreamId, before: StreamOffset, ended: bool) -> Result<StreamFront, FetchError> {
+        let _reader = self.here.enter();
         let (place, first_part, parts_floor, before) = {
             let state = self.state.read();
             let view = state.shard.stream(stream).ok_or(FetchError::UnknownStream(stream))?;
@@ -150,7 +151,7 @@ impl Core {
     }
 
     /// Shows a stream's batches from the one that holds `from` on, until `visit` has seen enough.
-    async fn walk(
+    pub(crate) async fn walk(
         &self,
         stream: StreamId,
         mut from: StreamOffset,
@@ -182,6 +183,7 @@ impl Core {
         count_max: usize,
     ) -> Result<Vec<BatchEntry>, FetchError> {
         tokio::task::coop::consume_budget().await;
+        let _reader = self.here.enter();
         let newest = {
             let state = self.state.read();
             let view = state.shard.stream(stream).ok_or(FetchError::UnknownStream(stream))?;

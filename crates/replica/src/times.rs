@@ -32,6 +32,7 @@ impl Core {
         stream: StreamId,
         time: TimestampMs,
     ) -> Result<Option<TimedOffset>, FetchError> {
+        let _reader = self.here.enter();
         let mut from = StreamOffset(0);
         let mut passed = 0;
         while let Some(batch) = self.first_by_time(stream, from, time).await? {
@@ -53,6 +54,7 @@ impl Core {
     /// The first record that has the largest timestamp of the stream. After many headers that lied, of the records
     /// that were seen.
     pub(crate) async fn max_timestamp(&self, stream: StreamId) -> Result<Option<TimedOffset>, FetchError> {
+        let _reader = self.here.enter();
         let mut largest: Option<TimedOffset> = None;
         let mut below = None;
         for _ in 0..PASSED_COUNT_MAX {

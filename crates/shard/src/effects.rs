@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use record::{FileNumber, StreamId, StreamOffset};
 
+use crate::objects::PlacedObject;
 use crate::outcome::Outcome;
 use crate::sealing::SealedIndex;
 
@@ -29,6 +30,8 @@ pub struct Effects {
     pub sealed: Vec<Arc<SealedIndex>>,
     /// Index files that no stream needs any more; their ranges of the log are dead.
     pub dead_files: Vec<FileNumber>,
+    /// Objects that came and went, in the order in which they did.
+    pub objects: Vec<ObjectChange>,
     /// The leader's epoch rose in every stream.
     pub leader_changed: bool,
     /// Something of the metadata group's own state changed.
@@ -37,6 +40,15 @@ pub struct Effects {
     pub slots_changed: bool,
     /// Groups whose record or offsets changed.
     pub groups: Vec<Arc<str>>,
+}
+
+/// An object came, or went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObjectChange {
+    /// It has the place of ranges, and of objects that had the place of some and are no more.
+    Put(PlacedObject),
+    /// Nothing in it is wanted any more.
+    Gone(PlacedObject),
 }
 
 /// A stream has more records.

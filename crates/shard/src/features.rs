@@ -4,9 +4,8 @@
 //! metadata and is raised once every node was heard to know more; it is never lowered. Until then nothing of a higher
 //! level is proposed, so that a program that knows less reads every log that there is.
 
-/// The level that this program knows, and all below it. The state machine knows the next one already, which puts objects in the
-/// place of the log; but nothing here keeps what they stand for.
-pub const FEATURE_LEVEL: u32 = 4;
+/// The level that this program knows, and all below it.
+pub const FEATURE_LEVEL: u32 = 5;
 /// The level of a cluster that never raised its own: commands up to 80, tables up to 12.
 pub const FIRST_FEATURE_LEVEL: u32 = 1;
 /// The last command of that level; those about data end before those about groups begin.

@@ -52,7 +52,7 @@ pub use assertion::AssertionFailed;
 pub use capture::{CaptureRunning, CaptureStart};
 pub use codec::{DecodeError, Reader};
 pub use command::Command;
-pub use effects::{Applied, Effects, Growth};
+pub use effects::{Applied, Effects, Growth, ObjectChange};
 pub use entry::{
     BODY_JOINED_BYTES, ENTRY_HEADER_BYTES, EntryBuilder, EntryCommands, EntryHeader, PlacedCommand, entry_head_bytes,
 };
@@ -75,6 +75,7 @@ pub use outcome::{
     RegisterNodeError, SetCopiesError, SetStandingError, StageError, UnknownTopic,
 };
 pub use query::{GroupView, Intention};
+pub use ranges::{PartsPage, RangeView};
 pub use restore::{Restore, RestoreError};
 pub use sealing::{SealedIndex, SealedStream};
 pub use shard::Shard;

@@ -81,9 +81,9 @@ impl Objects {
         self.table.insert(object);
     }
 
-    pub(crate) fn remove(&mut self, first: FileNumber) {
+    pub(crate) fn remove(&mut self, first: FileNumber) -> Option<PlacedObject> {
         self.firsts.remove(&first);
-        self.table.remove(&first);
+        self.table.remove(&first)
     }
 
     /// Finds out what is derived, after a restore.

@@ -3,7 +3,7 @@
 //! A range is live while some stream that has data in it exists, or while it holds parts of a large batch whose last
 //! part is still to come. The log behind the last seal is always live.
 
-use record::{FileNumber, LogIndex};
+use record::{FileNumber, LogIndex, StreamId};
 
 use crate::codec::wire_struct;
 use crate::shard::Shard;
@@ -45,7 +45,54 @@ impl SealedRange {
     }
 }
 
+/// A sealed range of the log in which something is wanted, and whose place no object has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RangeView {
+    pub file: FileNumber,
+    pub from: LogIndex,
+    pub through: LogIndex,
+    /// Bytes of all bodies that were indexed from it, a body of several streams counted once for each.
+    pub bytes: u64,
+    /// Whether it holds parts of a batch whose last one has not come.
+    pub has_staged: bool,
+}
+
+/// Some of the streams of which earlier parts of batches lie in ranges.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartsPage {
+    pub streams: Vec<StreamId>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<u32>,
+}
+
 impl Shard {
+    /// The sealed ranges, in order.
+    #[must_use]
+    pub fn sealed_ranges(&self) -> Vec<RangeView> {
+        let view = |range: &SealedRange| RangeView {
+            file: range.file,
+            from: range.from,
+            through: range.through,
+            bytes: range.bytes,
+            has_staged: range.uploads > 0,
+        };
+        let mut ranges: Vec<RangeView> = self.ranges.iter().map(|(_, range)| view(range)).collect();
+        ranges.sort_unstable_by_key(|range| range.file);
+        ranges
+    }
+
+    /// Streams of which earlier parts of batches lie in the ranges from `first` to `last`: of `count` of all streams, from the
+    /// place on that the page before told.
+    #[must_use]
+    pub fn part_streams(&self, first: FileNumber, last: FileNumber, from: u32, count: u32) -> PartsPage {
+        let to = from.saturating_add(count);
+        let in_ranges = |files: &crate::FileSet| files.iter().any(|file| (first..=last).contains(&file));
+        let streams = (from..to).filter_map(|slot| self.streams.at(slot));
+        let with_parts = streams.filter(|stream| stream.part_files.as_deref().is_some_and(in_ranges));
+        let streams = with_parts.map(|stream| stream.id).collect();
+        PartsPage { streams, next: ((to as usize) < self.streams.slots()).then_some(to) }
+    }
+
     /// The sealed range of the log in which an entry lies; `None` where it is in none that is live.
     #[must_use]
     pub fn range_of(&self, index: LogIndex) -> Option<FileNumber> {

@@ -6,7 +6,7 @@ use record::{FileNumber, StreamId};
 
 use crate::assertion::{Broken, ensure};
 use crate::commands::UploadId;
-use crate::effects::Effects;
+use crate::effects::{Effects, ObjectChange};
 use crate::sealing::SealedIndex;
 use crate::shard::Shard;
 use crate::uploads::Upload;
@@ -54,7 +54,7 @@ impl Shard {
         ensure!(object.streams > 0, "the object in the place of {file} is released more often than held");
         object.streams -= 1;
         if object.streams == 0 {
-            self.objects.remove(first);
+            effects.objects.extend(self.objects.remove(first).map(ObjectChange::Gone));
         }
         Ok(())
     }

@@ -220,7 +220,8 @@ impl<R: Record> Table<R> {
         }
     }
 
-    fn slots(&self) -> usize {
+    /// Every record is in a slot below this.
+    pub(crate) fn slots(&self) -> usize {
         self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
     }
 

@@ -32,6 +32,8 @@ const CLUSTER_PORT: u16 = 9192;
 /// Wall clocks begin here: 2026-01-01T00:00:00Z.
 pub const EPOCH_MS: i64 = 1_767_225_600_000;
 const LISTENER: &str = "sim";
+/// Old ranges of a shard's log with fewer bytes wait for others.
+const OBJECT_BYTES_MIN: u64 = 16 << 10;
 /// What every process has for requests and answers.
 const MEMORY_BYTES: u64 = 32 << 20;
 
@@ -248,6 +250,8 @@ impl Machine {
             read_cache_bytes: 256 << 10,
             queue_bytes_max: 8 << 20,
             log_keep_bytes: plan.log_keep_bytes,
+            log_hot_bytes: plan.log_hot_bytes,
+            object_bytes_min: OBJECT_BYTES_MIN,
             checkpoint_age_max: plan.checkpoint_age_max,
             catch_up_bytes_per_second: plan.catch_up_bytes_per_second,
             ..cluster::Config::new(PathBuf::from("/data"))

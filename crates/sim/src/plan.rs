@@ -28,6 +28,8 @@ pub struct Plan {
     pub balance_wait: Duration,
     /// What a shard keeps of its log for members that were away: who was away for longer is installed.
     pub log_keep_bytes: u64,
+    /// What stays in the log as it is; what is older is put into objects.
+    pub log_hot_bytes: u64,
     pub checkpoint_age_max: Duration,
     pub catch_up_bytes_per_second: Option<u64>,
     /// The records go to a topic after the other, each for about so long: then it is read and deleted, and what
@@ -92,6 +94,7 @@ impl Plan {
             ready_segments: *pick(&fork(seed, "ready"), &[1, 16, 16]),
             balance_wait: *pick(&fork(seed, "balance"), &[Duration::from_secs(3), Duration::from_secs(600)]),
             log_keep_bytes,
+            log_hot_bytes: *pick(&fork(seed, "hot"), &[0, 0, 2 << 20, 4 << 30]),
             checkpoint_age_max,
             catch_up_bytes_per_second,
             topic_lasts,

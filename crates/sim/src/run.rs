@@ -232,11 +232,12 @@ impl fmt::Display for Verdict {
         } = counts;
         let broken: u64 = faults.values().sum();
         let recycled: u64 = counts.recycled.values().sum();
+        let objects = counts.objects.len();
         write!(
             f,
             "seed {seed} trace {:016x} events {} nodes {nodes} acked {} appends {acked_appends} commits \
              {acked_commits} reads {reads} slow {slow_reads} questions {questions} topics {topics} deletions {deletions} \
-             recycled {recycled} \
+             recycled {recycled} objects {objects} \
              retries {retries} faults {broken} elections {elections} compared {states_compared} converged_ms {}",
             trace.hash,
             trace.events,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base::time::{Duration, sleep};
 use cluster::METADATA;
-use record::{NodeId, ShardId};
+use record::{NodeId, ObjectKey, ShardId};
 use replica::Replica;
 
 use crate::invariants::Vote;
@@ -33,6 +33,8 @@ pub async fn run(world: Arc<World>) {
                 world.observe(|invariants| invariants.voted(replica.shard_id(), node, vote));
             }
             if round.is_multiple_of(STATES_ONE_IN) && replica.failure().borrow().is_none() {
+                let objects: Vec<ObjectKey> = replica.state().objects().iter().map(|object| object.key).collect();
+                world.count(|counts| counts.objects.extend(objects));
                 let (applied, digest) = replica.digest();
                 world.observe(|invariants| invariants.state(replica.shard_id(), applied, digest, node));
             }
@@ -132,6 +134,10 @@ fn unsettled_shard(world: &World, shard: ShardId, mut wanted: Vec<NodeId>) -> Op
         };
         if let Some(failure) = &*copy.failure().borrow() {
             return Some(format!("shard {shard} on node {voter}: {failure}"));
+        }
+        let missing = copy.objects().missing;
+        if missing > 0 {
+            return Some(format!("shard {shard}: node {voter} lacks {missing} objects"));
         }
         if copy.applied() < last {
             let (applied, last) = (copy.applied(), last);

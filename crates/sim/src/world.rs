@@ -1,6 +1,6 @@
 //! Everything of one run: the network, the machines, what is known and what has happened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +11,7 @@ use base::task::JoinHandle;
 use base::time::Duration;
 use base::trace;
 use parking_lot::Mutex;
+use record::ObjectKey;
 use tokio::sync::watch;
 
 use crate::client::Client;
@@ -65,6 +66,8 @@ pub struct Counts {
     pub deletions: u64,
     /// Segments that were used again, by machine and life.
     pub recycled: BTreeMap<(usize, u64), u64>,
+    /// Objects that old ranges of logs became.
+    pub objects: BTreeSet<ObjectKey>,
     /// Requests without an answer, or with one that says to try again.
     pub retries: u64,
     pub faults: BTreeMap<&'static str, u64>,

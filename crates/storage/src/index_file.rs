@@ -11,6 +11,7 @@ mod find;
 mod format;
 mod import;
 mod open;
+mod parts;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -19,7 +20,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use base::disk::{Disk, OpenOptions};
 use base::task::offload;
@@ -32,6 +33,7 @@ use crate::passing::{failed_write, remove_file};
 pub(crate) use format::{ENTRY_BYTES, StreamEntry};
 pub use import::IndexImport;
 use open::OpenFiles;
+pub use parts::FilePart;
 
 /// Files kept open for reading.
 const OPEN_FILES_MAX: usize = 128;
@@ -52,7 +54,7 @@ struct Shared {
     cache: BlockCache,
     /// The objects that have the place of files, by the first of these: the last of them, and the object.
     placed: Mutex<BTreeMap<u32, (u32, ObjectKey)>>,
-    objects: OnceLock<Objects>,
+    objects: Objects,
 }
 
 /// The batches of one stream in the range that is being sealed.
@@ -69,11 +71,11 @@ pub struct SealedStream {
 
 impl IndexStore {
     /// Opens the indexes in `dir`, made when absent; half-written ones are removed. At most
-    /// `cache_bytes` of the files are kept in memory.
+    /// `cache_bytes` of the files are kept in memory. What has the place of files is among `objects`.
     ///
     /// # Errors
     /// When files cannot be read.
-    pub async fn open(disk: Arc<dyn Disk>, dir: &Path, cache_bytes: usize) -> io::Result<Self> {
+    pub async fn open(disk: Arc<dyn Disk>, dir: &Path, cache_bytes: usize, objects: Objects) -> io::Result<Self> {
         let dir = dir.to_owned();
         offload(async move {
             disk.create_dir_all(&dir)?;
@@ -97,19 +99,11 @@ impl IndexStore {
                     open,
                     cache,
                     placed: Mutex::default(),
-                    objects: OnceLock::new(),
+                    objects,
                 }),
             })
         })
         .await
-    }
-
-    /// Where objects are found that have the place of files.
-    ///
-    /// # Panics
-    /// When that was said before.
-    pub fn set_objects(&self, objects: Objects) {
-        assert!(self.shared.objects.set(objects).is_ok(), "a shard has its objects in one place");
     }
 
     /// From now on an object, which is here and whole, is read in the place of the files from `first` to `last`, and of the objects that
@@ -142,12 +136,9 @@ impl IndexStore {
     }
 
     /// The objects in which batches are found that have an object's key.
-    ///
-    /// # Panics
-    /// When nothing can have been placed, since nobody said where objects are.
     #[must_use]
     pub fn objects(&self) -> &Objects {
-        self.shared.objects.get().expect("what was placed is here")
+        &self.shared.objects
     }
 
     /// Whether there is a file, or an object in its place.
@@ -173,6 +164,12 @@ impl IndexStore {
     #[must_use]
     pub fn files(&self) -> Vec<FileNumber> {
         self.shared.files.lock().keys().copied().map(FileNumber).collect()
+    }
+
+    /// Those from `first` to `last`.
+    #[must_use]
+    pub fn files_within(&self, first: FileNumber, last: FileNumber) -> Vec<FileNumber> {
+        self.shared.files.lock().range(first.0..=last.0).map(|(file, _)| FileNumber(*file)).collect()
     }
 
     #[must_use]

@@ -4,8 +4,10 @@
 //! from front to end, and never changes. The format is in `docs/formats/object.md`.
 
 mod build;
+mod copy;
 mod disk_store;
 mod format;
+mod parts_writer;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -13,16 +15,19 @@ mod verify;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::Mutex;
-use record::{ObjectKey, ShardId};
+use record::{LogIndex, ObjectKey, ShardId};
 
 use crate::block_cache::BlockCache;
 pub use build::{BlockPlace, ObjectSummary, ObjectWriter, StreamStart};
+pub use copy::{ObjectBody, ObjectCopy, ObjectIndex};
 pub use disk_store::DiskStore;
 use disk_store::io_error;
 pub use format::{AbortedRange, ObjectId};
@@ -102,9 +107,27 @@ impl Objects {
     /// When it cannot be written: it is not here then.
     pub async fn finish(&self, writer: ObjectWriter) -> io::Result<ObjectSummary> {
         let summary = writer.finish().await?;
-        self.forget(summary.id.key);
-        self.shared.sizes.lock().insert(summary.id.key, summary.bytes);
+        self.is_here(summary.id.key, summary.bytes);
         Ok(summary)
+    }
+
+    fn is_here(&self, key: ObjectKey, bytes: u64) {
+        self.forget(key);
+        self.shared.sizes.lock().insert(key, bytes);
+    }
+
+    /// Bytes of an object as they lie there, of one that is not damaged `len`, fewer only at its end; none when it is not here.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn raw(&self, key: ObjectKey, position: u64, len: u64) -> io::Result<Option<Bytes>> {
+        let Some(size) = self.size(key) else { return Ok(None) };
+        let range = position.min(size)..position.saturating_add(len).min(size);
+        match self.read(key, range).await {
+            // It was removed meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.contains(key) => Ok(None),
+            read => read.map(Some),
+        }
     }
 
     /// Removes an object, if it is here.
@@ -122,6 +145,15 @@ impl Objects {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What the object is of, and between which indexes of the log it lay.
+    ///
+    /// # Errors
+    /// `NotFound` when it is not here, `InvalidData` when it is damaged.
+    pub async fn origin(&self, key: ObjectKey) -> io::Result<(ObjectId, RangeInclusive<LogIndex>)> {
+        let open = self.open_object(key).await?;
+        Ok((open.trailer.id, open.trailer.from..=open.trailer.through))
     }
 
     fn forget(&self, key: ObjectKey) {

@@ -12,12 +12,13 @@ use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::BoxStream;
 use record::{BatchBuilder, Compression, LeaderEpoch, NodeId, ShardId, StreamId, StreamOffset, TimestampMs, validate};
-use replica::{Config, Founding, Parts, Replica};
+use replica::{Config, Founding, Pace, Parts, Replica};
 use shard::commands::{CreateStreams, NewStream};
 use shard::{NodeAddress, Outcome};
 use smallvec::smallvec;
 use storage::checkpoint::CheckpointStore;
 use storage::index_file::IndexStore;
+use storage::object::{DiskStore, Objects};
 use storage::{CommitLog, Options, Payload};
 
 use super::*;
@@ -96,13 +97,18 @@ impl Node {
         let me = Me { cluster: 1, node: NodeId(number), life: number, features: 1 };
         let peers = Peers::new(env.clone(), me);
         peers.set_addresses(addresses);
+        let store = Arc::new(DiskStore::new(Arc::clone(&env.disk), dir.clone()));
+        let objects = Objects::open(store, "objects".into(), SHARD, 1 << 20).await.expect("a folder");
         let parts = Parts {
             log: log.shard(SHARD),
             disk_state: log.disk_state(),
             checkpoints: CheckpointStore::open(Arc::clone(&env.disk), &dir.join("checkpoints"))
                 .await
                 .expect("a folder"),
-            index: IndexStore::open(Arc::clone(&env.disk), &dir.join("index"), 1 << 20).await.expect("a folder"),
+            index: IndexStore::open(Arc::clone(&env.disk), &dir.join("index"), 1 << 20, objects)
+                .await
+                .expect("a folder"),
+            pace: Arc::new(Pace::new(None)),
             transport: Arc::new(peers.clone()),
             founding: if number == 1 { Founding::Alone } else { Founding::Invited },
         };

@@ -8,15 +8,42 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use record::{NodeId, ShardId};
-use replica::{AnswerStream, Lane, Peer, Transport};
+use replica::{AnswerStream, Donor, Lane, Peer, Transport};
 use storage::Payload;
 
 use super::dial::Peers;
 use super::frame::Subject;
 
+/// How long a donor may take for one answer.
+const PULL_WAIT_MAX: Duration = Duration::from_secs(30);
+
 impl Transport for Peers {
     fn peer(&self, shard: ShardId, target: NodeId, lane: Lane) -> Box<dyn Peer> {
         Box::new(Member { peers: self.clone(), shard, target, lane })
+    }
+
+    fn donor(&self, shard: ShardId, target: NodeId) -> Box<dyn Donor> {
+        Box::new(Giver { peers: self.clone(), shard, target })
+    }
+}
+
+/// A member that gives what another one lacks.
+struct Giver {
+    peers: Peers,
+    shard: ShardId,
+    target: NodeId,
+}
+
+impl Donor for Giver {
+    fn ask(&self, request: Bytes) -> BoxFuture<'_, io::Result<Bytes>> {
+        async move {
+            let answer = async {
+                let link = self.peers.link(self.target, Lane::Bulk).await?;
+                link.call(Subject::Pull, self.shard, Payload::from(request))?.await
+            };
+            timeout(PULL_WAIT_MAX, answer).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        }
+        .boxed()
     }
 }
 

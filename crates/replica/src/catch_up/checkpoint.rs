@@ -2,8 +2,8 @@
 //! see that it is a state that this version knows.
 
 use bytes::{Buf, Bytes, BytesMut};
-use record::{FileNumber, ShardId};
-use shard::Restore;
+use record::ShardId;
+use shard::{Restore, Shard};
 use storage::LogId;
 use storage::checkpoint::{CHUNK_BYTES_MAX, CheckpointWriter};
 
@@ -56,8 +56,8 @@ impl CheckpointIntake {
         Ok(())
     }
 
-    /// The writer, before the checkpoint has its name, and the index files that the state refers to.
-    pub(super) fn finish(self) -> Result<(CheckpointWriter, Vec<FileNumber>), InstallError> {
+    /// The writer, before the checkpoint has its name, and the state.
+    pub(super) fn finish(self) -> Result<(CheckpointWriter, Shard), InstallError> {
         if !self.left.is_empty() {
             return Err(bad("the checkpoint ends within a chunk"));
         }
@@ -65,6 +65,6 @@ impl CheckpointIntake {
             return Err(bad("the checkpoint is of another entry"));
         }
         let shard = self.restore.finish().map_err(|error| bad(error.to_string()))?;
-        Ok((self.writer, shard.live_files()))
+        Ok((self.writer, shard))
     }
 }

@@ -16,8 +16,9 @@ use storage::{EntryMeta, LogId, Payload, Reading};
 
 use super::pins::{ChunkStream, NotPinned, Pin};
 use super::wire::{self, Answer, Ask, FILES_MAX, Later, Offer, PART_BYTES, PIECES_MAX, Piece};
-use crate::core::Core;
+use crate::core::{Core, DurableCheckpoint};
 use crate::errors::AnswerError;
+use crate::liveness;
 use crate::replica::Replica;
 
 /// How long an answer waits for a newer checkpoint.
@@ -94,6 +95,14 @@ impl Replica {
                 let (bytes, end) = part.ok_or(Later::Unpinned)?;
                 Ok(Answer::Chunks { end, bytes })
             }
+            Ask::Object { pin: id, object, position, bytes } => {
+                if let Some(id) = id {
+                    pin(id)?;
+                }
+                let len = u64::from(bytes).min(PART_BYTES as u64);
+                let part = core.index.objects().raw(object, position, len).await?;
+                Ok(part.map_or(Answer::Gone, Answer::Part))
+            }
             Ask::End { pin } => {
                 core.pins.end(pin);
                 core.maintenance.notify_one();
@@ -124,7 +133,7 @@ impl Replica {
             };
             let chain = core.checkpoints.open_chain().await?.filter(|chain| chain.at == checkpoint.id);
             if let Some(chain) = chain {
-                let (pin, offer) = core.pin_of(checkpoint.id, &checkpoint.files, chain)?;
+                let (pin, offer) = core.pin_of(&checkpoint, chain)?;
                 match core.pins.insert(node, Arc::new(pin)) {
                     Ok(()) => return Ok(Answer::Offer(offer)),
                     Err(NotPinned::Busy) => return Err(Later::Busy.into()),
@@ -142,36 +151,43 @@ impl Replica {
 }
 
 impl Core {
-    fn pin_of(&self, at: LogId, files: &[FileNumber], chain: Loaded) -> Result<(Pin, Offer), Trouble> {
-        let (live_files, live) = {
-            let state = self.state.read();
-            let mut live = state.shard.live_ranges();
-            live.extend(state.shard.unsealed_range());
-            (state.shard.live_files(), live)
-        };
+    fn pin_of(&self, checkpoint: &DurableCheckpoint, chain: Loaded) -> Result<(Pin, Offer), Trouble> {
+        let DurableCheckpoint { id: at, files, objects, .. } = checkpoint;
+        let at = *at;
+        let live_files = self.live_files();
         let mut held = BTreeMap::new();
-        for file in files {
+        for file in &**files {
             match self.index.size(*file) {
                 Some(bytes) => drop(held.insert(*file, bytes)),
                 None if live_files.binary_search(file).is_ok() => return Err(Later::Damaged.into()),
                 None => {}
             }
         }
-        let mut ranges: Vec<RangeInclusive<LogIndex>> = live
-            .into_iter()
+        // Of the ranges in whose place objects are since then, too.
+        let mut ranges: Vec<RangeInclusive<LogIndex>> = checkpoint
+            .live
+            .iter()
             .map(|range| *range.start()..=(*range.end()).min(at.index))
             .filter(|range| !range.is_empty())
             .collect();
         ranges.sort_unstable_by_key(|range| *range.start());
         let offer = Offer {
-            pin: self.env.random.next_u64(),
+            pin: self.env.random.next_u64().max(1),
             at,
             checkpoint_bytes: chain.bytes,
-            index_bytes: held.values().sum(),
+            index_bytes: held.values().sum::<u64>()
+                + objects.iter().filter_map(|key| self.index.objects().size(*key)).sum::<u64>(),
             entry_bytes: self.log.bytes_within(&ranges),
         };
         let chunks = tokio::sync::Mutex::new(ChunkStream::new(chain));
-        Ok((Pin { id: offer.pin, at, files: held, ranges, chunks }, offer))
+        let objects = Arc::clone(objects);
+        Ok((Pin { id: offer.pin, at, files: held, objects, ranges, chunks }, offer))
+    }
+
+    /// Index files that are read now, in order.
+    fn live_files(&self) -> Vec<FileNumber> {
+        let state = self.state.read();
+        liveness::files(&state, &self.index, &self.here.needed())
     }
 
     async fn file_part(&self, pin: &Pin, file: FileNumber, position: u64) -> Result<Answer, Trouble> {
@@ -179,7 +195,7 @@ impl Core {
             if pin.files.contains_key(&file) { self.index.raw(file, position, PART_BYTES).await? } else { None };
         match bytes {
             Some(bytes) => Ok(Answer::Part(bytes)),
-            None if self.state.read().shard.live_files().binary_search(&file).is_ok() => Err(Later::Damaged.into()),
+            None if self.live_files().binary_search(&file).is_ok() => Err(Later::Damaged.into()),
             None => Ok(Answer::Gone),
         }
     }
@@ -268,7 +284,8 @@ impl Core {
 
     fn is_live(&self, range: &RangeInclusive<LogIndex>) -> bool {
         let state = self.state.read();
-        let live = state.shard.live_ranges().into_iter().chain(state.shard.unsealed_range());
+        let of_objects = self.here.needed().log;
+        let live = state.shard.live_ranges().into_iter().chain(state.shard.unsealed_range()).chain(of_objects);
         live.into_iter().any(|live| live.start() <= range.end() && range.start() <= live.end())
     }
 }

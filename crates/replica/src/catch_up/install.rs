@@ -23,6 +23,7 @@ use super::progress::{InstallPhase, InstallProgress};
 use super::pull::{Donor, Puller, later, unexpected};
 use super::wire::{Answer, Ask, Later, Offer};
 use crate::config::Config;
+use crate::objects::bring_object;
 
 /// What is installed into: what a replica is started on afterwards. Nothing else may use it meanwhile.
 #[derive(Debug)]
@@ -191,6 +192,9 @@ pub async fn let_go(parts: &InstallParts) -> Result<(), InstallError> {
     for file in parts.index.files() {
         parts.index.remove(file).await.map_err(InstallError::Files)?;
     }
+    for object in parts.index.objects().keys() {
+        parts.index.objects().remove(object).await.map_err(InstallError::Files)?;
+    }
     parts.log.forget().await.map_err(InstallError::Log)
 }
 
@@ -248,7 +252,7 @@ async fn pull_file(
 }
 
 /// Data that is not right came from the donor.
-fn damaged_or_files(error: io::Error) -> InstallError {
+pub(crate) fn damaged_or_files(error: io::Error) -> InstallError {
     match error.kind() {
         io::ErrorKind::InvalidData if !storage::is_lasting(&error) => InstallError::Answer(error.to_string()),
         _ => InstallError::Files(error),
@@ -302,8 +306,12 @@ async fn pull_checkpoint(
             break;
         }
     }
-    let (writer, files) = intake.finish()?;
-    for file in files.into_iter().filter(|file| !parts.index.contains(*file)) {
+    let (writer, shard) = intake.finish()?;
+    // Those that are not at the donor either came as the index files and entries that they are made of.
+    for object in shard.objects().into_iter().filter(|object| !parts.index.objects().contains(object.key)) {
+        bring_object(parts.index.objects(), puller, Some(offer.pin), config.shard, object).await?;
+    }
+    for file in shard.live_files().into_iter().filter(|file| !parts.index.contains(*file)) {
         tracing::info!(shard = config.shard.0, file = file.0, "an index file died while the shard was brought here");
     }
     // Whoever has entries of a term knows of the term.

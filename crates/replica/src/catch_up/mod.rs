@@ -19,8 +19,10 @@ mod progress;
 mod pull;
 pub(crate) mod wire;
 
+pub(crate) use install::damaged_or_files;
 pub use install::{InstallError, InstallParts, give_way, install, let_go, set_aside};
 pub(crate) use pins::Pins;
 pub use progress::{InstallPhase, InstallProgress};
 pub use pull::Donor;
+pub(crate) use pull::Puller;
 pub use wire::Later;

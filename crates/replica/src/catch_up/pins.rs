@@ -11,7 +11,7 @@ use std::sync::Arc;
 use base::time::{Duration, Instant, now};
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
-use record::{FileNumber, LogIndex, NodeId};
+use record::{FileNumber, LogIndex, NodeId, ObjectKey};
 use storage::LogId;
 use storage::checkpoint::Loaded;
 use tokio::sync::Semaphore;
@@ -32,6 +32,8 @@ pub(crate) struct Pin {
     pub(crate) at: LogId,
     /// The index files of the checkpoint that were there, with their sizes.
     pub(crate) files: BTreeMap<FileNumber, u64>,
+    /// The objects of the checkpoint that were there, in order.
+    pub(crate) objects: Arc<[ObjectKey]>,
     /// The live entries up to the checkpoint.
     pub(crate) ranges: Vec<RangeInclusive<LogIndex>>,
     /// The checkpoint as far as it was read.
@@ -145,6 +147,11 @@ impl Pins {
     pub(crate) fn ranges(&self) -> Vec<RangeInclusive<LogIndex>> {
         let inner = self.inner.lock();
         inner.held.iter().filter(|held| !held.ended).flat_map(|held| held.pin.ranges.iter().cloned()).collect()
+    }
+
+    pub(crate) fn holds_object(&self, key: ObjectKey) -> bool {
+        let inner = self.inner.lock();
+        inner.held.iter().any(|held| !held.ended && held.pin.objects.binary_search(&key).is_ok())
     }
 
     pub(crate) fn holds_file(&self, file: FileNumber) -> bool {

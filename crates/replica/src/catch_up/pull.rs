@@ -1,10 +1,12 @@
 //! Asking a donor, one thing at a time and no faster than allowed.
 
 use std::io;
+use std::ops::Range;
 
 use base::time::{Duration, Instant, now, sleep_until};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
+use record::ObjectKey;
 
 use super::install::InstallError;
 use super::progress::InstallProgress;
@@ -17,8 +19,8 @@ pub trait Donor: Send + Sync {
     fn ask(&self, request: Bytes) -> BoxFuture<'_, io::Result<Bytes>>;
 }
 
-/// Asks one donor for one install.
-pub(super) struct Puller<'a> {
+/// Asks one donor, for one install or for one object.
+pub(crate) struct Puller<'a> {
     donor: &'a dyn Donor,
     progress: &'a InstallProgress,
     bytes_per_second: Option<u64>,
@@ -27,8 +29,35 @@ pub(super) struct Puller<'a> {
 }
 
 impl<'a> Puller<'a> {
-    pub(super) fn new(donor: &'a dyn Donor, progress: &'a InstallProgress, bytes_per_second: Option<u64>) -> Self {
+    pub(crate) fn new(donor: &'a dyn Donor, progress: &'a InstallProgress, bytes_per_second: Option<u64>) -> Self {
         Self { donor, progress, bytes_per_second, next_at: now() }
+    }
+
+    /// Some bytes of an object, which has them all; none if it is not there.
+    pub(crate) async fn object(
+        &mut self,
+        pin: Option<u64>,
+        object: ObjectKey,
+        range: Range<u64>,
+    ) -> Result<Option<Bytes>, InstallError> {
+        let mut found = BytesMut::new();
+        let mut position = range.start;
+        while position < range.end {
+            let bytes = u32::try_from(range.end - position).unwrap_or(u32::MAX);
+            match self.ask(Ask::Object { pin, object, position, bytes }).await? {
+                Answer::Part(part) if !part.is_empty() && part.len() as u64 <= range.end - position => {
+                    position += part.len() as u64;
+                    if found.is_empty() && position == range.end {
+                        return Ok(Some(part));
+                    }
+                    found.extend_from_slice(&part);
+                }
+                Answer::Gone => return Ok(None),
+                Answer::Later(reason) => return Err(later(reason)),
+                _ => return Err(InstallError::Answer(format!("the object {object} ends early"))),
+            }
+        }
+        Ok(Some(found.freeze()))
     }
 
     /// The answer, if it is one to what was asked.
@@ -46,7 +75,7 @@ impl<'a> Puller<'a> {
             (_, Answer::Later(_))
                 | (Ask::Begin { .. }, Answer::Offer(_))
                 | (Ask::Files { .. }, Answer::Files { .. })
-                | (Ask::File { .. }, Answer::Part(_) | Answer::Gone)
+                | (Ask::File { .. } | Ask::Object { .. }, Answer::Part(_) | Answer::Gone)
                 | (Ask::Entries { .. }, Answer::Entries { .. })
                 | (Ask::Checkpoint { .. }, Answer::Chunks { .. })
                 | (Ask::End { .. }, Answer::Ended)

@@ -10,12 +10,13 @@
 //!   entries     4 | pin u64 | from the index u64 on | from this byte of it on u32
 //!   checkpoint  5 | pin u64 | position u64
 //!   end         6 | pin u64
+//!   object      7 | pin u64, 0 for none | key u64 | position u64 | bytes u32
 //!
 //! answer:       CRC-32C u32 | version u8 = 1 | kind u8 | fields
 //!   later       1 | reason u8
 //!   offer       2 | pin u64 | log id of the checkpoint | bytes of its chain u64, of index files u64, of entries u64
 //!   files       3 | more behind them u8 | count u32 | per file: number u32, bytes u64
-//!   part        4 | bytes of an index file
+//!   part        4 | bytes of an index file, or of an object
 //!   gone        5
 //!   entries     6 | end u8 | count u32 | per piece: log id, kind u8, payload bytes u32, from u32, bytes u32 | pieces
 //!   chunks      7 | end u8 | bytes of the checkpoint: per chunk its length u32 and the chunk
@@ -30,7 +31,7 @@ mod answer;
 mod tests;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use record::{FileNumber, LogIndex, NodeId, Term};
+use record::{FileNumber, LogIndex, NodeId, ObjectKey, Term};
 use storage::{EntryKind, LogId};
 use thiserror::Error;
 
@@ -47,6 +48,8 @@ pub(crate) const PIECES_MAX: usize = 4_096;
 pub(crate) const FILES_MAX: usize = 65_536;
 const PIECE_HEAD_BYTES: usize = 16 + 1 + 12;
 const FILE_BYTES: usize = 12;
+/// No pin has this number.
+const NO_PIN: u64 = 0;
 /// Beyond it no term and no index is: what counts on from one never overflows.
 const NUMBER_MAX: u64 = 1 << 62;
 
@@ -82,6 +85,13 @@ pub(crate) enum Ask {
     },
     End {
         pin: u64,
+    },
+    /// For a part of an object, by whoever has a pin or none.
+    Object {
+        pin: Option<u64>,
+        object: ObjectKey,
+        position: u64,
+        bytes: u32,
     },
 }
 
@@ -134,7 +144,7 @@ pub(crate) enum Answer {
         files: Vec<(FileNumber, u64)>,
     },
     Part(Bytes),
-    /// The index file is not there any more, and nothing needs it.
+    /// The index file is not there any more, and nothing needs it; the object is not there, or not yet.
     Gone,
     Entries {
         end: bool,
@@ -213,6 +223,13 @@ pub(crate) fn encode_ask(ask: Ask) -> Bytes {
             out.put_u8(6);
             out.put_u64_le(pin);
         }
+        Ask::Object { pin, object, position, bytes } => {
+            out.put_u8(7);
+            out.put_u64_le(pin.unwrap_or(NO_PIN));
+            out.put_u64_le(object.0);
+            out.put_u64_le(position);
+            out.put_u32_le(bytes);
+        }
     }
     out.freeze()
 }
@@ -238,6 +255,12 @@ pub(crate) fn decode_ask(mut bytes: Bytes) -> Result<Ask, DecodeError> {
         },
         5 => Ask::Checkpoint { pin: bytes.try_get_u64_le()?, position: take_number(&mut bytes)? },
         6 => Ask::End { pin: bytes.try_get_u64_le()? },
+        7 => Ask::Object {
+            pin: Some(bytes.try_get_u64_le()?).filter(|pin| *pin != NO_PIN),
+            object: ObjectKey(bytes.try_get_u64_le()?),
+            position: take_number(&mut bytes)?,
+            bytes: bytes.try_get_u32_le()?,
+        },
         kind => return Err(DecodeError::Kind(kind)),
     };
     end(&bytes)?;

@@ -51,6 +51,7 @@ impl Core {
         stamp: ProducerStamp,
         records: u32,
     ) -> Result<Option<Repeated>, FetchError> {
+        let _reader = self.here.enter();
         let (first, next) = {
             let state = self.state.read();
             let view = state.shard.stream(stream).ok_or(FetchError::UnknownStream(stream))?;

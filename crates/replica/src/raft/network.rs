@@ -32,6 +32,7 @@ use super::state_machine::CheckpointImage;
 use super::trust::{self, Unanswered};
 use super::types::{ConsensusVote, TypeConfig};
 use super::wire;
+use crate::catch_up::Donor;
 use crate::errors::AnswerError;
 
 /// A checkpoint on its way to a member that lacks the log before it.
@@ -51,6 +52,9 @@ pub enum Lane {
 pub trait Transport: Send + Sync + fmt::Debug + 'static {
     /// A client of `shard` on `target`. MUST return at once: connecting is part of the first call.
     fn peer(&self, shard: ShardId, target: NodeId, lane: Lane) -> Box<dyn Peer>;
+
+    /// The way to ask the member on `target` for what it has beside the log. MUST return at once, too.
+    fn donor(&self, shard: ShardId, target: NodeId) -> Box<dyn Donor>;
 }
 
 /// The answers to a stream of requests, in their order.
@@ -75,6 +79,16 @@ pub struct Alone;
 impl Transport for Alone {
     fn peer(&self, _shard: ShardId, target: NodeId, _lane: Lane) -> Box<dyn Peer> {
         Box::new(Absent(target))
+    }
+
+    fn donor(&self, _shard: ShardId, target: NodeId) -> Box<dyn Donor> {
+        Box::new(Absent(target))
+    }
+}
+
+impl Donor for Absent {
+    fn ask(&self, _request: Bytes) -> BoxFuture<'_, io::Result<Bytes>> {
+        self.unreachable()
     }
 }
 

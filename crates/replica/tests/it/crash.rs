@@ -22,6 +22,7 @@ use replica::Config;
 const STREAMS: u64 = 3;
 const WRITERS: u64 = 5;
 const LIVES: i64 = 4;
+const SEGMENT_BYTES: u64 = 1 << 20;
 /// The wall clock at the beginning, and how much later each life begins.
 const EPOCH_MS: i64 = 1_767_225_600_000;
 const LIFE_MS: i64 = 60_000;
@@ -39,6 +40,8 @@ struct Ledger {
     sequences: BTreeMap<(u64, u64), i32>,
     /// What a writer sent and has no answer to: it sends that again before anything else.
     unsure: BTreeMap<u64, Sent>,
+    /// Objects that were read at the end of each life.
+    objects: usize,
     /// The first refusal: none of these appends is one to be refused.
     refused: Option<String>,
 }
@@ -91,6 +94,10 @@ fn settings(random: &SeededRandom) -> Config {
     settings.checkpoint_deltas_max = 1 + below(random, 5);
     settings.capture_step_records = 1 + below(random, 5);
     settings.entries_in_flight_max = 1 + below(random, 8);
+    // Little of the log stays as it is: from the first seals on objects are built.
+    settings.log_hot_bytes = random.below(3) * SEGMENT_BYTES;
+    settings.object_bytes_min = 1 + random.below(200_000);
+    settings.object_bytes_max = 1 + random.below(2_000_000);
     // Small entries, so that some batches travel in parts.
     settings.entry_bytes_max = 20_000;
     settings
@@ -102,6 +109,8 @@ fn below(random: &SeededRandom, bound: u64) -> usize {
 
 /// Reads everything and compares it with what was acknowledged.
 async fn check(node: &Node, ledger: &Shared) -> Result<(), String> {
+    // More may come meanwhile.
+    let acknowledged = ledger.lock().acknowledged.clone();
     let mut found = BTreeMap::new();
     let mut texts = BTreeSet::new();
     for stream in 1..=STREAMS {
@@ -119,7 +128,7 @@ async fn check(node: &Node, ledger: &Shared) -> Result<(), String> {
             found.insert((stream, offset), text);
         }
     }
-    for (place, expected) in &ledger.lock().acknowledged {
+    for (place, expected) in &acknowledged {
         if found.get(place) != Some(expected) {
             return Err(format!("{expected} was acknowledged at {place:?}, there is {:?}", found.get(place)));
         }
@@ -161,11 +170,12 @@ fn life(number: i64, disk: &SimDisk, random: &Arc<SeededRandom>, ledger: &Shared
             network: Env::real().network,
         };
         let mut log = options();
-        log.segment_bytes = 1 << 20;
+        log.segment_bytes = SEGMENT_BYTES;
         let node = Node::try_start(&env, Path::new("/node"), log, settings(random)).await?;
         if node.replica.state().streams() == 0 {
             node.create_streams(STREAMS).await;
         }
+        node.replica.allow_objects();
         check(&node, ledger).await?;
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| spawn("writer", write(node.replica.clone(), writer, Arc::clone(random), Arc::clone(ledger))))
@@ -175,6 +185,9 @@ fn life(number: i64, disk: &SimDisk, random: &Arc<SeededRandom>, ledger: &Shared
             node.replica.checkpoint().await;
         }
         sleep(Duration::from_millis(random.below(50))).await;
+        check(&node, ledger).await?;
+        let objects = node.replica.objects().here;
+        ledger.lock().objects += objects;
         if last {
             // Nothing fails any more: it must still hold everything after an orderly stop.
             writers.iter().for_each(tokio::task::JoinHandle::abort);
@@ -189,8 +202,11 @@ fn life(number: i64, disk: &SimDisk, random: &Arc<SeededRandom>, ledger: &Shared
     result
 }
 
-/// Gives what was acknowledged.
-fn run(seed: u64, ignore_sync: bool) -> Result<BTreeMap<(u64, i64), String>, String> {
+/// Text by stream and offset.
+type Texts = BTreeMap<(u64, i64), String>;
+
+/// Gives what was acknowledged, and how many objects there were at the ends of the lives.
+fn run(seed: u64, ignore_sync: bool) -> Result<(Texts, usize), String> {
     let _simulated = base::task::simulate();
     let random = Arc::new(SeededRandom::new(seed));
     let latency_max = Duration::from_micros(random.below(4_000));
@@ -199,7 +215,8 @@ fn run(seed: u64, ignore_sync: bool) -> Result<BTreeMap<(u64, i64), String>, Str
     for number in 0..LIVES + 2 {
         life(number, &disk, &random, &ledger)?;
     }
-    Ok(std::mem::take(&mut ledger.lock().acknowledged))
+    let mut ledger = ledger.lock();
+    Ok((std::mem::take(&mut ledger.acknowledged), ledger.objects))
 }
 
 fn seeds() -> u64 {
@@ -208,14 +225,18 @@ fn seeds() -> u64 {
 
 /// Every `step`th seed from `first` on; the two tests that share the seeds run beside each other.
 fn run_many(first: u64, step: usize) {
-    let mut acknowledged = 0;
+    let (mut acknowledged, mut objects) = (0, 0);
     for seed in (first..seeds()).step_by(step) {
         match run(seed, false) {
-            Ok(all) => acknowledged += all.len(),
+            Ok((all, some)) => {
+                acknowledged += all.len();
+                objects += some;
+            }
             Err(what) => panic!("seed {seed}: {what}"),
         }
     }
     assert!(acknowledged > 1_000, "the writers got through: {acknowledged}");
+    assert!(objects > 30, "objects were built: {objects}");
 }
 
 #[test]

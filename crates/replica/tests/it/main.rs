@@ -9,6 +9,7 @@ mod faults;
 mod fronts;
 mod full_disk;
 mod losses;
+mod made;
 mod members;
 mod objects;
 mod reads;

@@ -1,8 +1,5 @@
 //! Batches that lie in objects are read as those that lie in the log.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use base::Env;
 use bytes::Bytes;
 use record::{
@@ -13,16 +10,11 @@ use replica::FetchError;
 use shard::Outcome;
 use shard::commands::Seal;
 use storage::index_file::IndexStore;
-use storage::object::{DiskStore, ObjectId, Objects, StreamStart};
+use storage::object::{ObjectId, Objects, StreamStart};
 
 use crate::support::{Batch, Files, Node, SHARD, batch, config, options};
 
 const STREAMS: std::ops::RangeInclusive<u64> = 1..=3;
-
-async fn objects(env: &Env, dir: &Path) -> Objects {
-    let store = Arc::new(DiskStore::new(Arc::clone(&env.disk), dir.to_owned()));
-    Objects::open(store, "objects".into(), SHARD, 1 << 20).await.expect("opened")
-}
 
 /// Puts all that the files up to `last` have into an object, which is read in their place from then on; the files go.
 async fn put_into_object(index: &IndexStore, objects: &Objects, last: FileNumber, read: &[(u64, Vec<(i64, Bytes)>)]) {
@@ -64,8 +56,7 @@ fn stamped(stamp: ProducerStamp) -> Batch {
 async fn batches_are_read_from_objects() {
     let (dir, env) = (tempfile::tempdir().expect("a directory"), Env::real());
     let files = Files::open(&env, dir.path(), options()).await.expect("opened");
-    let objects = objects(&env, dir.path()).await;
-    files.index.set_objects(objects.clone());
+    let objects = files.index.objects().clone();
     let replica = files.start(&env, config()).await.expect("started");
     let index = files.index.clone();
     let node = Node { log: files.log, replica };

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use base::Env;
 use bytes::Bytes;
 use record::{BatchBuilder, BatchSummary, Compression, NodeId, ShardId, StreamId, StreamOffset, TimestampMs, validate};
-use replica::{Alone, Config, Fetched, Founding, InstallParts, Parts, ProposeError, Replica, StartError, Transport};
+use replica::{
+    Alone, Config, Fetched, Founding, InstallParts, Pace, Parts, ProposeError, Replica, StartError, Transport,
+};
 use shard::commands::{CreateStreams, NewStream};
 use shard::{AppendError, Appended, Outcome};
 use smallvec::smallvec;
 use storage::checkpoint::CheckpointStore;
 use storage::index_file::IndexStore;
+use storage::object::{DiskStore, Objects};
 use storage::{CommitLog, InstallMarker, Options, Recovered};
 
 pub(crate) const SHARD: ShardId = ShardId(1);
@@ -45,7 +48,10 @@ impl Files {
         let checkpoints = CheckpointStore::open(Arc::clone(&env.disk), &dir.join("checkpoints"))
             .await
             .map_err(|error| error.to_string())?;
-        let index = IndexStore::open(Arc::clone(&env.disk), &dir.join("index"), 1 << 20)
+        let store = Arc::new(DiskStore::new(Arc::clone(&env.disk), dir.to_owned()));
+        let objects =
+            Objects::open(store, "objects".into(), SHARD, 1 << 20).await.map_err(|error| error.to_string())?;
+        let index = IndexStore::open(Arc::clone(&env.disk), &dir.join("index"), 1 << 20, objects)
             .await
             .map_err(|error| error.to_string())?;
         let marker = InstallMarker::new(Arc::clone(&env.disk), &dir.join("INSTALLING"));
@@ -77,10 +83,11 @@ impl Files {
             disk_state: self.log.disk_state(),
             checkpoints: self.checkpoints.clone(),
             index: self.index.clone(),
+            pace: Arc::new(Pace::new(None)),
             transport,
             founding,
         };
-        Replica::start(env.clone(), config, parts).await
+        Box::pin(Replica::start(env.clone(), config, parts)).await
     }
 }
 

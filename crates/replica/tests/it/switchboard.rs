@@ -12,7 +12,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use record::{NodeId, ShardId};
-use replica::{AnswerStream, Lane, Peer, Replica, Transport};
+use replica::{AnswerStream, Donor, Lane, Peer, Replica, Transport};
 use storage::Payload;
 use tokio::sync::watch;
 
@@ -69,6 +69,22 @@ impl fmt::Debug for Socket {
 impl Transport for Socket {
     fn peer(&self, _shard: ShardId, target: NodeId, _lane: Lane) -> Box<dyn Peer> {
         Box::new(Line { socket: self.clone(), target })
+    }
+
+    fn donor(&self, _shard: ShardId, target: NodeId) -> Box<dyn Donor> {
+        Box::new(Line { socket: self.clone(), target })
+    }
+}
+
+impl Donor for Line {
+    fn ask(&self, request: Bytes) -> BoxFuture<'_, io::Result<Bytes>> {
+        async move {
+            let answer = self.member()?.answer_pull(request).await.map_err(io::Error::other)?.to_bytes();
+            // What was cut meanwhile does not come back.
+            self.member()?;
+            Ok(answer)
+        }
+        .boxed()
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) fn cluster_config(
     }
     config.shards = usize::try_from(settings.shards)?;
     config.segment_bytes = settings.segment_bytes;
+    config.log_hot_bytes = settings.log_hot_bytes;
+    config.object_bytes_per_second = Some(settings.compaction_bytes_per_second).filter(|rate| *rate > 0);
     config.reserve_bytes = settings.reserve_bytes;
     if (1..RESERVE_SEGMENTS_MIN * settings.segment_bytes).contains(&settings.reserve_bytes) {
         let (reserve_bytes, segment_bytes) = (settings.reserve_bytes, settings.segment_bytes);

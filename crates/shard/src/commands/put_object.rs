@@ -8,7 +8,7 @@ use record::{FileNumber, ObjectKey, StreamId};
 
 use crate::assertion::{Broken, ensure};
 use crate::codec::wire_struct;
-use crate::effects::Effects;
+use crate::effects::{Effects, ObjectChange};
 use crate::objects::PlacedObject;
 use crate::outcome::{Outcome, PutObjectError};
 use crate::shard::{Position, Shard};
@@ -80,9 +80,12 @@ impl PutObject {
         if streams == 0 {
             // Only parts were left, of batches that are gone.
             effects.dead_files.extend(ranges.iter().map(|range| range.file));
+            effects.objects.extend(objects.into_iter().map(ObjectChange::Gone));
             return Ok(Err(PutObjectError::NothingLives));
         }
-        shard.objects.insert(PlacedObject { first, last, key, from, through, streams, bytes, index_digest });
+        let object = PlacedObject { first, last, key, from, through, streams, bytes, index_digest };
+        effects.objects.push(ObjectChange::Put(object.clone()));
+        shard.objects.insert(object);
         Ok(Ok(()))
     }
 }

@@ -9,7 +9,7 @@ use crate::commands::{
     SkipIds, Tick,
 };
 use crate::{
-    AdmitNodeError, AnnounceNodeError, Command, FEATURE_LEVEL, NodeRecord, Outcome, RaiseFeaturesError, SetCopiesError,
+    AdmitNodeError, AnnounceNodeError, Command, NodeRecord, Outcome, RaiseFeaturesError, SetCopiesError,
     SetStandingError, ShardRecord, Standing,
 };
 
@@ -191,6 +191,6 @@ fn commands_say_which_level_they_need() {
     assert_eq!(level(Tick {}.into()), 1);
     assert_eq!(level(DeleteRecords { fronts: vec![] }.into()), 4);
     assert_eq!(level(SetLogStart { topic: TopicId(1), partition: 0, before: StreamOffset(0) }.into()), 4);
-    assert_eq!(level(put_object(1, 1).into()), FEATURE_LEVEL + 1, "nobody may propose it yet");
+    assert_eq!(level(put_object(1, 1).into()), 5);
     assert_eq!(level(DeleteOffsets::Topics { topics: vec![] }.into()), 1);
 }

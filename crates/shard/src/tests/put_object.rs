@@ -2,9 +2,9 @@
 
 use record::{FileNumber, LogIndex, ObjectKey, StreamId, StreamOffset};
 
-use super::harness::{Node, capture, dump, plain, put_object, restore};
+use super::harness::{LoggedEntry, Node, capture, dump, plain, put_object, restore};
 use crate::commands::{DeleteRecords, DeleteStreams, PutObject, Seal, StagePart, StreamFront, UploadId};
-use crate::{Outcome, PutObjectError};
+use crate::{ObjectChange, Outcome, PutObjectError};
 
 /// Two streams; the first is in the files 1 to 4, the second in 2 and 4.
 fn node() -> Node {
@@ -70,6 +70,61 @@ fn an_object_dies_with_the_last_stream_that_names_it() {
     node.append(plain(1, 1)).unwrap();
     put(&mut node, 4, 4).unwrap();
     assert_eq!(objects(&node), [(4, 4, 1)]);
+}
+
+#[test]
+fn what_comes_and_goes_is_told() {
+    let mut node = node();
+    let told = |node: &mut Node, entry: &LoggedEntry| -> Vec<(bool, u32, u32)> {
+        node.log.push(entry.clone());
+        let told = |change: &ObjectChange| match change {
+            ObjectChange::Put(object) => (true, object.first.0, object.last.0),
+            ObjectChange::Gone(object) => (false, object.first.0, object.last.0),
+        };
+        node.replay(entry).effects.objects.iter().map(told).collect()
+    };
+    let entry = node.entry(&[put_object(2, 3).into()]);
+    assert_eq!(told(&mut node, &entry), [(true, 2, 3)]);
+    let entry = node.entry(&[put_object(1, 3).into()]);
+    assert_eq!(told(&mut node, &entry), [], "it says nothing of the one it replaces");
+    let replaces = node.shard.objects().iter().map(|object| object.key).collect();
+    let entry = node.entry(&[PutObject { replaces, ..put_object(1, 3) }.into()]);
+    assert_eq!(told(&mut node, &entry), [(true, 1, 3)], "the other one is in it");
+    let entry = node.entry(&[DeleteStreams { streams: vec![StreamId(1), StreamId(2)] }.into()]);
+    assert_eq!(told(&mut node, &entry), [(false, 1, 3)]);
+}
+
+#[test]
+fn streams_with_parts_in_ranges_are_found() {
+    let mut node = Node::with_streams(1..=20);
+    for (number, stream) in [(1, 3), (2, 17)] {
+        let upload = UploadId(number);
+        node.one(StagePart { upload, part: 0, body_bytes: 10 });
+        node.one(Seal { through: LogIndex(u64::MAX) });
+        assert!(node.shard.sealed_ranges().iter().any(|range| range.has_staged));
+        let mut last = plain(stream, 3);
+        (last.batch.bytes, last.body_bytes, last.upload) = (110, 100, Some(upload));
+        node.append(last).unwrap();
+        node.one(Seal { through: LogIndex(u64::MAX) });
+    }
+    let found = |first: u32, last: u32| {
+        let (mut found, mut from) = (Vec::new(), Some(0));
+        while let Some(next) = from {
+            let page = node.shard.part_streams(FileNumber(first), FileNumber(last), next, 7);
+            found.extend(page.streams.iter().map(|stream| stream.0));
+            from = page.next;
+        }
+        found
+    };
+    let ranges = node.shard.sealed_ranges();
+    assert!(ranges.windows(2).all(|pair| pair[0].file < pair[1].file && pair[0].through < pair[1].from));
+    let with_parts: Vec<u32> =
+        ranges.iter().map(|range| range.file.0).filter(|file| !found(*file, *file).is_empty()).collect();
+    assert_eq!(with_parts.len(), 2, "{ranges:?}");
+    assert_eq!(found(with_parts[0], with_parts[0]), [3]);
+    assert_eq!(found(with_parts[1], 99), [17]);
+    assert_eq!(found(0, 99), [3, 17]);
+    assert_eq!(found(99, 99), [0; 0]);
 }
 
 #[test]

@@ -25,6 +25,14 @@ pub(super) struct OpenFile {
     summary: Vec<u64>,
 }
 
+/// A block of a file's directory.
+#[derive(Debug)]
+pub(super) struct DirectoryBlock {
+    pub(super) bytes: Bytes,
+    /// Streams from its first one on, in it and in those behind it.
+    pub(super) streams: usize,
+}
+
 /// A bounded number of open files, first in first out.
 #[derive(Debug)]
 pub(super) struct OpenFiles {
@@ -64,11 +72,29 @@ impl IndexStore {
         let Some(block) = open.summary.partition_point(|first| *first <= stream.0).checked_sub(1) else {
             return Ok(None);
         };
+        let DirectoryBlock { bytes, streams } = self.block(file, &open, block).await?;
+        Ok(format::entry_in_block(&bytes, streams, stream))
+    }
+
+    pub(super) async fn batches_in_header(&self, file: FileNumber) -> io::Result<u64> {
+        Ok(self.open_file(file).await?.header.batches)
+    }
+
+    /// A block of the directory of a file that is there, if it has so many.
+    pub(super) async fn directory_block(&self, file: FileNumber, block: usize) -> io::Result<Option<DirectoryBlock>> {
+        let open = self.open_file(file).await?;
+        if block >= open.summary.len() {
+            return Ok(None);
+        }
+        self.block(file, &open, block).await.map(Some)
+    }
+
+    async fn block(&self, file: FileNumber, open: &OpenFile, block: usize) -> io::Result<DirectoryBlock> {
         let at = open.header.directory_at + (block * BLOCK_BYTES) as u64;
-        let bytes = self.part(file, &open, at, BLOCK_BYTES, format::block_is_whole).await?;
+        let bytes = self.part(file, open, at, BLOCK_BYTES, format::block_is_whole).await?;
         let before = (block * ENTRIES_PER_BLOCK) as u64;
-        let count = usize::try_from(open.header.streams.saturating_sub(before)).unwrap_or(usize::MAX);
-        Ok(format::entry_in_block(&bytes, count, stream))
+        let streams = usize::try_from(open.header.streams.saturating_sub(before)).unwrap_or(usize::MAX);
+        Ok(DirectoryBlock { bytes, streams })
     }
 
     /// The table of a run's chunks.

@@ -1,20 +1,27 @@
 //! Sealed indexes on real files, against a plain list of batches.
 
+mod parts;
 mod placed;
 
 use base::disk::RealDisk;
 use base::random::{Random, SeededRandom};
 use bytes::Bytes;
 use proptest::prelude::*;
-use record::{Extent, LeaderEpoch, StreamOffset, TimestampMs};
+use record::{Extent, LeaderEpoch, ShardId, StreamOffset, TimestampMs};
 
 use super::*;
 use crate::batch_run;
+use crate::object::DiskStore;
 
 const STREAM: StreamId = StreamId(5);
 
+async fn objects(dir: &Path) -> Objects {
+    let store = Arc::new(DiskStore::new(Arc::new(RealDisk), dir.to_owned()));
+    Objects::open(store, "objects".into(), ShardId(1), 1 << 20).await.unwrap()
+}
+
 async fn open(dir: &Path) -> IndexStore {
-    IndexStore::open(Arc::new(RealDisk), dir, 1 << 20).await.unwrap()
+    IndexStore::open(Arc::new(RealDisk), dir, 1 << 20, objects(dir).await).await.unwrap()
 }
 
 async fn contents(path: &Path) -> Vec<u8> {

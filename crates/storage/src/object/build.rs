@@ -6,19 +6,16 @@
 use std::io;
 
 use bytes::Bytes;
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 use record::{BatchEntry, LogIndex, StreamId, StreamOffset, TimestampMs, crc32c};
 
-use super::disk_store::io_error;
 use super::format::{
     self, AbortedRange, BLOCK_BYTES, BlockEntry, CHUNK_BATCHES, HEADER_BYTES, ObjectId, StreamEntry, Trailer,
 };
+use super::parts_writer::PartsWriter;
 use crate::batch_run::RunBuilder;
 use crate::index_file;
-
-/// Parts of this size are written at a time; a bucket wants 5 MiB at least.
-const PART_BYTES: usize = 8 << 20;
 
 /// What is said of a stream before its batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,12 +68,8 @@ pub struct ObjectSummary {
 /// An object that is being written. Dropped before its end it leaves nothing.
 #[derive(Debug)]
 pub struct ObjectWriter {
-    upload: Box<dyn MultipartUpload>,
+    out: PartsWriter,
     id: ObjectId,
-    /// What was not handed on yet.
-    part: Vec<u8>,
-    /// Where the next byte goes.
-    at: u64,
     block: Block,
     blocks: Vec<BlockEntry>,
     runs: Vec<u8>,
@@ -114,12 +107,9 @@ impl ObjectWriter {
     /// When the store does not take it.
     pub async fn begin(store: &dyn ObjectStore, location: &Path, id: ObjectId) -> io::Result<Self> {
         assert!(id.first <= id.last && id.key.0 > 0, "an object is of files that there are");
-        let upload = store.put_multipart(location).await.map_err(io_error)?;
         let mut writer = Self {
-            upload,
+            out: PartsWriter::begin(store, location).await?,
             id,
-            part: Vec::with_capacity(PART_BYTES),
-            at: 0,
             block: Block::new(HEADER_BYTES as u64),
             blocks: Vec::new(),
             runs: Vec::new(),
@@ -128,7 +118,7 @@ impl ObjectWriter {
             batches: 0,
             range: None,
         };
-        writer.put(&format::encode_header(&id)).await?;
+        writer.out.put(&format::encode_header(&id)).await?;
         Ok(writer)
     }
 
@@ -154,7 +144,7 @@ impl ObjectWriter {
         let place = BlockPlace { block: number(self.blocks.len()), position: number(self.block.bytes) };
         for piece in body {
             self.block.crc.update(piece);
-            self.put(piece).await?;
+            self.out.put(piece).await?;
         }
         self.block.bytes += len;
         self.note(batch, place);
@@ -188,7 +178,7 @@ impl ObjectWriter {
     /// Bytes written so far.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.at
+        self.out.at()
     }
 
     /// Bytes that the index takes in memory until the end.
@@ -241,7 +231,7 @@ impl ObjectWriter {
         self.end_stream();
         self.end_block();
         assert!(self.batches > 0, "an object has batches");
-        let runs_at = self.at;
+        let runs_at = self.out.at();
         for entry in &mut self.streams {
             entry.index.run_at += runs_at;
         }
@@ -270,24 +260,12 @@ impl ObjectWriter {
             root_crc: crc32c(&root),
             index_digest,
         };
-        for piece in index.chunks(PART_BYTES) {
-            self.put(piece).await?;
+        for piece in index.chunks(1 << 20) {
+            self.out.put(piece).await?;
         }
-        self.put(&trailer.encode()).await?;
-        self.hand_on().await?;
-        self.upload.complete().await.map_err(io_error)?;
-        Ok(ObjectSummary { id: self.id, bytes: self.at, index_digest })
-    }
-
-    async fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.at += bytes.len() as u64;
-        self.part.extend_from_slice(bytes);
-        if self.part.len() >= PART_BYTES { self.hand_on().await } else { Ok(()) }
-    }
-
-    async fn hand_on(&mut self) -> io::Result<()> {
-        let part = std::mem::replace(&mut self.part, Vec::with_capacity(PART_BYTES));
-        self.upload.put_part(PutPayload::from(part)).await.map_err(io_error)
+        self.out.put(&trailer.encode()).await?;
+        let bytes = self.out.finish().await?;
+        Ok(ObjectSummary { id: self.id, bytes, index_digest })
     }
 }
 

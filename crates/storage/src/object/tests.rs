@@ -1,5 +1,7 @@
 //! Objects against plain lists of batches, damaged objects, and objects that a crash cut off.
 
+mod copies;
+
 use std::path::Path as FilePath;
 
 use base::disk::{Disk, OpenOptions, RealDisk, SimDisk, SimDiskOptions};

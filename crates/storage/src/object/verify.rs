@@ -43,7 +43,7 @@ impl Objects {
 }
 
 /// The blocks of an object with this index, if everything in it fits together.
-fn check_index(trailer: &Trailer, index: &[u8]) -> Option<Vec<BlockEntry>> {
+pub(super) fn check_index(trailer: &Trailer, index: &[u8]) -> Option<Vec<BlockEntry>> {
     holds(crc_fast::crc64_nvme(index) == trailer.index_digest)?;
     let pages = trailer.pages();
     let pages_at = usize::try_from(trailer.pages_at - trailer.runs_at).ok()?;
@@ -68,7 +68,12 @@ fn check_index(trailer: &Trailer, index: &[u8]) -> Option<Vec<BlockEntry>> {
 }
 
 /// The entries of whole pages, `count` in all.
-fn entries(pages: &[u8], count: u64, per_page: usize, entry_bytes: usize) -> Option<impl Iterator<Item = &[u8]>> {
+pub(super) fn entries(
+    pages: &[u8],
+    count: u64,
+    per_page: usize,
+    entry_bytes: usize,
+) -> Option<impl Iterator<Item = &[u8]>> {
     let count = usize::try_from(count).ok()?;
     holds(pages.chunks(PAGE_BYTES).all(format::page_is_whole) && pages.len() / PAGE_BYTES == count.div_ceil(per_page))?;
     let of_page = move |page| <[u8]>::chunks_exact(<[u8]>::split_at(page, per_page * entry_bytes).0, entry_bytes);

@@ -20,6 +20,8 @@ fn asks() -> Vec<Ask> {
         Ask::Entries { pin: u64::MAX, from: LogIndex(7), byte: 5 },
         Ask::Checkpoint { pin: 1, position: 0 },
         Ask::End { pin: 1 },
+        Ask::Object { pin: Some(3), object: ObjectKey(u64::MAX), position: 1 << 50, bytes: 7 },
+        Ask::Object { pin: None, object: ObjectKey(1), position: 0, bytes: 0 },
     ]
 }
 

@@ -19,7 +19,7 @@ use storage::{Covered, Options};
 
 use crate::support::{Batch, Files, Node, SHARD, append, batch, options};
 use crate::switchboard::Switchboard;
-use donors::Direct;
+pub(crate) use donors::Direct;
 
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -76,9 +76,13 @@ impl Cluster {
     }
 
     pub(crate) async fn start_on(&self, node: u64, files: Files) -> Result<Node, String> {
+        self.start_with(node, files, settings(node)).await
+    }
+
+    pub(crate) async fn start_with(&self, node: u64, files: Files, settings: Config) -> Result<Node, String> {
         let founding = if node == 1 { Founding::Alone } else { Founding::Invited };
         let transport = self.board.of(id(node));
-        let started = files.start_member(&self.env, settings(node), transport, founding).await;
+        let started = files.start_member(&self.env, settings, transport, founding).await;
         let replica = started.map_err(|error| format!("{error:?}"))?;
         self.board.plug(id(node), replica.clone());
         Ok(Node { log: files.log, replica })

@@ -3,7 +3,7 @@
 use record::{ObjectKey, ShardId};
 
 use super::*;
-use crate::object::{DiskStore, ObjectId, StreamStart};
+use crate::object::{ObjectId, StreamStart};
 
 const SHARD: ShardId = ShardId(1);
 
@@ -69,9 +69,7 @@ async fn check(store: &IndexStore, newest: FileNumber, all: &[BatchEntry]) {
 async fn what_objects_have_is_found_as_it_was_in_files() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("index")).await;
-    let disk = Arc::new(DiskStore::new(Arc::new(RealDisk), dir.path().to_owned()));
-    let objects = Objects::open(disk, "objects".into(), SHARD, 1 << 20).await.unwrap();
-    store.set_objects(objects.clone());
+    let objects = store.objects().clone();
     let all = history(&store, 60, 4).await;
     let newest = newest(&store).await;
     check(&store, newest, &all).await;
@@ -92,9 +90,7 @@ async fn what_objects_have_is_found_as_it_was_in_files() {
 async fn an_object_that_has_lost_a_stream_ends_the_way_back() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("index")).await;
-    let disk = Arc::new(DiskStore::new(Arc::new(RealDisk), dir.path().to_owned()));
-    let objects = Objects::open(disk, "objects".into(), SHARD, 1 << 20).await.unwrap();
-    store.set_objects(objects.clone());
+    let objects = store.objects().clone();
     let all = history(&store, 60, 5).await;
     let newest = newest(&store).await;
     // The stream's front is gone so far that the first object has nothing of it.

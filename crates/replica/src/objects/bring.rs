@@ -1,0 +1,186 @@
+//! An object that other members have, made here from its index: of bodies that are in the log here, and of blocks that are brought
+//! where these do not compare.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use record::{BatchEntry, FileNumber, ShardId, StreamId, StreamOffset};
+use shard::PlacedObject;
+use smallvec::SmallVec;
+use storage::object::{ObjectBody, ObjectCopy, ObjectId, ObjectIndex, ObjectSummary, Objects};
+
+use crate::catch_up::{InstallError, Puller, damaged_or_files};
+use crate::core::Core;
+use crate::fetch::read_pieces;
+
+/// Batches that are looked up at a time.
+const LOOK_UP_COUNT: usize = 512;
+/// Blocks that are brought together.
+const BLOCKS_AT_ONCE: usize = 48;
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Brought {
+    Here,
+    /// The one that was asked does not have it.
+    NotThere,
+}
+
+/// How an object of the state is known.
+pub(crate) fn known(shard: ShardId, object: &PlacedObject) -> ObjectSummary {
+    let PlacedObject { first, last, key, bytes, index_digest, .. } = *object;
+    ObjectSummary { id: ObjectId { shard, key, first, last }, bytes, index_digest }
+}
+
+/// Brings all of an object.
+pub(crate) async fn bring_object(
+    objects: &Objects,
+    puller: &mut Puller<'_>,
+    pin: Option<u64>,
+    shard: ShardId,
+    object: &PlacedObject,
+) -> Result<Brought, InstallError> {
+    let Some(index) = bring_index(puller, pin, &known(shard, object)).await? else { return Ok(Brought::NotThere) };
+    let mut copy = objects.begin_copy(Arc::new(index)).await.map_err(InstallError::Files)?;
+    while copy.wanted().is_some() {
+        if !bring_blocks(&mut copy, puller, pin, object, BLOCKS_AT_ONCE).await? {
+            return Ok(Brought::NotThere);
+        }
+    }
+    objects.finish_copy(copy).await.map_err(InstallError::Files)?;
+    Ok(Brought::Here)
+}
+
+async fn bring_index(
+    puller: &mut Puller<'_>,
+    pin: Option<u64>,
+    known: &ObjectSummary,
+) -> Result<Option<ObjectIndex>, InstallError> {
+    let wrong = || InstallError::Answer(format!("what came is not the index of the object {}", known.id.key));
+    let trailer_at = known.bytes.checked_sub(ObjectIndex::TRAILER_BYTES as u64).ok_or_else(wrong)?;
+    let Some(trailer) = puller.object(pin, known.id.key, trailer_at..known.bytes).await? else { return Ok(None) };
+    let place = ObjectIndex::place(known, &trailer).ok_or_else(wrong)?;
+    let Some(tail) = puller.object(pin, known.id.key, place).await? else { return Ok(None) };
+    ObjectIndex::decode(known, tail).ok_or_else(wrong).map(Some)
+}
+
+/// Brings the blocks that are wanted next, so many at most; false if they are not there any more.
+async fn bring_blocks(
+    copy: &mut ObjectCopy,
+    puller: &mut Puller<'_>,
+    pin: Option<u64>,
+    object: &PlacedObject,
+    count_max: usize,
+) -> Result<bool, InstallError> {
+    let Some(first) = copy.wanted() else { return Ok(true) };
+    let last = (first + count_max.max(1)).min(copy.index().blocks()) - 1;
+    let (from, to) = {
+        let place = |number| copy.index().block(number).expect("it is counted");
+        (place(first).start, place(last).end)
+    };
+    let Some(bytes) = puller.object(pin, object.key, from..to).await? else { return Ok(false) };
+    let mut left: Bytes = bytes;
+    while let Some(wanted) = copy.wanted().filter(|wanted| *wanted <= last) {
+        let place = copy.index().block(wanted).expect("it is counted");
+        let block = left.split_to(usize::try_from(place.end - place.start).unwrap_or(usize::MAX).min(left.len()));
+        if !copy.block(&block).await.map_err(damaged_or_files)? {
+            let text = format!("block {wanted} of the object {} came damaged", object.key);
+            return Err(InstallError::Answer(text));
+        }
+    }
+    Ok(true)
+}
+
+impl Core {
+    /// Makes an object of the state here, with what another member says of it.
+    pub(crate) async fn make_as_there(
+        &self,
+        puller: &mut Puller<'_>,
+        object: &PlacedObject,
+    ) -> Result<Brought, InstallError> {
+        let objects = self.index.objects();
+        let Some(index) = bring_index(puller, None, &known(self.config.shard, object)).await? else {
+            return Ok(Brought::NotThere);
+        };
+        let index = Arc::new(index);
+        let mut copy = objects.begin_copy(Arc::clone(&index)).await.map_err(InstallError::Files)?;
+        let mut bodies = index.bodies().peekable();
+        let mut found = LookUp::default();
+        let mut brought = 0_u64;
+        while let Some(wanted) = copy.wanted() {
+            let mut block = Vec::new();
+            let mut is_whole = true;
+            while let Some(body) = bodies.next_if(|body| body.batch.log_index.0 == wanted as u64) {
+                if !is_whole {
+                    continue;
+                }
+                match self.body_here(object, &body, &mut found).await {
+                    Ok(Some(pieces)) => pieces.iter().for_each(|piece| block.extend_from_slice(piece)),
+                    Ok(None) => is_whole = false,
+                    Err(error) if storage::is_lasting(&error) => return Err(InstallError::Files(error)),
+                    Err(_) => is_whole = false,
+                }
+            }
+            self.pace.spend(block.len() as u64).await;
+            if is_whole && copy.block(&block).await.map_err(InstallError::Files)? {
+                continue;
+            }
+            brought += 1;
+            if !bring_blocks(&mut copy, puller, None, object, 1).await? {
+                return Ok(Brought::NotThere);
+            }
+        }
+        objects.finish_copy(copy).await.map_err(InstallError::Files)?;
+        if brought > 0 {
+            let shard = self.config.shard.0;
+            tracing::info!(shard, object = %object.key, blocks = brought, "parts of an object came from another member");
+        }
+        Ok(Brought::Here)
+    }
+
+    /// The body of a batch as it lies here; none if it is not here.
+    async fn body_here(
+        &self,
+        object: &PlacedObject,
+        body: &ObjectBody,
+        found: &mut LookUp,
+    ) -> io::Result<Option<SmallVec<[Bytes; 1]>>> {
+        let _reader = self.here.enter();
+        let offset = body.batch.base_offset;
+        if found.stream != Some(body.stream) || found.next().is_none_or(|next| next > offset) {
+            let newest = {
+                let state = self.state.read();
+                let view = state.shard.stream(body.stream);
+                view.and_then(|view| view.files().before(FileNumber(object.last.0.saturating_add(1))))
+            };
+            let Some(newest) = newest.filter(|newest| *newest >= object.first) else { return Ok(None) };
+            let batches = self.index.batches(newest, body.stream, offset, LOOK_UP_COUNT, u64::MAX).await?;
+            *found = LookUp { stream: Some(body.stream), batches: batches.into() };
+        }
+        while found.next().is_some_and(|next| next < offset) {
+            found.batches.pop_front();
+        }
+        let Some(batch) = found.batches.pop_front_if(|batch| batch.base_offset == offset) else {
+            *found = LookUp::default();
+            return Ok(None);
+        };
+        let _reading = self.log.reading().await;
+        read_pieces(self, &batch).await.map(Some)
+    }
+}
+
+/// Batches of one stream that were looked up together.
+#[derive(Debug, Default)]
+struct LookUp {
+    stream: Option<StreamId>,
+    batches: VecDeque<BatchEntry>,
+}
+
+impl LookUp {
+    /// The offset of the next one.
+    fn next(&self) -> Option<StreamOffset> {
+        self.batches.front().map(|batch| batch.base_offset)
+    }
+}

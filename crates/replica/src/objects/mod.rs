@@ -1,0 +1,250 @@
+//! The shard's objects: what lives of old ranges of the log, sorted by stream and offset.
+//!
+//! The leader builds an object of ranges that are old, from its own copy, and proposes it. The other members put the same
+//! bytes together from theirs, by the object's index. What an object replaces stays on each node until its own object is whole
+//! there, all are done who read it, and a durable checkpoint refers to it no more: at no step a crash leaves neither.
+
+mod bring;
+mod build;
+mod choice;
+mod here;
+mod pace;
+mod readers;
+
+use std::io;
+use std::sync::Arc;
+
+use base::time::{Duration, sleep, timeout};
+use record::{FileNumber, NodeId, ObjectKey};
+use shard::commands::PutObject;
+use shard::{Outcome, PlacedObject};
+use storage::is_lasting;
+
+pub(crate) use bring::{Brought, bring_object};
+use build::Run;
+pub use here::ObjectCounts;
+pub(crate) use here::{Here, Needed, Settled};
+pub use pace::Pace;
+pub(crate) use readers::Reader;
+
+use crate::catch_up::{InstallError, InstallProgress, Puller};
+use crate::core::Core;
+use crate::errors::{OutOfService, ProposeError};
+use crate::pending::Pending;
+use crate::proposer::{Gate, Item};
+use crate::raft::network::Transport;
+use crate::replica::Replica;
+
+/// Pause before an object is asked for again that nobody had, and before something is built again that could not be.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
+/// Pause between two looks at what has become old.
+const LOOK_PAUSE: Duration = Duration::from_secs(30);
+/// One failure in so many is reported while they last.
+const FAILURES_PER_REPORT: u64 = 60;
+/// A leader builds anew what nobody has after so many rounds in which all said so.
+const ROUNDS_MAX: u32 = 3;
+
+/// What one round led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// There may be more to do.
+    Again,
+    /// Something is to be tried again soon.
+    Later,
+    Done,
+}
+
+struct Keeper {
+    core: Arc<Core>,
+    transport: Arc<dyn Transport>,
+    /// The object that all members lack who were asked, and how often all were.
+    lost: Option<(ObjectKey, u32)>,
+}
+
+/// Makes the objects of the state that are missing here, and new ones while this node leads. Ends when it is aborted.
+pub(crate) async fn keep(core: Arc<Core>, transport: Arc<dyn Transport>) {
+    let mut keeper = Keeper { core, transport, lost: None };
+    let mut failures = 0_u64;
+    loop {
+        let round = keeper.round().await;
+        if round.is_ok() {
+            failures = 0;
+        }
+        let pause = match round {
+            Ok(Round::Again) => continue,
+            Ok(Round::Later) => RETRY_PAUSE,
+            Ok(Round::Done) => LOOK_PAUSE,
+            Err(error) => {
+                let core = &keeper.core;
+                if is_lasting(&error) {
+                    stop_node(core, error);
+                    return;
+                }
+                if failures.is_multiple_of(FAILURES_PER_REPORT) {
+                    tracing::error!(shard = core.config.shard.0, %error, failures, "an object cannot be made, trying on");
+                }
+                failures += 1;
+                sleep(RETRY_PAUSE).await;
+                continue;
+            }
+        };
+        // At first what was applied last may be what is waited for.
+        let _ = timeout(pause, keeper.core.objects_wanted.notified()).await;
+    }
+}
+
+impl Keeper {
+    async fn round(&mut self) -> io::Result<Round> {
+        if self.core.is_failed() {
+            return Ok(Round::Done);
+        }
+        let core = Arc::clone(&self.core);
+        let _turn = core.pace.turn().await;
+        let mut round = Round::Done;
+        let mut behind = FileNumber(0);
+        while let Some(missing) = core.here.next_missing(behind) {
+            behind = missing.first;
+            if !self.make(&missing).await? {
+                round = Round::Later;
+            }
+        }
+        if core.full_disk.is_full() || !core.may_make_objects() || !matches!(core.proposals.gate(), Gate::Open { .. }) {
+            return Ok(round);
+        }
+        match core.choose().await? {
+            Some(run) => self.build(run).await,
+            None => Ok(round),
+        }
+    }
+
+    /// Makes an object of the state that is not here; whether it is here, or not wanted any more.
+    async fn make(&mut self, object: &PlacedObject) -> io::Result<bool> {
+        let core = Arc::clone(&self.core);
+        let members = core.others();
+        let mut without = 0;
+        for member in &members {
+            let donor = self.transport.donor(core.config.shard, *member);
+            let progress = InstallProgress::default();
+            let mut puller = Puller::new(&*donor, &progress, None);
+            match core.make_as_there(&mut puller, object).await {
+                Ok(Brought::Here) => {
+                    core.here.made(object);
+                    core.maintenance.notify_one();
+                    tracing::debug!(shard = core.config.shard.0, object = %object.key, "an object is here");
+                    return Ok(true);
+                }
+                Ok(Brought::NotThere) => without += 1,
+                Err(InstallError::Files(error)) => return Err(error),
+                Err(error) => {
+                    let shard = core.config.shard.0;
+                    tracing::debug!(shard, object = %object.key, from = member.0, %error, "an object is not here yet");
+                }
+            }
+        }
+        let rounds = match self.lost {
+            Some((key, rounds)) if key == object.key => rounds + 1,
+            _ => 1,
+        };
+        let is_lost = without == members.len();
+        self.lost = is_lost.then_some((object.key, rounds));
+        if !is_lost || rounds < ROUNDS_MAX || !matches!(core.proposals.gate(), Gate::Open { .. }) {
+            return Ok(false);
+        }
+        self.build_anew(object).await
+    }
+
+    /// Builds what nobody has from what it was to replace, which is here as long as it is not.
+    async fn build_anew(&mut self, object: &PlacedObject) -> io::Result<bool> {
+        let core = &self.core;
+        let files = core.index.files_within(object.first, object.last);
+        if files.is_empty() {
+            return Ok(false);
+        }
+        tracing::warn!(shard = core.config.shard.0, object = %object.key, "nobody has an object: it is built anew");
+        let parts = core.streams_with_parts(object.first, object.last);
+        let run = Run { first: object.first, last: object.last, files, replaces: vec![object.key], parts };
+        Ok(self.build(run).await? == Round::Again)
+    }
+
+    /// Builds an object and makes it one of the state.
+    async fn build(&mut self, run: Run) -> io::Result<Round> {
+        let core = &self.core;
+        let shard = core.config.shard.0;
+        let key = core.new_key();
+        core.here.claim(key);
+        let built = core.build(key, &run).await;
+        if !matches!(built, Ok(Some(_))) {
+            core.here.give_up(key, None);
+        }
+        let Some(put) = built? else { return Ok(Round::Later) };
+        let (first, last, bytes) = (run.first.0, run.last.0, put.bytes);
+        let outcome = core.propose_object(put).await;
+        match outcome {
+            Ok(Outcome::PutObject(Ok(()))) => {
+                tracing::info!(shard, object = %key, first, last, bytes, "old ranges of the log became an object");
+                core.maintenance.notify_one();
+                return Ok(Round::Again);
+            }
+            Ok(other) => {
+                tracing::debug!(shard, object = %key, ?other, "an object was not wanted any more");
+                core.here.give_up(key, None);
+            }
+            Err(ProposeError::Unknown) => core.here.give_up(key, Some(core.leadership.borrow().term)),
+            Err(error) => {
+                tracing::debug!(shard, object = %key, %error, "an object was not proposed");
+                core.here.give_up(key, None);
+            }
+        }
+        Ok(Round::Later)
+    }
+}
+
+impl Replica {
+    /// Every node of the cluster knows what objects are: from now on what is old is put into some.
+    pub fn allow_objects(&self) {
+        self.inner.core.allow_objects();
+    }
+
+    /// The objects of the shard, as far as they are here.
+    #[must_use]
+    pub fn objects(&self) -> ObjectCounts {
+        self.inner.core.here.counts()
+    }
+}
+
+impl Core {
+    fn new_key(&self) -> ObjectKey {
+        loop {
+            let key = ObjectKey(self.env.random.next_u64());
+            if key.0 > 0 && !self.index.objects().contains(key) {
+                return key;
+            }
+        }
+    }
+
+    /// The other members, the leader first.
+    fn others(&self) -> Vec<NodeId> {
+        let leader = self.leadership.borrow().leader;
+        let state = self.state.read();
+        let members = state.membership.membership().nodes().map(|(id, _)| NodeId(*id));
+        let mut others: Vec<NodeId> = members.filter(|id| *id != self.config.node).collect();
+        others.sort_by_key(|id| (Some(*id) != leader, id.0));
+        others
+    }
+
+    async fn propose_object(&self, put: PutObject) -> Result<Outcome, ProposeError> {
+        let (answer, pending) = Pending::new();
+        let item = Item::without_body(put.into(), self.config.command_bytes_max, answer)?;
+        // Past the queue's bound: writers that keep it full must not keep out what makes room.
+        self.proposals.queue.push_over(item)?;
+        pending.await
+    }
+}
+
+/// After a failed write or sync nobody can say what is on the disk: trying again would be a lie.
+fn stop_node(core: &Core, error: io::Error) {
+    let (operation, dir) = ("write an object beside", core.index.dir().to_owned());
+    let kind = error.kind();
+    core.log.fail(operation, &dir, io::Error::new(kind, error.to_string()));
+    core.fail(OutOfService::Files { shard: core.config.shard, operation, path: dir, source: Arc::new(error) });
+}

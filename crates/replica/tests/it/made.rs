@@ -1,0 +1,218 @@
+//! Objects that replicas make of their log themselves: the same on every member, read as the log was, and at no moment is there
+//! neither what they replace nor they.
+
+use std::collections::BTreeSet;
+use std::io::IoSlice;
+
+use base::disk::OpenOptions;
+use base::time::{Duration, sleep, timeout};
+use bytes::Bytes;
+use record::{ObjectKey, StreamId, StreamOffset};
+use replica::{Config, Replica};
+use shard::commands::DeleteRecords;
+use storage::object::Objects;
+
+use crate::catch_up::{Cluster, WAIT_MAX, assert_same, delete, id, read, real, seal, some_batch};
+use crate::support::{Files, Node, append, batch};
+
+/// Nearly all of the log is old.
+fn settings(node: u64) -> Config {
+    let mut settings = crate::catch_up::settings(node);
+    settings.log_hot_bytes = 1 << 20;
+    settings.object_bytes_min = 1;
+    settings.object_bytes_max = 1 << 20;
+    settings.checkpoint_age_max = Duration::from_millis(200);
+    settings
+}
+
+async fn start(cluster: &Cluster, node: u64) -> (Node, Objects) {
+    let files = cluster.files(node).await.expect("files");
+    start_on(cluster, node, files).await
+}
+
+async fn start_on(cluster: &Cluster, node: u64, files: Files) -> (Node, Objects) {
+    let objects = files.index.objects().clone();
+    let node = cluster.start_with(node, files, settings(node)).await.expect("started");
+    node.replica.allow_objects();
+    (node, objects)
+}
+
+/// Streams 1 to 3, and a batch in parts now and then: several segments.
+async fn fill(replica: &Replica, from: usize, count: usize) {
+    for number in from..from + count {
+        let stream = 1 + (number % 3) as u64;
+        append(replica, stream, &some_batch(number)).await.expect("appended");
+        if number % 40 == 17 {
+            append(replica, 2, &batch(&format!("large{number}"), 1, 700 << 10, 0)).await.expect("appended");
+        }
+    }
+    seal(replica).await;
+}
+
+/// Returns when a node has made all objects of the state and let go of all that they replaced.
+async fn settled(replica: &Replica, objects_min: usize) -> BTreeSet<ObjectKey> {
+    let made = async {
+        loop {
+            let counts = replica.objects();
+            let keys: BTreeSet<ObjectKey> = replica.state().objects().iter().map(|object| object.key).collect();
+            if counts.here == keys.len() && counts.missing == 0 && counts.leaving == 0 && keys.len() >= objects_min {
+                return keys;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(WAIT_MAX, made).await.unwrap_or_else(|_| panic!("{:?} of {objects_min}", replica.objects()))
+}
+
+/// Returns when the index has no file in whose place an object is.
+async fn files_gone(files: &storage::index_file::IndexStore, replica: &Replica) {
+    let gone = async {
+        loop {
+            let live = replica.state().live_files();
+            if files.files().iter().all(|file| live.contains(file)) {
+                return;
+            }
+            replica.checkpoint().await;
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(WAIT_MAX, gone).await.expect("the files go");
+}
+
+async fn read_all(node: &Node) -> Vec<Vec<(i64, Bytes)>> {
+    let mut all = Vec::new();
+    for stream in 1..=3 {
+        all.push(read(node, StreamId(stream)).await);
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_ranges_become_objects_and_the_log_is_freed() {
+    let (_dir, cluster) = real();
+    let files = cluster.files(1).await.expect("files");
+    let index = files.index.clone();
+    let (node, objects) = start_on(&cluster, 1, files).await;
+    node.create_streams(3).await;
+    fill(&node.replica, 0, 200).await;
+    let before = read_all(&node).await;
+    let keys = settled(&node.replica, 2).await;
+    files_gone(&index, &node.replica).await;
+    assert_eq!(read_all(&node).await, before);
+    for key in &keys {
+        objects.verify(*key).await.expect("it is whole");
+    }
+    // All but the newest segments are free to be used again.
+    let recycled = async {
+        let mut number = 1_000;
+        while node.log.stats().segments_recycled == 0 {
+            fill(&node.replica, number, 20).await;
+            number += 20;
+        }
+    };
+    timeout(WAIT_MAX, recycled).await.expect("segments come back");
+    let before = read_all(&node).await;
+    cluster.stop(1, node).await;
+    let (node, objects) = start(&cluster, 1).await;
+    assert_eq!(read_all(&node).await, before);
+    // What is deleted takes its objects with it.
+    delete(&node.replica, &[1, 3]).await;
+    let end = node.replica.state().stream(StreamId(2)).expect("it is there").next_offset();
+    let front = node.replica.front(StreamId(2), StreamOffset(end.0 - 1), false).await.expect("found");
+    node.replica.propose(DeleteRecords { fronts: vec![front] }.into()).await.expect("deleted");
+    settled(&node.replica, 0).await;
+    let left = node.replica.state().objects().len();
+    assert!(objects.keys().len() == left && left <= 1, "{left}");
+    cluster.stop(1, node).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_members_make_the_same_objects() {
+    let (_dir, cluster) = real();
+    let (first, of_first) = start(&cluster, 1).await;
+    first.create_streams(3).await;
+    let mut others = Vec::new();
+    for number in 2..=3 {
+        others.push(start(&cluster, number).await);
+        first.replica.add_learner(id(number)).await.expect("a learner");
+    }
+    first.replica.change_voters(&(1..=3).map(id).collect()).await.expect("voters");
+    fill(&first.replica, 0, 150).await;
+    let keys = settled(&first.replica, 1).await;
+    for (node, objects) in &others {
+        assert_same(&first, node).await;
+        settled(&node.replica, keys.len()).await;
+        for key in &keys {
+            let summary = of_first.verify(*key).await.expect("it is whole");
+            assert_eq!(objects.verify(*key).await.expect("it is whole"), summary);
+            let bytes = of_first.raw(*key, 0, u64::MAX).await.expect("read").expect("here");
+            assert_eq!(objects.raw(*key, 0, u64::MAX).await.expect("read").expect("here"), bytes);
+        }
+        assert_same(&first, node).await;
+    }
+    // One that lost an object, with its log long gone, brings it from another one.
+    let lost = *keys.first().expect("one at least");
+    let (second, of_second) = others.remove(0);
+    cluster.stop(2, second).await;
+    of_second.remove(lost).await.expect("removed");
+    let (second, of_second) = start(&cluster, 2).await;
+    settled(&second.replica, keys.len()).await;
+    assert!(of_second.contains(lost));
+    assert_same(&first, &second).await;
+    cluster.stop(2, second).await;
+    for (number, (node, _)) in (3..).zip(others) {
+        cluster.stop(number, node).await;
+    }
+    cluster.stop(1, first).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_member_is_brought_objects_and_log() {
+    let (_dir, cluster) = real();
+    let (first, _) = start(&cluster, 1).await;
+    first.create_streams(3).await;
+    fill(&first.replica, 0, 150).await;
+    let keys = settled(&first.replica, 1).await;
+    first.replica.checkpoint().await;
+    let files = cluster.files(2).await.expect("files");
+    crate::catch_up::pull(&files, 2, &crate::catch_up::Direct::new(&first.replica)).await.expect("installed");
+    let here = files.index.objects().clone();
+    for key in &keys {
+        here.verify(*key).await.expect("it was brought");
+    }
+    let (second, _) = start_on(&cluster, 2, files).await;
+    first.replica.add_learner(id(2)).await.expect("a learner");
+    append(&first.replica, 1, &some_batch(7)).await.expect("appended");
+    assert_same(&first, &second).await;
+    settled(&second.replica, keys.len()).await;
+    cluster.stop(2, second).await;
+    cluster.stop(1, first).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_entry_names_is_cleared_away() {
+    let (_dir, cluster) = real();
+    let (node, objects) = start(&cluster, 1).await;
+    node.create_streams(3).await;
+    fill(&node.replica, 0, 100).await;
+    let keys = settled(&node.replica, 1).await;
+    cluster.stop(1, node).await;
+    let dir = cluster.path(1).join("objects");
+    let name = |key: u64| dir.join(format!("{key:016x}.object"));
+    let known = keys.first().expect("one at least").0;
+    std::fs::copy(name(known), name(99)).expect("copied");
+    for (path, bytes) in [(name(98), &b"none at all"[..]), (dir.join("notes.txt"), b"mine")] {
+        let file = cluster.env.disk.open(&path, OpenOptions::replace()).expect("opened");
+        file.write_at(0, &[IoSlice::new(bytes)]).await.expect("written");
+    }
+    drop(objects);
+    let (node, objects) = start(&cluster, 1).await;
+    let gone = async {
+        while objects.contains(ObjectKey(98)) || objects.contains(ObjectKey(99)) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(WAIT_MAX, gone).await.expect("both go");
+    assert!(keys.iter().all(|key| objects.contains(*key)) && dir.join("notes.txt").exists());
+    cluster.stop(1, node).await;
+}
