@@ -126,7 +126,7 @@ impl Config {
             log_keep_bytes: 1 << 30,
             log_hot_bytes: 4 << 30,
             object_bytes_min: 256 << 20,
-            object_bytes_max: 1 << 30,
+            object_bytes_max: 512 << 20,
             shutdown_wait_max: Duration::from_secs(10),
             shutdown_others_wait_max: Duration::from_millis(500),
             housekeeping: Duration::from_secs(30),

@@ -23,7 +23,7 @@ use crate::errors::FetchError;
 use crate::objects::Reader;
 
 pub use memory::AnswerMemory;
-pub(crate) use read::{read_pieces, read_whole};
+pub(crate) use read::read_whole;
 pub use read::{read_plans, read_within};
 pub use repeated::Repeated;
 

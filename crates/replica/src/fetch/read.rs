@@ -325,18 +325,12 @@ fn check_length(slice: &Slice, range: &Range<u32>) -> io::Result<()> {
     }
 }
 
-/// The bytes of one batch, in pieces.
-pub(crate) async fn read_pieces(core: &Core, entry: &BatchEntry) -> io::Result<SmallVec<[Bytes; 1]>> {
-    let mut pieces = SmallVec::with_capacity(1 + entry.earlier_extents().len());
+/// The bytes of one batch, joined.
+pub(crate) async fn read_whole(core: &Core, entry: &BatchEntry) -> io::Result<Bytes> {
+    let mut pieces = Vec::with_capacity(1 + entry.earlier_extents().len());
     for chunk in read_run(core, std::slice::from_ref(entry)).await?.into_iter().flatten() {
         pieces.push(chunk.into_bytes().await?);
     }
-    Ok(pieces)
-}
-
-/// The bytes of one batch, joined.
-pub(crate) async fn read_whole(core: &Core, entry: &BatchEntry) -> io::Result<Bytes> {
-    let mut pieces = read_pieces(core, entry).await?;
     match pieces.len() {
         1 => Ok(pieces.swap_remove(0)),
         _ => Ok(Bytes::from(pieces.concat())),

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use record::{BatchEntry, FileNumber, ShardId, StreamId, StreamOffset};
 use shard::PlacedObject;
-use smallvec::SmallVec;
 use storage::object::{ObjectBody, ObjectCopy, ObjectId, ObjectIndex, ObjectSummary, Objects};
 
+use super::gather::Window;
 use crate::catch_up::{InstallError, Puller, damaged_or_files};
 use crate::core::Core;
-use crate::fetch::read_pieces;
 
 /// Batches that are looked up at a time.
 const LOOK_UP_COUNT: usize = 512;
@@ -101,6 +100,8 @@ impl Core {
         object: &PlacedObject,
     ) -> Result<Brought, InstallError> {
         let objects = self.index.objects();
+        // What it replaces stays where it is until it is read to the end.
+        let _reader = self.here.enter();
         let Some(index) = bring_index(puller, None, &known(self.config.shard, object)).await? else {
             return Ok(Brought::NotThere);
         };
@@ -109,27 +110,36 @@ impl Core {
         let mut bodies = index.bodies().peekable();
         let mut found = LookUp::default();
         let mut brought = 0_u64;
-        while let Some(wanted) = copy.wanted() {
-            let mut block = Vec::new();
-            let mut is_whole = true;
-            while let Some(body) = bodies.next_if(|body| body.batch.log_index.0 == wanted as u64) {
-                if !is_whole {
-                    continue;
+        while let Some(first) = copy.wanted() {
+            // As many blocks as fit a window.
+            let (mut window, mut blocks, mut at) = (Window::default(), Vec::new(), 0);
+            while let Some(place) = index.block(first + blocks.len()).filter(|_| !window.is_full()) {
+                let number = (first + blocks.len()) as u64;
+                let length = usize::try_from(place.end - place.start).unwrap_or(usize::MAX);
+                let mut left = length;
+                while let Some(body) = bodies.next_if(|body| body.batch.log_index.0 == number) {
+                    let bytes = (body.batch.bytes as usize).min(left);
+                    left -= bytes;
+                    match self.batch_here(object, &body, &mut found).await {
+                        Ok(Some(batch)) if batch.total_bytes() == bytes as u64 => drop(window.add(&batch)),
+                        // It is brought with its block.
+                        Ok(_) | Err(_) => window.skip(bytes),
+                    }
                 }
-                match self.body_here(object, &body, &mut found).await {
-                    Ok(Some(pieces)) => pieces.iter().for_each(|piece| block.extend_from_slice(piece)),
-                    Ok(None) => is_whole = false,
-                    Err(error) if storage::is_lasting(&error) => return Err(InstallError::Files(error)),
-                    Err(_) => is_whole = false,
+                window.skip(left);
+                blocks.push(at..at + length);
+                at += length;
+            }
+            let bytes = window.read(self).await.bytes;
+            for place in blocks {
+                let block = bytes.slice(place);
+                self.pace.spend(block.len() as u64).await;
+                if !copy.block(&block).await.map_err(InstallError::Files)? {
+                    brought += 1;
+                    if !bring_blocks(&mut copy, puller, None, object, 1).await? {
+                        return Ok(Brought::NotThere);
+                    }
                 }
-            }
-            self.pace.spend(block.len() as u64).await;
-            if is_whole && copy.block(&block).await.map_err(InstallError::Files)? {
-                continue;
-            }
-            brought += 1;
-            if !bring_blocks(&mut copy, puller, None, object, 1).await? {
-                return Ok(Brought::NotThere);
             }
         }
         objects.finish_copy(copy).await.map_err(InstallError::Files)?;
@@ -140,14 +150,13 @@ impl Core {
         Ok(Brought::Here)
     }
 
-    /// The body of a batch as it lies here; none if it is not here.
-    async fn body_here(
+    /// The batch that has a body, as it lies here; none if it is not here.
+    async fn batch_here(
         &self,
         object: &PlacedObject,
         body: &ObjectBody,
         found: &mut LookUp,
-    ) -> io::Result<Option<SmallVec<[Bytes; 1]>>> {
-        let _reader = self.here.enter();
+    ) -> io::Result<Option<BatchEntry>> {
         let offset = body.batch.base_offset;
         if found.stream != Some(body.stream) || found.next().is_none_or(|next| next > offset) {
             let newest = {
@@ -166,8 +175,7 @@ impl Core {
             *found = LookUp::default();
             return Ok(None);
         };
-        let _reading = self.log.reading().await;
-        read_pieces(self, &batch).await.map(Some)
+        Ok(Some(batch))
     }
 }
 

@@ -1,28 +1,23 @@
 //! Building an object of neighbouring sealed ranges: what lives of them, stream by stream.
 
 use std::io;
+use std::ops::Range;
 
 use base::hash::FixedHashMap;
-use bytes::Bytes;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
 use record::{BatchEntry, FileNumber, LogIndex, ObjectKey, StreamId, StreamOffset, batch_is_whole};
 use shard::commands::PutObject;
-use smallvec::SmallVec;
 use storage::index_file::FilePart;
 use storage::object::{BlockPlace, ObjectId, ObjectWriter, StreamStart};
 
+use super::gather::{Gathered, Window};
 use crate::core::Core;
-use crate::fetch::read_pieces;
 
-/// Batches that are looked up, and read, at a time.
+/// Batches that are looked up at a time.
 const BATCHES_AT_ONCE: usize = 256;
-/// And bytes of them; a larger batch alone.
-const BYTES_AT_ONCE: u64 = 4 << 20;
-/// Reads of bodies that are under way together.
-const READS_IN_FLIGHT: usize = 8;
-
-/// A batch as it lies in the log, in pieces.
-type Body = SmallVec<[Bytes; 1]>;
+/// So many bytes are counted together against the rate.
+const PAID_BYTES: u64 = 1 << 20;
+/// What waits to be written: most of it for its bodies.
+const STEPS_MAX: usize = 256 << 10;
 
 /// What an object is built of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +65,20 @@ struct Building<'a> {
     core: &'a Core,
     run: &'a Run,
     writer: ObjectWriter,
-    /// Where bodies were put, by where their last part lay: those that several streams have are put once.
-    places: FixedHashMap<(LogIndex, u32), BlockPlace>,
+    /// What comes next, and is written when its bodies are read.
+    steps: Vec<Step>,
+    window: Window,
+    /// Bodies, by where their last part lies in the log, and where they were put: those that several streams have are put once.
+    places: FixedHashMap<(LogIndex, u32), Option<BlockPlace>>,
+}
+
+/// What is written of one thing.
+enum Step {
+    Stream(StreamStart),
+    /// A batch, with its body at a place of the window.
+    New(BatchEntry, Range<usize>),
+    /// A batch whose body another stream has.
+    Known(BatchEntry),
 }
 
 impl Core {
@@ -85,7 +92,8 @@ impl Core {
             files.push(Streams::open(self, *file).await?);
         }
         let writer = objects.begin(id).await?;
-        let mut building = Building { core: self, run, writer, places: FixedHashMap::default() };
+        let (steps, window) = (Vec::new(), Window::default());
+        let mut building = Building { core: self, run, writer, steps, window, places: FixedHashMap::default() };
         let mut any = false;
         while let Some(stream) = files.iter().filter_map(|file| file.next.as_ref()).map(FilePart::stream).min() {
             let mut parts = Vec::new();
@@ -100,6 +108,7 @@ impl Core {
         if !any {
             return Ok(None);
         }
+        building.write().await?;
         let summary = objects.finish(building.writer).await?;
         Ok(Some(PutObject {
             key,
@@ -127,23 +136,15 @@ impl Building<'_> {
         for part in &live {
             let mut from = first_offset.max(part.first_offset());
             while from < part.next_offset() {
-                let mut batches = self.core.index.batches_in(part, from, BATCHES_AT_ONCE).await?;
+                let batches = self.core.index.batches_in(part, from, BATCHES_AT_ONCE).await?;
                 let Some(last) = batches.last() else { break };
                 from = last.next_offset();
                 if !is_begun {
-                    self.writer.stream(self.start(stream, live[0], parts, next_offset));
+                    self.steps.push(Step::Stream(self.start(stream, live[0], parts, next_offset)));
                     is_begun = true;
                 }
-                while !batches.is_empty() {
-                    let mut bytes = 0;
-                    let count = batches.iter().take(BATCHES_AT_ONCE).take_while(|batch| {
-                        let fits = bytes == 0 || bytes + batch.total_bytes() <= BYTES_AT_ONCE;
-                        bytes += batch.total_bytes();
-                        fits
-                    });
-                    let count = count.count();
-                    self.put(&batches[..count]).await?;
-                    batches.drain(..count);
+                for batch in batches {
+                    self.put(batch).await?;
                 }
             }
         }
@@ -176,41 +177,53 @@ impl Building<'_> {
         }
     }
 
-    async fn put(&mut self, batches: &[BatchEntry]) -> io::Result<()> {
-        let is_new = |batch: &&BatchEntry| !self.places.contains_key(&(batch.log_index, batch.position));
-        let wanted: Vec<&BatchEntry> = batches.iter().filter(is_new).collect();
-        let bodies = read_bodies(self.core, &wanted).await?;
-        let written: u64 = wanted.iter().map(|batch| batch.total_bytes()).sum();
-        let mut bodies = wanted.into_iter().zip(bodies).peekable();
-        for batch in batches {
-            let key = (batch.log_index, batch.position);
-            if let Some((_, body)) = bodies.next_if(|(wanted, _)| std::ptr::eq(*wanted, batch)) {
-                let place = self.writer.batch(batch, &body).await?;
-                self.places.insert(key, place);
-            } else {
-                let place = *self.places.get(&key).expect("it was put before");
-                self.writer.refer(batch, place);
+    async fn put(&mut self, batch: BatchEntry) -> io::Result<()> {
+        let key = (batch.log_index, batch.position);
+        if self.places.contains_key(&key) {
+            self.steps.push(Step::Known(batch));
+        } else {
+            if self.window.would_overflow(usize::try_from(batch.total_bytes()).unwrap_or(usize::MAX)) {
+                self.write().await?;
+            }
+            self.places.insert(key, None);
+            let place = self.window.add(&batch);
+            self.steps.push(Step::New(batch, place));
+        }
+        if self.window.is_full() || self.steps.len() >= STEPS_MAX { self.write().await } else { Ok(()) }
+    }
+
+    /// Reads the bodies that are wanted, and writes all that waits for them.
+    async fn write(&mut self) -> io::Result<()> {
+        let Gathered { bytes, error } = self.window.read(self.core).await;
+        if let Some(error) = error {
+            return Err(error);
+        }
+        let mut unpaid = 0;
+        for step in std::mem::take(&mut self.steps) {
+            // Checksums of what is in memory: nothing else may give way for long.
+            tokio::task::coop::consume_budget().await;
+            match step {
+                Step::Stream(start) => self.writer.stream(start),
+                Step::New(batch, place) => {
+                    let body = bytes.slice(place);
+                    if !batch_is_whole(std::slice::from_ref(&body)) {
+                        let text = format!("the batch at entry {} of the log is damaged", batch.log_index.0);
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                    }
+                    unpaid += body.len() as u64;
+                    if unpaid >= PAID_BYTES {
+                        self.core.pace.spend(std::mem::take(&mut unpaid)).await;
+                    }
+                    let place = self.writer.batch(&batch, std::slice::from_ref(&body)).await?;
+                    self.places.insert((batch.log_index, batch.position), Some(place));
+                }
+                Step::Known(batch) => {
+                    let place = self.places.get(&(batch.log_index, batch.position)).copied().flatten();
+                    self.writer.refer(&batch, place.expect("it comes behind the one that has the body"));
+                }
             }
         }
-        self.core.pace.spend(written).await;
+        self.core.pace.spend(unpaid).await;
         Ok(())
     }
-}
-
-async fn read_bodies(core: &Core, batches: &[&BatchEntry]) -> io::Result<Vec<Body>> {
-    let _reading = core.log.reading().await;
-    let mut reads = Vec::with_capacity(batches.len());
-    for batch in batches {
-        reads.push(read_body(core, batch));
-    }
-    stream::iter(reads).buffered(READS_IN_FLIGHT).try_collect().await
-}
-
-async fn read_body(core: &Core, batch: &BatchEntry) -> io::Result<Body> {
-    let pieces = read_pieces(core, batch).await?;
-    if batch_is_whole(&pieces) {
-        return Ok(pieces);
-    }
-    let text = format!("the batch at entry {} of the log is damaged", batch.log_index.0);
-    Err(io::Error::new(io::ErrorKind::InvalidData, text))
 }

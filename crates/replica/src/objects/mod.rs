@@ -7,6 +7,7 @@
 mod bring;
 mod build;
 mod choice;
+mod gather;
 mod here;
 mod pace;
 mod readers;

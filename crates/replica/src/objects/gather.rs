@@ -1,0 +1,111 @@
+//! Bodies on their way from the log into an object: they are wanted stream by stream, and lie in the log as they came.
+//!
+//! As many as fit a window are taken together, and read in the order of the log, each entry once for all of them. So the log
+//! behind an object of so many windows is read so many times, however many streams share it.
+
+use std::io;
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use record::{BatchEntry, Extent, LogIndex};
+use storage::Slice;
+
+use crate::core::Core;
+
+/// Bytes of a window, unless a single body has more.
+const WINDOW_BYTES: usize = 64 << 20;
+/// Pieces of bodies in a window.
+const WINDOW_PIECES: usize = 128 << 10;
+/// Entries that are read at the same time.
+const READS_IN_FLIGHT: usize = 4;
+
+/// What is read together.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    wanted: Vec<Wanted>,
+    bytes: usize,
+}
+
+/// A piece of a body, and where it is put.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    extent: Extent,
+    at: usize,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    /// All bodies; zeros stand for what could not be read.
+    pub(super) bytes: Bytes,
+    /// Why something could not be read.
+    pub(super) error: Option<io::Error>,
+}
+
+impl Window {
+    /// Adds a body; where it will be.
+    pub(super) fn add(&mut self, batch: &BatchEntry) -> Range<usize> {
+        let from = self.bytes;
+        for extent in batch.extents() {
+            self.wanted.push(Wanted { extent, at: self.bytes });
+            self.bytes += extent.bytes as usize;
+        }
+        from..self.bytes
+    }
+
+    /// Leaves room for what is not here.
+    pub(super) fn skip(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= WINDOW_BYTES || self.wanted.len() >= WINDOW_PIECES
+    }
+
+    /// Whether so much more is too much.
+    pub(super) fn would_overflow(&self, bytes: usize) -> bool {
+        self.bytes > 0 && self.bytes + bytes > WINDOW_BYTES
+    }
+
+    pub(super) async fn read(&mut self, core: &Core) -> Gathered {
+        let Self { mut wanted, bytes } = std::mem::take(self);
+        wanted.sort_unstable_by_key(|wanted| (wanted.extent.log_index, wanted.extent.position));
+        let mut reads = Vec::new();
+        for pieces in wanted.chunk_by(|one, two| one.extent.log_index == two.extent.log_index) {
+            reads.push(read_entry(core, pieces));
+        }
+        let mut gathered = vec![0; bytes];
+        let mut error = None;
+        let mut reads = stream::iter(reads).buffer_unordered(READS_IN_FLIGHT);
+        while let Some((pieces, read)) = reads.next().await {
+            match read {
+                Ok((from, slice)) => {
+                    for Wanted { extent, at } in pieces {
+                        let position = (extent.position - from) as usize;
+                        let length = extent.bytes as usize;
+                        gathered[*at..at + length].copy_from_slice(&slice.bytes()[position..position + length]);
+                    }
+                }
+                Err(failed) => error = Some(failed),
+            }
+        }
+        Gathered { bytes: Bytes::from(gathered), error }
+    }
+}
+
+/// Reads what of one entry has all of `pieces`, which are in order; and where in the entry that begins.
+async fn read_entry<'a>(core: &Core, pieces: &'a [Wanted]) -> (&'a [Wanted], io::Result<(u32, Slice)>) {
+    let end = |extent: &Extent| extent.position.checked_add(extent.bytes);
+    let from = pieces[0].extent.position;
+    let to = pieces.iter().map(|wanted| end(&wanted.extent)).max().flatten();
+    let read = async {
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the log gave fewer bytes than the index names");
+        let index: LogIndex = pieces[0].extent.log_index;
+        let to = to.ok_or_else(damaged)?;
+        let _reading = core.log.reading().await;
+        let slice = core.log.read(index, from..to).await?.into_slice().await?;
+        if slice.bytes().len() == (to - from) as usize { Ok((from, slice)) } else { Err(damaged()) }
+    };
+    (pieces, read.await)
+}
