@@ -25,11 +25,15 @@ pub enum Planted {
     SnapshotBeforeData,
     /// A segment is used again although somebody still reads it.
     RecycledUnderReader,
+    /// An object has its name, and what it replaced goes, before it is synced.
+    ObjectNotSynced,
+    /// What an object replaced goes on every node as soon as the state names the object, which may not be there yet.
+    RangeFreedEarly,
 }
 
 impl Planted {
     /// All of them, with the names by which they are asked for.
-    pub const ALL: [(&'static str, Self); 9] = [
+    pub const ALL: [(&'static str, Self); 11] = [
         ("ack-before-sync", Self::AckBeforeSync),
         ("vote-not-persisted", Self::VoteNotPersisted),
         ("vote-in-recycled-segment", Self::VoteInRecycledSegment),
@@ -39,6 +43,8 @@ impl Planted {
         ("entry-proposed-twice", Self::EntryProposedTwice),
         ("snapshot-before-data", Self::SnapshotBeforeData),
         ("recycled-under-reader", Self::RecycledUnderReader),
+        ("object-not-synced", Self::ObjectNotSynced),
+        ("range-freed-early", Self::RangeFreedEarly),
     ];
 }
 

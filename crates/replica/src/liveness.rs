@@ -91,6 +91,7 @@ impl DurableCheckpoint {
         self.files = self.files.iter().copied().filter(|file| !object.files.contains(file)).collect();
         self.live = self.live.iter().flat_map(|live| outside(live, &object.log)).collect();
         let mut objects = self.objects.to_vec();
+        objects.retain(|key| !object.replaced.contains(key));
         if let Err(place) = objects.binary_search(&object.key) {
             objects.insert(place, object.key);
         }

@@ -63,6 +63,13 @@ impl FileSet {
         below.checked_sub(1).and_then(|run| self.runs.get(run)).is_some_and(|(_, last)| file.0 <= *last)
     }
 
+    /// Whether it has one of the files from `first` to `last`.
+    #[must_use]
+    pub fn has_any(&self, first: FileNumber, last: FileNumber) -> bool {
+        let at = self.runs.partition_point(|(_, end)| *end < first.0);
+        self.runs.get(at).is_some_and(|(begin, _)| *begin <= last.0)
+    }
+
     /// All files, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = FileNumber> + '_ {
         self.runs.iter().flat_map(|(first, last)| (*first..=*last).map(FileNumber))
@@ -159,6 +166,7 @@ mod tests {
             for file in 0..62 {
                 prop_assert_eq!(set.contains(FileNumber(file)), model.contains(&file));
                 prop_assert_eq!(set.before(FileNumber(file)).map(|file| file.0), model.range(..file).next_back().copied());
+                prop_assert_eq!(set.has_any(FileNumber(file), FileNumber(file + 3)), model.range(file..=file + 3).next().is_some());
                 prop_assert_eq!(set.get(file).map(|file| file.0), model.iter().nth(file as usize).copied());
             }
             let mut bytes = Vec::new();

@@ -86,9 +86,9 @@ impl Shard {
     #[must_use]
     pub fn part_streams(&self, first: FileNumber, last: FileNumber, from: u32, count: u32) -> PartsPage {
         let to = from.saturating_add(count);
-        let in_ranges = |files: &crate::FileSet| files.iter().any(|file| (first..=last).contains(&file));
         let streams = (from..to).filter_map(|slot| self.streams.at(slot));
-        let with_parts = streams.filter(|stream| stream.part_files.as_deref().is_some_and(in_ranges));
+        let with_parts =
+            streams.filter(|stream| stream.part_files.as_deref().is_some_and(|files| files.has_any(first, last)));
         let streams = with_parts.map(|stream| stream.id).collect();
         PartsPage { streams, next: ((to as usize) < self.streams.slots()).then_some(to) }
     }

@@ -33,7 +33,7 @@ use crate::passing::{failed_write, remove_file};
 pub(crate) use format::{ENTRY_BYTES, StreamEntry};
 pub use import::IndexImport;
 use open::OpenFiles;
-pub use parts::FilePart;
+pub use parts::{Part, Source};
 
 /// Files kept open for reading.
 const OPEN_FILES_MAX: usize = 128;

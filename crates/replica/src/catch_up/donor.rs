@@ -100,8 +100,12 @@ impl Replica {
                     pin(id)?;
                 }
                 let len = u64::from(bytes).min(PART_BYTES as u64);
-                let part = core.index.objects().raw(object, position, len).await?;
-                Ok(part.map_or(Answer::Gone, Answer::Part))
+                match core.index.objects().raw(object, position, len).await? {
+                    Some(part) => Ok(Answer::Part(part)),
+                    // Index files and log do not stand for it here: whoever pulls all must have it of another, or later.
+                    None if id.is_some() && core.here.has_older(object) => Err(Later::Behind.into()),
+                    None => Ok(Answer::Gone),
+                }
             }
             Ask::End { pin } => {
                 core.pins.end(pin);

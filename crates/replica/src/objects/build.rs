@@ -6,7 +6,7 @@ use std::ops::Range;
 use base::hash::FixedHashMap;
 use record::{BatchEntry, FileNumber, LogIndex, ObjectKey, StreamId, StreamOffset, batch_is_whole};
 use shard::commands::PutObject;
-use storage::index_file::FilePart;
+use storage::index_file::{Part, Source};
 use storage::object::{BlockPlace, ObjectId, ObjectWriter, StreamStart};
 
 use super::gather::{Gathered, Window};
@@ -24,25 +24,25 @@ const STEPS_MAX: usize = 256 << 10;
 pub(crate) struct Run {
     pub(crate) first: FileNumber,
     pub(crate) last: FileNumber,
-    /// The index files, all of them durable here.
-    pub(crate) files: Vec<FileNumber>,
-    /// Objects that it is built in place of, and that are not here.
+    /// The index files, all of them durable here, and the objects, in order.
+    pub(crate) sources: Vec<Source>,
+    /// The objects of the state that it is built in place of.
     pub(crate) replaces: Vec<ObjectKey>,
     /// Streams with batches that have earlier parts in the ranges, all of which lie in them.
     pub(crate) parts: Vec<StreamId>,
 }
 
-/// The streams of one index file, page by page.
+/// The streams of one source, page by page.
 struct Streams {
-    file: FileNumber,
+    source: Source,
     page: usize,
-    parts: std::vec::IntoIter<FilePart>,
-    next: Option<FilePart>,
+    parts: std::vec::IntoIter<Part>,
+    next: Option<Part>,
 }
 
 impl Streams {
-    async fn open(core: &Core, file: FileNumber) -> io::Result<Self> {
-        let mut streams = Self { file, page: 0, parts: Vec::new().into_iter(), next: None };
+    async fn open(core: &Core, source: Source) -> io::Result<Self> {
+        let mut streams = Self { source, page: 0, parts: Vec::new().into_iter(), next: None };
         streams.advance(core).await?;
         Ok(streams)
     }
@@ -50,7 +50,7 @@ impl Streams {
     async fn advance(&mut self, core: &Core) -> io::Result<()> {
         self.next = self.parts.next();
         if self.next.is_none()
-            && let Some(parts) = core.index.streams_in(self.file, self.page).await?
+            && let Some(parts) = core.index.streams_in(self.source, self.page).await?
         {
             self.page += 1;
             self.parts = parts.into_iter();
@@ -68,8 +68,15 @@ struct Building<'a> {
     /// What comes next, and is written when its bodies are read.
     steps: Vec<Step>,
     window: Window,
-    /// Bodies, by where their last part lies in the log, and where they were put: those that several streams have are put once.
-    places: FixedHashMap<(LogIndex, u32), Option<BlockPlace>>,
+    /// Bodies, by where their last part lies, and where they were put: those that several streams have are put once.
+    places: FixedHashMap<BodyPlace, Option<BlockPlace>>,
+}
+
+/// In the log, or in a block of an object.
+type BodyPlace = (Option<ObjectKey>, LogIndex, u32);
+
+const fn body_place(batch: &BatchEntry) -> BodyPlace {
+    (batch.object, batch.log_index, batch.position)
 }
 
 /// What is written of one thing.
@@ -87,20 +94,20 @@ impl Core {
         let _reader = self.here.enter();
         let objects = self.index.objects();
         let id = ObjectId { shard: self.config.shard, key, first: run.first, last: run.last };
-        let mut files = Vec::with_capacity(run.files.len());
-        for file in &run.files {
-            files.push(Streams::open(self, *file).await?);
+        let mut sources = Vec::with_capacity(run.sources.len());
+        for source in &run.sources {
+            sources.push(Streams::open(self, *source).await?);
         }
         let writer = objects.begin(id).await?;
         let (steps, window) = (Vec::new(), Window::default());
         let mut building = Building { core: self, run, writer, steps, window, places: FixedHashMap::default() };
         let mut any = false;
-        while let Some(stream) = files.iter().filter_map(|file| file.next.as_ref()).map(FilePart::stream).min() {
+        while let Some(stream) = sources.iter().filter_map(|source| source.next.as_ref()).map(Part::stream).min() {
             let mut parts = Vec::new();
-            for file in &mut files {
-                if let Some(part) = file.next.filter(|part| part.stream() == stream) {
+            for source in &mut sources {
+                if let Some(part) = source.next.filter(|part| part.stream() == stream) {
                     parts.push(part);
-                    file.advance(self).await?;
+                    source.advance(self).await?;
                 }
             }
             any |= building.stream(stream, &parts).await?;
@@ -123,13 +130,14 @@ impl Core {
 }
 
 impl Building<'_> {
-    /// Puts what lives of a stream; whether anything does. `parts` are what the files have of it, the oldest first.
-    async fn stream(&mut self, stream: StreamId, parts: &[FilePart]) -> io::Result<bool> {
+    /// Puts what lives of a stream; whether anything does. `parts` are what the sources have of it, the oldest first.
+    async fn stream(&mut self, stream: StreamId, parts: &[Part]) -> io::Result<bool> {
         let (first_offset, next_offset, live) = {
             let state = self.core.state.read();
             let Some(view) = state.shard.stream(stream) else { return Ok(false) };
             // A file of an earlier life of the stream is none of its own.
-            let live: Vec<&FilePart> = parts.iter().filter(|part| view.files().contains(part.file())).collect();
+            let is_own = |part: &&Part| view.files().has_any(*part.files().start(), *part.files().end());
+            let live: Vec<&Part> = parts.iter().filter(is_own).collect();
             (view.first_offset(), view.next_offset(), live)
         };
         let mut is_begun = false;
@@ -152,11 +160,11 @@ impl Building<'_> {
     }
 
     /// How the stream hangs on the files before the run: as the oldest of its parts does, or the part that this one hangs on.
-    fn start(&self, stream: StreamId, oldest: &FilePart, parts: &[FilePart], next_offset: StreamOffset) -> StreamStart {
+    fn start(&self, stream: StreamId, oldest: &Part, parts: &[Part], next_offset: StreamOffset) -> StreamStart {
         let mut part = oldest;
         let (mut previous, mut jump, mut depth) = part.links();
         while previous >= self.run.first.0 {
-            let Some(older) = parts.iter().find(|part| part.file().0 == previous) else {
+            let Some(older) = parts.iter().find(|part| part.files().contains(&FileNumber(previous))) else {
                 // What it hung on died, and all before.
                 (previous, jump, depth) = (0, 0, 0);
                 break;
@@ -178,7 +186,7 @@ impl Building<'_> {
     }
 
     async fn put(&mut self, batch: BatchEntry) -> io::Result<()> {
-        let key = (batch.log_index, batch.position);
+        let key = body_place(&batch);
         if self.places.contains_key(&key) {
             self.steps.push(Step::Known(batch));
         } else {
@@ -207,7 +215,7 @@ impl Building<'_> {
                 Step::New(batch, place) => {
                     let body = bytes.slice(place);
                     if !batch_is_whole(std::slice::from_ref(&body)) {
-                        let text = format!("the batch at entry {} of the log is damaged", batch.log_index.0);
+                        let text = format!("the batch at {:?} is damaged", body_place(&batch));
                         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
                     }
                     unpaid += body.len() as u64;
@@ -215,10 +223,10 @@ impl Building<'_> {
                         self.core.pace.spend(std::mem::take(&mut unpaid)).await;
                     }
                     let place = self.writer.batch(&batch, std::slice::from_ref(&body)).await?;
-                    self.places.insert((batch.log_index, batch.position), Some(place));
+                    self.places.insert(body_place(&batch), Some(place));
                 }
                 Step::Known(batch) => {
-                    let place = self.places.get(&(batch.log_index, batch.position)).copied().flatten();
+                    let place = self.places.get(&body_place(&batch)).copied().flatten();
                     self.writer.refer(&batch, place.expect("it comes behind the one that has the body"));
                 }
             }

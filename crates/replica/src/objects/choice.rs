@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use record::{FileNumber, LogIndex, StreamId};
 use shard::{FrontPlace, RangeView};
+use storage::index_file::Source;
 
 use super::build::Run;
 use crate::core::Core;
@@ -54,7 +55,7 @@ impl Core {
                 break;
             }
             bytes += range.bytes;
-            batches += self.index.batches_of_all(range.file).await?;
+            batches += self.index.batches_of_all(Source::File(range.file)).await?;
             if !run.is_empty() && (bytes > self.config.object_bytes_max || batches > BATCHES_MAX) {
                 break;
             }
@@ -81,8 +82,8 @@ impl Core {
             match reach {
                 None => return Ok(None),
                 Some(reach) if reach == last.file => {
-                    let files = run.iter().map(|range| range.file).collect();
-                    return Ok(Some(Run { first: first.file, last: last.file, files, replaces: Vec::new(), parts }));
+                    let sources = run.iter().map(|range| Source::File(range.file)).collect();
+                    return Ok(Some(Run { first: first.file, last: last.file, sources, replaces: Vec::new(), parts }));
                 }
                 Some(reach) => {
                     let added: Vec<RangeView> =

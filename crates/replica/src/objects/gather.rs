@@ -1,14 +1,16 @@
-//! Bodies on their way from the log into an object: they are wanted stream by stream, and lie in the log as they came.
+//! Bodies on their way from the log, or from other objects, into an object: they are wanted stream by stream, and lie in the log
+//! as they came.
 //!
 //! As many as fit a window are taken together, and read in the order of the log, each entry once for all of them. So the log
-//! behind an object of so many windows is read so many times, however many streams share it.
+//! behind an object of so many windows is read so many times, however many streams share it. What lies in objects is in the
+//! right order already.
 
 use std::io;
 use std::ops::Range;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use record::{BatchEntry, Extent, LogIndex};
+use record::{BatchEntry, Extent, LogIndex, ObjectKey};
 use storage::Slice;
 
 use crate::core::Core;
@@ -30,8 +32,17 @@ pub(super) struct Window {
 /// A piece of a body, and where it is put.
 #[derive(Debug, Clone, Copy)]
 struct Wanted {
+    /// It lies in a block of this object, not in an entry of the log.
+    object: Option<ObjectKey>,
     extent: Extent,
     at: usize,
+}
+
+impl Wanted {
+    /// What is read together.
+    fn whole(&self) -> (Option<ObjectKey>, LogIndex) {
+        (self.object, self.extent.log_index)
+    }
 }
 
 /// What was read.
@@ -48,7 +59,7 @@ impl Window {
     pub(super) fn add(&mut self, batch: &BatchEntry) -> Range<usize> {
         let from = self.bytes;
         for extent in batch.extents() {
-            self.wanted.push(Wanted { extent, at: self.bytes });
+            self.wanted.push(Wanted { object: batch.object, extent, at: self.bytes });
             self.bytes += extent.bytes as usize;
         }
         from..self.bytes
@@ -70,9 +81,9 @@ impl Window {
 
     pub(super) async fn read(&mut self, core: &Core) -> Gathered {
         let Self { mut wanted, bytes } = std::mem::take(self);
-        wanted.sort_unstable_by_key(|wanted| (wanted.extent.log_index, wanted.extent.position));
+        wanted.sort_unstable_by_key(|wanted| (wanted.whole(), wanted.extent.position));
         let mut reads = Vec::new();
-        for pieces in wanted.chunk_by(|one, two| one.extent.log_index == two.extent.log_index) {
+        for pieces in wanted.chunk_by(|one, two| one.whole() == two.whole()) {
             reads.push(read_entry(core, pieces));
         }
         let mut gathered = vec![0; bytes];
@@ -81,7 +92,7 @@ impl Window {
         while let Some((pieces, read)) = reads.next().await {
             match read {
                 Ok((from, slice)) => {
-                    for Wanted { extent, at } in pieces {
+                    for Wanted { extent, at, .. } in pieces {
                         let position = (extent.position - from) as usize;
                         let length = extent.bytes as usize;
                         gathered[*at..at + length].copy_from_slice(&slice.bytes()[position..position + length]);
@@ -94,7 +105,7 @@ impl Window {
     }
 }
 
-/// Reads what of one entry has all of `pieces`, which are in order; and where in the entry that begins.
+/// Reads what of one entry, or of one block, has all of `pieces`, which are in order; and where in the entry that begins.
 async fn read_entry<'a>(core: &Core, pieces: &'a [Wanted]) -> (&'a [Wanted], io::Result<(u32, Slice)>) {
     let end = |extent: &Extent| extent.position.checked_add(extent.bytes);
     let from = pieces[0].extent.position;
@@ -103,6 +114,12 @@ async fn read_entry<'a>(core: &Core, pieces: &'a [Wanted]) -> (&'a [Wanted], io:
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the log gave fewer bytes than the index names");
         let index: LogIndex = pieces[0].extent.log_index;
         let to = to.ok_or_else(damaged)?;
+        if let Some(key) = pieces[0].object {
+            let block = u32::try_from(index.0).ok().filter(|block| *block < u32::MAX).ok_or_else(damaged)?;
+            let block = core.index.objects().blocks(key, block..block + 1).await?.swap_remove(0);
+            let is_inside = to as usize <= block.bytes().len();
+            return is_inside.then_some((0, block)).ok_or_else(damaged);
+        }
         let _reading = core.log.reading().await;
         let slice = core.log.read(index, from..to).await?.into_slice().await?;
         if slice.bytes().len() == (to - from) as usize { Ok((from, slice)) } else { Err(damaged()) }

@@ -10,10 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::RangeInclusive;
 
+use base::planted::{Planted, is_planted};
 use parking_lot::Mutex;
 use record::{FileNumber, LogIndex, ObjectKey, Term};
 use shard::{ObjectChange, PlacedObject, Shard};
-use storage::index_file::IndexStore;
+use storage::index_file::{IndexStore, Source};
 
 use super::readers::{Reader, Readers, Turn};
 
@@ -49,8 +50,8 @@ struct Placed {
     through: LogIndex,
     /// The entry that made it one of the state's.
     put_at: LogIndex,
-    /// Who may still read what it replaced.
-    settling: Option<Turn>,
+    /// Who may still read what it replaced, and the objects among that.
+    settling: Option<(Turn, Vec<ObjectKey>)>,
 }
 
 /// An object that all read who read what is in it: nothing needs what it replaced, but a state of before `put_at`.
@@ -60,6 +61,8 @@ pub(crate) struct Settled {
     pub(crate) files: RangeInclusive<FileNumber>,
     pub(crate) log: RangeInclusive<LogIndex>,
     pub(crate) put_at: LogIndex,
+    /// Objects that it replaced here.
+    pub(crate) replaced: Vec<ObjectKey>,
 }
 
 /// An object of the state that is not here.
@@ -190,11 +193,11 @@ impl Here {
         let PlacedObject { first, last, key, from, through, .. } = *object;
         self.index.place(first, last, key);
         let turn = self.readers.end_turn();
-        for older in inner.firsts_within(first, last) {
-            let placed = inner.placed.remove(&older);
-            inner.leave(placed.map(|placed| placed.key), turn);
-        }
-        inner.placed.insert(first, Placed { key, last, from, through, put_at, settling: Some(turn) });
+        let older = inner.firsts_within(first, last);
+        let replaced: Vec<ObjectKey> =
+            older.iter().filter_map(|older| inner.placed.remove(older)).map(|placed| placed.key).collect();
+        replaced.iter().for_each(|key| inner.leave(Some(*key), turn));
+        inner.placed.insert(first, Placed { key, last, from, through, put_at, settling: Some((turn, replaced)) });
     }
 
     /// An object that was missing is here.
@@ -245,12 +248,13 @@ impl Here {
         let inner = self.inner.lock();
         let mut needed = Needed::default();
         for (first, placed) in &inner.placed {
-            if placed.settling.is_some_and(|turn| !self.readers.are_done(turn)) {
+            if placed.settling.as_ref().is_some_and(|(turn, _)| !self.readers.are_done(*turn)) {
                 needed.files.push(*first..=placed.last);
                 needed.log.push(placed.from..=placed.through);
             }
         }
-        for Missing { object, .. } in inner.missing.values() {
+        let missing = if is_planted(Planted::RangeFreedEarly) { None } else { Some(inner.missing.values()) };
+        for Missing { object, .. } in missing.into_iter().flatten() {
             // Older objects are read in the place of parts of it.
             let (mut file, mut index) = (object.first, object.from);
             for (first, placed) in inner.placed.range(object.files()) {
@@ -274,10 +278,9 @@ impl Here {
         let mut inner = self.inner.lock();
         let mut settled = Vec::new();
         for (first, placed) in &mut inner.placed {
-            if placed.settling.is_some_and(|turn| self.readers.are_done(turn)) {
-                placed.settling = None;
+            if let Some((_, replaced)) = placed.settling.take_if(|(turn, _)| self.readers.are_done(*turn)) {
                 let Placed { key, last, from, through, put_at, .. } = *placed;
-                settled.push(Settled { key, files: *first..=last, log: from..=through, put_at });
+                settled.push(Settled { key, files: *first..=last, log: from..=through, put_at, replaced });
             }
         }
         settled
@@ -287,6 +290,11 @@ impl Here {
     pub(crate) fn is_settling(&self) -> bool {
         let inner = self.inner.lock();
         !inner.leaving.is_empty() || inner.placed.values().any(|placed| placed.settling.is_some())
+    }
+
+    /// Whether an object of the state is read here.
+    pub(crate) fn is_read(&self, object: &PlacedObject) -> bool {
+        self.inner.lock().placed.get(&object.first).is_some_and(|placed| placed.key == object.key)
     }
 
     /// The objects that are read, in order.
@@ -300,6 +308,27 @@ impl Here {
     pub(crate) fn next_missing(&self, behind: FileNumber) -> Option<PlacedObject> {
         let from = FileNumber(behind.0.saturating_add(1));
         self.inner.lock().missing.range(from..).next().map(|(_, missing)| missing.object.clone())
+    }
+
+    /// What is read in the place of an object that is missing, in order.
+    pub(crate) fn sources(&self, object: &PlacedObject) -> Vec<Source> {
+        let inner = self.inner.lock();
+        let placed = inner.placed.range(object.files());
+        let older = placed.map(|(first, placed)| Source::Object { first: *first, last: placed.last, key: placed.key });
+        let mut sources: Vec<Source> = older.collect();
+        let is_covered = |file: &FileNumber| sources.iter().any(|source| source.files().contains(file));
+        let mut files = self.index.files_within(object.first, object.last);
+        files.retain(|file| !is_covered(file));
+        sources.extend(files.into_iter().map(Source::File));
+        sources.sort_unstable_by_key(|source| *source.files().start());
+        sources
+    }
+
+    /// Whether an object of the state is missing, and what is read in its place are other objects, which no index file stands for.
+    pub(crate) fn has_older(&self, key: ObjectKey) -> bool {
+        let inner = self.inner.lock();
+        let missing = inner.missing.values().find(|missing| missing.object.key == key);
+        missing.is_some_and(|missing| inner.placed.range(missing.object.files()).next().is_some())
     }
 
     pub(crate) fn counts(&self) -> ObjectCounts {

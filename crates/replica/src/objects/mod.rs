@@ -9,6 +9,7 @@ mod build;
 mod choice;
 mod gather;
 mod here;
+mod merge;
 mod pace;
 mod readers;
 
@@ -60,11 +61,13 @@ struct Keeper {
     transport: Arc<dyn Transport>,
     /// The object that all members lack who were asked, and how often all were.
     lost: Option<(ObjectKey, u32)>,
+    /// The last file of the object that was looked at last.
+    looked: FileNumber,
 }
 
 /// Makes the objects of the state that are missing here, and new ones while this node leads. Ends when it is aborted.
 pub(crate) async fn keep(core: Arc<Core>, transport: Arc<dyn Transport>) {
-    let mut keeper = Keeper { core, transport, lost: None };
+    let mut keeper = Keeper { core, transport, lost: None, looked: FileNumber(0) };
     let mut failures = 0_u64;
     loop {
         let round = keeper.round().await;
@@ -112,10 +115,22 @@ impl Keeper {
         if core.full_disk.is_full() || !core.may_make_objects() || !matches!(core.proposals.gate(), Gate::Open { .. }) {
             return Ok(round);
         }
-        match core.choose().await? {
-            Some(run) => self.build(run).await,
-            None => Ok(round),
+        if let Some(run) = core.choose().await? {
+            return self.build(run).await;
         }
+        if let Some(run) = core.choose_small() {
+            return self.build(run).await;
+        }
+        match core.look_at_life(self.looked).await? {
+            None => self.looked = FileNumber(0),
+            Some((behind, run)) => {
+                self.looked = behind;
+                if let Some(run) = run {
+                    return self.build(run).await;
+                }
+            }
+        }
+        Ok(round)
     }
 
     /// Makes an object of the state that is not here; whether it is here, or not wanted any more.
@@ -157,13 +172,13 @@ impl Keeper {
     /// Builds what nobody has from what it was to replace, which is here as long as it is not.
     async fn build_anew(&mut self, object: &PlacedObject) -> io::Result<bool> {
         let core = &self.core;
-        let files = core.index.files_within(object.first, object.last);
-        if files.is_empty() {
+        let sources = core.here.sources(object);
+        if sources.is_empty() {
             return Ok(false);
         }
         tracing::warn!(shard = core.config.shard.0, object = %object.key, "nobody has an object: it is built anew");
         let parts = core.streams_with_parts(object.first, object.last);
-        let run = Run { first: object.first, last: object.last, files, replaces: vec![object.key], parts };
+        let run = Run { first: object.first, last: object.last, sources, replaces: vec![object.key], parts };
         Ok(self.build(run).await? == Round::Again)
     }
 

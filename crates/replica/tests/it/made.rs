@@ -190,6 +190,78 @@ async fn a_new_member_is_brought_objects_and_log() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_objects_become_a_larger_one_everywhere() {
+    let (_dir, cluster) = real();
+    let start = async |number| {
+        let files = cluster.files(number).await.expect("files");
+        let objects = files.index.objects().clone();
+        let settings = Config { object_bytes_min: 3 << 20, object_bytes_max: 6 << 20, ..settings(number) };
+        let node = cluster.start_with(number, files, settings).await.expect("started");
+        node.replica.allow_objects();
+        (node, objects)
+    };
+    let (first, of_first) = start(1).await;
+    first.create_streams(3).await;
+    let (second, of_second) = start(2).await;
+    first.replica.add_learner(id(2)).await.expect("a learner");
+    first.replica.change_voters(&(1..=2).map(id).collect()).await.expect("voters");
+    let ranges = |replica: &Replica| -> Vec<u32> {
+        replica.state().objects().iter().map(|object| object.last.0 - object.first.0 + 1).collect()
+    };
+    let merged = async {
+        let mut number = 0_usize;
+        // Each is of one range or two at first: it takes several objects to have so many.
+        while ranges(&first.replica).iter().all(|ranges| *ranges < 6) {
+            for stream in [1, 2, 3, 1, 2] {
+                append(&first.replica, stream, &batch(&format!("m{number}"), 2, 120 << 10, 0)).await.expect("appended");
+                number += 1;
+            }
+            seal(&first.replica).await;
+        }
+    };
+    let merged = timeout(Duration::from_secs(15), merged).await;
+    assert!(merged.is_ok(), "{:?} {:?}", first.replica.objects(), first.replica.state().objects());
+    assert_same(&first, &second).await;
+    let keys = settled(&first.replica, 1).await;
+    assert_eq!(settled(&second.replica, 1).await, keys);
+    assert_same(&first, &second).await;
+    for key in &keys {
+        let summary = of_first.verify(*key).await.expect("it is whole");
+        assert_eq!(of_second.verify(*key).await.expect("it is whole"), summary);
+    }
+    assert_eq!(of_first.keys().len(), keys.len(), "what was put together is gone");
+    cluster.stop(2, second).await;
+    cluster.stop(1, first).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_mostly_died_is_written_anew() {
+    let (_dir, cluster) = real();
+    let (node, objects) = start(&cluster, 1).await;
+    node.create_streams(4).await;
+    fill(&node.replica, 0, 120).await;
+    let before = read(&node, StreamId(3)).await;
+    let keys = settled(&node.replica, 1).await;
+    delete(&node.replica, &[1, 2]).await;
+    let rewritten = async {
+        while keys.iter().any(|key| objects.contains(*key)) {
+            append(&node.replica, 4, &some_batch(5)).await.expect("appended");
+            seal(&node.replica).await;
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(WAIT_MAX, rewritten).await.expect("all are written anew");
+    let keys = settled(&node.replica, 1).await;
+    let bytes_of = |batches: &[(i64, Bytes)]| batches.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+    let live = bytes_of(&before) + bytes_of(&read(&node, StreamId(4)).await);
+    // What has no place for pages of its own takes the more.
+    let most = live * 5 / 4 + keys.len() as u64 * (32 << 10);
+    assert!(objects.bytes() < most, "{} for {live} in {} objects", objects.bytes(), keys.len());
+    assert_eq!(read(&node, StreamId(3)).await, before);
+    cluster.stop(1, node).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_entry_names_is_cleared_away() {
     let (_dir, cluster) = real();
     let (node, objects) = start(&cluster, 1).await;

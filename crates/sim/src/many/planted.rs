@@ -16,7 +16,11 @@ const fn seeds_max(fault: Planted) -> u64 {
         | Planted::VoteInRecycledSegment
         | Planted::TruncationSkipped
         | Planted::EntryProposedTwice => 4,
-        Planted::FormerLifeAccepted | Planted::StaleRead | Planted::SnapshotBeforeData => 12,
+        Planted::FormerLifeAccepted
+        | Planted::StaleRead
+        | Planted::SnapshotBeforeData
+        | Planted::ObjectNotSynced
+        | Planted::RangeFreedEarly => 12,
         Planted::RecycledUnderReader => 200,
     }
 }
@@ -47,7 +51,9 @@ const fn reports(fault: Planted) -> &'static [&'static str] {
         Planted::StaleRead => &["reads are current: ", "commits stay: ", "is answered with code 1"],
         Planted::EntryProposedTwice => &["one order: "],
         // What the state refers to is not there: to a reader the record is corrupt.
-        Planted::SnapshotBeforeData => &["is answered with code 2"],
+        Planted::SnapshotBeforeData | Planted::RangeFreedEarly => &["is answered with code 2"],
+        // It is found damaged by the node that wrote it, or by a reader.
+        Planted::ObjectNotSynced => &["is answered with code 2", "no damage: "],
         Planted::RecycledUnderReader => &["a batch whose checksum is wrong"],
     }
 }

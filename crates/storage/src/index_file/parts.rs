@@ -1,24 +1,51 @@
-//! What an index file has, stream by stream: for whoever puts it elsewhere.
+//! What an index file, or an object, has, stream by stream: for whoever puts it elsewhere.
 
 use std::io;
+use std::ops::RangeInclusive;
 
-use record::{BatchEntry, FileNumber, StreamId, StreamOffset, TimestampMs};
+use record::{BatchEntry, FileNumber, ObjectKey, StreamId, StreamOffset, TimestampMs};
 
 use super::IndexStore;
 use super::format::{ENTRIES_PER_BLOCK, StreamEntry};
 use super::open::DirectoryBlock;
 
-/// What a file has of one stream.
-#[derive(Debug, Clone, Copy)]
-pub struct FilePart {
-    file: FileNumber,
-    entry: StreamEntry,
+/// What is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    File(FileNumber),
+    /// An object in the place of files, whichever.
+    Object {
+        first: FileNumber,
+        last: FileNumber,
+        key: ObjectKey,
+    },
 }
 
-impl FilePart {
+impl Source {
+    /// The files that it is, or has the place of.
     #[must_use]
-    pub const fn file(&self) -> FileNumber {
-        self.file
+    pub const fn files(&self) -> RangeInclusive<FileNumber> {
+        match *self {
+            Self::File(file) => file..=file,
+            Self::Object { first, last, .. } => first..=last,
+        }
+    }
+}
+
+/// What a source has of one stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    source: Source,
+    entry: StreamEntry,
+    /// Bytes of its batches, where the source tells.
+    bytes: Option<u64>,
+}
+
+impl Part {
+    /// The files that it was in.
+    #[must_use]
+    pub const fn files(&self) -> RangeInclusive<FileNumber> {
+        self.source.files()
     }
 
     #[must_use]
@@ -35,6 +62,12 @@ impl FilePart {
     #[must_use]
     pub const fn next_offset(&self) -> StreamOffset {
         self.entry.next_offset
+    }
+
+    /// Bytes of its batches; of an index file none.
+    #[must_use]
+    pub const fn bytes(&self) -> Option<u64> {
+        self.bytes
     }
 
     #[must_use]
@@ -61,58 +94,69 @@ impl IndexStore {
     ///
     /// # Errors
     /// `InvalidData` when it is damaged.
-    pub async fn part_of(&self, file: FileNumber, stream: StreamId) -> io::Result<Option<FilePart>> {
-        let entry = self.entry(file, stream).await?;
-        Ok(entry.map(|entry| FilePart { file, entry }))
+    pub async fn part_of(&self, file: FileNumber, stream: StreamId) -> io::Result<Option<Part>> {
+        let entry = self.known(file, stream).await?;
+        Ok(entry.map(|entry| Part { source: Source::File(file), entry, bytes: None }))
     }
 
-    /// Batches of all streams in a file.
+    /// Batches of all streams in a source.
     ///
     /// # Errors
-    /// `NotFound` when the file is not there, `InvalidData` when it is damaged.
-    pub async fn batches_of_all(&self, file: FileNumber) -> io::Result<u64> {
-        if !self.contains(file) {
-            return Err(self.missing(file));
+    /// `NotFound` when it is not there, `InvalidData` when it is damaged.
+    pub async fn batches_of_all(&self, source: Source) -> io::Result<u64> {
+        match source {
+            Source::File(file) if self.contains(file) => self.batches_in_header(file).await,
+            Source::File(file) => Err(self.missing(file)),
+            Source::Object { key, .. } => self.objects().batches_in_trailer(key).await,
         }
-        self.batches_in_header(file).await
     }
 
-    /// The streams of a page of a file, in order: pages count from 0, and behind the last one there is none.
+    /// The streams of a page of a source, in order: pages count from 0, and behind the last one there is none.
     ///
     /// # Errors
-    /// `NotFound` when the file is not there, `InvalidData` when it is damaged.
-    pub async fn streams_in(&self, file: FileNumber, page: usize) -> io::Result<Option<Vec<FilePart>>> {
-        if !self.contains(file) {
-            return Err(self.missing(file));
-        }
+    /// As [`Self::batches_of_all`].
+    pub async fn streams_in(&self, source: Source, page: usize) -> io::Result<Option<Vec<Part>>> {
+        let part = |(entry, bytes)| Part { source, entry, bytes };
+        Ok(match source {
+            Source::File(file) if self.contains(file) => {
+                let entries = self.entries_in(file, page).await?;
+                entries.map(|entries| entries.into_iter().map(|entry| part((entry, None))).collect())
+            }
+            Source::File(file) => return Err(self.missing(file)),
+            Source::Object { key, .. } => {
+                let entries = self.objects().entries_in(key, page).await?;
+                entries.map(|entries| {
+                    entries.into_iter().map(|entry| part((entry.index, Some(entry.batch_bytes)))).collect()
+                })
+            }
+        })
+    }
+
+    async fn entries_in(&self, file: FileNumber, page: usize) -> io::Result<Option<Vec<StreamEntry>>> {
         let Some(DirectoryBlock { bytes, streams }) = self.directory_block(file, page).await? else { return Ok(None) };
         let entries = bytes.chunks_exact(super::ENTRY_BYTES).take(streams.min(ENTRIES_PER_BLOCK));
-        let part = |entry| {
-            let entry = StreamEntry::decode(entry).ok_or_else(|| self.damaged(file))?;
-            Ok(FilePart { file, entry })
-        };
-        entries.map(part).collect::<io::Result<_>>().map(Some)
+        entries
+            .map(|entry| StreamEntry::decode(entry).ok_or_else(|| self.damaged(file)))
+            .collect::<io::Result<_>>()
+            .map(Some)
     }
 
     /// Batches of a part from the one that holds `from`, or comes behind it, on: about as many as `count_min`, or all that
     /// there are.
     ///
     /// # Errors
-    /// As [`Self::streams_in`].
-    pub async fn batches_in(
-        &self,
-        part: &FilePart,
-        from: StreamOffset,
-        count_min: usize,
-    ) -> io::Result<Vec<BatchEntry>> {
-        if !self.contains(part.file) {
-            return Err(self.missing(part.file));
-        }
-        let chunks = self.chunks(part.file, &part.entry).await?;
+    /// As [`Self::batches_of_all`].
+    pub async fn batches_in(&self, part: &Part, from: StreamOffset, count_min: usize) -> io::Result<Vec<BatchEntry>> {
+        let file = match part.source {
+            Source::File(file) if self.contains(file) => file,
+            Source::File(file) => return Err(self.missing(file)),
+            Source::Object { key, .. } => return self.objects().batches(key, part.stream(), from, count_min).await,
+        };
+        let chunks = self.chunks(file, &part.entry).await?;
         let skip = chunks.partition_point(|chunk| chunk.first_offset <= from).saturating_sub(1);
         let mut found = Vec::new();
         for chunk in &chunks[skip..] {
-            let batches = self.chunk(part.file, &part.entry, chunk).await?;
+            let batches = self.chunk(file, &part.entry, chunk).await?;
             found.extend(batches.into_iter().filter(|batch| batch.next_offset() > from));
             if found.len() >= count_min {
                 break;

@@ -133,6 +133,23 @@ impl Objects {
         format::decode_aborted(&bytes).ok_or_else(|| self.damaged(key))
     }
 
+    pub(crate) async fn batches_in_trailer(&self, key: ObjectKey) -> io::Result<u64> {
+        Ok(self.open_object(key).await?.trailer.batches)
+    }
+
+    /// The entries of a page of the directory, if there are so many.
+    pub(crate) async fn entries_in(&self, key: ObjectKey, page: usize) -> io::Result<Option<Vec<StreamEntry>>> {
+        let open = self.open_object(key).await?;
+        let page = page as u64;
+        if page >= open.trailer.pages().directory {
+            return Ok(None);
+        }
+        let bytes = self.page(key, &open, page).await?;
+        let entries = bytes.chunks_exact(ENTRY_BYTES).take(left(open.trailer.streams, page, ENTRIES_PER_PAGE));
+        let entry = |bytes| StreamEntry::decode(bytes).ok_or_else(|| self.damaged(key));
+        entries.map(entry).collect::<io::Result<_>>().map(Some)
+    }
+
     pub(crate) async fn entry(&self, key: ObjectKey, stream: StreamId) -> io::Result<Option<StreamEntry>> {
         let open = self.open_object(key).await?;
         let pages = open.trailer.pages();

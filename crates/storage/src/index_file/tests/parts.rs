@@ -10,7 +10,7 @@ async fn a_file_is_listed_stream_by_stream() {
     let mut found = Vec::new();
     for file in store.files() {
         let (mut parts, mut page) = (Vec::new(), 0);
-        while let Some(some) = store.streams_in(file, page).await.unwrap() {
+        while let Some(some) = store.streams_in(Source::File(file), page).await.unwrap() {
             assert!(some.len() == format::ENTRIES_PER_BLOCK || page == 2);
             parts.extend(some);
             page += 1;
@@ -31,5 +31,5 @@ async fn a_file_is_listed_stream_by_stream() {
         }
     }
     assert_eq!(found, all);
-    assert!(store.streams_in(FileNumber(99), 0).await.is_err());
+    assert!(store.streams_in(Source::File(FileNumber(99)), 0).await.is_err());
 }
