@@ -6,6 +6,7 @@
 mod build;
 mod copy;
 mod disk_store;
+mod errors;
 mod format;
 mod parts_writer;
 mod read;
@@ -29,7 +30,7 @@ use crate::block_cache::BlockCache;
 pub use build::{BlockPlace, ObjectSummary, ObjectWriter, StreamStart};
 pub use copy::{ObjectBody, ObjectCopy, ObjectIndex};
 pub use disk_store::DiskStore;
-use disk_store::io_error;
+use errors::io_error;
 pub use format::{AbortedRange, ObjectId};
 use read::OpenObjects;
 pub use read::{ObjectStream, READ_BYTES_MAX};

@@ -53,22 +53,6 @@ struct Shared {
     open: Mutex<VecDeque<(Path, Arc<dyn File>)>>,
 }
 
-/// What an error of the store was before it was one.
-pub(crate) fn io_error(error: Error) -> io::Error {
-    let kind = match &error {
-        Error::NotFound { .. } => io::ErrorKind::NotFound,
-        Error::AlreadyExists { .. } => io::ErrorKind::AlreadyExists,
-        _ => io::ErrorKind::Other,
-    };
-    match error {
-        Error::Generic { source, .. } | Error::NotFound { source, .. } => match source.downcast::<io::Error>() {
-            Ok(inner) => *inner,
-            Err(source) => io::Error::new(kind, source),
-        },
-        error => io::Error::new(kind, error),
-    }
-}
-
 impl DiskStore {
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>, root: PathBuf) -> Self {

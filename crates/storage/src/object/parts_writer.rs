@@ -5,7 +5,7 @@ use std::io;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 
-use super::disk_store::io_error;
+use super::errors::io_error;
 
 /// Parts of this size are written at a time; a bucket wants 5 MiB at least.
 const PART_BYTES: usize = 8 << 20;

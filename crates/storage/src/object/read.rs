@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use record::{BatchEntry, ObjectKey, StreamId, StreamOffset, TimestampMs, crc32c};
 
 use super::Objects;
-use super::disk_store::io_error;
+use super::errors::io_error;
 use super::format::{
     self, AbortedRange, BLOCK_ENTRY_BYTES, BLOCKS_PER_PAGE, BlockEntry, ENTRIES_PER_PAGE, ENTRY_BYTES, FIRST_BYTES,
     FIRSTS_PER_PAGE, HEADER_BYTES, PAGE_BYTES, StreamEntry, TRAILER_BYTES, Trailer,
