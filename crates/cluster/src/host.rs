@@ -117,8 +117,7 @@ impl Host {
         config.full_disk_bytes_max = self.config.reserve_bytes / 4 / here as u64;
         config.is_vital = shard == METADATA;
         config.log_keep_bytes = self.config.log_keep_bytes;
-        config.log_hot_bytes =
-            (self.config.log_hot_bytes / self.config.data_shards() as u64).max(self.config.segment_bytes);
+        config.log_hot_bytes = self.config.log_hot_bytes.max(self.config.segment_bytes);
         config.object_bytes_min = self.config.object_bytes_min.min(config.log_hot_bytes);
         config.checkpoint_age_max = self.config.checkpoint_age_max;
         // Space comes back by whole segments, so a smaller range would free nothing earlier.

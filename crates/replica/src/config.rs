@@ -75,7 +75,7 @@ pub struct Config {
     /// Of several members each keeps so many bytes of the log behind its checkpoint at most, for members that were
     /// away: counted in whole segments, which the node's shards share.
     pub log_keep_bytes: u64,
-    /// The newest so many bytes of the log stay as they are, counted in whole segments, which the node's shards share: what
+    /// The newest so many bytes of the log that the node's shards share stay as they are, counted in whole segments: what
     /// expires meanwhile is written once. What lives of older ranges is put into objects.
     pub log_hot_bytes: u64,
     /// Old ranges with fewer bytes wait for others, until they are twice as old.

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use record::{FileNumber, LogIndex, ObjectKey};
 use storage::index_file::IndexStore;
 
-use crate::core::{Applied, Core, DurableCheckpoint};
+use crate::core::{Applied, Chores, Core, DurableCheckpoint};
 use crate::objects::{Needed, Settled};
 
 impl Core {
@@ -31,6 +31,12 @@ impl Core {
             .flat_map(|object| self.index.files_within(*object.files.start(), *object.files.end()))
             .collect();
         self.note_dead(&files);
+        // Those that are still to be written, too.
+        {
+            let in_place = |file: &FileNumber| settled.iter().any(|object| object.files.contains(file));
+            let Chores { sealed, dead } = &mut *self.chores.lock();
+            dead.extend(sealed.iter().map(|sealed| sealed.file).filter(in_place));
+        }
         if let Some(durable) = &mut *self.checkpoint.lock() {
             let at = durable.id.index;
             settled.iter().filter(|object| object.put_at <= at).for_each(|object| durable.settle(object));
@@ -60,6 +66,10 @@ impl Core {
                 let shard = self.config.shard.0;
                 tracing::error!(shard, file = file.0, "an index file is missing: what it names cannot be read");
             }
+        }
+        for object in self.here.lost() {
+            let shard = self.config.shard.0;
+            tracing::error!(shard, object = %object.key, "an object is missing: until it comes from another member what it has cannot be read");
         }
         if !dead.is_empty() {
             self.note_dead(&dead);
@@ -126,5 +136,59 @@ pub(crate) fn live(applied: &Applied, needed: Needed) -> Vec<RangeInclusive<LogI
     live.extend(needed.log);
     live.extend(applied.shard.unsealed_range());
     live.push(applied.last.map_or(LogIndex(0), |last| last.index.next())..=LogIndex(u64::MAX));
-    live
+    joined(live)
+}
+
+/// The same, in order, and none that overlaps another.
+fn joined(mut ranges: Vec<RangeInclusive<LogIndex>>) -> Vec<RangeInclusive<LogIndex>> {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_unstable_by_key(|range| *range.start());
+    let mut joined: Vec<RangeInclusive<LogIndex>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if last.end().0 >= range.start().0.saturating_sub(1) => {
+                *last = *last.start()..=(*last.end()).max(*range.end());
+            }
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranges(ranges: &[(u64, u64)]) -> Vec<RangeInclusive<LogIndex>> {
+        ranges.iter().map(|(from, to)| LogIndex(*from)..=LogIndex(*to)).collect()
+    }
+
+    #[test]
+    fn ranges_are_joined_and_in_order() {
+        for (given, expected) in [
+            (&[][..], &[][..]),
+            (&[(90, 170), (90, 134), (172, u64::MAX)], &[(90, 170), (172, u64::MAX)]),
+            (&[(5, 4), (7, 8), (0, 6)], &[(0, 8)]),
+            (&[(10, 20), (0, 5), (15, 30), (3, 7)], &[(0, 7), (10, 30)]),
+        ] {
+            assert_eq!(joined(ranges(given)), ranges(expected), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn what_lies_outside_of_a_range_is_left() {
+        for (other, expected) in [
+            ((20, 30), &[(10, 15)][..]),
+            ((0, 9), &[(10, 15)]),
+            ((10, 15), &[]),
+            ((0, u64::MAX - 1), &[]),
+            ((12, 13), &[(10, 11), (14, 15)]),
+            ((0, 12), &[(13, 15)]),
+            ((12, 40), &[(10, 11)]),
+        ] {
+            let other = LogIndex(other.0)..=LogIndex(other.1);
+            let left: Vec<_> = outside(&(LogIndex(10)..=LogIndex(15)), &other).collect();
+            assert_eq!(left, ranges(expected), "{other:?}");
+        }
+    }
 }

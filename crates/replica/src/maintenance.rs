@@ -245,7 +245,11 @@ impl Task {
                 let chores = self.core.chores.lock();
                 // One that still waits to be written is removed after it was, one that is pulled when it is not.
                 let waits = |file: &FileNumber| chores.sealed.iter().any(|sealed| sealed.file == *file);
-                let held = |file: &FileNumber| self.core.pins.holds_file(*file) || self.core.may_come_back(*file);
+                let held = |file: &FileNumber| {
+                    self.core.pins.holds_file(*file)
+                        || self.core.may_come_back(*file)
+                        || self.core.here.holds_file(*file)
+                };
                 let stays = |file: &FileNumber| waits(file) || held(file);
                 chores.dead.iter().rev().find(|file| !stays(file)).copied()
             };

@@ -70,6 +70,13 @@ impl FileSet {
         self.runs.get(at).is_some_and(|(begin, _)| *begin <= last.0)
     }
 
+    /// Its files from `first` to `last`.
+    pub fn iter_within(&self, first: FileNumber, last: FileNumber) -> impl Iterator<Item = FileNumber> + '_ {
+        let at = self.runs.partition_point(|(_, end)| *end < first.0);
+        let runs = self.runs[at..].iter().take_while(move |(begin, _)| *begin <= last.0);
+        runs.flat_map(move |(begin, end)| (*begin.max(&first.0)..=*end.min(&last.0)).map(FileNumber))
+    }
+
     /// All files, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = FileNumber> + '_ {
         self.runs.iter().flat_map(|(first, last)| (*first..=*last).map(FileNumber))
@@ -166,6 +173,8 @@ mod tests {
             for file in 0..62 {
                 prop_assert_eq!(set.contains(FileNumber(file)), model.contains(&file));
                 prop_assert_eq!(set.before(FileNumber(file)).map(|file| file.0), model.range(..file).next_back().copied());
+                let within: Vec<u32> = set.iter_within(FileNumber(file), FileNumber(file + 3)).map(|file| file.0).collect();
+                prop_assert_eq!(within, model.range(file..=file + 3).copied().collect::<Vec<_>>());
                 prop_assert_eq!(set.has_any(FileNumber(file), FileNumber(file + 3)), model.range(file..=file + 3).next().is_some());
                 prop_assert_eq!(set.get(file).map(|file| file.0), model.iter().nth(file as usize).copied());
             }

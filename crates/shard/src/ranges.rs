@@ -3,6 +3,8 @@
 //! A range is live while some stream that has data in it exists, or while it holds parts of a large batch whose last
 //! part is still to come. The log behind the last seal is always live.
 
+use std::collections::BTreeSet;
+
 use record::{FileNumber, LogIndex, StreamId};
 
 use crate::codec::wire_struct;
@@ -79,6 +81,22 @@ impl Shard {
         let mut ranges: Vec<RangeView> = self.ranges.iter().map(|(_, range)| view(range)).collect();
         ranges.sort_unstable_by_key(|range| range.file);
         ranges
+    }
+
+    /// The numbers from `first` to `last` that streams name, of `count` of all streams, from the place on that the page before told;
+    /// and where the next page begins, if there is one.
+    #[must_use]
+    pub fn names_within(
+        &self,
+        first: FileNumber,
+        last: FileNumber,
+        from: u32,
+        count: u32,
+    ) -> (BTreeSet<FileNumber>, Option<u32>) {
+        let to = from.saturating_add(count);
+        let streams = (from..to).filter_map(|slot| self.streams.at(slot));
+        let named = streams.flat_map(|stream| stream.files.iter_within(first, last));
+        (named.collect(), ((to as usize) < self.streams.slots()).then_some(to))
     }
 
     /// Streams of which earlier parts of batches lie in the ranges from `first` to `last`: of `count` of all streams, from the

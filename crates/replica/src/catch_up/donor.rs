@@ -139,6 +139,10 @@ impl Replica {
             if let Some(chain) = chain {
                 let (pin, offer) = core.pin_of(&checkpoint, chain)?;
                 match core.pins.insert(node, Arc::new(pin)) {
+                    // With a newer one what only this one needs may have gone before the pin held it.
+                    Ok(()) if core.durable_checkpoint().is_none_or(|durable| durable.id != checkpoint.id) => {
+                        core.pins.end(offer.pin);
+                    }
                     Ok(()) => return Ok(Answer::Offer(offer)),
                     Err(NotPinned::Busy) => return Err(Later::Busy.into()),
                     // A newer one is durable by now.

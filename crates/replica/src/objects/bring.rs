@@ -130,7 +130,7 @@ impl Core {
                 blocks.push(at..at + length);
                 at += length;
             }
-            let bytes = window.read(self).await.bytes;
+            let bytes = window.read(self).await.map_err(InstallError::Files)?.bytes;
             for place in blocks {
                 let block = bytes.slice(place);
                 self.pace.spend(block.len() as u64).await;

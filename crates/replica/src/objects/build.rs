@@ -202,7 +202,7 @@ impl Building<'_> {
 
     /// Reads the bodies that are wanted, and writes all that waits for them.
     async fn write(&mut self) -> io::Result<()> {
-        let Gathered { bytes, error } = self.window.read(self.core).await;
+        let Gathered { bytes, error } = self.window.read(self.core).await?;
         if let Some(error) = error {
             return Err(error);
         }

@@ -1,8 +1,10 @@
 //! Which ranges of the log are old enough to become an object, and go together.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::ControlFlow;
 
+use base::time::{Duration, Instant, now};
 use record::{FileNumber, LogIndex, StreamId};
 use shard::{FrontPlace, RangeView};
 use storage::index_file::Source;
@@ -16,24 +18,60 @@ const RANGES_MAX: usize = 256;
 /// Batches of one object: what is kept of each while it is built is about 64 bytes.
 const BATCHES_MAX: u64 = 1 << 20;
 /// Streams that are looked at under one hold of the state's lock.
-const STREAMS_PER_LOOK: u32 = 4_096;
+pub(super) const STREAMS_PER_LOOK: u32 = 4_096;
+/// How long what could not be built is passed over: twice as long each time.
+const PASSED_OVER_MIN: Duration = Duration::from_secs(10);
+const PASSED_OVER_MAX: Duration = Duration::from_secs(60 * 60);
 /// Ranges grow so often to have all of a batch in them.
 const GROWTHS_MAX: usize = 16;
 
+/// What could not be built is left out for a time, and what lies behind it goes on.
+#[derive(Debug, Default)]
+pub(crate) struct PassedOver(BTreeMap<FileNumber, Failed>);
+
+#[derive(Debug)]
+struct Failed {
+    last: FileNumber,
+    until: Instant,
+    tries: u32,
+}
+
+impl PassedOver {
+    pub(crate) fn has(&self, file: FileNumber) -> bool {
+        let (now, before) = (now(), self.0.range(..=file));
+        before.rev().any(|(_, failed)| file <= failed.last && now < failed.until)
+    }
+
+    pub(crate) fn has_any(&self, first: FileNumber, last: FileNumber) -> bool {
+        let now = now();
+        self.0.iter().any(|(other, failed)| *other <= last && first <= failed.last && now < failed.until)
+    }
+
+    /// A run failed once more.
+    pub(crate) fn note(&mut self, first: FileNumber, last: FileNumber) {
+        // What was given up long ago may be built by now.
+        self.0.retain(|_, failed| now() < failed.until + PASSED_OVER_MAX);
+        let failed = self.0.entry(first).or_insert_with(|| Failed { last, until: now(), tries: 0 });
+        failed.last = failed.last.max(last);
+        failed.until = now() + (PASSED_OVER_MIN * 2_u32.pow(failed.tries.min(10))).min(PASSED_OVER_MAX);
+        failed.tries += 1;
+    }
+}
+
 impl Core {
-    /// The oldest ranges that are old, if they are enough for an object, or so old that it does not matter.
-    pub(crate) async fn choose(&self) -> io::Result<Option<Run>> {
+    /// The oldest ranges that are old, if they are enough for an object, or so old that it does not matter; none that are
+    /// `passed_over`.
+    pub(crate) async fn choose(&self, passed_over: &PassedOver) -> io::Result<Option<Run>> {
         let hot = self.config.log_hot_bytes;
-        let applied = self.applied_index();
-        let Some(hot_from) = self.log.kept_within(applied, hot) else { return Ok(None) };
+        let Some(hot_from) = self.log.newest_within(hot) else { return Ok(None) };
         let ranges = self.state.read().shard.sealed_ranges();
         let is_old = |range: &&RangeView| range.through < hot_from;
         if !ranges.first().is_some_and(|first| is_old(&first)) {
             return Ok(None);
         }
-        let mut run = self.neighbours(ranges.iter().filter(is_old)).await?;
-        let bytes: u64 = run.iter().map(|range| range.bytes).sum();
-        let too_old = self.log.kept_within(applied, hot.saturating_mul(2));
+        let mut run = self.neighbours(ranges.iter().filter(is_old), passed_over).await?;
+        let bytes: u64 = run.iter().map(|range| self.bytes_of(range)).sum();
+        let too_old = self.log.newest_within(hot.saturating_mul(2));
         let is_too_old = run.first().is_some_and(|first| too_old.is_some_and(|from| first.through < from));
         if run.is_empty() || (bytes < self.config.object_bytes_min && !is_too_old) {
             return Ok(None);
@@ -42,7 +80,11 @@ impl Core {
     }
 
     /// The first of `ranges` that are one behind the other, durable and together not too much.
-    async fn neighbours(&self, ranges: impl Iterator<Item = &RangeView>) -> io::Result<Vec<RangeView>> {
+    async fn neighbours(
+        &self,
+        ranges: impl Iterator<Item = &RangeView>,
+        passed_over: &PassedOver,
+    ) -> io::Result<Vec<RangeView>> {
         let objects: Vec<FileNumber> = self.state.read().shard.objects().iter().map(|object| object.first).collect();
         let (mut run, mut bytes, mut batches) = (Vec::<RangeView>::new(), 0, 0);
         for range in ranges {
@@ -51,10 +93,14 @@ impl Core {
                 let next = objects.partition_point(|first| *first < before.file);
                 objects.get(next).is_some_and(|first| *first < range.file)
             });
-            if is_parted || range.has_staged || !self.index.contains(range.file) || run.len() == RANGES_MAX {
+            let is_usable = !range.has_staged && self.index.contains(range.file) && !passed_over.has(range.file);
+            if !is_usable && run.is_empty() {
+                continue;
+            }
+            if is_parted || !is_usable || run.len() == RANGES_MAX {
                 break;
             }
-            bytes += range.bytes;
+            bytes += self.bytes_of(range);
             batches += self.index.batches_of_all(Source::File(range.file)).await?;
             if !run.is_empty() && (bytes > self.config.object_bytes_max || batches > BATCHES_MAX) {
                 break;
@@ -62,6 +108,11 @@ impl Core {
             run.push(*range);
         }
         Ok(run)
+    }
+
+    /// About how much of the log a range is.
+    fn bytes_of(&self, range: &RangeView) -> u64 {
+        self.log.bytes_within(&[range.from..=range.through])
     }
 
     /// Adds ranges until no batch behind has earlier parts in them; none if such a batch is in no range yet.

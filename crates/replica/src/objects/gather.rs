@@ -9,7 +9,7 @@ use std::io;
 use std::ops::Range;
 
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use record::{BatchEntry, Extent, LogIndex, ObjectKey};
 use storage::Slice;
 
@@ -79,17 +79,27 @@ impl Window {
         self.bytes > 0 && self.bytes + bytes > WINDOW_BYTES
     }
 
-    pub(super) async fn read(&mut self, core: &Core) -> Gathered {
+    /// Reads all that was added.
+    ///
+    /// # Errors
+    /// When there is no room to write it anywhere.
+    pub(super) async fn read(&mut self, core: &Core) -> io::Result<Gathered> {
+        if core.full_disk.is_full() {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "objects are made when the disk has room again"));
+        }
         let Self { mut wanted, bytes } = std::mem::take(self);
         wanted.sort_unstable_by_key(|wanted| (wanted.whole(), wanted.extent.position));
-        let mut reads = Vec::new();
-        for pieces in wanted.chunk_by(|one, two| one.whole() == two.whole()) {
-            reads.push(read_entry(core, pieces));
-        }
+        let mut entries = wanted.chunk_by(|one, two| one.whole() == two.whole());
         let mut gathered = vec![0; bytes];
         let mut error = None;
-        let mut reads = stream::iter(reads).buffer_unordered(READS_IN_FLIGHT);
-        while let Some((pieces, read)) = reads.next().await {
+        let mut reads = FuturesUnordered::new();
+        loop {
+            while reads.len() < READS_IN_FLIGHT
+                && let Some(pieces) = entries.next()
+            {
+                reads.push(read_entry(core, pieces));
+            }
+            let Some((pieces, read)) = reads.next().await else { break };
             match read {
                 Ok((from, slice)) => {
                     for Wanted { extent, at, .. } in pieces {
@@ -101,7 +111,7 @@ impl Window {
                 Err(failed) => error = Some(failed),
             }
         }
-        Gathered { bytes: Bytes::from(gathered), error }
+        Ok(Gathered { bytes: Bytes::from(gathered), error })
     }
 }
 

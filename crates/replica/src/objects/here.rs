@@ -14,38 +14,47 @@ use base::planted::{Planted, is_planted};
 use parking_lot::Mutex;
 use record::{FileNumber, LogIndex, ObjectKey, Term};
 use shard::{ObjectChange, PlacedObject, Shard};
-use storage::index_file::{IndexStore, Source};
+use storage::index_file::IndexStore;
 
 use super::readers::{Reader, Readers, Turn};
 
 /// The inventory. Apply changes it under the state's lock, so that whoever holds that sees both agree.
 #[derive(Debug)]
 pub(crate) struct Here {
-    index: IndexStore,
+    pub(super) index: IndexStore,
     readers: Readers,
-    inner: Mutex<Inner>,
+    pub(super) inner: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+pub(super) struct Inner {
     /// Objects of the state that are not here, by the first file in whose place they are.
-    missing: BTreeMap<FileNumber, Missing>,
+    pub(super) missing: BTreeMap<FileNumber, Missing>,
     /// Objects that are read, by the first file in whose place they are: those of the state, and older ones in the place of one
     /// that is missing.
-    placed: BTreeMap<FileNumber, Placed>,
+    pub(super) placed: BTreeMap<FileNumber, Placed>,
     /// Objects that were found here, and that no entry has named yet.
     unnamed: BTreeSet<ObjectKey>,
     /// Objects that are being made here, or were and may yet become one of the state: with a term, if an entry of it or of one
     /// before makes them that.
     claimed: BTreeMap<ObjectKey, Option<Term>>,
     /// Objects that nothing needs but what was before.
-    leaving: Vec<Leaving>,
+    pub(super) leaving: Vec<Leaving>,
+    /// What an object is being built of.
+    held: Option<Held>,
+}
+
+/// It stays, whatever dies of it.
+#[derive(Debug)]
+struct Held {
+    files: RangeInclusive<FileNumber>,
+    log: Option<RangeInclusive<LogIndex>>,
 }
 
 #[derive(Debug)]
-struct Placed {
-    key: ObjectKey,
-    last: FileNumber,
+pub(super) struct Placed {
+    pub(super) key: ObjectKey,
+    pub(super) last: FileNumber,
     from: LogIndex,
     through: LogIndex,
     /// The entry that made it one of the state's.
@@ -73,7 +82,7 @@ pub(crate) struct Missing {
 }
 
 #[derive(Debug)]
-struct Leaving {
+pub(super) struct Leaving {
     key: ObjectKey,
     turn: Turn,
     /// It is being removed now.
@@ -111,16 +120,24 @@ impl Here {
         let objects = here.index.objects().clone();
         let mut inner = Inner::default();
         for object in shard.objects() {
-            if objects.contains(object.key) {
+            if here.has(object) {
                 here.place(&mut inner, object, LogIndex(0));
             } else {
                 inner.missing.insert(object.first, Missing { object: object.clone(), put_at: LogIndex(0) });
             }
         }
         let of_state: Vec<ObjectKey> = shard.objects().iter().map(|object| object.key).collect();
+        let mut others = Vec::new();
         for key in objects.keys().into_iter().filter(|key| !of_state.contains(key)) {
-            match objects.origin(key).await {
-                Ok((id, log)) => {
+            // One that cannot be read is of no use.
+            let origin = objects.origin(key).await.ok();
+            others.push((origin.as_ref().map_or(0, |(id, _)| id.last.0 - id.first.0 + 1), key, origin));
+        }
+        // What replaced others before it was replaced itself goes before these.
+        others.sort_unstable_by_key(|(files, key, _)| (std::cmp::Reverse(*files), *key));
+        for (_, key, origin) in others {
+            if let Some((id, log)) = origin {
+                {
                     let is_in_place_of = |missing: &Missing| {
                         let PlacedObject { first, last, .. } = missing.object;
                         first <= id.first && id.last <= last
@@ -135,14 +152,17 @@ impl Here {
                         continue;
                     }
                 }
-                Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => {}
-                Err(error) => return Err(error),
             }
             // An entry that is still to be applied may name it.
             inner.unnamed.insert(key);
         }
         here.inner = Mutex::new(inner);
         Ok(here)
+    }
+
+    /// Whether an object of the state lies here, by its size; what is in it is compared with its checksums when it is read.
+    fn has(&self, object: &PlacedObject) -> bool {
+        self.index.objects().size(object.key) == Some(object.bytes)
     }
 
     /// Before a place is looked up that is read then.
@@ -180,8 +200,7 @@ impl Here {
         // Those that it replaces, here or not.
         inner.missing.retain(|first, _| !object.files().contains(first));
         let is_going = inner.leaving.iter().any(|leaving| leaving.key == object.key && leaving.is_going);
-        if self.index.objects().contains(object.key) && !is_going {
-            inner.leaving.retain(|leaving| leaving.key != object.key);
+        if self.has(object) && !is_going {
             self.place(inner, object, index);
         } else {
             inner.missing.insert(object.first, Missing { object: object.clone(), put_at: index });
@@ -192,6 +211,7 @@ impl Here {
     fn place(&self, inner: &mut Inner, object: &PlacedObject, put_at: LogIndex) {
         let PlacedObject { first, last, key, from, through, .. } = *object;
         self.index.place(first, last, key);
+        inner.leaving.retain(|leaving| leaving.key != key);
         let turn = self.readers.end_turn();
         let older = inner.firsts_within(first, last);
         let replaced: Vec<ObjectKey> =
@@ -243,6 +263,20 @@ impl Here {
         }
     }
 
+    /// What an object is built of stays until [`Self::let_go`]: these files and the objects in their place, and this part of the log.
+    pub(crate) fn hold(&self, files: RangeInclusive<FileNumber>, log: Option<RangeInclusive<LogIndex>>) {
+        self.inner.lock().held = Some(Held { files, log });
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.inner.lock().held = None;
+    }
+
+    /// Whether an index file is being read for an object.
+    pub(crate) fn holds_file(&self, file: FileNumber) -> bool {
+        self.inner.lock().held.as_ref().is_some_and(|held| held.files.contains(&file))
+    }
+
     /// What stays because of objects that are missing, or because somebody may still read what they replaced.
     pub(crate) fn needed(&self) -> Needed {
         let inner = self.inner.lock();
@@ -269,6 +303,7 @@ impl Here {
                 needed.log.push(index..=object.through);
             }
         }
+        needed.log.extend(inner.held.as_ref().and_then(|held| held.log.clone()));
         needed.log.retain(|range| !range.is_empty());
         needed
     }
@@ -292,50 +327,6 @@ impl Here {
         !inner.leaving.is_empty() || inner.placed.values().any(|placed| placed.settling.is_some())
     }
 
-    /// Whether an object of the state is read here.
-    pub(crate) fn is_read(&self, object: &PlacedObject) -> bool {
-        self.inner.lock().placed.get(&object.first).is_some_and(|placed| placed.key == object.key)
-    }
-
-    /// The objects that are read, in order.
-    pub(crate) fn keys(&self) -> Vec<ObjectKey> {
-        let mut keys: Vec<ObjectKey> = self.inner.lock().placed.values().map(|placed| placed.key).collect();
-        keys.sort_unstable();
-        keys
-    }
-
-    /// The first object that is missing in the place of files behind `behind`.
-    pub(crate) fn next_missing(&self, behind: FileNumber) -> Option<PlacedObject> {
-        let from = FileNumber(behind.0.saturating_add(1));
-        self.inner.lock().missing.range(from..).next().map(|(_, missing)| missing.object.clone())
-    }
-
-    /// What is read in the place of an object that is missing, in order.
-    pub(crate) fn sources(&self, object: &PlacedObject) -> Vec<Source> {
-        let inner = self.inner.lock();
-        let placed = inner.placed.range(object.files());
-        let older = placed.map(|(first, placed)| Source::Object { first: *first, last: placed.last, key: placed.key });
-        let mut sources: Vec<Source> = older.collect();
-        let is_covered = |file: &FileNumber| sources.iter().any(|source| source.files().contains(file));
-        let mut files = self.index.files_within(object.first, object.last);
-        files.retain(|file| !is_covered(file));
-        sources.extend(files.into_iter().map(Source::File));
-        sources.sort_unstable_by_key(|source| *source.files().start());
-        sources
-    }
-
-    /// Whether an object of the state is missing, and what is read in its place are other objects, which no index file stands for.
-    pub(crate) fn has_older(&self, key: ObjectKey) -> bool {
-        let inner = self.inner.lock();
-        let missing = inner.missing.values().find(|missing| missing.object.key == key);
-        missing.is_some_and(|missing| inner.placed.range(missing.object.files()).next().is_some())
-    }
-
-    pub(crate) fn counts(&self) -> ObjectCounts {
-        let inner = self.inner.lock();
-        ObjectCounts { here: inner.placed.len(), missing: inner.missing.len(), leaving: inner.leaving.len() }
-    }
-
     /// An object that can be removed now unless it `stays`; [`Self::removed`] is told what came of it.
     pub(crate) fn next_to_remove(&self, applied: Term, stays: impl Fn(ObjectKey) -> bool) -> Option<ObjectKey> {
         let mut inner = self.inner.lock();
@@ -349,6 +340,10 @@ impl Here {
             inner.claimed.remove(&key);
             let turn = self.readers.end_turn();
             inner.leave(Some(key), turn);
+        }
+        // What an object is built of may be among them.
+        if inner.held.is_some() {
+            return None;
         }
         let next =
             inner.leaving.iter_mut().find(|leaving| self.readers.are_done(leaving.turn) && !stays(leaving.key))?;

@@ -10,6 +10,7 @@ use shard::PlacedObject;
 use storage::index_file::{Part, Source};
 
 use super::build::Run;
+use super::choice::PassedOver;
 use crate::core::Core;
 
 /// Fewer objects are not worth it, unless they are small no more then.
@@ -45,7 +46,7 @@ fn small_neighbours(objects: &[(u64, bool)], bytes_min: u64, bytes_max: u64) -> 
 
 impl Core {
     /// Small objects that can become a larger one.
-    pub(crate) fn choose_small(&self) -> Option<Run> {
+    pub(crate) fn choose_small(&self, passed_over: &PassedOver) -> Option<Run> {
         let (objects, ranges) = {
             let state = self.state.read();
             let objects: Vec<PlacedObject> = state.shard.objects().into_iter().cloned().collect();
@@ -59,8 +60,8 @@ impl Core {
             ranges.get(next).is_none_or(|file| *file > objects[place].first)
         };
         let of_one = |(place, object): (usize, &PlacedObject)| {
-            let is_here = self.here.is_read(object);
-            (if is_here { object.bytes } else { u64::MAX }, follows(place))
+            let is_usable = self.here.is_read(object) && !passed_over.has_any(object.first, object.last);
+            (if is_usable { object.bytes } else { u64::MAX }, follows(place))
         };
         let sizes: Vec<(u64, bool)> = objects.iter().enumerate().map(of_one).collect();
         let (from, count) = small_neighbours(&sizes, self.config.object_bytes_min, self.config.object_bytes_max)?;
@@ -76,8 +77,8 @@ impl Core {
         let next = {
             let state = self.state.read();
             let objects = state.shard.objects();
-            let next = objects.into_iter().find(|object| object.first > behind);
-            next.filter(|object| self.here.is_read(object)).cloned()
+            let is_next = |object: &&PlacedObject| object.first > behind && self.here.is_read(object);
+            objects.into_iter().find(is_next).cloned()
         };
         let Some(object) = next else { return Ok(None) };
         let Life { live, all } = self.life_of(source(&object)).await?;

@@ -9,21 +9,26 @@ mod build;
 mod choice;
 mod gather;
 mod here;
+mod looks;
 mod merge;
 mod pace;
 mod readers;
 
+use std::collections::BTreeMap;
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use base::time::{Duration, sleep, timeout};
-use record::{FileNumber, NodeId, ObjectKey};
+use record::{FileNumber, LogIndex, NodeId, ObjectKey, Term};
 use shard::commands::PutObject;
 use shard::{Outcome, PlacedObject};
+use storage::index_file::Source;
 use storage::is_lasting;
 
 pub(crate) use bring::{Brought, bring_object};
 use build::Run;
+use choice::{PassedOver, STREAMS_PER_LOOK};
 pub use here::ObjectCounts;
 pub(crate) use here::{Here, Needed, Settled};
 pub use pace::Pace;
@@ -32,6 +37,7 @@ pub(crate) use readers::Reader;
 use crate::catch_up::{InstallError, InstallProgress, Puller};
 use crate::core::Core;
 use crate::errors::{OutOfService, ProposeError};
+use crate::leadership::Leadership;
 use crate::pending::Pending;
 use crate::proposer::{Gate, Item};
 use crate::raft::network::Transport;
@@ -59,15 +65,18 @@ enum Round {
 struct Keeper {
     core: Arc<Core>,
     transport: Arc<dyn Transport>,
-    /// The object that all members lack who were asked, and how often all were.
-    lost: Option<(ObjectKey, u32)>,
+    /// The objects that all members lack who were asked, and how often all were, one behind the other.
+    lost: BTreeMap<ObjectKey, u32>,
+    /// What could not be built lately.
+    passed_over: PassedOver,
     /// The last file of the object that was looked at last.
     looked: FileNumber,
 }
 
 /// Makes the objects of the state that are missing here, and new ones while this node leads. Ends when it is aborted.
 pub(crate) async fn keep(core: Arc<Core>, transport: Arc<dyn Transport>) {
-    let mut keeper = Keeper { core, transport, lost: None, looked: FileNumber(0) };
+    let mut keeper =
+        Keeper { core, transport, lost: BTreeMap::new(), passed_over: PassedOver::default(), looked: FileNumber(0) };
     let mut failures = 0_u64;
     loop {
         let round = keeper.round().await;
@@ -99,33 +108,38 @@ pub(crate) async fn keep(core: Arc<Core>, transport: Arc<dyn Transport>) {
 
 impl Keeper {
     async fn round(&mut self) -> io::Result<Round> {
-        if self.core.is_failed() {
-            return Ok(Round::Done);
-        }
         let core = Arc::clone(&self.core);
-        let _turn = core.pace.turn().await;
         let mut round = Round::Done;
         let mut behind = FileNumber(0);
+        // Whoever did not answer is not asked again for the next one.
+        let mut members = core.others();
         while let Some(missing) = core.here.next_missing(behind) {
+            if core.is_failed() || core.full_disk.is_full() {
+                return Ok(Round::Later);
+            }
             behind = missing.first;
-            if !self.make(&missing).await? {
+            if !self.make(&missing, &mut members).await? {
                 round = Round::Later;
             }
         }
-        if core.full_disk.is_full() || !core.may_make_objects() || !matches!(core.proposals.gate(), Gate::Open { .. }) {
+        self.lost.retain(|key, _| core.here.is_missing(*key));
+        if core.is_failed() || core.full_disk.is_full() || !core.may_make_objects() {
             return Ok(round);
         }
-        if let Some(run) = core.choose().await? {
+        if !matches!(core.proposals.gate(), Gate::Open { .. }) {
+            return Ok(round);
+        }
+        if let Some(run) = core.choose(&self.passed_over).await? {
             return self.build(run).await;
         }
-        if let Some(run) = core.choose_small() {
+        if let Some(run) = core.choose_small(&self.passed_over) {
             return self.build(run).await;
         }
         match core.look_at_life(self.looked).await? {
             None => self.looked = FileNumber(0),
             Some((behind, run)) => {
                 self.looked = behind;
-                if let Some(run) = run {
+                if let Some(run) = run.filter(|run| !self.passed_over.has_any(run.first, run.last)) {
                     return self.build(run).await;
                 }
             }
@@ -134,36 +148,40 @@ impl Keeper {
     }
 
     /// Makes an object of the state that is not here; whether it is here, or not wanted any more.
-    async fn make(&mut self, object: &PlacedObject) -> io::Result<bool> {
+    async fn make(&mut self, object: &PlacedObject, members: &mut Vec<NodeId>) -> io::Result<bool> {
         let core = Arc::clone(&self.core);
-        let members = core.others();
-        let mut without = 0;
-        for member in &members {
-            let donor = self.transport.donor(core.config.shard, *member);
+        let mut are_without = members.len() == core.others().len();
+        for member in members.clone() {
+            let turn = core.pace.turn().await;
+            let donor = self.transport.donor(core.config.shard, member);
             let progress = InstallProgress::default();
             let mut puller = Puller::new(&*donor, &progress, None);
-            match core.make_as_there(&mut puller, object).await {
+            let made = core.make_as_there(&mut puller, object).await;
+            drop(turn);
+            match made {
                 Ok(Brought::Here) => {
                     core.here.made(object);
                     core.maintenance.notify_one();
                     tracing::debug!(shard = core.config.shard.0, object = %object.key, "an object is here");
                     return Ok(true);
                 }
-                Ok(Brought::NotThere) => without += 1,
+                Ok(Brought::NotThere) => {}
                 Err(InstallError::Files(error)) => return Err(error),
                 Err(error) => {
                     let shard = core.config.shard.0;
                     tracing::debug!(shard, object = %object.key, from = member.0, %error, "an object is not here yet");
+                    members.retain(|other| *other != member);
+                    are_without = false;
                 }
             }
         }
-        let rounds = match self.lost {
-            Some((key, rounds)) if key == object.key => rounds + 1,
-            _ => 1,
-        };
-        let is_lost = without == members.len();
-        self.lost = is_lost.then_some((object.key, rounds));
-        if !is_lost || rounds < ROUNDS_MAX || !matches!(core.proposals.gate(), Gate::Open { .. }) {
+        if !are_without {
+            self.lost.remove(&object.key);
+            return Ok(false);
+        }
+        let rounds = self.lost.entry(object.key).or_insert(0);
+        *rounds += 1;
+        if *rounds < ROUNDS_MAX || !matches!(core.proposals.gate(), Gate::Open { .. }) {
             return Ok(false);
         }
         self.build_anew(object).await
@@ -173,7 +191,7 @@ impl Keeper {
     async fn build_anew(&mut self, object: &PlacedObject) -> io::Result<bool> {
         let core = &self.core;
         let sources = core.here.sources(object);
-        if sources.is_empty() {
+        if self.passed_over.has_any(object.first, object.last) || !core.covers(object, &sources) {
             return Ok(false);
         }
         tracing::warn!(shard = core.config.shard.0, object = %object.key, "nobody has an object: it is built anew");
@@ -184,20 +202,32 @@ impl Keeper {
 
     /// Builds an object and makes it one of the state.
     async fn build(&mut self, run: Run) -> io::Result<Round> {
-        let core = &self.core;
+        let core = Arc::clone(&self.core);
         let shard = core.config.shard.0;
         let key = core.new_key();
         core.here.claim(key);
-        let built = core.build(key, &run).await;
-        if !matches!(built, Ok(Some(_))) {
-            core.here.give_up(key, None);
-        }
-        let Some(put) = built? else { return Ok(Round::Later) };
+        core.here.hold(run.first..=run.last, core.log_of(&run));
+        let built = {
+            let _turn = core.pace.turn().await;
+            core.build(key, &run).await
+        };
+        core.here.let_go();
+        let put = match built {
+            Ok(Some(put)) => put,
+            other => {
+                core.here.give_up(key, None);
+                self.passed_over.note(run.first, run.last);
+                return match other {
+                    Ok(_) => Ok(Round::Later),
+                    Err(error) => Err(error),
+                };
+            }
+        };
         let (first, last, bytes) = (run.first.0, run.last.0, put.bytes);
         let outcome = core.propose_object(put).await;
         match outcome {
             Ok(Outcome::PutObject(Ok(()))) => {
-                tracing::info!(shard, object = %key, first, last, bytes, "old ranges of the log became an object");
+                tracing::info!(shard, object = %key, first, last, bytes, "old data became an object");
                 core.maintenance.notify_one();
                 return Ok(Round::Again);
             }
@@ -205,7 +235,12 @@ impl Keeper {
                 tracing::debug!(shard, object = %key, ?other, "an object was not wanted any more");
                 core.here.give_up(key, None);
             }
-            Err(ProposeError::Unknown) => core.here.give_up(key, Some(core.leadership.borrow().term)),
+            Err(ProposeError::Unknown) => {
+                // It was proposed in a term in which this node led.
+                let Leadership { term, is_self, .. } = *core.leadership.borrow();
+                let last = if is_self { term } else { Term(term.0.saturating_sub(1)) };
+                core.here.give_up(key, Some(last));
+            }
             Err(error) => {
                 tracing::debug!(shard, object = %key, %error, "an object was not proposed");
                 core.here.give_up(key, None);
@@ -229,6 +264,30 @@ impl Replica {
 }
 
 impl Core {
+    /// Whether `sources` have all that streams name of what is in the place of an object.
+    fn covers(&self, object: &PlacedObject, sources: &[Source]) -> bool {
+        let is_covered = |file: FileNumber| sources.iter().any(|source| source.files().contains(&file));
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let state = self.state.read();
+            let (named, behind) = state.shard.names_within(object.first, object.last, from, STREAMS_PER_LOOK);
+            if named.into_iter().any(|file| !is_covered(file)) {
+                return false;
+            }
+            next = behind;
+        }
+        true
+    }
+
+    /// The part of the log that a run is of.
+    fn log_of(&self, run: &Run) -> Option<RangeInclusive<LogIndex>> {
+        let state = self.state.read();
+        let ranges = state.shard.sealed_ranges();
+        let mut inside = ranges.iter().filter(|range| (run.first..=run.last).contains(&range.file));
+        let first = inside.next()?;
+        Some(first.from..=inside.next_back().unwrap_or(first).through)
+    }
+
     fn new_key(&self) -> ObjectKey {
         loop {
             let key = ObjectKey(self.env.random.next_u64());

@@ -184,7 +184,7 @@ keys! {
         segment_bytes: u64 = "segment_bytes", Kind::Pages { min: 4 * MIB, max: GIB }, Preset::Fixed("256MiB"), AtStart,
             "Size of a segment file of the commit log. Small segments suit small devices and tests; large ones cost less per byte.";
         log_hot_bytes: u64 = "log_hot_bytes", Kind::Bytes { min: 8 * MIB, max: 1024 * GIB }, Preset::Fixed("4GiB"), AtStart,
-            "The newest so many bytes of the commit log stay as they are, divided over the shards: what expires or is deleted meanwhile is written once. What lives of older segments is written once more, into objects that are sorted by partition, and the segments come back.";
+            "The newest so many bytes of the commit log stay as they are: what expires or is deleted meanwhile is written once. What lives of older segments is written once more, into objects that are sorted by partition, and the segments come back.";
         compaction_bytes_per_second: u64 = "compaction_bytes_per_second", Kind::Bytes { min: 0, max: 1024 * GIB }, Preset::Fixed("0"), AtStart,
             "How fast objects are written, over all shards of the node; 0 is as fast as it goes.";
         producers_per_shard_max: u64 = "producers_per_shard_max", Kind::Integer { min: 1_000, max: 10_000_000 }, Preset::Fixed("100000"), AtStart,

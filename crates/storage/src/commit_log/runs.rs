@@ -129,6 +129,23 @@ impl Runs {
         from
     }
 
+    /// From where on the entries lie in segments from `sequence` on; the index behind the last one when none do.
+    pub(crate) fn first_in_segment(&self, sequence: u32) -> Option<u64> {
+        let mut from = None;
+        for (first, run) in self.runs.iter().rev() {
+            if run.segment.sequence < sequence {
+                return Some(from.unwrap_or_else(|| first + u64::from(run.count)));
+            }
+            from = Some(*first);
+        }
+        from
+    }
+
+    /// The newest segment that holds something.
+    pub(crate) fn newest_segment(&self) -> Option<&Arc<Segment>> {
+        self.runs.values().next_back().map(|run| &run.segment)
+    }
+
     /// The segments of the runs next to `index` on both sides.
     pub(crate) fn around(&self, index: u64) -> (Option<&Arc<Segment>>, Option<&Arc<Segment>>) {
         let before = self.runs.range(..index).next_back().map(|(_, run)| &run.segment);

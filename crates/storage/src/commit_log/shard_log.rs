@@ -231,6 +231,20 @@ impl ShardLog {
         self.state.lock().runs.kept_within(through.0, bytes).map(LogIndex)
     }
 
+    /// From where on the entries lie in the newest segments of the log that all shards share, which together have about so many
+    /// bytes; none when the shard has no entries, or all that the log ever had is no more.
+    #[must_use]
+    pub fn newest_within(&self, bytes: u64) -> Option<LogIndex> {
+        let newest = |shard: &Arc<ShardState>| {
+            let inner = shard.lock();
+            inner.runs.newest_segment().map(|segment| (segment.sequence, u64::from(segment.capacity)))
+        };
+        let (sequence, segment_bytes) = self.shared.all_shards().iter().filter_map(newest).max()?;
+        let count = u32::try_from(bytes.div_ceil(segment_bytes.max(1))).unwrap_or(u32::MAX);
+        let oldest = sequence.checked_sub(count.saturating_sub(1))?;
+        self.state.lock().runs.first_in_segment(oldest).map(LogIndex)
+    }
+
     /// About how many bytes the entries of `ranges`, which are sorted, take in the files: a segment's bytes are shared
     /// out by the number of entries.
     #[must_use]
