@@ -1,5 +1,6 @@
 //! The index of a sealed range on its way into a file: everything that was appended in a range of the shard's log, by
-//! stream and offset. It is the same on every replica, so that the files are.
+//! stream and offset. It is the same on every replica; the links in its file depend on whether what lies before is in files there, or
+//! in an object.
 
 use record::{BatchEntry, FileNumber, LogIndex, StreamId, TimestampMs};
 

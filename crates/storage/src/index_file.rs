@@ -184,7 +184,7 @@ impl IndexStore {
     }
 
     /// Writes the index of `range`; `streams` MUST be sorted by stream. Durable when it returns. A
-    /// file that is there already is replaced: sealing the same range gives the same bytes.
+    /// file that is there already is replaced: sealing the same range gives the same batches.
     ///
     /// # Errors
     /// When the file cannot be written, or an earlier file that a stream names cannot be read.
