@@ -206,6 +206,8 @@ impl IndexStore {
         match self.find_node(file, node.entry.stream).await {
             // It went meanwhile, with all that was in it.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_here(file) => Ok(None),
+            // What lies in another file is found without it.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
             node => node,
         }
     }
