@@ -220,15 +220,6 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
-    /// The objects that lie beside the log could not be read.
-    #[error("shard {}: its objects cannot be read", shard.0)]
-    Objects {
-        /// The shard.
-        shard: ShardId,
-        /// What the storage says.
-        #[source]
-        source: io::Error,
-    },
     /// The log does not reach back to the checkpoint.
     #[error("shard {}: the log begins after entry {}, the checkpoint ends at {}", shard.0, purged.0, checkpoint.0)]
     Gap {

@@ -69,7 +69,6 @@ impl Replica {
         let Parts { log, disk_state, checkpoints, index, pace, transport, founding } = parts;
         let applied = checkpoint::restore(&config, &checkpoints, &log).await?;
         let here = Box::pin(Here::open(index.clone(), &applied.shard)).await;
-        let here = here.map_err(|source| StartError::Objects { shard, source })?;
         let beside = BesideLog { checkpoints, index, here, pace };
         let core = Arc::new(Core::new(config, env, log, beside, applied));
         core.check_whole().await?;

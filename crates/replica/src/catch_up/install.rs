@@ -12,6 +12,7 @@ use std::io;
 
 use base::planted::{Planted, is_planted};
 use record::{FileNumber, LogIndex};
+use shard::PlacedObject;
 use storage::checkpoint::CheckpointStore;
 use storage::index_file::IndexStore;
 use storage::{InstallMarker, InstallStage, Installing, LogId, Refused, ShardLog, Vote};
@@ -308,7 +309,8 @@ async fn pull_checkpoint(
     }
     let (writer, shard) = intake.finish()?;
     // Those that are not at the donor either came as the index files and entries that they are made of.
-    for object in shard.objects().into_iter().filter(|object| !parts.index.objects().contains(object.key)) {
+    let is_here = |object: &PlacedObject| parts.index.objects().size(object.key) == Some(object.bytes);
+    for object in shard.objects().into_iter().filter(|object| !is_here(object)) {
         bring_object(parts.index.objects(), puller, Some(offer.pin), config.shard, object).await?;
     }
     for file in shard.live_files().into_iter().filter(|file| !parts.index.contains(*file)) {

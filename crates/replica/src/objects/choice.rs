@@ -61,7 +61,7 @@ impl PassedOver {
 impl Core {
     /// The oldest ranges that are old, if they are enough for an object, or so old that it does not matter; none that are
     /// `passed_over`.
-    pub(crate) async fn choose(&self, passed_over: &PassedOver) -> io::Result<Option<Run>> {
+    pub(crate) async fn choose(&self, passed_over: &mut PassedOver) -> io::Result<Option<Run>> {
         let hot = self.config.log_hot_bytes;
         let Some(hot_from) = self.log.newest_within(hot) else { return Ok(None) };
         let ranges = self.state.read().shard.sealed_ranges();
@@ -69,50 +69,60 @@ impl Core {
         if !ranges.first().is_some_and(|first| is_old(&first)) {
             return Ok(None);
         }
-        let mut run = self.neighbours(ranges.iter().filter(is_old), passed_over).await?;
-        let bytes: u64 = run.iter().map(|range| self.bytes_of(range)).sum();
+        let (mut run, bytes) = self.neighbours(ranges.iter().filter(is_old), passed_over).await?;
         let too_old = self.log.newest_within(hot.saturating_mul(2));
         let is_too_old = run.first().is_some_and(|first| too_old.is_some_and(|from| first.through < from));
-        if run.is_empty() || (bytes < self.config.object_bytes_min && !is_too_old) {
+        let (Some(first), Some(last)) = (run.first().map(|range| range.file), run.last().map(|range| range.file))
+        else {
+            return Ok(None);
+        };
+        if bytes < self.config.object_bytes_min && !is_too_old {
             return Ok(None);
         }
-        self.with_parts(&ranges, &mut run).await
+        let with_parts = self.with_parts(&ranges, &mut run).await;
+        if with_parts.is_err() {
+            passed_over.note(first, last);
+        }
+        with_parts
     }
 
-    /// The first of `ranges` that are one behind the other, durable and together not too much.
+    /// The first of `ranges` that are one behind the other, durable and together not too much; how much that is.
     async fn neighbours(
         &self,
         ranges: impl Iterator<Item = &RangeView>,
         passed_over: &PassedOver,
-    ) -> io::Result<Vec<RangeView>> {
+    ) -> io::Result<(Vec<RangeView>, u64)> {
         let objects: Vec<FileNumber> = self.state.read().shard.objects().iter().map(|object| object.first).collect();
-        let (mut run, mut bytes, mut batches) = (Vec::<RangeView>::new(), 0, 0);
+        let (mut run, mut bytes, mut batches) = (Vec::<RangeView>::new(), 0_u64, 0_u64);
         for range in ranges {
             // An object lies between it and the one before.
             let is_parted = run.last().is_some_and(|before| {
                 let next = objects.partition_point(|first| *first < before.file);
                 objects.get(next).is_some_and(|first| *first < range.file)
             });
-            let is_usable = !range.has_staged && self.index.contains(range.file) && !passed_over.has(range.file);
-            if !is_usable && run.is_empty() {
-                continue;
-            }
-            if is_parted || !is_usable || run.len() == RANGES_MAX {
+            let of_range = match self.index.batches_of_all(Source::File(range.file)).await {
+                Ok(of_range) if !range.has_staged && !passed_over.has(range.file) => Some(of_range),
+                Ok(_) => None,
+                // It is not written yet, or it is damaged.
+                Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => None,
+                Err(error) => return Err(error),
+            };
+            let Some(of_range) = of_range else {
+                // What lies behind it goes on.
+                if run.is_empty() {
+                    continue;
+                }
+                break;
+            };
+            let of_log = self.log.bytes_within(&[range.from..=range.through]);
+            let is_too_much = bytes + of_log > self.config.object_bytes_max || batches + of_range > BATCHES_MAX;
+            if is_parted || run.len() == RANGES_MAX || (is_too_much && !run.is_empty()) {
                 break;
             }
-            bytes += self.bytes_of(range);
-            batches += self.index.batches_of_all(Source::File(range.file)).await?;
-            if !run.is_empty() && (bytes > self.config.object_bytes_max || batches > BATCHES_MAX) {
-                break;
-            }
+            (bytes, batches) = (bytes + of_log, batches + of_range);
             run.push(*range);
         }
-        Ok(run)
-    }
-
-    /// About how much of the log a range is.
-    fn bytes_of(&self, range: &RangeView) -> u64 {
-        self.log.bytes_within(&[range.from..=range.through])
+        Ok((run, bytes))
     }
 
     /// Adds ranges until no batch behind has earlier parts in them; none if such a batch is in no range yet.
@@ -140,7 +150,13 @@ impl Core {
                     let added: Vec<RangeView> =
                         ranges.iter().filter(|range| range.file > last.file && range.file <= reach).copied().collect();
                     let is_usable = |range: &RangeView| !range.has_staged && self.index.contains(range.file);
-                    if added.last().is_none_or(|last| last.file != reach) || !added.iter().all(is_usable) {
+                    let is_parted = {
+                        let state = self.state.read();
+                        let objects = state.shard.objects();
+                        objects.iter().any(|object| object.first > last.file && object.first < reach)
+                    };
+                    let reaches = added.last().is_some_and(|last| last.file == reach);
+                    if is_parted || !reaches || !added.iter().all(is_usable) {
                         return Ok(None);
                     }
                     run.extend(added);

@@ -115,7 +115,7 @@ impl Needed {
 
 impl Here {
     /// Compares what lies here with a state that nobody reads yet.
-    pub(crate) async fn open(index: IndexStore, shard: &Shard) -> io::Result<Self> {
+    pub(crate) async fn open(index: IndexStore, shard: &Shard) -> Self {
         let mut here = Self { index, readers: Readers::default(), inner: Mutex::default() };
         let objects = here.index.objects().clone();
         let mut inner = Inner::default();
@@ -129,35 +129,36 @@ impl Here {
         let of_state: Vec<ObjectKey> = shard.objects().iter().map(|object| object.key).collect();
         let mut others = Vec::new();
         for key in objects.keys().into_iter().filter(|key| !of_state.contains(key)) {
-            // One that cannot be read is of no use.
-            let origin = objects.origin(key).await.ok();
-            others.push((origin.as_ref().map_or(0, |(id, _)| id.last.0 - id.first.0 + 1), key, origin));
+            match objects.origin(key).await {
+                Ok((id, log)) => others.push((id, log)),
+                // An entry that is still to be applied may name it, and what it has is brought then.
+                Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => {
+                    inner.unnamed.insert(key);
+                }
+                // It may be whole, and needed: it is neither read nor removed before the next start.
+                Err(error) => tracing::error!(shard = shard.id().0, object = %key, %error, "an object cannot be read"),
+            }
         }
         // What replaced others before it was replaced itself goes before these.
-        others.sort_unstable_by_key(|(files, key, _)| (std::cmp::Reverse(*files), *key));
-        for (_, key, origin) in others {
-            if let Some((id, log)) = origin {
-                {
-                    let is_in_place_of = |missing: &Missing| {
-                        let PlacedObject { first, last, .. } = missing.object;
-                        first <= id.first && id.last <= last
-                    };
-                    let overlaps =
-                        |(first, placed): (&FileNumber, &Placed)| *first <= id.last && id.first <= placed.last;
-                    if inner.missing.values().any(is_in_place_of) && !inner.placed.iter().any(overlaps) {
-                        let (from, through) = (*log.start(), *log.end());
-                        here.index.place(id.first, id.last, key);
-                        let placed = Placed { key, last: id.last, from, through, put_at: LogIndex(0), settling: None };
-                        inner.placed.insert(id.first, placed);
-                        continue;
-                    }
-                }
+        others.sort_unstable_by_key(|(id, _)| (std::cmp::Reverse(id.last.0 - id.first.0), id.key));
+        for (id, log) in others {
+            let is_in_place_of = |missing: &Missing| {
+                let PlacedObject { first, last, .. } = missing.object;
+                first <= id.first && id.last <= last
+            };
+            let overlaps = |(first, placed): (&FileNumber, &Placed)| *first <= id.last && id.first <= placed.last;
+            if inner.missing.values().any(is_in_place_of) && !inner.placed.iter().any(overlaps) {
+                here.index.place(id.first, id.last, id.key);
+                let (from, through, put_at) = (*log.start(), *log.end(), LogIndex(0));
+                let placed = Placed { key: id.key, last: id.last, from, through, put_at, settling: None };
+                inner.placed.insert(id.first, placed);
+            } else {
+                // An entry that is still to be applied may name it.
+                inner.unnamed.insert(id.key);
             }
-            // An entry that is still to be applied may name it.
-            inner.unnamed.insert(key);
         }
         here.inner = Mutex::new(inner);
-        Ok(here)
+        here
     }
 
     /// Whether an object of the state lies here, by its size; what is in it is compared with its checksums when it is read.

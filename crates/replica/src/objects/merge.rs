@@ -72,19 +72,19 @@ impl Core {
         Some(Run { first, last, sources, replaces, parts: Vec::new() })
     }
 
-    /// The object behind `behind`, and what is to be done if less than a half of it lives; no object behind the last one.
-    pub(crate) async fn look_at_life(&self, behind: FileNumber) -> io::Result<Option<(FileNumber, Option<Run>)>> {
-        let next = {
-            let state = self.state.read();
-            let objects = state.shard.objects();
-            let is_next = |object: &&PlacedObject| object.first > behind && self.here.is_read(object);
-            objects.into_iter().find(is_next).cloned()
-        };
-        let Some(object) = next else { return Ok(None) };
-        let Life { live, all } = self.life_of(source(&object)).await?;
-        let PlacedObject { first, last, key, .. } = object;
-        let run = || Run { first, last, sources: vec![source(&object)], replaces: vec![key], parts: Vec::new() };
-        Ok(Some((last, (live < all / 2).then(run))))
+    /// The first object that is read here in the place of files behind `behind`.
+    pub(crate) fn next_read(&self, behind: FileNumber) -> Option<PlacedObject> {
+        let state = self.state.read();
+        let is_next = |object: &&PlacedObject| object.first > behind && self.here.is_read(object);
+        state.shard.objects().into_iter().find(is_next).cloned()
+    }
+
+    /// What is to be done with an object if less than a half of it lives.
+    pub(crate) async fn look_at_life(&self, object: &PlacedObject) -> io::Result<Option<Run>> {
+        let Life { live, all } = self.life_of(source(object)).await?;
+        let PlacedObject { first, last, key, .. } = *object;
+        let run = || Run { first, last, sources: vec![source(object)], replaces: vec![key], parts: Vec::new() };
+        Ok((live < all / 2).then(run))
     }
 
     async fn life_of(&self, source: Source) -> io::Result<Life> {

@@ -129,20 +129,22 @@ impl Keeper {
         if !matches!(core.proposals.gate(), Gate::Open { .. }) {
             return Ok(round);
         }
-        if let Some(run) = core.choose(&self.passed_over).await? {
+        if let Some(run) = core.choose(&mut self.passed_over).await? {
             return self.build(run).await;
         }
         if let Some(run) = core.choose_small(&self.passed_over) {
             return self.build(run).await;
         }
-        match core.look_at_life(self.looked).await? {
-            None => self.looked = FileNumber(0),
-            Some((behind, run)) => {
-                self.looked = behind;
-                if let Some(run) = run.filter(|run| !self.passed_over.has_any(run.first, run.last)) {
-                    return self.build(run).await;
-                }
-            }
+        let Some(object) = core.next_read(self.looked) else {
+            self.looked = FileNumber(0);
+            return Ok(round);
+        };
+        // Whatever comes of it: the next look is at the next one.
+        self.looked = object.last;
+        if let Some(run) = core.look_at_life(&object).await?
+            && !self.passed_over.has_any(run.first, run.last)
+        {
+            return self.build(run).await;
         }
         Ok(round)
     }
@@ -216,11 +218,11 @@ impl Keeper {
             Ok(Some(put)) => put,
             other => {
                 core.here.give_up(key, None);
-                self.passed_over.note(run.first, run.last);
-                return match other {
-                    Ok(_) => Ok(Round::Later),
-                    Err(error) => Err(error),
-                };
+                // Nothing is wrong with what is read while there is no room for what is written.
+                if !matches!(&other, Err(error) if error.kind() == io::ErrorKind::StorageFull) {
+                    self.passed_over.note(run.first, run.last);
+                }
+                return other.map(|_| Round::Later);
             }
         };
         let (first, last, bytes) = (run.first.0, run.last.0, put.bytes);
@@ -234,11 +236,13 @@ impl Keeper {
             Ok(other) => {
                 tracing::debug!(shard, object = %key, ?other, "an object was not wanted any more");
                 core.here.give_up(key, None);
+                self.passed_over.note(run.first, run.last);
             }
             Err(ProposeError::Unknown) => {
                 // It was proposed in a term in which this node led.
-                let Leadership { term, is_self, .. } = *core.leadership.borrow();
-                let last = if is_self { term } else { Term(term.0.saturating_sub(1)) };
+                let Leadership { term, leader, .. } = *core.leadership.borrow();
+                let is_led_by_another = leader.is_some_and(|leader| leader != core.config.node);
+                let last = if is_led_by_another { Term(term.0.saturating_sub(1)) } else { term };
                 core.here.give_up(key, Some(last));
             }
             Err(error) => {
