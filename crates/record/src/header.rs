@@ -81,6 +81,7 @@ impl Attributes {
     const LOG_APPEND_TIME: i16 = 1 << 3;
     const TRANSACTIONAL: i16 = 1 << 4;
     const CONTROL: i16 = 1 << 5;
+    const DELETE_HORIZON: i16 = 1 << 6;
 
     #[must_use]
     pub const fn new(compression: Compression, timestamp_type: TimestampType) -> Self {
@@ -132,6 +133,23 @@ impl Attributes {
     #[must_use]
     pub const fn with_control(self) -> Self {
         Self(self.0 | Self::CONTROL)
+    }
+
+    /// The base timestamp is that from which on records without a value may go (KIP-534).
+    #[must_use]
+    pub const fn has_delete_horizon(self) -> bool {
+        self.0 & Self::DELETE_HORIZON != 0
+    }
+
+    #[must_use]
+    pub const fn with_delete_horizon(self) -> Self {
+        Self(self.0 | Self::DELETE_HORIZON)
+    }
+
+    /// Those of the batch without any record.
+    #[must_use]
+    pub const fn emptied(self) -> Self {
+        Self(self.0 & !(Self::COMPRESSION | Self::DELETE_HORIZON))
     }
 }
 
@@ -214,6 +232,12 @@ impl BatchHeader {
         bytes[53..57].copy_from_slice(&self.base_sequence.0.to_be_bytes());
         bytes[57..61].copy_from_slice(&self.record_count.to_be_bytes());
         bytes
+    }
+
+    /// From when on records without a value may go, where that was decided.
+    #[must_use]
+    pub fn delete_horizon(&self) -> Option<TimestampMs> {
+        self.attributes.has_delete_horizon().then_some(self.base_timestamp)
     }
 
     /// Bytes of the whole batch, or `None` if the length field is negative.

@@ -12,6 +12,7 @@ mod header;
 mod summary;
 
 mod builder;
+mod compacted;
 mod compression;
 mod crc;
 mod patch;
@@ -22,6 +23,7 @@ mod validate;
 mod varint;
 
 pub use builder::{BatchBuilder, BuildError};
+pub use compacted::{Compacted, KeyedRecord, compacted, emptied, keyed_records};
 pub use compression::decompress;
 pub use crc::{batch_is_whole, crc32c, crc32c_of_two};
 pub use entry::{BatchEntry, Extent};
@@ -38,7 +40,7 @@ pub use patch::{Patched, with_log_append_time, with_max_timestamp};
 pub use record::{Headers, Record};
 pub use records::{Limits, Records, records};
 pub use summary::{BatchSummary, ProducerStamp};
-pub use timestamps::{max_timestamp_offset, offset_for_timestamp};
+pub use timestamps::{max_timestamp_offset, offset_for_timestamp, records_without_key};
 pub use validate::{validate, validate_deep};
 
 /// Everything a hostile batch can reach, for a fuzz target: must neither panic nor take more than bounded memory.
@@ -70,11 +72,36 @@ pub fn fuzz_batch(input: &[u8]) {
         let _ = offset_for_timestamp(&batch, TimestampMs(timestamp), 0, limits);
     }
     let _ = max_timestamp_offset(&batch, limits);
+    let _ = records_without_key(&batch, limits, 3);
+    fuzz_compaction(&batch, limits);
     if deep.is_ok()
         && let Ok(patched) = with_log_append_time(&batch, TimestampMs(1))
     {
         assert!(validate(&patched.joined()).is_ok(), "a patched batch is as valid as before");
     }
+}
+
+/// What is left of a batch without every second record is a batch of the others.
+fn fuzz_compaction(batch: &bytes::Bytes, limits: Limits) {
+    let mut stay = Vec::new();
+    let compacted = compacted(batch, limits, TimestampMs(1 << 41), |record| {
+        let stays = record.delta % 2 == 0;
+        stay.extend(stays.then_some(record.delta));
+        stays
+    });
+    let left = match compacted {
+        Ok(Compacted::Changed { batch, .. }) => batch,
+        Ok(Compacted::Nothing) => {
+            assert!(stay.is_empty());
+            emptied(batch).expect("its header was read")
+        }
+        Ok(Compacted::Whole) | Err(_) => return,
+    };
+    let mut found = Vec::new();
+    // What takes more memory than allowed only now was compressed better before.
+    let limits = Limits { bytes_max: 2 * limits.bytes_max };
+    keyed_records(&left, limits, |record| found.push(record.delta)).expect("what is left is a batch");
+    assert_eq!(found, stay);
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub fn offset_for_timestamp(
         return Ok(first);
     }
     let mut found = None;
-    let scanned = scan(&header, batch, limits, |offset, time| {
+    let scanned = scan(&header, batch, limits, |offset, time, _| {
         if time >= timestamp && offset >= first_offset {
             found = Some((offset, time));
         }
@@ -61,7 +61,7 @@ pub fn max_timestamp_offset(batch: &Bytes, limits: Limits) -> Result<Option<(Str
         return Ok(by_header);
     }
     let mut largest: Option<(StreamOffset, TimestampMs)> = None;
-    let scanned = scan(&header, batch, limits, |offset, time| {
+    let scanned = scan(&header, batch, limits, |offset, time, _| {
         if time.0 >= 0 && largest.is_none_or(|(_, known)| time > known) {
             largest = Some((offset, time));
         }
@@ -74,12 +74,30 @@ pub fn max_timestamp_offset(batch: &Bytes, limits: Limits) -> Result<Option<(Str
     }
 }
 
-/// Shows `visit` the offset and the timestamp of each record, until it says that it has seen enough.
+/// The records without a key, by their places in the batch: the first `count_max` of them. What is decompressed on the way is bounded
+/// by `limits`, and not held.
+///
+/// # Errors
+/// When the records cannot be read.
+pub fn records_without_key(batch: &Bytes, limits: Limits, count_max: usize) -> Result<Vec<u32>, BatchError> {
+    let header = BatchHeader::parse(batch)?;
+    let (mut found, mut place) = (Vec::new(), 0);
+    scan(&header, batch, limits, |_, _, has_key| {
+        if !has_key {
+            found.push(place);
+        }
+        place += 1;
+        found.len() == count_max
+    })?;
+    Ok(found)
+}
+
+/// Shows `visit` the offset and the timestamp of each record, and whether it has a key, until it says that it has seen enough.
 fn scan(
     header: &BatchHeader,
     batch: &Bytes,
     limits: Limits,
-    mut visit: impl FnMut(StreamOffset, TimestampMs) -> bool,
+    mut visit: impl FnMut(StreamOffset, TimestampMs, bool) -> bool,
 ) -> Result<(), BatchError> {
     let compression = header.attributes.compression().unwrap_or(Compression::None);
     if compression != Compression::None {
@@ -87,7 +105,7 @@ fn scan(
     }
     for record in records(batch, limits)? {
         let record = record?;
-        if visit(record.offset, record.timestamp) {
+        if visit(record.offset, record.timestamp, record.key.is_some()) {
             break;
         }
     }
@@ -99,7 +117,7 @@ fn scan_compressed(
     compression: Compression,
     compressed: &[u8],
     limits: Limits,
-    mut visit: impl FnMut(StreamOffset, TimestampMs) -> bool,
+    mut visit: impl FnMut(StreamOffset, TimestampMs, bool) -> bool,
 ) -> Result<(), BatchError> {
     let count = header.record_count;
     let count = u32::try_from(count).map_err(|_| BatchError::InvalidCount { count })?;
@@ -114,13 +132,14 @@ fn scan_compressed(
         fields.skip(1)?;
         let delta = Cursor::new(&fields.number(10)?).varlong().map_err(malformed)?;
         let offset = Cursor::new(&fields.number(5)?).varint().map_err(malformed)?;
+        let key_length = Cursor::new(&fields.number(5)?).varint().map_err(malformed)?;
         let used = before - fields.left;
         let rest = length.checked_sub(used);
         fields.skip(rest.ok_or_else(|| malformed(RecordError::LengthMismatch { stated: length, used }))?)?;
         let found = header.base_timestamp.0.checked_add(delta).ok_or_else(|| malformed(RecordError::Timestamp))?;
         let wrong = RecordError::OffsetDelta { expected: record, actual: offset.into() };
         let offset = header.base_offset.checked_add(offset.into()).ok_or_else(|| malformed(wrong))?;
-        if visit(offset, TimestampMs(found)) {
+        if visit(offset, TimestampMs(found), key_length >= 0) {
             break;
         }
     }
