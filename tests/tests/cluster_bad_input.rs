@@ -17,7 +17,7 @@ const REFUSED_UNKNOWN: u16 = 4;
 const REFUSED_FEATURES: u16 = 5;
 const REFUSED_TWIN: u16 = 8;
 /// The level of features of a new cluster.
-const FEATURES: u32 = 5;
+const FEATURES: u32 = 6;
 /// How many bytes a node may send before it closes a connection that it does not like.
 const ANSWER_BYTES_MAX: u64 = 1 << 16;
 

@@ -29,11 +29,13 @@ pub enum Planted {
     ObjectNotSynced,
     /// What an object replaced goes on every node as soon as the state names the object, which may not be there yet.
     RangeFreedEarly,
+    /// Compaction drops a record without a value as soon as it meets it, when what that deletes may still be there.
+    DeleteDroppedEarly,
 }
 
 impl Planted {
     /// All of them, with the names by which they are asked for.
-    pub const ALL: [(&'static str, Self); 11] = [
+    pub const ALL: [(&'static str, Self); 12] = [
         ("ack-before-sync", Self::AckBeforeSync),
         ("vote-not-persisted", Self::VoteNotPersisted),
         ("vote-in-recycled-segment", Self::VoteInRecycledSegment),
@@ -45,6 +47,7 @@ impl Planted {
         ("recycled-under-reader", Self::RecycledUnderReader),
         ("object-not-synced", Self::ObjectNotSynced),
         ("range-freed-early", Self::RangeFreedEarly),
+        ("delete-dropped-early", Self::DeleteDroppedEarly),
     ];
 }
 

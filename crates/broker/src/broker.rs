@@ -7,16 +7,17 @@ use cluster::{Cluster, METADATA};
 use record::NodeId;
 use tokio::sync::Semaphore;
 
-use crate::Config;
+use crate::background::Background;
 use crate::configs::Configs;
 use crate::connections::Connections;
 use crate::groups::Groups;
 use crate::memory::Memory;
 use crate::nodes::{ClusterView, Nodes};
 use crate::producer_ids::ProducerIds;
-use crate::retention::{self, RetentionTask};
+use crate::retention;
 use crate::sizes::Sizes;
 use crate::topics::{Cache, Topics};
+use crate::{Config, compaction};
 
 /// A cheap handle; all clones are the same broker.
 #[derive(Debug, Clone)]
@@ -38,7 +39,8 @@ struct Inner {
     nodes: Arc<Nodes>,
     /// Lookups that unpack batches at the same time.
     lookups: Arc<Semaphore>,
-    retention: RetentionTask,
+    retention: Background,
+    compaction: Background,
     sizes: Sizes,
 }
 
@@ -60,6 +62,12 @@ impl Broker {
                 cluster.clone(),
                 Arc::clone(&cache),
                 config.retention_check_interval,
+            ),
+            compaction: compaction::start(
+                environment.clone(),
+                cluster.clone(),
+                Arc::clone(&cache),
+                config.compaction_interval,
             ),
             groups: Groups::new(environment.clone(), cluster.clone(), Arc::clone(&config), cache),
             sizes: Sizes::default(),
@@ -130,10 +138,11 @@ impl Broker {
         &self.inner.producer_ids
     }
 
-    /// Ends retention, and what waits in groups, with an error that makes members look for their coordinator again, and takes no
+    /// Ends retention and compaction, and what waits in groups, with an error that makes members look for their coordinator again, and takes no
     /// more of them. Appends and fetches end with the cluster.
     pub async fn shutdown(&self) {
         self.inner.retention.shutdown().await;
+        self.inner.compaction.shutdown().await;
         self.inner.groups.shutdown().await;
     }
 }

@@ -56,6 +56,10 @@ pub struct Config {
     pub retention_bytes: Option<u64>,
     /// `log.retention.check.interval.ms`.
     pub retention_check_interval: Duration,
+    /// `log.cleaner.backoff.ms`: how often replicas are told what is to be compacted.
+    pub compaction_interval: Duration,
+    /// `log.cleaner.dedupe.buffer.size`, which the layers below keep to.
+    pub compaction_memory_bytes: u64,
     /// Partitions that one topic can have.
     pub partitions_per_topic_max: i32,
     /// Further broker keys under Kafka's names that the operator set: shown as static configuration.
@@ -88,6 +92,8 @@ impl Default for Config {
             retention_ms: Some(604_800_000),
             retention_bytes: None,
             retention_check_interval: Duration::from_mins(5),
+            compaction_interval: Duration::from_secs(15),
+            compaction_memory_bytes: 128 << 20,
             partitions_per_topic_max: 10_000,
             static_keys: BTreeMap::new(),
         }
@@ -127,6 +133,8 @@ impl Config {
             ("connections.max.idle.ms", self.connections_idle_ms_max.to_string(), "600000"),
             ("log.retention.ms", limit(self.retention_ms), "604800000"),
             ("log.retention.bytes", limit(self.retention_bytes), "-1"),
+            ("log.cleaner.backoff.ms", self.compaction_interval.as_millis().to_string(), "15000"),
+            ("log.cleaner.dedupe.buffer.size", self.compaction_memory_bytes.to_string(), "134217728"),
             ("log.retention.check.interval.ms", self.retention_check_interval.as_millis().to_string(), "300000"),
         ];
         for (name, value, default) in given {

@@ -7,8 +7,10 @@
 //!
 //! Absent: any protocol, any file, any socket, any consensus.
 
+mod background;
 mod barriers;
 mod broker;
+mod compaction;
 pub mod config;
 pub mod configs;
 pub mod connections;

@@ -19,6 +19,7 @@ use storage::Payload;
 use crate::Broker;
 use crate::topics::PartitionRef;
 
+mod keys;
 mod repeated;
 mod timestamps;
 
@@ -54,6 +55,9 @@ pub enum ProduceError {
     /// `records` is empty when it is not known which they are.
     #[error("{message}")]
     InvalidTimestamp { records: Vec<InvalidRecord>, message: String },
+    /// Records of the batch break a rule of the topic.
+    #[error("{message}")]
+    InvalidRecords { records: Vec<InvalidRecord>, message: String },
     #[error("sequence {actual} where {expected} was due")]
     OutOfOrderSequence { expected: i32, actual: i32 },
     #[error("the producer's epoch {actual} is older than {current}")]
@@ -160,7 +164,7 @@ impl Broker {
     }
 
     /// Decides whether, and with which header, a batch is stored. `batch` is the records field of a produce request:
-    /// exactly one batch of format 2. Takes time for its bytes, and unpacks nothing.
+    /// exactly one batch of format 2. Takes time for its bytes, and unpacks nothing, unless the topic is compacted.
     pub fn check(&self, partition: &PartitionRef, batch: Bytes, acks: Acks) -> Result<CheckedBatch, ProduceError> {
         let Some(replica) = partition.partition().replica().filter(Replica::is_leader) else {
             return Err(ProduceError::NotLeader);
@@ -178,6 +182,9 @@ impl Broker {
         let summary = record::validate(&batch)?;
         if summary.transactional {
             return Err(ProduceError::TransactionsUnsupported);
+        }
+        if settings.retention.compacts {
+            keys::check(&batch, partition)?;
         }
         match settings.timestamp_type {
             TimestampType::LogAppendTime => Ok(CheckedBatch { replica, summary, batch, is_shared: true, copies_min }),

@@ -11,16 +11,15 @@ use std::sync::Arc;
 
 use base::Env;
 use base::hash::FixedHashMap;
-use base::task::{self, AbortHandle, JoinHandle};
 use base::time::{Duration, sleep};
 use cluster::{Cluster, METADATA};
-use parking_lot::Mutex;
 use record::{ShardId, StreamId, StreamOffset, TimestampMs};
 use replica::{FetchError, Replica};
 use shard::commands::{DeleteRecords, SetLogStart, StreamFront, Tick};
 
+use crate::background::Background;
 use crate::configs::Retention;
-use crate::sizes::Size;
+use crate::sizes::{Size, Version};
 use crate::topics::{Cache, EarlierRange, Partition, Topic};
 
 /// The level of features from which on records can be deleted.
@@ -28,37 +27,11 @@ pub(crate) const FEATURE_LEVEL: u32 = 4;
 /// Streams of one command.
 pub(crate) const FRONTS_MAX: usize = 500;
 
-/// The task of a node.
-#[derive(Debug)]
-pub(crate) struct RetentionTask {
-    abort: AbortHandle,
-    task: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl RetentionTask {
-    /// Returns when nothing is deleted any more, and nothing of the cluster held.
-    pub(crate) async fn shutdown(&self) {
-        self.abort.abort();
-        let task = self.task.lock().take();
-        if let Some(task) = task {
-            // It was aborted.
-            let _ = task.await;
-        }
-    }
-}
-
-impl Drop for RetentionTask {
-    fn drop(&mut self) {
-        self.abort.abort();
-    }
-}
-
 /// Looks every `interval` at what is to go.
-pub(crate) fn start(env: Env, cluster: Cluster, cache: Arc<Cache>, interval: Duration) -> RetentionTask {
+pub(crate) fn start(env: Env, cluster: Cluster, cache: Arc<Cache>, interval: Duration) -> Background {
     let (known, ticked) = (FixedHashMap::default(), BTreeSet::new());
     let keeper = Keeper { env, cluster, cache, interval, known, round: 0, ticked };
-    let task = task::spawn("retention", keeper.run());
-    RetentionTask { abort: task.abort_handle(), task: Mutex::new(Some(task)) }
+    Background::start("retention", keeper.run())
 }
 
 struct Keeper {
@@ -77,7 +50,7 @@ struct Keeper {
 #[derive(Debug, Default, Clone, Copy)]
 struct Known {
     /// Of the stream at that look; with another one the rest does not count.
-    first: StreamOffset,
+    version: Version,
     /// The largest timestamp of the first batch that is not old.
     next: Option<TimestampMs>,
     size: Size,
@@ -133,9 +106,9 @@ impl Keeper {
         let oldest = partition.earlier_left().next().map(EarlierRange::shard);
         for range in partition.earlier() {
             let Some(replica) = range.replica().filter(Replica::is_leader) else { continue };
-            let (first, next) = bounds(&replica, stream)?;
+            let (version, next) = bounds(&replica, stream)?;
             let begins_at = StreamOffset(range.begins_at()).min(next);
-            if first < begins_at {
+            if version.first < begins_at {
                 fronts.add(&replica, replica.front(stream, begins_at, true).await?);
             } else if oldest == Some(range.shard()) && !retention.keeps_all() {
                 // Of its size only this piece counts: what is behind it is known where that is led.
@@ -169,11 +142,12 @@ impl Keeper {
         stream: StreamId,
         retention: Retention,
     ) -> Result<Option<StreamOffset>, FetchError> {
-        let (first, next) = bounds(replica, stream)?;
+        let (version, next) = bounds(replica, stream)?;
+        let first = version.first;
         if first == next {
             return Ok(None);
         }
-        let mut known = self.known(replica, stream, first);
+        let mut known = self.known(replica, stream, version);
         let (mut before, mut bytes) = (first, 0);
         let due = |time| retention.newest_expired(time).filter(|newest| known.next.is_none_or(|next| next <= *newest));
         let mut newest = due(replica.state().time());
@@ -195,7 +169,8 @@ impl Keeper {
         }
         if before > first {
             // As it will be when the command is applied.
-            (known.first, known.size.bytes) = (before, known.size.bytes.saturating_sub(bytes));
+            known.version = version.begun_at(before);
+            known.size.bytes = known.size.bytes.saturating_sub(bytes);
         }
         self.known.insert((replica.shard_id(), stream), known);
         Ok(Some(before).filter(|before| *before > first))
@@ -215,18 +190,18 @@ impl Keeper {
 
     /// Bytes that a stream has on a shard.
     async fn bytes(&mut self, replica: &Replica, stream: StreamId) -> Result<u64, FetchError> {
-        let (first, _) = bounds(replica, stream)?;
-        let mut known = self.known(replica, stream, first);
+        let (version, _) = bounds(replica, stream)?;
+        let mut known = self.known(replica, stream, version);
         known.size.count(replica, stream).await?;
         self.known.insert((replica.shard_id(), stream), known);
         Ok(known.size.bytes)
     }
 
-    fn known(&self, replica: &Replica, stream: StreamId, first: StreamOffset) -> Known {
-        let known = self.known.get(&(replica.shard_id(), stream)).copied().filter(|known| known.first == first);
+    fn known(&self, replica: &Replica, stream: StreamId, version: Version) -> Known {
+        let known = self.known.get(&(replica.shard_id(), stream)).copied().filter(|known| known.version == version);
         let known = known.unwrap_or_default();
-        let size = Size { counted_to: known.size.counted_to.max(first), ..known.size };
-        Known { first, round: self.round, size, ..known }
+        let size = Size { counted_to: known.size.counted_to.max(version.first), ..known.size };
+        Known { version, round: self.round, size, ..known }
     }
 
     /// Lets a partition begin later that has records on shards where it was before.
@@ -269,8 +244,8 @@ impl Fronts {
     }
 }
 
-fn bounds(replica: &Replica, stream: StreamId) -> Result<(StreamOffset, StreamOffset), FetchError> {
+fn bounds(replica: &Replica, stream: StreamId) -> Result<(Version, StreamOffset), FetchError> {
     let state = replica.state();
     let view = state.stream(stream).ok_or(FetchError::UnknownStream(stream))?;
-    Ok((view.first_offset(), view.next_offset()))
+    Ok((Version::of(&view), view.next_offset()))
 }

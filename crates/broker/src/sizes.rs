@@ -5,6 +5,7 @@ use base::hash::FixedHashMap;
 use cluster::Cluster;
 use record::{ShardId, StreamId, StreamOffset};
 use replica::{FetchError, Replica};
+use shard::StreamView;
 use tokio::sync::Mutex;
 
 /// Fewer are never looked through for those that are gone.
@@ -40,24 +41,44 @@ struct Inner {
 
 #[derive(Debug, Clone, Copy)]
 struct Known {
-    /// Of the stream then: when it has lost its front all is counted anew.
-    first: StreamOffset,
+    /// Of the stream then: with another one all is counted anew.
+    version: Version,
     size: Size,
+}
+
+/// What a stream was when it was counted: it has lost its front since, or was compacted, or only grew.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) first: StreamOffset,
+    /// Of the keys of its compacted objects.
+    compacted: u64,
+}
+
+impl Version {
+    pub(crate) fn of(view: &StreamView<'_>) -> Self {
+        let compacted = view.compacted().fold(0_u64, |all, one| all.rotate_left(7) ^ one.object.key.0);
+        Self { first: view.first_offset(), compacted }
+    }
+
+    /// As it will be when its front is gone.
+    pub(crate) const fn begun_at(self, first: StreamOffset) -> Self {
+        Self { first, ..self }
+    }
 }
 
 impl Sizes {
     /// Bytes of a stream on this copy.
     pub(crate) async fn of(&self, cluster: &Cluster, replica: &Replica, stream: StreamId) -> Result<u64, FetchError> {
         let mut inner = self.0.lock().await;
-        let first = {
+        let version = {
             let state = replica.state();
-            state.stream(stream).ok_or(FetchError::UnknownStream(stream))?.first_offset()
+            Version::of(&state.stream(stream).ok_or(FetchError::UnknownStream(stream))?)
         };
         let key = (replica.shard_id(), stream);
-        let known = inner.known.get(&key).filter(|known| known.first == first);
-        let mut size = known.map_or(Size { bytes: 0, counted_to: first }, |known| known.size);
+        let known = inner.known.get(&key).filter(|known| known.version == version);
+        let mut size = known.map_or(Size { bytes: 0, counted_to: version.first }, |known| known.size);
         size.count(replica, stream).await?;
-        inner.known.insert(key, Known { first, size });
+        inner.known.insert(key, Known { version, size });
         if inner.known.len() > inner.look_at {
             let is_there = |shard, stream| {
                 cluster.replica(shard).is_some_and(|replica: Replica| replica.state().stream(stream).is_some())

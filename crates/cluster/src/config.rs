@@ -51,6 +51,8 @@ pub struct Config {
     pub object_bytes_min: u64,
     /// How fast objects are written, over all shards; unlimited when absent.
     pub object_bytes_per_second: Option<u64>,
+    /// What the keys of a stream that is compacted may take; one is at a time.
+    pub compaction_memory_bytes: u64,
     /// What was applied is in a checkpoint after this time, however little it is.
     pub checkpoint_age_max: Duration,
     /// How many pairs of an idempotent producer and a stream it writes to a shard remembers.
@@ -87,6 +89,7 @@ impl Config {
             log_hot_bytes: 4 << 30,
             object_bytes_min: 256 << 20,
             object_bytes_per_second: None,
+            compaction_memory_bytes: 128 << 20,
             checkpoint_age_max: Duration::from_secs(30),
             producers_per_shard_max: 100_000,
             producer_expiration_ms: 24 * 60 * 60 * 1_000,

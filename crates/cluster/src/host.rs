@@ -70,7 +70,7 @@ impl Host {
         log: Arc<CommitLog>,
         payload_bytes_max: usize,
     ) -> Self {
-        let pace = Arc::new(Pace::new(config.object_bytes_per_second));
+        let pace = Arc::new(Pace::new(config.object_bytes_per_second, config.compaction_memory_bytes));
         Self { node, config, data_dir, log, payload_bytes_max, pace }
     }
 
@@ -91,7 +91,7 @@ impl Host {
         };
         let clock = Arc::new(ProposalClock(Arc::clone(&self.node.clock)));
         let env = Env { wall_clock: clock, ..self.node.env.clone() };
-        match Replica::start(env, self.replica_config(shard), parts).await {
+        match Box::pin(Replica::start(env, self.replica_config(shard), parts)).await {
             Ok(replica) => {
                 self.node.shards.put(replica.clone());
                 Ok(replica)

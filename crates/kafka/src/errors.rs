@@ -64,6 +64,7 @@ impl Code for ProduceError {
             Self::InvalidBatch(error) => error.code(),
             Self::TransactionsUnsupported => TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
             Self::InvalidTimestamp { .. } => INVALID_TIMESTAMP,
+            Self::InvalidRecords { .. } => INVALID_RECORD,
             Self::OutOfOrderSequence { .. } => OUT_OF_ORDER_SEQUENCE_NUMBER,
             Self::InvalidProducerEpoch { .. } => INVALID_PRODUCER_EPOCH,
             // There is no room for it and never will be.

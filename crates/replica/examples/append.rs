@@ -159,12 +159,12 @@ async fn shard(run: &Run) -> Vec<u32> {
         disk_state: log.disk_state(),
         checkpoints,
         index,
-        pace: Arc::new(Pace::new(None)),
+        pace: Arc::new(Pace::new(None, 1 << 20)),
         transport: Arc::new(Alone),
         founding: Founding::Alone,
     };
     let config = Config::new(NodeId(1), ShardId(1));
-    let replica = Replica::start(env, config, parts).await.expect("started");
+    let replica = Box::pin(Replica::start(env, config, parts)).await.expect("started");
     let streams = (1..=STREAMS)
         .map(|id| NewStream { id: StreamId(id), epoch_start: LeaderEpoch(0), first_offset: StreamOffset(0) })
         .collect();

@@ -45,7 +45,7 @@ impl Core {
                 // Under the same lock: a checkpoint covers no seal whose file is not durable.
                 self.note_sealed(&applied.effects.sealed);
                 // And counts nothing as here that is not.
-                let dead = self.here.follow(id.index, &applied.effects.objects);
+                let dead = self.here.follow(id.index, &applied.effects.objects, &state.shard);
                 self.note_dead(&dead);
             }
             let shard = &state.shard;

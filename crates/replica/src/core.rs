@@ -3,14 +3,14 @@
 //! One lock guards the state machine together with the entry that it stands at. Apply holds it for
 //! one entry, a checkpoint for one small step, readers for a look: nobody awaits under it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use base::Env;
 use parking_lot::{Mutex, RwLock};
-use record::{FileNumber, LogIndex, NodeId, ObjectKey};
+use record::{FileNumber, LogIndex, NodeId, ObjectKey, StreamId};
 use shard::commands::UploadId;
 use shard::{SealedIndex, Shard};
 use storage::checkpoint::CheckpointStore;
@@ -24,7 +24,7 @@ use crate::errors::OutOfService;
 use crate::full_disk::FullDisk;
 use crate::leadership::Leadership;
 use crate::liveness;
-use crate::objects::{Here, Pace};
+use crate::objects::{CompactionPolicy, Here, Pace};
 use crate::pending::Abandoned;
 use crate::proposer;
 use crate::raft::types::{ConsensusLogId, StoredMembership, consensus_log_id};
@@ -145,6 +145,10 @@ pub(crate) struct Core {
     /// All nodes know what objects are.
     objects_allowed: AtomicBool,
     pub(crate) pace: Arc<Pace>,
+    /// How streams are to be compacted while this node leads.
+    pub(crate) compaction: Mutex<BTreeMap<StreamId, CompactionPolicy>>,
+    /// Something is to be compacted that is not sealed yet.
+    pub(crate) seal_wanted: AtomicBool,
     pub(crate) state: RwLock<Applied>,
     pub(crate) proposals: Arc<proposer::Shared>,
     pub(crate) abandoned: Arc<Abandoned>,
@@ -200,6 +204,8 @@ impl Core {
             here,
             objects_wanted: Notify::new(),
             objects_allowed: AtomicBool::new(false),
+            compaction: Mutex::default(),
+            seal_wanted: AtomicBool::new(false),
             pace,
             state: RwLock::new(applied),
             proposals,

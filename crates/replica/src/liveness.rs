@@ -26,14 +26,18 @@ impl Core {
         if settled.is_empty() {
             return;
         }
-        let files: Vec<_> = settled
-            .iter()
-            .flat_map(|object| self.index.files_within(*object.files.start(), *object.files.end()))
-            .collect();
+        let within = |object: &Settled| self.index.files_within(*object.files.start(), *object.files.end());
+        let mut files: Vec<_> = settled.iter().flat_map(within).collect();
+        {
+            // Where an object of one stream has a place, others may need what was there.
+            let state = self.state.read();
+            files.retain(|file| !state.shard.is_live_file(*file));
+        }
         self.note_dead(&files);
         // Those that are still to be written, too.
         {
-            let in_place = |file: &FileNumber| settled.iter().any(|object| object.files.contains(file));
+            let of_all = |object: &&Settled| object.stream.is_none();
+            let in_place = |file: &FileNumber| settled.iter().filter(of_all).any(|object| object.files.contains(file));
             let Chores { sealed, dead } = &mut *self.chores.lock();
             dead.extend(sealed.iter().map(|sealed| sealed.file).filter(in_place));
         }
@@ -98,8 +102,10 @@ impl Core {
 impl DurableCheckpoint {
     /// After a start from it an object that is here is read, and what that replaced is not.
     fn settle(&mut self, object: &Settled) {
-        self.files = self.files.iter().copied().filter(|file| !object.files.contains(file)).collect();
-        self.live = self.live.iter().flat_map(|live| outside(live, &object.log)).collect();
+        if object.stream.is_none() {
+            self.files = self.files.iter().copied().filter(|file| !object.files.contains(file)).collect();
+            self.live = self.live.iter().flat_map(|live| outside(live, &object.log)).collect();
+        }
         let mut objects = self.objects.to_vec();
         objects.retain(|key| !object.replaced.contains(key));
         if let Err(place) = objects.binary_search(&object.key) {

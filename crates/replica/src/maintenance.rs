@@ -5,6 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use base::task::{JoinHandle, spawn};
 use base::time::{Duration, Instant, now, sleep, sleep_until, timeout};
@@ -194,6 +195,7 @@ impl Task {
             if waiting <= self.core.config.seals_pending_max {
                 self.core.proposals.hold(false);
             }
+            self.core.objects_wanted.notify_one();
         }
     }
 
@@ -243,15 +245,15 @@ impl Task {
         loop {
             let next = {
                 let chores = self.core.chores.lock();
-                // One that still waits to be written is removed after it was, one that is pulled when it is not.
+                // What is dead by now and needed all the same is so from before it was noted as dead.
+                let needed = self.core.here.needed();
+                // One that still waits to be written is removed after it was.
                 let waits = |file: &FileNumber| chores.sealed.iter().any(|sealed| sealed.file == *file);
                 let held = |file: &FileNumber| {
-                    self.core.pins.holds_file(*file)
-                        || self.core.may_come_back(*file)
-                        || self.core.here.holds_file(*file)
+                    let is_used = self.core.pins.holds_file(*file) || self.core.here.holds_file(*file);
+                    is_used || self.core.may_come_back(*file) || needed.has_file(*file)
                 };
-                let stays = |file: &FileNumber| waits(file) || held(file);
-                chores.dead.iter().rev().find(|file| !stays(file)).copied()
+                chores.dead.iter().rev().find(|file| !waits(file) && !held(file)).copied()
             };
             let Some(file) = next else { return Ok(()) };
             self.core.index.remove(file).await.map_err(|error| self.index_failure(error))?;
@@ -272,7 +274,9 @@ impl Task {
         }
         let aged = now() >= self.seal_at && core.progress.any_unsealed();
         let may_seal = self.seal.is_none() && now() >= self.seal_after;
+        let aged = aged || (core.seal_wanted.load(Ordering::Acquire) && core.progress.any_unsealed());
         if may_seal && (aged || core.progress.is_seal_due(&core.config)) {
+            core.seal_wanted.store(false, Ordering::Release);
             self.seal_at = now() + core.config.seal_age_max;
             // Everything that lies before the entry that will carry the command.
             let (answer, pending) = Pending::new();

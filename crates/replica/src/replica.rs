@@ -258,7 +258,7 @@ impl Replica {
         stream: StreamId,
         time: TimestampMs,
     ) -> Result<Option<TimedOffset>, FetchError> {
-        self.inner.core.offset_for_time(stream, time).await
+        Box::pin(self.inner.core.offset_for_time(stream, time)).await
     }
 
     /// The first record that has the largest timestamp of the stream.
@@ -266,7 +266,7 @@ impl Replica {
     /// # Errors
     /// When the stream does not exist or its bytes cannot be read.
     pub async fn max_timestamp(&self, stream: StreamId) -> Result<Option<TimedOffset>, FetchError> {
-        self.inner.core.max_timestamp(stream).await
+        Box::pin(self.inner.core.max_timestamp(stream)).await
     }
 
     /// Where the largest epoch that is not above `epoch` ends (KIP-320).

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use record::{BatchEntry, LogIndex, StreamId, StreamOffset, TimestampMs};
+use record::{BatchEntry, FileNumber, LogIndex, StreamId, StreamOffset, TimestampMs};
 use shard::commands::StreamFront;
 use shard::{FrontPlace, Located};
 
@@ -110,7 +110,7 @@ impl Core {
 
     async fn front(&self, stream: StreamId, before: StreamOffset, ended: bool) -> Result<StreamFront, FetchError> {
         let _reader = self.here.enter();
-        let (place, first_part, parts_floor, before) = {
+        let (place, first_part, before) = {
             let state = self.state.read();
             let view = state.shard.stream(stream).ok_or(FetchError::UnknownStream(stream))?;
             let (first, next) = (view.first_offset(), view.next_offset());
@@ -118,7 +118,7 @@ impl Core {
                 return Err(FetchError::OffsetOutOfRange { offset: before, first, next });
             }
             let before = before.max(first);
-            (view.front(before), view.oldest_part_file(), state.shard.parts_floor(), before)
+            (view.front(before), view.oldest_part_file(), before)
         };
         let files = match place {
             FrontPlace::From(file) => file,
@@ -129,14 +129,25 @@ impl Core {
         };
         let part_files = match first_part {
             // Large batches are rare: only where some part may be free is it worth a look at all that stay.
-            Some(first_part) if first_part < files => {
-                let oldest = self.oldest_part(stream, before).await?;
-                let held = oldest.and_then(|oldest| self.state.read().shard.range_of(oldest));
-                held.map_or(parts_floor, |held| held.min(parts_floor))
-            }
+            Some(first_part) if first_part < files => self.part_files_from(stream, before).await?,
             first_part => first_part.unwrap_or_default(),
         };
         Ok(StreamFront { stream, before, files, part_files, ended })
+    }
+
+    /// In no range before this one is an earlier part of a batch of the stream that reaches to `from` or beyond, or may yet come.
+    pub(crate) async fn part_files_from(&self, stream: StreamId, from: StreamOffset) -> Result<FileNumber, FetchError> {
+        let (any, parts_floor) = {
+            let state = self.state.read();
+            let view = state.shard.stream(stream).ok_or(FetchError::UnknownStream(stream))?;
+            (view.oldest_part_file().is_some(), state.shard.parts_floor())
+        };
+        if !any {
+            return Ok(FileNumber(0));
+        }
+        let oldest = self.oldest_part(stream, from).await?;
+        let held = oldest.and_then(|oldest| self.state.read().shard.range_of(oldest));
+        Ok(held.map_or(parts_floor, |held| held.min(parts_floor)))
     }
 
     /// The first entry of the log that holds an earlier part of a batch that reaches to `from` or beyond.

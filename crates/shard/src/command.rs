@@ -12,8 +12,9 @@ use crate::commands::{
     AssignSlots, CancelMove, CloseSlots, CloseStream, CommitOffsets, CompleteDeletion, CompleteMove,
     CompletePartitions, CompleteShards, CompleteSlots, CompleteTopics, Configure, CreateCluster, CreateStreams,
     CreateTopics, DeleteGroup, DeleteOffsets, DeleteRecords, DeleteStreams, DeleteTopics, DropSlots, ExpireProducers,
-    LeaderChange, MoveSlots, MoveStreams, OpenShards, PutGroup, PutObject, PutShards, RaiseFeatures, ReceiveGroups,
-    ReceiveStream, RegisterNode, Seal, SetCopies, SetLogStart, SetRebalancing, SetStanding, SkipIds, StagePart, Tick,
+    LeaderChange, MoveSlots, MoveStreams, OpenShards, PutCompacted, PutGroup, PutObject, PutShards, RaiseFeatures,
+    ReceiveGroups, ReceiveStream, RegisterNode, Seal, SetCopies, SetLogStart, SetRebalancing, SetStanding, SkipIds,
+    StagePart, Tick,
 };
 use crate::features::level_of_command;
 
@@ -95,6 +96,7 @@ commands! {
     10 Configure(Configure),
     11 DeleteRecords(DeleteRecords),
     12 PutObject(PutObject),
+    13 PutCompacted(PutCompacted),
     32 PutGroup(PutGroup),
     33 DeleteGroup(DeleteGroup),
     34 CommitOffsets(CommitOffsets),

@@ -5,7 +5,7 @@
 //! level is proposed, so that a program that knows less reads every log that there is.
 
 /// The level that this program knows, and all below it.
-pub const FEATURE_LEVEL: u32 = 5;
+pub const FEATURE_LEVEL: u32 = 6;
 /// The level of a cluster that never raised its own: commands up to 80, tables up to 12.
 pub const FIRST_FEATURE_LEVEL: u32 = 1;
 /// The last command of that level; those about data end before those about groups begin.
@@ -19,6 +19,8 @@ const THIRD_LEVEL_COMMAND_MAX: u8 = 95;
 /// The last ones of the fourth level.
 const FOURTH_LEVEL_COMMAND_MAX: u8 = 96;
 const FOURTH_LEVEL_DATA_COMMAND_MAX: u8 = 11;
+/// The last command of the fifth level that is about data.
+const FIFTH_LEVEL_DATA_COMMAND_MAX: u8 = 12;
 
 /// The level that the cluster must have for the command of that number to be proposed; `raises` tells the one that
 /// raises the level, which says itself for whom it is safe.
@@ -32,7 +34,9 @@ pub(crate) const fn level_of_command(number: u8, raises: bool) -> u32 {
         3
     } else if number <= (if is_data { FOURTH_LEVEL_DATA_COMMAND_MAX } else { FOURTH_LEVEL_COMMAND_MAX }) {
         4
-    } else {
+    } else if number <= FIFTH_LEVEL_DATA_COMMAND_MAX || !is_data {
         5
+    } else {
+        6
     }
 }

@@ -24,6 +24,7 @@ mod outcome_wire;
 mod slots;
 
 mod batches;
+mod compacted;
 mod digest;
 mod features;
 mod file_set;
@@ -52,6 +53,7 @@ pub use assertion::AssertionFailed;
 pub use capture::{CaptureRunning, CaptureStart};
 pub use codec::{DecodeError, Reader};
 pub use command::Command;
+pub use compacted::CompactedObject;
 pub use effects::{Applied, Effects, Growth, ObjectChange};
 pub use entry::{
     BODY_JOINED_BYTES, ENTRY_HEADER_BYTES, EntryBuilder, EntryCommands, EntryHeader, PlacedCommand, entry_head_bytes,
@@ -65,14 +67,14 @@ pub use model::{
     ShardRecord, SlotMove, SlotMoveId, Standing, StreamHome, StreamMove, Topic, TopicMode, TopicState,
 };
 pub use moving::MovingPiece;
-pub use objects::PlacedObject;
+pub use objects::{PlacedObject, Spot};
 pub use outcome::{
     AbandonTopicError, AddPartitionsError, AdmitNodeError, AlterConfigError, AnnounceNodeError, AppendError, Appended,
     AssignSlotsError, CancelMoveError, CloseSlotsError, CloseStreamError, ClosedStream, CommitOffsetsError,
     CompleteMoveError, CreateStreamError, CreateTopicError, DeleteGroupError, DeleteRecordsError, DropSlotsError,
-    EpochEnd, MoveSlotsError, MoveStreamError, Outcome, ProducerIdBlock, ProducerIdsExhausted, PutGroupError,
-    PutObjectError, RaiseFeaturesError, ReceiveGroupsError, ReceiveStreamError, Received, ReceivedGroups,
-    RegisterNodeError, SetCopiesError, SetStandingError, StageError, UnknownTopic,
+    EpochEnd, MoveSlotsError, MoveStreamError, Outcome, ProducerIdBlock, ProducerIdsExhausted, PutCompactedError,
+    PutGroupError, PutObjectError, RaiseFeaturesError, ReceiveGroupsError, ReceiveStreamError, Received,
+    ReceivedGroups, RegisterNodeError, SetCopiesError, SetStandingError, StageError, UnknownTopic,
 };
 pub use query::{GroupView, Intention};
 pub use ranges::{PartsPage, RangeView};

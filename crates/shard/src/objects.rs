@@ -3,15 +3,20 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use record::{FileNumber, LogIndex, ObjectKey};
+use record::{FileNumber, LogIndex, ObjectKey, StreamId};
 
-use crate::codec::{DecodeError, wire_struct};
+use crate::codec::{DecodeError, Reader, Wire};
 use crate::shard::Shard;
 use crate::table::{Record, Table};
+
+/// The stream, of a compacted object, and the first sealed range whose place an object has.
+pub type Spot = (Option<StreamId>, FileNumber);
 
 /// An object that holds what lives of the sealed ranges from `first` to `last`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlacedObject {
+    /// The stream of which it is all that is left there; none where it is of all streams that are not compacted.
+    pub stream: Option<StreamId>,
     pub first: FileNumber,
     pub last: FileNumber,
     pub key: ObjectKey,
@@ -27,16 +32,33 @@ pub struct PlacedObject {
     pub index_digest: u64,
 }
 
-wire_struct!(PlacedObject {
-    first: FileNumber,
-    last: FileNumber,
-    key: ObjectKey,
-    from: LogIndex,
-    through: LogIndex,
-    streams: u64,
-    bytes: u64,
-    index_digest: u64,
-});
+impl Wire for PlacedObject {
+    const BYTES_MIN: usize = 56;
+    fn put(&self, out: &mut Vec<u8>) {
+        self.first.put(out);
+        self.last.put(out);
+        self.key.put(out);
+        self.from.put(out);
+        self.through.put(out);
+        self.streams.put(out);
+        self.bytes.put(out);
+        self.index_digest.put(out);
+    }
+    fn take(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            // Those of one stream are in a table of their own.
+            stream: None,
+            first: Wire::take(input)?,
+            last: Wire::take(input)?,
+            key: Wire::take(input)?,
+            from: Wire::take(input)?,
+            through: Wire::take(input)?,
+            streams: Wire::take(input)?,
+            bytes: Wire::take(input)?,
+            index_digest: Wire::take(input)?,
+        })
+    }
+}
 
 impl Record for PlacedObject {
     type Key = FileNumber;
@@ -47,6 +69,18 @@ impl Record for PlacedObject {
 }
 
 impl PlacedObject {
+    /// Whose place it has, and from where on: no other object has the same.
+    #[must_use]
+    pub const fn spot(&self) -> Spot {
+        (self.stream, self.first)
+    }
+
+    /// Whether it has the place of something of what another one has the place of.
+    #[must_use]
+    pub fn overlaps(&self, first: FileNumber, last: FileNumber) -> bool {
+        self.first <= last && first <= self.last
+    }
+
     /// The numbers of the sealed ranges that it took the place of.
     #[must_use]
     pub fn files(&self) -> RangeInclusive<FileNumber> {

@@ -43,6 +43,7 @@ pub enum Outcome {
     /// The first offset, one per stream, in the order of the command.
     DeleteRecords(Vec<Result<StreamOffset, DeleteRecordsError>>),
     PutObject(Result<(), PutObjectError>),
+    PutCompacted(Result<(), PutCompactedError>),
     PutGroup(Result<GroupVersion, PutGroupError>),
     DeleteGroup(Result<(), DeleteGroupError>),
     CommitOffsets(Result<(), CommitOffsetsError>),
@@ -130,6 +131,21 @@ pub enum PutObjectError {
     Replaced,
     #[error("a range holds parts of a batch that is still to come")]
     PartsWait,
+}
+
+/// Why a compacted object is not one of the shard's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PutCompactedError {
+    #[error("the stream does not exist")]
+    UnknownStream,
+    #[error("there are no such sealed ranges")]
+    UnknownRanges,
+    #[error("nothing of the stream in these ranges lives any more")]
+    NothingLives,
+    #[error("another compacted object has the place of some of these ranges")]
+    Replaced,
+    #[error("what the stream has in earlier ranges is not compacted")]
+    OlderRangesLeft,
 }
 
 /// A batch is in the stream.

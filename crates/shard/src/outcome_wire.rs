@@ -12,9 +12,9 @@ use crate::outcome::{
     AbandonTopicError, AddPartitionsError, AdmitNodeError, AlterConfigError, AnnounceNodeError, AppendError, Appended,
     AssignSlotsError, CancelMoveError, CloseSlotsError, CloseStreamError, ClosedStream, CommitOffsetsError,
     CompleteMoveError, CreateStreamError, CreateTopicError, DeleteGroupError, DeleteRecordsError, DropSlotsError,
-    MoveSlotsError, MoveStreamError, Outcome, ProducerIdBlock, ProducerIdsExhausted, PutGroupError, PutObjectError,
-    RaiseFeaturesError, ReceiveGroupsError, ReceiveStreamError, Received, ReceivedGroups, RegisterNodeError,
-    SetCopiesError, SetStandingError, StageError, UnknownTopic,
+    MoveSlotsError, MoveStreamError, Outcome, ProducerIdBlock, ProducerIdsExhausted, PutCompactedError, PutGroupError,
+    PutObjectError, RaiseFeaturesError, ReceiveGroupsError, ReceiveStreamError, Received, ReceivedGroups,
+    RegisterNodeError, SetCopiesError, SetStandingError, StageError, UnknownTopic,
 };
 
 impl Wire for () {
@@ -80,6 +80,7 @@ wire_enum!(Outcome, "an outcome":
     10 Configure,
     11 DeleteRecords(results: Vec<Result<StreamOffset, DeleteRecordsError>>),
     12 PutObject(result: Result<(), PutObjectError>),
+    13 PutCompacted(result: Result<(), PutCompactedError>),
     32 PutGroup(result: Result<GroupVersion, PutGroupError>),
     33 DeleteGroup(result: Result<(), DeleteGroupError>),
     34 CommitOffsets(result: Result<(), CommitOffsetsError>),
@@ -131,6 +132,14 @@ wire_enum!(PutObjectError, "a refusal of an object":
     2 NothingLives,
     3 Replaced,
     4 PartsWait,
+);
+
+wire_enum!(PutCompactedError, "a refusal of a compacted object":
+    1 UnknownStream,
+    2 UnknownRanges,
+    3 NothingLives,
+    4 Replaced,
+    5 OlderRangesLeft,
 );
 
 wire_enum!(AppendError, "a refusal of an append":

@@ -63,6 +63,11 @@ impl Producer {
     pub(crate) const fn last_used(&self) -> TimestampMs {
         self.last_used
     }
+
+    /// Where its last batch begins.
+    pub(crate) fn last_offset(&self) -> Option<StreamOffset> {
+        self.batches.last().map(|batch| batch.base_offset)
+    }
 }
 
 impl Wire for Producer {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use record::{FileNumber, LogIndex, NodeId, Partition, ProducerId, ShardId, StreamId, Term, TimestampMs, TopicId};
+use record::{
+    FileNumber, LogIndex, NodeId, Partition, ProducerId, ShardId, StreamId, StreamOffset, Term, TimestampMs, TopicId,
+};
 
 use crate::features::FIRST_FEATURE_LEVEL;
 use crate::model::{
@@ -120,6 +122,14 @@ impl Shard {
         let safe_ms = idle_ms.min(settings.producer_expiry_ms) / 2;
         let known = producers.slot(&(stream, producer)).and_then(|slot| producers.at(slot));
         known.is_some_and(|known| now.max(self.scalars.time).0.saturating_sub(known.last_used().0) < safe_ms)
+    }
+
+    /// Whether the batch that begins at `base_offset` is the last one of a producer that is remembered of a stream.
+    #[must_use]
+    pub fn is_last_of_producer(&self, stream: StreamId, producer: ProducerId, base_offset: StreamOffset) -> bool {
+        let producers = &self.producers.table;
+        let known = producers.slot(&(stream, producer)).and_then(|slot| producers.at(slot));
+        known.and_then(|known| known.last_offset()) == Some(base_offset)
     }
 
     /// When the producer that was silent longest was last used; for deciding whether to expire some.

@@ -83,6 +83,19 @@ impl Shard {
         ranges
     }
 
+    /// Whether an index file is one of [`Shard::live_files`].
+    #[must_use]
+    pub fn is_live_file(&self, file: FileNumber) -> bool {
+        self.ranges.get(&file).is_some()
+    }
+
+    /// The part of the log that a sealed range was, or that the object in its place stands for; none where nothing lives.
+    #[must_use]
+    pub fn log_of(&self, file: FileNumber) -> Option<(LogIndex, LogIndex)> {
+        let object = self.objects.of(file).map(|object| (object.from, object.through));
+        object.or_else(|| self.ranges.get(&file).map(|range| (range.from, range.through)))
+    }
+
     /// The numbers from `first` to `last` that streams name, of `count` of all streams, from the place on that the page before told;
     /// and where the next page begins, if there is one.
     #[must_use]

@@ -198,6 +198,7 @@ impl Restore {
         shard.groups.relink()?;
         shard.metadata.relink();
         shard.objects.relink()?;
+        shard.compacted.relink()?;
         let actual = shard.digest();
         if actual != expected {
             return Err(RestoreError::Digest { expected, actual });

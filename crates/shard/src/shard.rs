@@ -11,6 +11,7 @@ use crate::assertion::{AssertionFailed, Broken, ensure};
 use crate::capture::Capture;
 use crate::codec::wire_struct;
 use crate::command::{Command, dispatch};
+use crate::compacted::Compacted;
 use crate::digest::mix;
 use crate::effects::{Applied, Effects};
 use crate::entry::EntryCommands;
@@ -126,6 +127,7 @@ pub struct Shard {
     pub(crate) producers: Producers,
     pub(crate) ranges: Table<SealedRange>,
     pub(crate) objects: Objects,
+    pub(crate) compacted: Compacted,
     pub(crate) uploads: Table<Upload>,
     pub(crate) transfers: Table<Transfer>,
     pub(crate) groups: Groups,
@@ -159,6 +161,7 @@ impl Shard {
             producers: Producers::default(),
             ranges: Table::default(),
             objects: Objects::default(),
+            compacted: Compacted::default(),
             uploads: Table::default(),
             transfers: Table::default(),
             groups: Groups::default(),

@@ -33,6 +33,8 @@ impl Shard {
         for file in stream.all_files() {
             self.release_stream(file, effects)?;
         }
+        let compacted = self.compacted.take_below(id, FileNumber(u32::MAX));
+        effects.objects.extend(compacted.into_iter().map(ObjectChange::Gone));
         effects.deleted.push(id);
         Ok(true)
     }

@@ -148,6 +148,15 @@ impl Stream {
         gone.iter().filter(|file| !self.files.contains(*file)).count() as u64
     }
 
+    /// Forgets the index files from `first` to `last`; those in whose ranges the stream has nothing any more by that.
+    pub(crate) fn forget_within(&mut self, first: FileNumber, last: FileNumber) -> Vec<FileNumber> {
+        let mut gone: Vec<FileNumber> = self.files.take(first, last).iter().collect();
+        if let Some(parts) = &self.part_files {
+            gone.retain(|file| !parts.contains(*file));
+        }
+        gone
+    }
+
     /// The files whose ranges of the log hold something of the stream.
     pub(crate) fn all_files(&self) -> impl Iterator<Item = FileNumber> + '_ {
         let parts = self.part_files.iter().flat_map(|files| files.iter());

@@ -4,6 +4,7 @@ use record::{BatchEntry, FileNumber, LeaderEpoch, StreamId, StreamOffset, Timest
 use smallvec::SmallVec;
 
 use crate::batches::BatchList;
+use crate::compacted::CompactedObject;
 use crate::file_set::FileSet;
 use crate::model::TransferState;
 use crate::outcome::EpochEnd;
@@ -100,13 +101,25 @@ impl<'a> StreamView<'a> {
         &self.stream.files
     }
 
-    /// The newest index file that has the stream and is durable on this node.
+    /// The newest index file that has the stream and is durable on this node, or the last one in whose place a compacted object is.
     #[must_use]
     pub fn newest_durable_file(&self) -> Option<FileNumber> {
-        match self.shard.sealing.front() {
+        let newest = match self.shard.sealing.front() {
             Some((oldest, _)) => self.stream.files.before(oldest.file),
             None => self.stream.files.last(),
-        }
+        };
+        newest.or_else(|| self.compacted_through())
+    }
+
+    /// The compacted objects of the stream, in order: they hold what it has before its index files.
+    pub fn compacted(&self) -> impl DoubleEndedIterator<Item = &'a CompactedObject> + 'a {
+        self.shard.compacted.of(self.stream.id)
+    }
+
+    /// The last sealed range in whose place they are.
+    #[must_use]
+    pub fn compacted_through(&self) -> Option<FileNumber> {
+        self.shard.compacted.through(self.stream.id)
     }
 
     /// The first offset that is still in memory, if any is: what is below it is in index files.

@@ -1,7 +1,7 @@
 //! All tables of the state, in the order of their numbers.
 
 /// How many tables there are.
-pub(crate) const TABLES: usize = 21;
+pub(crate) const TABLES: usize = 22;
 /// Those that were there from the first. One that came later and holds nothing does not show in the digest, so that a
 /// state that was written before it came has the digest that stands in its checkpoint.
 pub(crate) const FIRST_TABLES: usize = 10;
@@ -92,6 +92,10 @@ macro_rules! each_table {
             },
             {
                 let $table = &mut $shard.objects.table;
+                $call
+            },
+            {
+                let $table = &mut $shard.compacted.table;
                 $call
             },
         ]

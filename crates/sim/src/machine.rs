@@ -78,6 +78,8 @@ pub struct Running {
 pub const CLOCK_REMEMBERED: Duration = Duration::from_secs(4);
 /// Often, so that a clock that is wrong could expire something.
 const RETENTION_CHECK: Duration = Duration::from_secs(2);
+/// How often each node looks for what is to be compacted.
+const COMPACTION_INTERVAL: Duration = Duration::from_secs(1);
 /// How a process ended that was ended from outside, or in order.
 const ENDED: [&str; 3] = ["killed", "power off", "stopped"];
 
@@ -199,6 +201,7 @@ impl Machine {
             auto_create_topics: false,
             group_initial_rebalance_delay_ms: 0,
             retention_check_interval: RETENTION_CHECK,
+            compaction_interval: COMPACTION_INTERVAL,
             ..broker::Config::default()
         };
         let broker = Broker::start(cluster.environment(), cluster.clone(), config);
@@ -252,6 +255,7 @@ impl Machine {
             log_keep_bytes: plan.log_keep_bytes,
             log_hot_bytes: plan.log_hot_bytes,
             object_bytes_min: OBJECT_BYTES_MIN,
+            compaction_memory_bytes: plan.compaction_memory_bytes,
             checkpoint_age_max: plan.checkpoint_age_max,
             catch_up_bytes_per_second: plan.catch_up_bytes_per_second,
             ..cluster::Config::new(PathBuf::from("/data"))

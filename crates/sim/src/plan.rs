@@ -37,6 +37,10 @@ pub struct Plan {
     pub topic_lasts: Option<Duration>,
     /// Whether records are deleted from the front of partitions.
     pub deletes: bool,
+    /// Whether there is a topic that is compacted.
+    pub keyed: bool,
+    /// What the keys of a partition that is compacted may take.
+    pub compaction_memory_bytes: u64,
     /// One batch in so many is too large to be copied on its way to a reader.
     pub large_one_in: u64,
     /// What a direction of a connection holds: with little of it, what is read slowly is still in the file meanwhile.
@@ -99,6 +103,8 @@ impl Plan {
             catch_up_bytes_per_second,
             topic_lasts,
             deletes: !chance(&fork(seed, "deletes"), 3),
+            keyed: !chance(&fork(seed, "keyed"), 3),
+            compaction_memory_bytes: *pick(&fork(seed, "keys"), &[256, 32 << 10, 128 << 20]),
             // What nobody deletes must not fill the disks.
             large_one_in: if topic_lasts.is_some() { large_one_in } else { large_one_in.max(LARGE_ONE_IN_OF_KEPT) },
             socket_bytes: *pick(&fork(seed, "sockets"), &[16 << 10, 16 << 10, 256 << 10]),

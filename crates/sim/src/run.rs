@@ -212,6 +212,7 @@ async fn check_all(world: &World) {
     for topic in first.max(1)..=last {
         load::check_topic(world, &mut client, topic, true).await;
     }
+    load::check_keyed(world, &mut client).await;
 }
 
 impl fmt::Display for Verdict {
@@ -232,13 +233,13 @@ impl fmt::Display for Verdict {
         } = counts;
         let broken: u64 = faults.values().sum();
         let recycled: u64 = counts.recycled.values().sum();
-        let objects = counts.objects.len();
+        let (objects, compacted, keyed) = (counts.objects.len(), counts.compacted.len(), counts.acked_keyed);
         write!(
             f,
             "seed {seed} trace {:016x} events {} nodes {nodes} acked {} appends {acked_appends} commits \
              {acked_commits} reads {reads} slow {slow_reads} questions {questions} topics {topics} deletions {deletions} \
              recycled {recycled} objects {objects} \
-             retries {retries} faults {broken} elections {elections} compared {states_compared} converged_ms {}",
+             keyed {keyed} compacted {compacted} retries {retries} faults {broken} elections {elections} compared {states_compared} converged_ms {}",
             trace.hash,
             trace.events,
             acked_appends + acked_commits,

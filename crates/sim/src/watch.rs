@@ -34,7 +34,14 @@ pub async fn run(world: Arc<World>) {
             }
             if round.is_multiple_of(STATES_ONE_IN) && replica.failure().borrow().is_none() {
                 let objects: Vec<ObjectKey> = replica.state().objects().iter().map(|object| object.key).collect();
-                world.count(|counts| counts.objects.extend(objects));
+                let compacted = |state: &shard::Shard| -> Vec<ObjectKey> {
+                    state.compacted_objects().iter().map(|compacted| compacted.object.key).collect()
+                };
+                let compacted = compacted(&replica.state());
+                world.count(|counts| {
+                    counts.objects.extend(objects);
+                    counts.compacted.extend(compacted);
+                });
                 let (applied, digest) = replica.digest();
                 world.observe(|invariants| invariants.state(replica.shard_id(), applied, digest, node));
             }

@@ -56,6 +56,8 @@ struct Topics {
 pub struct Counts {
     pub acked_appends: u64,
     pub acked_records: u64,
+    /// Of those to a topic that is compacted.
+    pub acked_keyed: u64,
     pub acked_commits: u64,
     pub reads: u64,
     pub questions: u64,
@@ -68,6 +70,8 @@ pub struct Counts {
     pub recycled: BTreeMap<(usize, u64), u64>,
     /// Objects that old ranges of logs became.
     pub objects: BTreeSet<ObjectKey>,
+    /// Objects that compaction made.
+    pub compacted: BTreeSet<ObjectKey>,
     /// Requests without an answer, or with one that says to try again.
     pub retries: u64,
     pub faults: BTreeMap<&'static str, u64>,

@@ -25,10 +25,10 @@ use std::sync::Arc;
 use base::disk::{Disk, OpenOptions};
 use base::task::offload;
 use parking_lot::Mutex;
-use record::{BatchEntry, FileNumber, LogIndex, ObjectKey, StreamId};
+use record::{BatchEntry, FileNumber, LogIndex, ObjectKey, StreamId, StreamOffset};
 
 use crate::block_cache::BlockCache;
-use crate::object::Objects;
+use crate::object::{self, Objects};
 use crate::passing::{failed_write, remove_file};
 pub(crate) use format::{ENTRY_BYTES, StreamEntry};
 pub use import::IndexImport;
@@ -54,7 +54,21 @@ struct Shared {
     cache: BlockCache,
     /// The objects that have the place of files, by the first of these: the last of them, and the object.
     placed: Mutex<BTreeMap<u32, (u32, ObjectKey)>>,
+    /// The objects that have the place of what one stream has in files, by the stream and the first of these.
+    compacted: Mutex<BTreeMap<(StreamId, u32), (u32, ObjectKey)>>,
+    /// Those that are missing, by the stream and the first of the files: the last of them.
+    awaited: Mutex<BTreeMap<(StreamId, u32), u32>>,
     objects: Objects,
+}
+
+/// An object, and the files in whose place it has what a stream had in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct InPlace {
+    first: FileNumber,
+    last: FileNumber,
+    key: ObjectKey,
+    /// Only what lies behind this compacted object counts.
+    behind: Option<ObjectKey>,
 }
 
 /// The batches of one stream in the range that is being sealed.
@@ -99,6 +113,8 @@ impl IndexStore {
                     open,
                     cache,
                     placed: Mutex::default(),
+                    compacted: Mutex::default(),
+                    awaited: Mutex::default(),
                     objects,
                 }),
             })
@@ -128,11 +144,66 @@ impl IndexStore {
         self.shared.placed.lock().remove(&first.0);
     }
 
-    /// The object in whose place a file is not, and the first of the files whose place it has.
-    fn object_at(&self, file: FileNumber) -> Option<(FileNumber, ObjectKey)> {
+    /// From now on an object, which is here and whole, is read in the place of what a stream has in the files from `first` to `last`,
+    /// and of the compacted objects that had the place of some.
+    ///
+    /// # Panics
+    /// When it is not here, or has the place of a part of what another one has.
+    pub fn place_compacted(&self, stream: StreamId, first: FileNumber, last: FileNumber, key: ObjectKey) {
+        assert!(first <= last && self.objects().contains(key), "an object that is here has the place of files");
+        let mut compacted = self.shared.compacted.lock();
+        let overlapping: Vec<(u32, u32)> = compacted
+            .range((stream, 0)..=(stream, last.0))
+            .map(|((_, other), (end, _))| (*other, *end))
+            .filter(|(_, end)| *end >= first.0)
+            .collect();
+        let is_inside = |(other, end): &(u32, u32)| *other >= first.0 && *end <= last.0;
+        assert!(overlapping.iter().all(is_inside), "objects have the place of others as a whole");
+        for (other, _) in overlapping {
+            compacted.remove(&(stream, other));
+        }
+        compacted.insert((stream, first.0), (last.0, key));
+    }
+
+    /// A compacted object has no place any more.
+    pub fn take_out_compacted(&self, stream: StreamId, first: FileNumber) {
+        self.shared.compacted.lock().remove(&(stream, first.0));
+    }
+
+    /// A compacted object is not here: who lacks what a stream has in these files is told so.
+    pub fn await_compacted(&self, stream: StreamId, first: FileNumber, last: FileNumber) {
+        self.shared.awaited.lock().insert((stream, first.0), last.0);
+    }
+
+    /// It is here, or wanted no more.
+    pub fn await_compacted_no_more(&self, stream: StreamId, first: FileNumber) {
+        self.shared.awaited.lock().remove(&(stream, first.0));
+    }
+
+    /// Whether what a stream has in a file is in a compacted object that is missing.
+    fn is_awaited(&self, file: FileNumber, stream: StreamId) -> bool {
+        let awaited = self.shared.awaited.lock();
+        let before = awaited.range((stream, 0)..=(stream, file.0)).next_back();
+        before.is_some_and(|(_, last)| file.0 <= *last)
+    }
+
+    /// The object in which is what a stream had in a file.
+    fn object_at(&self, file: FileNumber, stream: StreamId) -> Option<InPlace> {
+        let before = {
+            let compacted = self.shared.compacted.lock();
+            let before = compacted.range((stream, 0)..=(stream, file.0)).next_back();
+            before.map(|((_, first), (last, key))| (*first, *last, *key))
+        };
+        if let Some((first, last, key)) = before.filter(|(_, last, _)| file.0 <= *last) {
+            return Some(InPlace { first: FileNumber(first), last: FileNumber(last), key, behind: None });
+        }
         let placed = self.shared.placed.lock();
-        let (first, (last, key)) = placed.range(..=file.0).next_back()?;
-        (file.0 <= *last).then_some((FileNumber(*first), *key))
+        let (first, (last, key)) = placed.range(..=file.0).next_back().filter(|(_, (last, _))| file.0 <= *last)?;
+        // What the stream had in the files before is compacted, and the object may have it from before that.
+        let behind = before.filter(|(_, through, _)| *first <= *through);
+        let first = behind.map_or(*first, |(_, through, _)| through + 1);
+        let behind = behind.map(|(.., compacted)| compacted);
+        Some(InPlace { first: FileNumber(first), last: FileNumber(*last), key: *key, behind })
     }
 
     /// The objects in which batches are found that have an object's key.
@@ -142,14 +213,47 @@ impl IndexStore {
     }
 
     /// Whether there is a file, or an object in its place.
-    fn is_here(&self, file: FileNumber) -> bool {
-        self.object_at(file).is_some() || self.contains(file)
+    fn is_here(&self, file: FileNumber, stream: StreamId) -> bool {
+        self.object_at(file, stream).is_some() || self.contains(file)
+    }
+
+    /// Where the last compacted object of a stream ends that is read here.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn compacted_end(&self, stream: StreamId) -> io::Result<Option<StreamOffset>> {
+        let newest = {
+            let compacted = self.shared.compacted.lock();
+            compacted.range((stream, 0)..=(stream, u32::MAX)).next_back().map(|(_, (_, key))| *key)
+        };
+        let Some(key) = newest else { return Ok(None) };
+        self.end_of(key, stream).await.map(Some)
+    }
+
+    /// Where a compacted object ends, which is where the stream did in the files whose place it has.
+    async fn end_of(&self, compacted: ObjectKey, stream: StreamId) -> io::Result<StreamOffset> {
+        let entry = self.objects().entry(compacted, stream).await?;
+        Ok(entry.map_or(StreamOffset(0), |entry| entry.index.next_offset))
+    }
+
+    /// What an object has of a stream that counts, and from where on.
+    async fn entry_in(
+        &self,
+        place: InPlace,
+        stream: StreamId,
+    ) -> io::Result<Option<(object::StreamEntry, StreamOffset)>> {
+        let Some(mut entry) = self.objects().entry(place.key, stream).await? else { return Ok(None) };
+        let Some(compacted) = place.behind else { return Ok(Some((entry, StreamOffset(0)))) };
+        let floor = Box::pin(self.end_of(compacted, stream)).await?;
+        // When it was built the way back did not lead there.
+        entry.index.previous = entry.index.previous.max(place.first.0 - 1);
+        Ok((entry.index.next_offset > floor).then_some((entry, floor)))
     }
 
     /// What a file, or the object in its place, knows of a stream.
     async fn known(&self, file: FileNumber, stream: StreamId) -> io::Result<Option<StreamEntry>> {
-        match self.object_at(file) {
-            Some((_, key)) => Ok(self.objects().entry(key, stream).await?.map(|entry| entry.index)),
+        match self.object_at(file, stream) {
+            Some(place) => Ok(self.entry_in(place, stream).await?.map(|(entry, _)| entry.index)),
             None => self.entry(file, stream).await,
         }
     }

@@ -31,6 +31,7 @@ pub use build::{BlockPlace, ObjectSummary, ObjectWriter, StreamStart};
 pub use copy::{ObjectBody, ObjectCopy, ObjectIndex};
 pub use disk_store::DiskStore;
 use errors::io_error;
+pub(crate) use format::StreamEntry;
 pub use format::{AbortedRange, ObjectId};
 use read::OpenObjects;
 pub use read::{ObjectStream, READ_BYTES_MAX};

@@ -181,9 +181,6 @@ fn check(key: &Key, value: &str, limits: Limits) -> Result<String, String> {
     let value = value::parse(key, value)?;
     let refused = |why: &str| Err(format!("Invalid value {value} for configuration {}: {why}", key.name));
     match key.name {
-        "cleanup.policy" | "log.cleanup.policy" if value != "delete" => {
-            refused("Only the policy delete is supported; compaction is not available yet")
-        }
         "remote.storage.enable" if value == "true" => Err(
             "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage."
                 .to_owned(),
@@ -283,12 +280,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cleanup_policy_other_than_delete_is_refused_with_the_reason() {
+    fn cleanup_policies_are_kafkas() {
         for policy in ["compact", "compact,delete", ""] {
-            let refused = topic(&[], vec![operation(OperationKind::Set, "cleanup.policy", policy)]);
-            let Err(AlterConfigsError::InvalidConfig(why)) = refused else { panic!("{policy} is refused") };
-            assert!(why.contains("compaction is not available yet"), "{why}");
+            let policy =
+                topic(&[], vec![operation(OperationKind::Set, "cleanup.policy", policy)]).map(|change| change.set);
+            assert!(policy.is_ok(), "{policy:?}");
         }
+        let refused = topic(&[], vec![operation(OperationKind::Set, "cleanup.policy", "shred")]);
+        assert!(matches!(refused, Err(AlterConfigsError::InvalidConfig(_))));
     }
 
     #[test]

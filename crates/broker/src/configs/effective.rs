@@ -7,7 +7,7 @@ use super::table::topic_key;
 use super::value::elements;
 
 /// What holds for one topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct TopicSettings {
     pub(crate) message_bytes_max: usize,
     pub(crate) timestamp_type: TimestampType,
@@ -16,6 +16,18 @@ pub(crate) struct TopicSettings {
     /// Nodes that must have what is acknowledged to a producer that waits for all.
     pub(crate) in_sync_min: u8,
     pub(crate) retention: Retention,
+    pub(crate) compaction: Compaction,
+}
+
+/// How records that newer ones of the same key supersede go, where the cleanup policy says so.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Compaction {
+    pub(crate) dirty_ratio_min: f64,
+    pub(crate) lag_ms_min: i64,
+    pub(crate) lag_ms_max: i64,
+    pub(crate) delete_retention_ms: i64,
+    pub(crate) segment_bytes: u64,
+    pub(crate) segment_ms: i64,
 }
 
 /// How long records stay.
@@ -62,6 +74,14 @@ impl TopicSettings {
                 ms: Some(number("retention.ms", 604_800_000)).filter(|ms| *ms >= 0),
                 bytes_max: u64::try_from(number("retention.bytes", -1)).ok(),
             },
+            compaction: Compaction {
+                dirty_ratio_min: text("min.cleanable.dirty.ratio").parse().unwrap_or(0.5),
+                lag_ms_min: number("min.compaction.lag.ms", 0),
+                lag_ms_max: number("max.compaction.lag.ms", i64::MAX),
+                delete_retention_ms: number("delete.retention.ms", 86_400_000),
+                segment_bytes: number("segment.bytes", 1 << 30).unsigned_abs(),
+                segment_ms: number("segment.ms", 604_800_000),
+            },
         }
     }
 }
@@ -83,6 +103,14 @@ mod tests {
                 timestamp_after_max_ms: 3_600_000,
                 in_sync_min: 1,
                 retention: Retention { deletes: true, compacts: false, ms: Some(604_800_000), bytes_max: None },
+                compaction: Compaction {
+                    dirty_ratio_min: 0.5,
+                    lag_ms_min: 0,
+                    lag_ms_max: i64::MAX,
+                    delete_retention_ms: 86_400_000,
+                    segment_bytes: 1 << 30,
+                    segment_ms: 604_800_000,
+                },
             }
         );
     }

@@ -18,6 +18,6 @@ pub use api::{
     AlterConfigsError, Alteration, DescribeConfigsError, Entry, Operation, OperationKind, Resource, Source, Synonym,
     ValueKind,
 };
-pub(crate) use effective::{Retention, TopicSettings};
+pub(crate) use effective::{Compaction, Retention, TopicSettings};
 pub(crate) use layers::{Layers, Values};
 pub use service::Configs;

@@ -136,17 +136,18 @@ mod tests {
     use record::{BatchBuilder, BatchHeader};
 
     use super::*;
+    use crate::configs::{Layers, Values};
 
     const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
 
     fn settings(before: i64, after: i64) -> TopicSettings {
+        let none = Values::new();
+        let defaults = TopicSettings::of(&none, Layers { node: &none, all_nodes: &none, fixed: &none });
         TopicSettings {
             message_bytes_max: 1 << 20,
-            timestamp_type: TimestampType::CreateTime,
             timestamp_before_max_ms: before,
             timestamp_after_max_ms: after,
-            in_sync_min: 1,
-            retention: crate::configs::Retention { deletes: true, compacts: false, ms: None, bytes_max: None },
+            ..defaults
         }
     }
 

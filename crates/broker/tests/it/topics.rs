@@ -87,9 +87,8 @@ async fn bad_topics_are_refused_with_kafkas_reasons_and_spoil_no_other() {
     }
     let two = refused(&node, CreateTopic { replication_factor: 2, ..topic("c", 1) }).await;
     assert!(matches!(two, CreateTopicError::InvalidReplicationFactor(_)));
-    let compact =
-        CreateTopic { configs: vec![("cleanup.policy".to_owned(), Some("compact".to_owned()))], ..topic("c", 1) };
-    assert!(matches!(refused(&node, compact).await, CreateTopicError::InvalidConfig(_)));
+    let shred = CreateTopic { configs: vec![("cleanup.policy".to_owned(), Some("shred".to_owned()))], ..topic("c", 1) };
+    assert!(matches!(refused(&node, shred).await, CreateTopicError::InvalidConfig(_)));
 
     let answers = node.broker.topics().create(vec![topic("good", 1), topic("b d", 1), topic("good", 2)], false).await;
     assert!(answers[0].is_ok());

@@ -108,11 +108,12 @@ impl Node {
             index: IndexStore::open(Arc::clone(&env.disk), &dir.join("index"), 1 << 20, objects)
                 .await
                 .expect("a folder"),
-            pace: Arc::new(Pace::new(None)),
+            pace: Arc::new(Pace::new(None, 1 << 20)),
             transport: Arc::new(peers.clone()),
             founding: if number == 1 { Founding::Alone } else { Founding::Invited },
         };
-        let replica = Replica::start(env, Config::new(NodeId(number), SHARD), parts).await.expect("started");
+        let started = Box::pin(Replica::start(env, Config::new(NodeId(number), SHARD), parts)).await;
+        let replica = started.expect("started");
         let serving = listener.serve(Arc::new(Known(me, Lives::default())), Arc::new(One(replica.clone())));
         Self { peers, log, replica, serving }
     }

@@ -366,11 +366,13 @@ fn refusal(error: ProduceError, partition: &PartitionRef) -> PartitionAnswer {
             let Some(node) = leader.node else { return answer };
             AnswerDetail { current_leader: Some((node_id(node), leader.epoch)), ..AnswerDetail::default() }
         }
-        ProduceError::InvalidTimestamp { records, message } => AnswerDetail {
-            record_errors: records.into_iter().map(|record| (record.index, record.message)).collect(),
-            message: Some(message),
-            ..AnswerDetail::default()
-        },
+        ProduceError::InvalidTimestamp { records, message } | ProduceError::InvalidRecords { records, message } => {
+            AnswerDetail {
+                record_errors: records.into_iter().map(|record| (record.index, record.message)).collect(),
+                message: Some(message),
+                ..AnswerDetail::default()
+            }
+        }
         error @ (ProduceError::InvalidBatch(_)
         | ProduceError::TransactionsUnsupported
         | ProduceError::MessageTooLarge { .. }

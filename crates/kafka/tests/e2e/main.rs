@@ -5,6 +5,7 @@
 
 mod clients;
 mod cluster;
+mod compaction;
 mod configs;
 mod connections;
 mod copies;

@@ -91,7 +91,7 @@ async fn create_topics_refuses_with_kafkas_codes() {
         (40, config("no.such.key", Some("1"))),
         (40, config("retention.ms", Some("x"))),
         (40, config("retention.ms", None)),
-        (40, config("cleanup.policy", Some("compact"))),
+        (40, config("cleanup.policy", Some("shred"))),
     ];
     for (code, topic) in cases {
         let what = format!("{topic:?}");

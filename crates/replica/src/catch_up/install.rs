@@ -310,7 +310,7 @@ async fn pull_checkpoint(
     let (writer, shard) = intake.finish()?;
     // Those that are not at the donor either came as the index files and entries that they are made of.
     let is_here = |object: &PlacedObject| parts.index.objects().size(object.key) == Some(object.bytes);
-    for object in shard.objects().into_iter().filter(|object| !is_here(object)) {
+    for object in shard.all_objects().into_iter().filter(|object| !is_here(object)) {
         bring_object(parts.index.objects(), puller, Some(offer.pin), config.shard, object).await?;
     }
     for file in shard.live_files().into_iter().filter(|file| !parts.index.contains(*file)) {

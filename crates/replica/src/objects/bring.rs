@@ -29,8 +29,8 @@ pub(crate) enum Brought {
 
 /// How an object of the state is known.
 pub(crate) fn known(shard: ShardId, object: &PlacedObject) -> ObjectSummary {
-    let PlacedObject { first, last, key, bytes, index_digest, .. } = *object;
-    ObjectSummary { id: ObjectId { shard, key, first, last }, bytes, index_digest }
+    let PlacedObject { stream, first, last, key, bytes, index_digest, .. } = *object;
+    ObjectSummary { id: ObjectId { shard, key, first, last, stream }, bytes, index_digest }
 }
 
 /// Brings all of an object.
@@ -159,7 +159,10 @@ impl Core {
     ) -> io::Result<Option<BatchEntry>> {
         let offset = body.batch.base_offset;
         if found.stream != Some(body.stream) || found.next().is_none_or(|next| next > offset) {
-            let newest = {
+            let newest = if object.stream.is_some() {
+                // The state names none of these files any more; what is read in their place here is older.
+                Some(object.last)
+            } else {
                 let state = self.state.read();
                 let view = state.shard.stream(body.stream);
                 view.and_then(|view| view.files().before(FileNumber(object.last.0.saturating_add(1))))

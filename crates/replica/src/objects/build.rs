@@ -79,6 +79,15 @@ const fn body_place(batch: &BatchEntry) -> BodyPlace {
     (batch.object, batch.log_index, batch.position)
 }
 
+/// What is known of a stream that is put.
+#[derive(Clone, Copy)]
+struct Bounds {
+    first_offset: StreamOffset,
+    next_offset: StreamOffset,
+    /// What it has up to this file is elsewhere.
+    compacted_through: Option<FileNumber>,
+}
+
 /// What is written of one thing.
 enum Step {
     Stream(StreamStart),
@@ -93,12 +102,15 @@ impl Core {
     pub(crate) async fn build(&self, key: ObjectKey, run: &Run) -> io::Result<Option<PutObject>> {
         let _reader = self.here.enter();
         let objects = self.index.objects();
-        let id = ObjectId { shard: self.config.shard, key, first: run.first, last: run.last };
+        let id = ObjectId { shard: self.config.shard, key, first: run.first, last: run.last, stream: None };
         let mut sources = Vec::with_capacity(run.sources.len());
         for source in &run.sources {
             sources.push(Streams::open(self, *source).await?);
         }
-        let writer = objects.begin(id).await?;
+        let mut writer = objects.begin(id).await?;
+        if let Some(log) = self.log_of(run.first, run.last) {
+            writer.stands_for(log);
+        }
         let (steps, window) = (Vec::new(), Window::default());
         let mut building = Building { core: self, run, writer, steps, window, places: FixedHashMap::default() };
         let mut any = false;
@@ -132,23 +144,26 @@ impl Core {
 impl Building<'_> {
     /// Puts what lives of a stream; whether anything does. `parts` are what the sources have of it, the oldest first.
     async fn stream(&mut self, stream: StreamId, parts: &[Part]) -> io::Result<bool> {
-        let (first_offset, next_offset, live) = {
+        let (bounds, live) = {
             let state = self.core.state.read();
             let Some(view) = state.shard.stream(stream) else { return Ok(false) };
             // A file of an earlier life of the stream is none of its own.
             let is_own = |part: &&Part| view.files().has_any(*part.files().start(), *part.files().end());
             let live: Vec<&Part> = parts.iter().filter(is_own).collect();
-            (view.first_offset(), view.next_offset(), live)
+            let (first_offset, next_offset) = (view.first_offset(), view.next_offset());
+            (Bounds { first_offset, next_offset, compacted_through: view.compacted_through() }, live)
         };
+        // What is compacted up to there may be in the sources from before that.
+        let begins_at = bounds.first_offset.max(self.core.index.compacted_end(stream).await?.unwrap_or_default());
         let mut is_begun = false;
         for part in &live {
-            let mut from = first_offset.max(part.first_offset());
+            let mut from = begins_at.max(part.first_offset());
             while from < part.next_offset() {
                 let batches = self.core.index.batches_in(part, from, BATCHES_AT_ONCE).await?;
                 let Some(last) = batches.last() else { break };
                 from = last.next_offset();
                 if !is_begun {
-                    self.steps.push(Step::Stream(self.start(stream, live[0], parts, next_offset)));
+                    self.steps.push(Step::Stream(self.start(stream, live[0], parts, bounds)));
                     is_begun = true;
                 }
                 for batch in batches {
@@ -160,10 +175,12 @@ impl Building<'_> {
     }
 
     /// How the stream hangs on the files before the run: as the oldest of its parts does, or the part that this one hangs on.
-    fn start(&self, stream: StreamId, oldest: &Part, parts: &[Part], next_offset: StreamOffset) -> StreamStart {
+    fn start(&self, stream: StreamId, oldest: &Part, parts: &[Part], bounds: Bounds) -> StreamStart {
+        let Bounds { next_offset, compacted_through, .. } = bounds;
         let mut part = oldest;
         let (mut previous, mut jump, mut depth) = part.links();
-        while previous >= self.run.first.0 {
+        // What is compacted is read before all else.
+        while previous >= self.run.first.0 && compacted_through.is_none_or(|through| previous > through.0) {
             let Some(older) = parts.iter().find(|part| part.files().contains(&FileNumber(previous))) else {
                 // What it hung on died, and all before.
                 (previous, jump, depth) = (0, 0, 0);

@@ -6,87 +6,36 @@
 //!
 //! The index files, the log and the objects that are let go of then stay until a durable checkpoint refers to them no more.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::ops::RangeInclusive;
 
 use base::planted::{Planted, is_planted};
 use parking_lot::Mutex;
-use record::{FileNumber, LogIndex, ObjectKey, Term};
-use shard::{ObjectChange, PlacedObject, Shard};
+use record::{FileNumber, LogIndex, ObjectKey, StreamId, Term};
+use shard::{ObjectChange, PlacedObject, Shard, Spot};
 use storage::index_file::IndexStore;
 
-use super::readers::{Reader, Readers, Turn};
+use super::inner::{Held, Inner, Missing, Placed};
+use super::readers::{Reader, Readers};
 
 /// The inventory. Apply changes it under the state's lock, so that whoever holds that sees both agree.
 #[derive(Debug)]
 pub(crate) struct Here {
     pub(super) index: IndexStore,
-    readers: Readers,
+    pub(super) readers: Readers,
     pub(super) inner: Mutex<Inner>,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Inner {
-    /// Objects of the state that are not here, by the first file in whose place they are.
-    pub(super) missing: BTreeMap<FileNumber, Missing>,
-    /// Objects that are read, by the first file in whose place they are: those of the state, and older ones in the place of one
-    /// that is missing.
-    pub(super) placed: BTreeMap<FileNumber, Placed>,
-    /// Objects that were found here, and that no entry has named yet.
-    unnamed: BTreeSet<ObjectKey>,
-    /// Objects that are being made here, or were and may yet become one of the state: with a term, if an entry of it or of one
-    /// before makes them that.
-    claimed: BTreeMap<ObjectKey, Option<Term>>,
-    /// Objects that nothing needs but what was before.
-    pub(super) leaving: Vec<Leaving>,
-    /// What an object is being built of.
-    held: Option<Held>,
-}
-
-/// It stays, whatever dies of it.
-#[derive(Debug)]
-struct Held {
-    files: RangeInclusive<FileNumber>,
-    log: Option<RangeInclusive<LogIndex>>,
-}
-
-#[derive(Debug)]
-pub(super) struct Placed {
-    pub(super) key: ObjectKey,
-    pub(super) last: FileNumber,
-    from: LogIndex,
-    through: LogIndex,
-    /// The entry that made it one of the state's.
-    put_at: LogIndex,
-    /// Who may still read what it replaced, and the objects among that.
-    settling: Option<(Turn, Vec<ObjectKey>)>,
 }
 
 /// An object that all read who read what is in it: nothing needs what it replaced, but a state of before `put_at`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settled {
     pub(crate) key: ObjectKey,
+    /// The only one that reads it, of a compacted object.
+    pub(crate) stream: Option<StreamId>,
     pub(crate) files: RangeInclusive<FileNumber>,
     pub(crate) log: RangeInclusive<LogIndex>,
     pub(crate) put_at: LogIndex,
     /// Objects that it replaced here.
     pub(crate) replaced: Vec<ObjectKey>,
-}
-
-/// An object of the state that is not here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Missing {
-    pub(crate) object: PlacedObject,
-    put_at: LogIndex,
-}
-
-#[derive(Debug)]
-pub(super) struct Leaving {
-    key: ObjectKey,
-    turn: Turn,
-    /// It is being removed now.
-    is_going: bool,
 }
 
 /// The objects of a shard on one node.
@@ -114,55 +63,8 @@ impl Needed {
 }
 
 impl Here {
-    /// Compares what lies here with a state that nobody reads yet.
-    pub(crate) async fn open(index: IndexStore, shard: &Shard) -> Self {
-        let mut here = Self { index, readers: Readers::default(), inner: Mutex::default() };
-        let objects = here.index.objects().clone();
-        let mut inner = Inner::default();
-        for object in shard.objects() {
-            if here.has(object) {
-                here.place(&mut inner, object, LogIndex(0));
-            } else {
-                inner.missing.insert(object.first, Missing { object: object.clone(), put_at: LogIndex(0) });
-            }
-        }
-        let of_state: Vec<ObjectKey> = shard.objects().iter().map(|object| object.key).collect();
-        let mut others = Vec::new();
-        for key in objects.keys().into_iter().filter(|key| !of_state.contains(key)) {
-            match objects.origin(key).await {
-                Ok((id, log)) => others.push((id, log)),
-                // An entry that is still to be applied may name it, and what it has is brought then.
-                Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => {
-                    inner.unnamed.insert(key);
-                }
-                // It may be whole, and needed: it is neither read nor removed before the next start.
-                Err(error) => tracing::error!(shard = shard.id().0, object = %key, %error, "an object cannot be read"),
-            }
-        }
-        // What replaced others before it was replaced itself goes before these.
-        others.sort_unstable_by_key(|(id, _)| (std::cmp::Reverse(id.last.0 - id.first.0), id.key));
-        for (id, log) in others {
-            let is_in_place_of = |missing: &Missing| {
-                let PlacedObject { first, last, .. } = missing.object;
-                first <= id.first && id.last <= last
-            };
-            let overlaps = |(first, placed): (&FileNumber, &Placed)| *first <= id.last && id.first <= placed.last;
-            if inner.missing.values().any(is_in_place_of) && !inner.placed.iter().any(overlaps) {
-                here.index.place(id.first, id.last, id.key);
-                let (from, through, put_at) = (*log.start(), *log.end(), LogIndex(0));
-                let placed = Placed { key: id.key, last: id.last, from, through, put_at, settling: None };
-                inner.placed.insert(id.first, placed);
-            } else {
-                // An entry that is still to be applied may name it.
-                inner.unnamed.insert(id.key);
-            }
-        }
-        here.inner = Mutex::new(inner);
-        here
-    }
-
     /// Whether an object of the state lies here, by its size; what is in it is compared with its checksums when it is read.
-    fn has(&self, object: &PlacedObject) -> bool {
+    pub(super) fn has(&self, object: &PlacedObject) -> bool {
         self.index.objects().size(object.key) == Some(object.bytes)
     }
 
@@ -171,8 +73,8 @@ impl Here {
         self.readers.enter()
     }
 
-    /// Follows what the entry at `index` changed, while it is being applied. Returns index files of which nothing is wanted.
-    pub(crate) fn follow(&self, index: LogIndex, changes: &[ObjectChange]) -> Vec<FileNumber> {
+    /// Follows what the entry at `index` changed, while it is being applied to `shard`. Returns index files of which nothing is wanted.
+    pub(crate) fn follow(&self, index: LogIndex, changes: &[ObjectChange], shard: &Shard) -> Vec<FileNumber> {
         let mut dead = Vec::new();
         if changes.is_empty() {
             return dead;
@@ -183,15 +85,11 @@ impl Here {
                 ObjectChange::Put(object) => self.put(&mut inner, object, index),
                 ObjectChange::Gone(object) => {
                     dead.extend(self.index.files_within(object.first, object.last));
-                    inner.missing.remove(&object.first);
-                    for first in inner.firsts_within(object.first, object.last) {
-                        self.index.take_out(first);
-                        let placed = inner.placed.remove(&first);
-                        inner.leave(placed.map(|placed| placed.key), self.readers.end_turn());
-                    }
+                    self.gone(&mut inner, object);
                 }
             }
         }
+        dead.retain(|file| !shard.is_live_file(*file));
         dead
     }
 
@@ -199,38 +97,125 @@ impl Here {
         inner.claimed.remove(&object.key);
         inner.unnamed.remove(&object.key);
         // Those that it replaces, here or not.
-        inner.missing.retain(|first, _| !object.files().contains(first));
+        for spot in inner.missing_within(object) {
+            self.want_no_more(inner, spot);
+        }
         let is_going = inner.leaving.iter().any(|leaving| leaving.key == object.key && leaving.is_going);
-        if self.has(object) && !is_going {
+        if self.has(object) && !is_going && !inner.must_wait(object, index) {
             self.place(inner, object, index);
         } else {
-            inner.missing.insert(object.first, Missing { object: object.clone(), put_at: index });
+            self.miss(inner, object, index);
+        }
+        self.place_waiting(inner);
+    }
+
+    pub(super) fn miss(&self, inner: &mut Inner, object: &PlacedObject, put_at: LogIndex) {
+        if let Some(stream) = object.stream {
+            self.index.await_compacted(stream, object.first, object.last);
+        }
+        inner.missing.insert(object.spot(), Missing { object: object.clone(), put_at });
+    }
+
+    pub(super) fn miss_no_more(&self, inner: &mut Inner, spot: Spot) -> Option<Missing> {
+        if let (Some(stream), first) = spot {
+            self.index.await_compacted_no_more(stream, first);
+        }
+        inner.missing.remove(&spot)
+    }
+
+    /// An object that is missing was replaced, or died; it may lie here, and only wait for others.
+    fn want_no_more(&self, inner: &mut Inner, spot: Spot) {
+        let missing = self.miss_no_more(inner, spot);
+        if let Some(Missing { object, .. }) = missing.filter(|missing| self.has(&missing.object)) {
+            inner.leave(Some(object.key), self.readers.end_turn());
+        }
+    }
+
+    fn gone(&self, inner: &mut Inner, object: &PlacedObject) {
+        self.want_no_more(inner, object.spot());
+        for spot in inner.spots_within(object) {
+            // What is in it of a stream may be what a compacted object is made of that is not here.
+            if object.stream.is_none() && inner.is_awaited(spot) {
+                inner.placed.entry(spot).and_modify(|placed| placed.is_gone = true);
+                continue;
+            }
+            self.take_out(inner, spot);
+        }
+        self.place_waiting(inner);
+        self.let_go_of_gone(inner);
+    }
+
+    /// What the state names no more, and no compacted object waits for, goes.
+    fn let_go_of_gone(&self, inner: &mut Inner) {
+        let gone: Vec<Spot> = inner.placed.iter().filter(|(_, placed)| placed.is_gone).map(|(spot, _)| *spot).collect();
+        for spot in gone {
+            if !inner.is_awaited(spot) {
+                self.take_out(inner, spot);
+            }
+        }
+    }
+
+    fn take_out(&self, inner: &mut Inner, spot: Spot) {
+        match spot {
+            (None, first) => self.index.take_out(first),
+            (Some(stream), first) => self.index.take_out_compacted(stream, first),
+        }
+        let placed = inner.placed.remove(&spot);
+        inner.leave(placed.map(|placed| placed.key), self.readers.end_turn());
+    }
+
+    pub(super) fn read_in_place(&self, spot: Spot, last: FileNumber, key: ObjectKey) {
+        match spot {
+            (None, first) => self.index.place(first, last, key),
+            (Some(stream), first) => self.index.place_compacted(stream, first, last, key),
         }
     }
 
     /// The object, which is here, is read from now on.
-    fn place(&self, inner: &mut Inner, object: &PlacedObject, put_at: LogIndex) {
-        let PlacedObject { first, last, key, from, through, .. } = *object;
-        self.index.place(first, last, key);
+    pub(super) fn place(&self, inner: &mut Inner, object: &PlacedObject, put_at: LogIndex) {
+        let PlacedObject { key, last, from, through, .. } = *object;
+        self.read_in_place(object.spot(), last, key);
         inner.leaving.retain(|leaving| leaving.key != key);
         let turn = self.readers.end_turn();
-        let older = inner.firsts_within(first, last);
+        let older = inner.spots_within(object);
         let replaced: Vec<ObjectKey> =
             older.iter().filter_map(|older| inner.placed.remove(older)).map(|placed| placed.key).collect();
         replaced.iter().for_each(|key| inner.leave(Some(*key), turn));
-        inner.placed.insert(first, Placed { key, last, from, through, put_at, settling: Some((turn, replaced)) });
+        let settling = Some((turn, replaced));
+        inner.placed.insert(object.spot(), Placed { key, last, from, through, put_at, settling, is_gone: false });
+        self.let_go_of_gone(inner);
+    }
+
+    /// Those that waited for compacted objects to be here are read, where these are.
+    fn place_waiting(&self, inner: &mut Inner) {
+        let waiting: Vec<Missing> =
+            inner.missing.values().filter(|missing| self.has(&missing.object)).cloned().collect();
+        for Missing { object, put_at } in waiting {
+            if !inner.must_wait(&object, put_at) && !inner.is_leaving(object.key) {
+                self.miss_no_more(inner, object.spot());
+                self.place(inner, &object, put_at);
+            }
+        }
     }
 
     /// An object that was missing is here.
     pub(crate) fn made(&self, object: &PlacedObject) {
         let mut inner = self.inner.lock();
         inner.claimed.remove(&object.key);
+        let spot = object.spot();
         // Otherwise it died, or was replaced, while it was made.
-        match inner.missing.remove(&object.first) {
-            Some(missing) if missing.object.key == object.key => self.place(&mut inner, object, missing.put_at),
-            other => {
-                inner.missing.extend(other.map(|other| (object.first, other)));
-                inner.leave(Some(object.key), self.readers.end_turn());
+        match inner.missing.get(&spot).filter(|missing| missing.object.key == object.key) {
+            // It is read when what it lacks is here.
+            Some(missing) if inner.must_wait(object, missing.put_at) => {}
+            Some(missing) => {
+                let put_at = missing.put_at;
+                self.miss_no_more(&mut inner, spot);
+                self.place(&mut inner, object, put_at);
+                self.place_waiting(&mut inner);
+            }
+            None => {
+                let turn = self.readers.end_turn();
+                inner.leave(Some(object.key), turn);
             }
         }
     }
@@ -282,7 +267,7 @@ impl Here {
     pub(crate) fn needed(&self) -> Needed {
         let inner = self.inner.lock();
         let mut needed = Needed::default();
-        for (first, placed) in &inner.placed {
+        for ((_, first), placed) in &inner.placed {
             if placed.settling.as_ref().is_some_and(|(turn, _)| !self.readers.are_done(*turn)) {
                 needed.files.push(*first..=placed.last);
                 needed.log.push(placed.from..=placed.through);
@@ -292,12 +277,13 @@ impl Here {
         for Missing { object, .. } in missing.into_iter().flatten() {
             // Older objects are read in the place of parts of it.
             let (mut file, mut index) = (object.first, object.from);
-            for (first, placed) in inner.placed.range(object.files()) {
-                if file < *first {
+            for (first, placed) in inner.standing_in(object) {
+                if file < first {
                     needed.files.push(file..=FileNumber(first.0 - 1));
                     needed.log.push(index..=LogIndex(placed.from.0.saturating_sub(1)));
                 }
-                (file, index) = (FileNumber(placed.last.0.saturating_add(1)), placed.through.next());
+                file = file.max(FileNumber(placed.last.0.saturating_add(1)));
+                index = index.max(placed.through.next());
             }
             if file <= object.last {
                 needed.files.push(file..=object.last);
@@ -313,10 +299,17 @@ impl Here {
     pub(crate) fn take_settled(&self) -> Vec<Settled> {
         let mut inner = self.inner.lock();
         let mut settled = Vec::new();
-        for (first, placed) in &mut inner.placed {
+        for ((stream, first), placed) in &mut inner.placed {
             if let Some((_, replaced)) = placed.settling.take_if(|(turn, _)| self.readers.are_done(*turn)) {
                 let Placed { key, last, from, through, put_at, .. } = *placed;
-                settled.push(Settled { key, files: *first..=last, log: from..=through, put_at, replaced });
+                settled.push(Settled {
+                    key,
+                    stream: *stream,
+                    files: *first..=last,
+                    log: from..=through,
+                    put_at,
+                    replaced,
+                });
             }
         }
         settled
@@ -360,15 +353,5 @@ impl Here {
         } else if let Some(leaving) = inner.leaving.iter_mut().find(|leaving| leaving.key == key) {
             leaving.is_going = false;
         }
-    }
-}
-
-impl Inner {
-    fn firsts_within(&self, first: FileNumber, last: FileNumber) -> Vec<FileNumber> {
-        self.placed.range(first..=last).map(|(first, _)| *first).collect()
-    }
-
-    fn leave(&mut self, key: Option<ObjectKey>, turn: Turn) {
-        self.leaving.extend(key.map(|key| Leaving { key, turn, is_going: false }));
     }
 }

@@ -1,15 +1,18 @@
 //! What is asked of the inventory; nothing here changes it.
 
+use std::ops::Bound;
+
 use record::{FileNumber, ObjectKey};
-use shard::PlacedObject;
+use shard::{PlacedObject, Spot};
 use storage::index_file::Source;
 
-use super::here::{Here, Inner, ObjectCounts};
+use super::here::{Here, ObjectCounts};
+use super::inner::Inner;
 
 impl Here {
     /// Whether an object of the state is read here.
     pub(crate) fn is_read(&self, object: &PlacedObject) -> bool {
-        self.inner.lock().placed.get(&object.first).is_some_and(|placed| placed.key == object.key)
+        self.inner.lock().placed.get(&object.spot()).is_some_and(|placed| placed.key == object.key)
     }
 
     /// The objects that are read, in order.
@@ -19,10 +22,15 @@ impl Here {
         keys
     }
 
-    /// The first object that is missing in the place of files behind `behind`.
-    pub(crate) fn next_missing(&self, behind: FileNumber) -> Option<PlacedObject> {
-        let from = FileNumber(behind.0.saturating_add(1));
-        self.inner.lock().missing.range(from..).next().map(|(_, missing)| missing.object.clone())
+    /// The first object that is missing, in the order of their places, behind `behind`.
+    pub(crate) fn next_missing(&self, behind: Option<Spot>) -> Option<PlacedObject> {
+        let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
+        self.inner.lock().missing.range((from, Bound::Unbounded)).next().map(|(_, missing)| missing.object.clone())
+    }
+
+    /// Whether all of an object that is missing lies here, and it only waits for others.
+    pub(crate) fn only_waits(&self, object: &PlacedObject) -> bool {
+        self.has(object) && self.is_missing(object.key)
     }
 
     /// What is read in the place of an object that is missing, in order.
@@ -30,9 +38,9 @@ impl Here {
         self.sources_of(&self.inner.lock(), object)
     }
 
-    fn sources_of(&self, inner: &Inner, object: &PlacedObject) -> Vec<Source> {
-        let placed = inner.placed.range(object.files());
-        let older = placed.map(|(first, placed)| Source::Object { first: *first, last: placed.last, key: placed.key });
+    pub(super) fn sources_of(&self, inner: &Inner, object: &PlacedObject) -> Vec<Source> {
+        let standing = inner.standing_in(object).into_iter();
+        let older = standing.map(|(first, placed)| Source::Object { first, last: placed.last, key: placed.key });
         let mut sources: Vec<Source> = older.collect();
         let is_covered = |file: &FileNumber| sources.iter().any(|source| source.files().contains(file));
         let mut files = self.index.files_within(object.first, object.last);
@@ -42,11 +50,16 @@ impl Here {
         sources
     }
 
+    /// Whether something is here that an object can be made of.
+    fn has_sources(&self, inner: &Inner, object: &PlacedObject) -> bool {
+        !self.sources_of(inner, object).is_empty()
+    }
+
     /// Whether an object of the state is missing, and what is read in its place are other objects, which no index file stands for.
     pub(crate) fn has_older(&self, key: ObjectKey) -> bool {
         let inner = self.inner.lock();
         let missing = inner.missing.values().find(|missing| missing.object.key == key);
-        missing.is_some_and(|missing| inner.placed.range(missing.object.files()).next().is_some())
+        missing.is_some_and(|missing| !inner.standing_in(&missing.object).is_empty())
     }
 
     pub(crate) fn is_missing(&self, key: ObjectKey) -> bool {
@@ -57,7 +70,7 @@ impl Here {
     pub(crate) fn lost(&self) -> Vec<PlacedObject> {
         let inner = self.inner.lock();
         let missing = inner.missing.values().map(|missing| &missing.object);
-        missing.filter(|object| self.sources_of(&inner, object).is_empty()).cloned().collect()
+        missing.filter(|object| !self.has_sources(&inner, object)).cloned().collect()
     }
 
     pub(crate) fn counts(&self) -> ObjectCounts {

@@ -7,10 +7,13 @@
 mod bring;
 mod build;
 mod choice;
+mod compaction;
 mod gather;
 mod here;
+mod inner;
 mod looks;
 mod merge;
+mod opening;
 mod pace;
 mod readers;
 
@@ -20,15 +23,16 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use base::time::{Duration, sleep, timeout};
-use record::{FileNumber, LogIndex, NodeId, ObjectKey, Term};
-use shard::commands::PutObject;
-use shard::{Outcome, PlacedObject};
+use record::{FileNumber, LogIndex, NodeId, ObjectKey, StreamId, Term};
+use shard::{Command, Outcome, PlacedObject};
 use storage::index_file::Source;
 use storage::is_lasting;
 
 pub(crate) use bring::{Brought, bring_object};
 use build::Run;
 use choice::{PassedOver, STREAMS_PER_LOOK};
+use compaction::Compaction;
+pub use compaction::CompactionPolicy;
 pub use here::ObjectCounts;
 pub(crate) use here::{Here, Needed, Settled};
 pub use pace::Pace;
@@ -53,13 +57,22 @@ const FAILURES_PER_REPORT: u64 = 60;
 const ROUNDS_MAX: u32 = 3;
 
 /// What one round led to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Round {
-    /// There may be more to do.
-    Again,
+    Done,
     /// Something is to be tried again soon.
     Later,
-    Done,
+    /// There may be more to do.
+    Again,
+}
+
+/// What came of the proposal of an object.
+enum Proposed {
+    Put,
+    /// The state does not want it any more.
+    Refused,
+    /// It was not proposed, or nobody knows yet.
+    Lost,
 }
 
 struct Keeper {
@@ -71,12 +84,22 @@ struct Keeper {
     passed_over: PassedOver,
     /// The last file of the object that was looked at last.
     looked: FileNumber,
+    compaction: Compaction,
+    /// Compaction and all else take turns.
+    cleans_first: bool,
 }
 
 /// Makes the objects of the state that are missing here, and new ones while this node leads. Ends when it is aborted.
 pub(crate) async fn keep(core: Arc<Core>, transport: Arc<dyn Transport>) {
-    let mut keeper =
-        Keeper { core, transport, lost: BTreeMap::new(), passed_over: PassedOver::default(), looked: FileNumber(0) };
+    let mut keeper = Keeper {
+        core,
+        transport,
+        lost: BTreeMap::new(),
+        passed_over: PassedOver::default(),
+        looked: FileNumber(0),
+        compaction: Compaction::default(),
+        cleans_first: false,
+    };
     let mut failures = 0_u64;
     loop {
         let round = keeper.round().await;
@@ -110,14 +133,14 @@ impl Keeper {
     async fn round(&mut self) -> io::Result<Round> {
         let core = Arc::clone(&self.core);
         let mut round = Round::Done;
-        let mut behind = FileNumber(0);
+        let mut behind = None;
         // Whoever did not answer is not asked again for the next one.
         let mut members = core.others();
         while let Some(missing) = core.here.next_missing(behind) {
             if core.is_failed() || core.full_disk.is_full() {
                 return Ok(Round::Later);
             }
-            behind = missing.first;
+            behind = Some(missing.spot());
             if !self.make(&missing, &mut members).await? {
                 round = Round::Later;
             }
@@ -127,8 +150,28 @@ impl Keeper {
             return Ok(round);
         }
         if !matches!(core.proposals.gate(), Gate::Open { .. }) {
+            self.compaction = Compaction::default();
             return Ok(round);
         }
+        self.cleans_first = !self.cleans_first;
+        if self.cleans_first
+            && let Some(cleaned) = self.clean().await?
+        {
+            return Ok(cleaned);
+        }
+        let built = self.build_some().await?;
+        if !self.cleans_first
+            && built != Round::Again
+            && let Some(cleaned) = self.clean().await?
+        {
+            return Ok(cleaned);
+        }
+        Ok(built.max(round))
+    }
+
+    /// Builds an object of what is old, small, or mostly dead.
+    async fn build_some(&mut self) -> io::Result<Round> {
+        let core = Arc::clone(&self.core);
         if let Some(run) = core.choose(&mut self.passed_over).await? {
             return self.build(run).await;
         }
@@ -137,7 +180,7 @@ impl Keeper {
         }
         let Some(object) = core.next_read(self.looked) else {
             self.looked = FileNumber(0);
-            return Ok(round);
+            return Ok(Round::Done);
         };
         // Whatever comes of it: the next look is at the next one.
         self.looked = object.last;
@@ -146,12 +189,15 @@ impl Keeper {
         {
             return self.build(run).await;
         }
-        Ok(round)
+        Ok(Round::Done)
     }
 
     /// Makes an object of the state that is not here; whether it is here, or not wanted any more.
     async fn make(&mut self, object: &PlacedObject, members: &mut Vec<NodeId>) -> io::Result<bool> {
         let core = Arc::clone(&self.core);
+        if core.here.only_waits(object) {
+            return Ok(false);
+        }
         let mut are_without = members.len() == core.others().len();
         for member in members.clone() {
             let turn = core.pace.turn().await;
@@ -191,6 +237,9 @@ impl Keeper {
 
     /// Builds what nobody has from what it was to replace, which is here as long as it is not.
     async fn build_anew(&mut self, object: &PlacedObject) -> io::Result<bool> {
+        if let Some(stream) = object.stream {
+            return self.copy_anew(object, stream).await;
+        }
         let core = &self.core;
         let sources = core.here.sources(object);
         if self.passed_over.has_any(object.first, object.last) || !core.covers(object, &sources) {
@@ -208,7 +257,7 @@ impl Keeper {
         let shard = core.config.shard.0;
         let key = core.new_key();
         core.here.claim(key);
-        core.here.hold(run.first..=run.last, core.log_of(&run));
+        core.here.hold(run.first..=run.last, core.log_of(run.first, run.last));
         let built = {
             let _turn = core.pace.turn().await;
             core.build(key, &run).await
@@ -226,17 +275,29 @@ impl Keeper {
             }
         };
         let (first, last, bytes) = (run.first.0, run.last.0, put.bytes);
-        let outcome = core.propose_object(put).await;
-        match outcome {
-            Ok(Outcome::PutObject(Ok(()))) => {
+        match self.place(key, put.into()).await {
+            Proposed::Put => {
                 tracing::info!(shard, object = %key, first, last, bytes, "old data became an object");
-                core.maintenance.notify_one();
                 return Ok(Round::Again);
+            }
+            Proposed::Refused => self.passed_over.note(run.first, run.last),
+            Proposed::Lost => {}
+        }
+        Ok(Round::Later)
+    }
+
+    /// Proposes the command by which an object that was built here becomes one of the state.
+    async fn place(&self, key: ObjectKey, command: Command) -> Proposed {
+        let (core, shard) = (&self.core, self.core.config.shard.0);
+        match core.propose_object(command).await {
+            Ok(Outcome::PutObject(Ok(())) | Outcome::PutCompacted(Ok(()))) => {
+                core.maintenance.notify_one();
+                Proposed::Put
             }
             Ok(other) => {
                 tracing::debug!(shard, object = %key, ?other, "an object was not wanted any more");
                 core.here.give_up(key, None);
-                self.passed_over.note(run.first, run.last);
+                Proposed::Refused
             }
             Err(ProposeError::Unknown) => {
                 // It was proposed in a term in which this node led.
@@ -244,17 +305,23 @@ impl Keeper {
                 let is_led_by_another = leader.is_some_and(|leader| leader != core.config.node);
                 let last = if is_led_by_another { Term(term.0.saturating_sub(1)) } else { term };
                 core.here.give_up(key, Some(last));
+                Proposed::Lost
             }
             Err(error) => {
                 tracing::debug!(shard, object = %key, %error, "an object was not proposed");
                 core.here.give_up(key, None);
+                Proposed::Lost
             }
         }
-        Ok(Round::Later)
     }
 }
 
 impl Replica {
+    /// How streams are to be compacted as long as this node leads, until the next call; others are not.
+    pub fn compact(&self, policies: BTreeMap<StreamId, CompactionPolicy>) {
+        self.inner.core.wish_compaction(policies);
+    }
+
     /// Every node of the cluster knows what objects are: from now on what is old is put into some.
     pub fn allow_objects(&self) {
         self.inner.core.allow_objects();
@@ -283,13 +350,15 @@ impl Core {
         true
     }
 
-    /// The part of the log that a run is of.
-    fn log_of(&self, run: &Run) -> Option<RangeInclusive<LogIndex>> {
+    /// The part of the log for which what is in the place of these ranges stands.
+    fn log_of(&self, first: FileNumber, last: FileNumber) -> Option<RangeInclusive<LogIndex>> {
         let state = self.state.read();
-        let ranges = state.shard.sealed_ranges();
-        let mut inside = ranges.iter().filter(|range| (run.first..=run.last).contains(&range.file));
-        let first = inside.next()?;
-        Some(first.from..=inside.next_back().unwrap_or(first).through)
+        let ranges = state.shard.sealed_ranges().into_iter().filter(|range| (first..=last).contains(&range.file));
+        let objects = state.shard.objects().into_iter().filter(|object| object.overlaps(first, last));
+        let log =
+            ranges.map(|range| (range.from, range.through)).chain(objects.map(|object| (object.from, object.through)));
+        let log = log.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)));
+        log.map(|(from, through)| from..=through)
     }
 
     fn new_key(&self) -> ObjectKey {
@@ -311,9 +380,9 @@ impl Core {
         others
     }
 
-    async fn propose_object(&self, put: PutObject) -> Result<Outcome, ProposeError> {
+    async fn propose_object(&self, put: Command) -> Result<Outcome, ProposeError> {
         let (answer, pending) = Pending::new();
-        let item = Item::without_body(put.into(), self.config.command_bytes_max, answer)?;
+        let item = Item::without_body(put, self.config.command_bytes_max, answer)?;
         // Past the queue's bound: writers that keep it full must not keep out what makes room.
         self.proposals.queue.push_over(item)?;
         pending.await

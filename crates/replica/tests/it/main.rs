@@ -3,6 +3,7 @@
 
 mod answers;
 mod catch_up;
+mod compaction;
 mod crash;
 mod descriptors;
 mod faults;

@@ -18,7 +18,7 @@ const STREAMS: std::ops::RangeInclusive<u64> = 1..=3;
 
 /// Puts all that the files up to `last` have into an object, which is read in their place from then on; the files go.
 async fn put_into_object(index: &IndexStore, objects: &Objects, last: FileNumber, read: &[(u64, Vec<(i64, Bytes)>)]) {
-    let id = ObjectId { shard: SHARD, key: ObjectKey(77), first: FileNumber(1), last };
+    let id = ObjectId { shard: SHARD, key: ObjectKey(77), first: FileNumber(1), last, stream: None };
     let mut writer = objects.begin(id).await.expect("begun");
     for (stream, bodies) in read {
         let found = index.batches(last, StreamId(*stream), StreamOffset(0), usize::MAX, u64::MAX).await;

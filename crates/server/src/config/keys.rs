@@ -187,6 +187,8 @@ keys! {
             "The newest so many bytes of the commit log stay as they are: what expires or is deleted meanwhile is written once. What lives of older segments is written once more, into objects that are sorted by partition, and the segments come back.";
         compaction_bytes_per_second: u64 = "compaction_bytes_per_second", Kind::Bytes { min: 0, max: 1024 * GIB }, Preset::Fixed("0"), AtStart,
             "How fast objects are written, over all shards of the node; 0 is as fast as it goes.";
+        compaction_memory_bytes: u64 = "compaction_memory_bytes", Kind::Bytes { min: MIB, max: 64 * GIB }, Preset::Fixed("128MiB"), AtStart,
+            "Memory for the keys of the partition that is being compacted, at 32 bytes each; one is at a time. Where they do not fit, the partition takes several passes.";
         producers_per_shard_max: u64 = "producers_per_shard_max", Kind::Integer { min: 1_000, max: 10_000_000 }, Preset::Fixed("100000"), AtStart,
             "Idempotent producers that a shard remembers, counted once for each partition that they write to, at about 300 bytes each. When there are more, those that sent nothing for ten minutes are forgotten first; if there is none, new producers are refused with a retriable error.";
         reserve_bytes: u64 = "reserve_bytes", Kind::Bytes { min: 0, max: 1024 * GIB }, Preset::Fixed("1GiB"), AtStart,
@@ -229,6 +231,8 @@ keys! {
             "How much of each partition topics keep that do not set retention.bytes.";
         kafka_retention_check: Duration = "kafka.log.retention.check.interval.ms", Kind::Milliseconds { min_ms: 1, max_ms: 2_147_483_647 }, Preset::Fixed("300000"), AtStart,
             "How often each node looks for records that are too old, or too many, in the partitions that it leads.";
+        kafka_cleaner_backoff: Duration = "kafka.log.cleaner.backoff.ms", Kind::Milliseconds { min_ms: 1, max_ms: 2_147_483_647 }, Preset::Fixed("15000"), AtStart,
+            "How often each node looks for partitions that are to be compacted, of those that it leads.";
         kafka_producer_id_expiration: Duration = "kafka.producer.id.expiration.ms", Kind::Milliseconds { min_ms: 1_000, max_ms: 2_147_483_647 }, Preset::Fixed("86400000"), AtStart,
             "How long the sequence of an idempotent producer that sends nothing is remembered per partition.";
     }

@@ -92,6 +92,8 @@ const TAIL: &str = "
 | `queued.max.request.bytes`, JVM heap | `memory_bytes_max` |
 | `default.replication.factor` | none: a partition has three replicas where there are three nodes or more, or as many as `rosettamq cluster copies` says, and what is acknowledged is on a majority of them. A topic with a greater factor than partitions have now is refused |
 | `min.insync.replicas` | none for all topics from the start; a topic's own, or the cluster's default by `kafka-configs`, may be as much as a majority of the replicas that `rosettamq cluster copies` says, so 1 or 2 of three: where the majority of a partition's replicas is fewer, batches with `acks=all` are refused (NOT_ENOUGH_REPLICAS) |
+| `log.cleaner.dedupe.buffer.size` | `compaction_memory_bytes` |
+| `log.cleaner.io.max.bytes.per.second` | `compaction_bytes_per_second` |
 | `log.retention.hours`, `log.retention.minutes` | `kafka.log.retention.ms` |
 | `broker.id`, `node.id` | made at first start and kept in the data directory |
 ";

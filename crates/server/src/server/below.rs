@@ -42,6 +42,7 @@ pub(super) fn cluster_config(
     config.shards = usize::try_from(settings.shards)?;
     config.segment_bytes = settings.segment_bytes;
     config.log_hot_bytes = settings.log_hot_bytes;
+    config.compaction_memory_bytes = settings.compaction_memory_bytes;
     config.object_bytes_per_second = Some(settings.compaction_bytes_per_second).filter(|rate| *rate > 0);
     config.reserve_bytes = settings.reserve_bytes;
     if (1..RESERVE_SEGMENTS_MIN * settings.segment_bytes).contains(&settings.reserve_bytes) {
@@ -87,6 +88,8 @@ pub(super) fn broker_config(
         retention_ms: settings.kafka_retention,
         retention_bytes: settings.kafka_retention_bytes,
         retention_check_interval: settings.kafka_retention_check,
+        compaction_interval: settings.kafka_cleaner_backoff,
+        compaction_memory_bytes: settings.compaction_memory_bytes,
         static_keys: static_keys(settings, division, bound),
         ..broker::Config::default()
     })

@@ -8,7 +8,7 @@ use record::{FileNumber, StreamId, StreamOffset};
 
 use crate::assertion::Broken;
 use crate::codec::wire_struct;
-use crate::effects::Effects;
+use crate::effects::{Effects, ObjectChange};
 use crate::outcome::{DeleteRecordsError, Outcome};
 use crate::shard::{Position, Shard};
 use crate::stream::Standing;
@@ -68,6 +68,7 @@ impl StreamFront {
             return Ok(Err(DeleteRecordsError::OffsetOutOfRange));
         }
         let frees = stream.files.first().is_some_and(|file| file < self.files)
+            || shard.compacted.of(self.stream).next().is_some_and(|oldest| oldest.object.last < self.files)
             || stream.part_files.as_ref().and_then(|files| files.first()).is_some_and(|file| file < self.part_files);
         if self.before <= stream.first_offset && !frees {
             return Ok(Ok(stream.first_offset));
@@ -78,6 +79,8 @@ impl StreamFront {
         for file in stream.forget_files(self.files, self.part_files) {
             shard.release_stream(file, effects)?;
         }
+        let compacted = shard.compacted.take_below(self.stream, self.files);
+        effects.objects.extend(compacted.into_iter().map(ObjectChange::Gone));
         Ok(Ok(first_offset))
     }
 }

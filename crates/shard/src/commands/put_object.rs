@@ -83,7 +83,7 @@ impl PutObject {
             effects.objects.extend(objects.into_iter().map(ObjectChange::Gone));
             return Ok(Err(PutObjectError::NothingLives));
         }
-        let object = PlacedObject { first, last, key, from, through, streams, bytes, index_digest };
+        let object = PlacedObject { stream: None, first, last, key, from, through, streams, bytes, index_digest };
         effects.objects.push(ObjectChange::Put(object.clone()));
         shard.objects.insert(object);
         Ok(Ok(()))

@@ -8,6 +8,7 @@ use record::{Extent, FileNumber, LogIndex, TimestampMs};
 use crate::assertion::{Broken, ensure};
 use crate::batches::BatchList;
 use crate::codec::wire_struct;
+use crate::compacted::Compacted;
 use crate::effects::Effects;
 use crate::outcome::Outcome;
 use crate::ranges::SealedRange;
@@ -68,14 +69,20 @@ struct Taken {
 
 impl Taken {
     /// Takes in the front of a stream's batches; its bytes that are not wanted any more.
-    fn add(&mut self, stream: &mut Stream, range: &mut SealedRange, list: Box<BatchList>) -> Result<u64, Broken> {
+    fn add(
+        &mut self,
+        compacted: &Compacted,
+        stream: &mut Stream,
+        range: &mut SealedRange,
+        list: Box<BatchList>,
+    ) -> Result<u64, Broken> {
         let any_deleted = list.first_offset().is_some_and(|first| first < stream.first_offset);
         let deleted = if any_deleted { list.place_of(stream.first_offset) } else { 0 };
         let deleted_bytes = list.iter().take(deleted).map(|batch| u64::from(batch.bytes)).sum();
         let sealed = SealedStream {
             stream: stream.id,
-            previous: stream.files.last(),
-            oldest: stream.files.first(),
+            previous: stream.files.last().or_else(|| compacted.through(stream.id)),
+            oldest: compacted.from(stream.id).or_else(|| stream.files.first()),
             max_timestamp_before: stream.sealed_max_timestamp,
             deleted,
             list,
@@ -116,7 +123,7 @@ fn take_all(shard: &mut Shard, range: &mut SealedRange, slots: &[u32]) -> Result
         }
         let Some(stream) = shard.streams.change(*slot) else { continue };
         let Some(list) = stream.batches.take() else { continue };
-        deleted_bytes += taken.add(stream, range, list)?;
+        deleted_bytes += taken.add(&shard.compacted, stream, range, list)?;
         stream.sealed_max_timestamp = stream.max_timestamp;
     }
     range.bytes = std::mem::take(&mut shard.unsealed_bytes).saturating_sub(deleted_bytes);
@@ -150,7 +157,7 @@ fn take_front(shard: &mut Shard, range: &mut SealedRange, slot: u32, taken: &mut
         shard.unsealed_batches -= front.len();
         shard.unsealed_bytes -= front.bytes();
         let (bytes, max_timestamp) = (front.bytes(), front.max_timestamp().unwrap_or(TimestampMs::NONE));
-        range.bytes += bytes - taken.add(stream, range, front)?;
+        range.bytes += bytes - taken.add(&shard.compacted, stream, range, front)?;
         stream.sealed_max_timestamp = stream.sealed_max_timestamp.max(max_timestamp);
     }
     if parts_within && stream.add_part_file(range.file) {

@@ -26,6 +26,7 @@ fn samples() -> Vec<Outcome> {
         Outcome::Tick,
         Outcome::Configure,
         Outcome::PutObject(Err(PutObjectError::Replaced)),
+        Outcome::PutCompacted(Err(PutCompactedError::OlderRangesLeft)),
         Outcome::PutGroup(Err(conflict)),
         Outcome::DeleteGroup(Err(DeleteGroupError::NotEmpty)),
         Outcome::CommitOffsets(Err(CommitOffsetsError::IllegalGeneration { current: 9 })),

@@ -33,6 +33,7 @@ fn numbers_of_commands_never_change() {
         (10, "Configure"),
         (11, "DeleteRecords"),
         (12, "PutObject"),
+        (13, "PutCompacted"),
         (32, "PutGroup"),
         (33, "DeleteGroup"),
         (34, "CommitOffsets"),

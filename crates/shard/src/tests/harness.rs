@@ -11,7 +11,7 @@ use record::{
 };
 
 use crate::codec::Wire;
-use crate::commands::{Append, CreateStreams, NewStream, PutObject, Tick};
+use crate::commands::{Append, CreateStreams, NewStream, PutCompacted, PutObject};
 use crate::{AppendError, Appended, Applied, Command, EntryBuilder, Located, Outcome, Restore, SealedIndex, Shard};
 
 pub(super) const SHARD: ShardId = ShardId(3);
@@ -73,69 +73,6 @@ impl Node {
         let entry = self.entry(&commands);
         self.log.push(entry.clone());
         self.replay(&entry)
-    }
-
-    /// The command as one would propose it who has looked into the files.
-    fn fit(&mut self, command: &Command) -> Command {
-        let delete = match command {
-            Command::DeleteRecords(delete) => delete,
-            Command::PutObject(put) => return self.fit_object(put),
-            _ => return command.clone(),
-        };
-        let mut fitted = delete.clone();
-        for front in &mut fitted.fronts {
-            // What is appended in the same entry is not known yet.
-            let next_offset = self.shard.stream(front.stream).map(|view| view.next_offset());
-            front.before = front.before.min(next_offset.unwrap_or_default());
-            let next_file = self.shard.scalars.next_file;
-            (front.files, front.part_files) = (next_file, self.shard.parts_floor());
-            let Some(view) = self.shard.stream(front.stream) else { continue };
-            let stays = |batch: &BatchEntry| batch.next_offset() > front.before;
-            for file in view.files().iter() {
-                let sealed = self.files[&file].stream(front.stream).expect("the file has the stream");
-                if sealed.batches().any(|batch| stays(&batch)) {
-                    // What is in an object is in all of it.
-                    let file = self.shard.object_of(file).map_or(file, |object| object.first);
-                    front.files = front.files.min(file);
-                }
-            }
-            for batch in self.read(front.stream).iter().filter(|batch| stays(batch)) {
-                let files = batch.earlier_extents().iter().filter_map(|extent| self.shard.range_of(extent.log_index));
-                front.part_files = files.min().unwrap_or(next_file).min(front.part_files);
-            }
-        }
-        self.deleted.extend(fitted.fronts.iter().map(|front| front.stream));
-        fitted.into()
-    }
-
-    /// As one would propose it who has built the object: nothing that is in no range of it has a part in one.
-    fn fit_object(&self, put: &PutObject) -> Command {
-        let run = put.first..=put.last;
-        let mut fitted = put.clone();
-        fitted.parts.clear();
-        let objects = self.shard.objects();
-        let inside = objects.iter().filter(|object| run.contains(&object.first) && run.contains(&object.last));
-        fitted.replaces = inside.map(|object| object.key).collect();
-        for stream in self.shard.stream_ids() {
-            let parts = self.shard.streams.get(&stream).and_then(|stream| stream.part_files.as_deref());
-            if !parts.is_some_and(|parts| parts.iter().any(|file| run.contains(&file))) {
-                continue;
-            }
-            let Some(view) = self.shard.stream(stream) else { return Tick {}.into() };
-            fitted.parts.push(stream);
-            for batch in self.read(stream) {
-                let mut parts =
-                    batch.earlier_extents().iter().filter_map(|extent| self.shard.range_of(extent.log_index));
-                let has = |file: &FileNumber| {
-                    self.files[file].stream(stream).is_some_and(|sealed| sealed.batches().any(|other| other == batch))
-                };
-                let is_inside = view.files().iter().filter(|file| run.contains(file)).any(|file| has(&file));
-                if !is_inside && parts.any(|file| run.contains(&file)) {
-                    return Tick {}.into();
-                }
-            }
-        }
-        fitted.into()
     }
 
     pub(super) fn replay(&mut self, entry: &LoggedEntry) -> Applied {
@@ -200,7 +137,7 @@ impl Node {
         let mut held: BTreeSet<FileNumber> = BTreeSet::new();
         let ranges: Vec<RangeInclusive<LogIndex>> = self.shard.live_ranges();
         let unsealed_range = self.shard.unsealed_range();
-        let objects = self.shard.objects();
+        let (objects, all_objects) = (self.shard.objects(), self.shard.all_objects());
         let mut names: BTreeMap<FileNumber, u64> = BTreeMap::new();
         let mut unsealed = 0;
         for stream in self.shard.stream_ids() {
@@ -215,7 +152,8 @@ impl Node {
                 assert!(batch.base_offset == offset || is_cut, "offsets of {stream} have no gap");
                 offset = batch.next_offset();
                 max = max.max(batch.max_timestamp);
-                let in_object = |index| objects.iter().any(|object| (object.from..=object.through).contains(&index));
+                let in_object =
+                    |index| all_objects.iter().any(|object| (object.from..=object.through).contains(&index));
                 for extent in batch.extents().filter(|extent| !in_object(extent.log_index)) {
                     let mut live = ranges.iter().chain(&unsealed_range);
                     let live = live.any(|range| range.contains(&extent.log_index));
@@ -248,8 +186,14 @@ impl Node {
         assert_eq!(self.shard.unsealed_batches(), unsealed);
         let counted: BTreeMap<FileNumber, u64> = objects.iter().map(|object| (object.first, object.streams)).collect();
         assert_eq!(counted, names, "an object is there as long as it is named");
-        for pair in objects.windows(2) {
-            assert!(pair[0].last < pair[1].first, "no two have one place");
+        for pair in all_objects.windows(2) {
+            let is_behind = pair[0].last < pair[1].first || pair[0].stream != pair[1].stream;
+            assert!(is_behind, "no two have one place");
+        }
+        for compacted in self.shard.compacted_objects() {
+            let stream = self.shard.streams.get(&compacted.stream).expect("it goes with its stream");
+            let last = compacted.object.last;
+            assert!(stream.files.first().is_none_or(|file| file > last), "what is compacted comes first");
         }
         assert_eq!(self.shard.live_files(), held.into_iter().collect::<Vec<_>>(), "exactly what is held is live");
     }
@@ -304,6 +248,7 @@ pub(super) fn dump(shard: &Shard) -> Vec<u8> {
     table(&shard.metadata.wanted_copies, &mut out);
     table(&shard.metadata.doubtful_streams, &mut out);
     table(&shard.objects.table, &mut out);
+    table(&shard.compacted.table, &mut out);
     for topic in shard.topics() {
         topic.id.put(&mut out);
     }
@@ -348,6 +293,21 @@ pub(super) fn stamped(stream: u64, records: u32, id: i64, epoch: i16, sequence: 
     append.batch.producer =
         Some(ProducerStamp { id: ProducerId(id), epoch: ProducerEpoch(epoch), base_sequence: Sequence(sequence) });
     append
+}
+
+/// What is left of a stream in these ranges.
+pub(super) fn put_compacted(stream: u64, first: u32, last: u32) -> PutCompacted {
+    PutCompacted {
+        key: ObjectKey(stream << 48 | u64::from(first) << 24 | u64::from(last)),
+        stream: StreamId(stream),
+        first: FileNumber(first),
+        last: FileNumber(last),
+        bytes: 500,
+        index_digest: 9,
+        replaces: Vec::new(),
+        cleaned_to: StreamOffset(1),
+        part_files: FileNumber(0),
+    }
 }
 
 /// An object in the place of these ranges.

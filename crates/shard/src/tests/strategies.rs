@@ -13,15 +13,15 @@ use record::{
     ProducerId, ProducerStamp, Sequence, ShardId, StreamId, StreamOffset, TimestampMs, TimestampType, TopicId,
 };
 
-use super::harness::put_object;
+use super::harness::{put_compacted, put_object};
 use crate::commands::{
     AbandonParts, AbandonTopics, AddPartitions, AdmitNode, AllocateProducerIds, AlterConfigs, AnnounceNode, Append,
     AssignSlots, CancelAt, CancelMove, CloseStream, CommitCheck, CommitOffsets, CompleteDeletion, CompleteMove,
     CompletePartitions, CompleteShards, CompleteTopics, ConfigAlteration, Configure, CreateCluster, CreateStreams,
     CreateTopics, DeleteGroup, DeleteOffsets, DeleteRecords, DeleteStreams, DeleteTopics, ExpireProducers,
-    LeaderChange, MoveStreams, NewMove, NewShard, NewStream, NewTopic, OpenShards, OpenStream, PutGroup, PutObject,
-    PutShards, RaiseFeatures, ReceiveStream, RegisterNode, Seal, SetCopies, SetLogStart, SetRebalancing, SetStanding,
-    SkipIds, SlotRange, StagePart, StreamFront, Tick, UploadId,
+    LeaderChange, MoveStreams, NewMove, NewShard, NewStream, NewTopic, OpenShards, OpenStream, PutCompacted, PutGroup,
+    PutObject, PutShards, RaiseFeatures, ReceiveStream, RegisterNode, Seal, SetCopies, SetLogStart, SetRebalancing,
+    SetStanding, SkipIds, SlotRange, StagePart, StreamFront, Tick, UploadId,
 };
 use crate::producers::ProducerBatch;
 use crate::{
@@ -267,6 +267,9 @@ fn data_command() -> impl Strategy<Value = Command> {
         }),
         3 => (0_u32..6, 0_u32..6, 0_u64..1_000).prop_map(|(first, more, key)| {
             PutObject { key: ObjectKey(key), ..put_object(first, first + more) }.into()
+        }),
+        3 => (stream(), 0_u32..4, 0_u32..6, 0_u64..1_000).prop_map(|(stream, first, more, key)| {
+            PutCompacted { key: ObjectKey(key), ..put_compacted(stream.0, first, first + more) }.into()
         }),
         1 => (0_u64..3).prop_map(|leader| LeaderChange { leader: NodeId(leader) }.into()),
         1 => (0_u32..4).prop_map(|count_max| ExpireProducers { count_max }.into()),

@@ -2,6 +2,7 @@
 //! them again when they are elsewhere.
 
 mod connection;
+mod keyed;
 mod requests;
 
 use std::collections::BTreeMap;
@@ -276,4 +277,5 @@ pub fn group_id(name: &str) -> GroupId {
     GroupId(StrBytes::from_string(name.to_owned()))
 }
 
+pub use keyed::{KeyedRecord, keyed_batch};
 pub use requests::*;

@@ -24,9 +24,9 @@ use super::{CallError, Client, PARTITIONS_MAX, REQUEST_WAIT_MAX, Target, group_i
 use crate::machine::EPOCH_MS;
 
 /// Young, so that a wrong clock that counted would delete everything.
-const TIME: TimestampMs = TimestampMs(EPOCH_MS);
+pub(super) const TIME: TimestampMs = TimestampMs(EPOCH_MS);
 /// What a fetch is answered with at most.
-const FETCH_BYTES_MAX: i32 = 64 << 10;
+pub(super) const FETCH_BYTES_MAX: i32 = 64 << 10;
 /// What a slow reader asks for, and how long it reads.
 const SLOW_FETCH_BYTES_MAX: i32 = 512 << 10;
 const SLOW_WAIT_MAX: Duration = Duration::from_secs(90);
@@ -271,7 +271,7 @@ impl Client {
     }
 }
 
-fn fetch_request(partition: i32, offset: i64, bytes_max: i32) -> FetchRequest {
+pub(super) fn fetch_request(partition: i32, offset: i64, bytes_max: i32) -> FetchRequest {
     let wish = FetchPartition::default()
         .with_partition(index_of(partition))
         .with_fetch_offset(offset)
@@ -285,7 +285,15 @@ fn fetch_request(partition: i32, offset: i64, bytes_max: i32) -> FetchRequest {
         .with_topics(vec![topic])
 }
 
-fn fetched(mut response: FetchResponse, offset: i64) -> Result<Result<(Vec<Seen>, i64), i16>, CallError> {
+fn fetched(response: FetchResponse, offset: i64) -> Result<Result<(Vec<Seen>, i64), i16>, CallError> {
+    Ok(match answered(response)? {
+        Ok((bytes, high_watermark)) => Ok((unpack(bytes, offset)?, high_watermark)),
+        Err(code) => Err(code),
+    })
+}
+
+/// The bytes and the high watermark of the one partition that was asked for, or the code why not.
+pub(super) fn answered(mut response: FetchResponse) -> Result<Result<(Bytes, i64), i16>, CallError> {
     if response.error_code != 0 {
         return Ok(Err(response.error_code));
     }
@@ -294,8 +302,7 @@ fn fetched(mut response: FetchResponse, offset: i64) -> Result<Result<(Vec<Seen>
     if answer.error_code != 0 {
         return Ok(Err(answer.error_code));
     }
-    let seen = unpack(answer.records.unwrap_or_default(), offset)?;
-    Ok(Ok((seen, answer.high_watermark)))
+    Ok(Ok((answer.records.unwrap_or_default(), answer.high_watermark)))
 }
 
 fn appended(response: &ProduceResponse) -> Result<Result<i64, i16>, CallError> {
@@ -304,20 +311,10 @@ fn appended(response: &ProduceResponse) -> Result<Result<i64, i16>, CallError> {
     Ok(if answer.error_code == 0 { Ok(answer.base_offset) } else { Err(answer.error_code) })
 }
 
-/// The records of several batches from `offset` on. A batch that is cut off at the end is left out.
+/// The records of several batches from `offset` on.
 fn unpack(bytes: Bytes, offset: i64) -> Result<Vec<Seen>, CallError> {
-    let mut rest = bytes;
     let mut seen = Vec::new();
-    let malformed = |error: &dyn std::fmt::Display| CallError::Malformed(format!("a batch: {error}"));
-    while !rest.is_empty() {
-        let Ok(header) = BatchHeader::parse(&rest) else { break };
-        let Some(total) = header.total_bytes().filter(|total| *total <= rest.len()) else { break };
-        let batch = rest.split_to(total);
-        // The checksum covers what lies behind it; base offset and leader epoch stand before it.
-        let (stated, covered) = (&batch[17..21], &batch[21..]);
-        if stated != record::crc32c(covered).to_be_bytes() {
-            return Err(CallError::Damaged);
-        }
+    for batch in batches(bytes)? {
         for record in records(&batch, Limits::default()).map_err(|error| malformed(&error))? {
             let record = record.map_err(|error| malformed(&error))?;
             let value = record.value.as_deref().unwrap_or_default();
@@ -327,4 +324,25 @@ fn unpack(bytes: Bytes, offset: i64) -> Result<Vec<Seen>, CallError> {
         }
     }
     Ok(seen)
+}
+
+/// Batches one behind the other. One that is cut off at the end is left out.
+pub(super) fn batches(mut rest: Bytes) -> Result<Vec<Bytes>, CallError> {
+    let mut batches = Vec::new();
+    while !rest.is_empty() {
+        let Ok(header) = BatchHeader::parse(&rest) else { break };
+        let Some(total) = header.total_bytes().filter(|total| *total <= rest.len()) else { break };
+        let batch = rest.split_to(total);
+        // The checksum covers what lies behind it; base offset and leader epoch stand before it.
+        let (stated, covered) = (&batch[17..21], &batch[21..]);
+        if stated != record::crc32c(covered).to_be_bytes() {
+            return Err(CallError::Damaged);
+        }
+        batches.push(batch);
+    }
+    Ok(batches)
+}
+
+pub(super) fn malformed(error: &dyn std::fmt::Display) -> CallError {
+    CallError::Malformed(format!("a batch: {error}"))
 }

@@ -4,6 +4,7 @@
 mod acked_is_there;
 mod commits_stay;
 mod gone_stays_gone;
+mod newest_of_key;
 mod no_damage;
 mod no_gap;
 mod one_leader;
@@ -17,13 +18,14 @@ use record::{LogIndex, NodeId, ShardId, Term};
 use self::acked_is_there::AckedIsThere;
 use self::commits_stay::CommitsStay;
 use self::gone_stays_gone::GoneStaysGone;
+use self::newest_of_key::NewestOfKey;
 use self::one_leader::OneLeader;
 use self::one_order::OneOrder;
 use self::reads_are_current::ReadsAreCurrent;
 use self::same_state::SameState;
 pub use self::votes_stay::Vote;
 use self::votes_stay::VotesStay;
-use crate::client::Seen;
+use crate::client::{KeyedRecord, Seen};
 
 /// An invariant that does not hold, in words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +47,7 @@ pub struct Invariants {
     reads_are_current: ReadsAreCurrent,
     commits_stay: CommitsStay,
     gone_stays_gone: GoneStaysGone,
+    newest_of_key: NewestOfKey,
     one_leader: OneLeader,
     same_state: SameState,
     votes_stay: VotesStay,
@@ -115,6 +118,44 @@ impl Invariants {
         }
         no_gap::check(partition, from, records)?;
         self.acked_is_there.check(partition, from..before, records)
+    }
+
+    /// Records with keys are sent to a partition that is compacted.
+    pub fn keyed_sent(&mut self, partition: i32, records: &[(String, Option<String>)]) {
+        self.newest_of_key.sent(partition, records);
+    }
+
+    /// Their writer was told that they stand from `base_offset` on.
+    ///
+    /// # Errors
+    /// When that contradicts what was seen.
+    pub fn keyed_acked(
+        &mut self,
+        partition: i32,
+        base_offset: i64,
+        records: &[(String, Option<String>)],
+    ) -> Result<(), Violation> {
+        self.newest_of_key.acked(partition, base_offset, records)
+    }
+
+    /// Whether anything was sent to a partition that is compacted.
+    #[must_use]
+    pub fn any_keyed(&self, partition: i32) -> bool {
+        self.newest_of_key.has(partition)
+    }
+
+    /// All that is left of it before `end`.
+    ///
+    /// # Errors
+    /// When the newest of a key is gone, or something is there that should not be.
+    pub fn keyed_left(
+        &mut self,
+        partition: i32,
+        end: i64,
+        left: &[KeyedRecord],
+        in_the_end: bool,
+    ) -> Result<(), Violation> {
+        self.newest_of_key.left(partition, end, left, in_the_end)
     }
 
     /// Somebody commits an offset.

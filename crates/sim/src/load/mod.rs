@@ -3,6 +3,7 @@
 
 mod committer;
 mod deleter;
+mod keyed;
 mod reader;
 mod slow_reader;
 mod topics;
@@ -40,12 +41,16 @@ pub fn start(world: &Arc<World>, stop: &watch::Receiver<bool>) -> Vec<JoinHandle
     if world.plan.deletes {
         tasks.push(spawn("deleter", deleter::run(Arc::clone(world), stop.clone())));
     }
+    if world.plan.keyed {
+        tasks.push(spawn("keyed", keyed::run(Arc::clone(world), stop.clone())));
+    }
     if let Some(lasts) = world.plan.topic_lasts {
         tasks.push(spawn("topics", topics::run(Arc::clone(world), lasts, stop.clone())));
     }
     tasks
 }
 
+pub use keyed::check as check_keyed;
 pub use reader::check_topic;
 pub(crate) use writer::WITHOUT_ID;
 

@@ -21,6 +21,7 @@ const fn seeds_max(fault: Planted) -> u64 {
         | Planted::SnapshotBeforeData
         | Planted::ObjectNotSynced
         | Planted::RangeFreedEarly => 12,
+        Planted::DeleteDroppedEarly => 24,
         Planted::RecycledUnderReader => 200,
     }
 }
@@ -54,6 +55,7 @@ const fn reports(fault: Planted) -> &'static [&'static str] {
         Planted::SnapshotBeforeData | Planted::RangeFreedEarly => &["is answered with code 2"],
         // It is found damaged by the node that wrote it, or by a reader.
         Planted::ObjectNotSynced => &["is answered with code 2", "no damage: "],
+        Planted::DeleteDroppedEarly => &["the newest of each key stays: "],
         Planted::RecycledUnderReader => &["a batch whose checksum is wrong"],
     }
 }

@@ -7,8 +7,8 @@ use std::io;
 
 use record::{BatchEntry, FileNumber, ObjectKey, StreamId, StreamOffset, TimestampMs};
 
-use super::IndexStore;
 use super::format::StreamEntry;
+use super::{InPlace, IndexStore};
 use crate::batch_run::ChunkEntry;
 
 /// A file that has the stream, and what it says of it.
@@ -18,6 +18,14 @@ struct Node {
     /// The object that has the place of the file, which is the first of those whose place it has.
     object: Option<ObjectKey>,
     entry: StreamEntry,
+    /// What begins before is in a compacted object.
+    floor: StreamOffset,
+}
+
+impl Node {
+    fn first_offset(&self) -> StreamOffset {
+        self.entry.first_offset.max(self.floor)
+    }
 }
 
 impl IndexStore {
@@ -86,7 +94,7 @@ impl IndexStore {
             return Ok(None);
         }
         let mut node = newest;
-        while node.entry.first_offset > from {
+        while node.first_offset() > from {
             let reaches = |older: &Node| older.entry.running_max_timestamp >= time;
             if let Some(far) = self.far(node).await?.filter(reaches) {
                 node = far;
@@ -97,7 +105,7 @@ impl IndexStore {
             }
         }
         // Before `node` everything is older. If it lies before `from`, look on from there.
-        let mut offset = from.max(node.entry.first_offset);
+        let mut offset = from.max(node.first_offset());
         while offset < newest.entry.next_offset {
             let node = self.node_at(newest, offset).await?;
             if node.entry.max_timestamp >= time
@@ -160,15 +168,18 @@ impl IndexStore {
     /// As [`Self::node`]; none where an object that has the place of the file has nothing of the stream: its front is gone so
     /// far.
     async fn find_node(&self, file: FileNumber, stream: StreamId) -> io::Result<Option<Node>> {
-        if let Some((first, key)) = self.object_at(file) {
-            let entry = self.objects().entry(key, stream).await?;
-            return Ok(entry.map(|entry| Node { file: first, object: Some(key), entry: entry.index }));
+        if let Some(place) = self.object_at(file, stream) {
+            let InPlace { first, key, .. } = place;
+            let Some((entry, floor)) = self.entry_in(place, stream).await? else {
+                return if self.is_awaited(file, stream) { Err(self.missing(file)) } else { Ok(None) };
+            };
+            return Ok(Some(Node { file: first, object: Some(key), entry: entry.index, floor }));
         }
         if !self.contains(file) {
             return Err(self.missing(file));
         }
         let entry = self.entry(file, stream).await?.ok_or_else(|| self.lacks(file, stream))?;
-        Ok(Some(Node { file, object: None, entry }))
+        Ok(Some(Node { file, object: None, entry, floor: StreamOffset(0) }))
     }
 
     async fn node_chunks(&self, node: Node) -> io::Result<Vec<ChunkEntry>> {
@@ -179,10 +190,12 @@ impl IndexStore {
     }
 
     async fn node_chunk(&self, node: Node, chunk: &ChunkEntry) -> io::Result<Vec<BatchEntry>> {
-        match node.object {
-            Some(key) => self.objects().chunk(key, node.entry.run_at, chunk).await,
-            None => self.chunk(node.file, &node.entry, chunk).await,
-        }
+        let mut batches = match node.object {
+            Some(key) => self.objects().chunk(key, node.entry.run_at, chunk).await?,
+            None => return self.chunk(node.file, &node.entry, chunk).await,
+        };
+        batches.retain(|batch| batch.base_offset >= node.floor);
+        Ok(batches)
     }
 
     /// The file before `node` that has the stream, if there is one.
@@ -200,12 +213,12 @@ impl IndexStore {
         if file >= node.file {
             return Err(self.damaged(node.file));
         }
-        if file.0 == 0 || !self.is_here(file) {
+        if file.0 == 0 || !self.is_here(file, node.entry.stream) {
             return Ok(None);
         }
         match self.find_node(file, node.entry.stream).await {
             // It went meanwhile, with all that was in it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_here(file) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_here(file, node.entry.stream) => Ok(None),
             // What lies in another file is found without it.
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
             node => node,
@@ -216,7 +229,7 @@ impl IndexStore {
     async fn node_at(&self, newest: Node, offset: StreamOffset) -> io::Result<Node> {
         assert!(newest.entry.next_offset > offset, "the offset is in some file or before all");
         let mut node = newest;
-        while offset < node.entry.first_offset {
+        while offset < node.first_offset() {
             let reaches = |older: &Node| older.entry.next_offset > offset;
             if let Some(far) = self.far(node).await?.filter(reaches) {
                 node = far;

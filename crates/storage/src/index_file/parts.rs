@@ -5,9 +5,9 @@ use std::ops::RangeInclusive;
 
 use record::{BatchEntry, FileNumber, ObjectKey, StreamId, StreamOffset, TimestampMs};
 
-use super::IndexStore;
 use super::format::{ENTRIES_PER_BLOCK, StreamEntry};
 use super::open::DirectoryBlock;
+use super::{InPlace, IndexStore, object};
 
 /// What is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +39,17 @@ pub struct Part {
     entry: StreamEntry,
     /// Bytes of its batches, where the source tells.
     bytes: Option<u64>,
+    /// What begins before is elsewhere.
+    floor: StreamOffset,
 }
 
 impl Part {
+    /// Where it is read.
+    #[must_use]
+    pub const fn source(&self) -> Source {
+        self.source
+    }
+
     /// The files that it was in.
     #[must_use]
     pub const fn files(&self) -> RangeInclusive<FileNumber> {
@@ -54,8 +62,8 @@ impl Part {
     }
 
     #[must_use]
-    pub const fn first_offset(&self) -> StreamOffset {
-        self.entry.first_offset
+    pub fn first_offset(&self) -> StreamOffset {
+        self.entry.first_offset.max(self.floor)
     }
 
     /// Behind the last record.
@@ -81,6 +89,12 @@ impl Part {
         (self.entry.previous, self.entry.jump, self.entry.depth)
     }
 
+    /// No timestamp in it and in files before is larger.
+    #[must_use]
+    pub const fn running_max_timestamp(&self) -> TimestampMs {
+        self.entry.running_max_timestamp
+    }
+
     /// No timestamp in files before is larger, as far as this one tells; the smallest number where they have none that is.
     #[must_use]
     pub fn max_timestamp_before(&self) -> TimestampMs {
@@ -96,7 +110,31 @@ impl IndexStore {
     /// `InvalidData` when it is damaged.
     pub async fn part_of(&self, file: FileNumber, stream: StreamId) -> io::Result<Option<Part>> {
         let entry = self.known(file, stream).await?;
-        Ok(entry.map(|entry| Part { source: Source::File(file), entry, bytes: None }))
+        Ok(entry.map(|entry| Part { source: Source::File(file), entry, bytes: None, floor: StreamOffset(0) }))
+    }
+
+    /// What is read of a stream in the place of a file; none where that has nothing of the stream.
+    ///
+    /// # Errors
+    /// `NotFound` when nothing is there, `InvalidData` when it is damaged.
+    pub async fn part_at(&self, file: FileNumber, stream: StreamId) -> io::Result<Option<Part>> {
+        if let Some(place) = self.object_at(file, stream) {
+            let InPlace { first, last, key, .. } = place;
+            let source = Source::Object { first, last, key };
+            let found = self.entry_in(place, stream).await?;
+            let part = |(entry, floor): (object::StreamEntry, _)| Part {
+                source,
+                entry: entry.index,
+                bytes: Some(entry.batch_bytes),
+                floor,
+            };
+            return Ok(found.map(part));
+        }
+        if !self.contains(file) {
+            return Err(self.missing(file));
+        }
+        let entry = self.entry(file, stream).await?;
+        Ok(entry.map(|entry| Part { source: Source::File(file), entry, bytes: None, floor: StreamOffset(0) }))
     }
 
     /// Batches of all streams in a source.
@@ -116,7 +154,7 @@ impl IndexStore {
     /// # Errors
     /// As [`Self::batches_of_all`].
     pub async fn streams_in(&self, source: Source, page: usize) -> io::Result<Option<Vec<Part>>> {
-        let part = |(entry, bytes)| Part { source, entry, bytes };
+        let part = |(entry, bytes)| Part { source, entry, bytes, floor: StreamOffset(0) };
         Ok(match source {
             Source::File(file) if self.contains(file) => {
                 let entries = self.entries_in(file, page).await?;
@@ -150,7 +188,11 @@ impl IndexStore {
         let file = match part.source {
             Source::File(file) if self.contains(file) => file,
             Source::File(file) => return Err(self.missing(file)),
-            Source::Object { key, .. } => return self.objects().batches(key, part.stream(), from, count_min).await,
+            Source::Object { key, .. } => {
+                let mut batches = self.objects().batches(key, part.stream(), from.max(part.floor), count_min).await?;
+                batches.retain(|batch| batch.base_offset >= part.floor);
+                return Ok(batches);
+            }
         };
         let chunks = self.chunks(file, &part.entry).await?;
         let skip = chunks.partition_point(|chunk| chunk.first_offset <= from).saturating_sub(1);

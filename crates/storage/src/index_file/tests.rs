@@ -1,5 +1,6 @@
 //! Sealed indexes on real files, against a plain list of batches.
 
+mod compacted;
 mod parts;
 mod placed;
 

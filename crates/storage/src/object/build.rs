@@ -4,6 +4,7 @@
 //! 96 per stream.
 
 use std::io;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use object_store::ObjectStore;
@@ -127,8 +128,16 @@ impl ObjectWriter {
         self.end_stream();
         let before = self.streams.last().map(|before| before.index.stream);
         assert!(before.is_none_or(|before| before < start.stream), "streams are sorted");
-        assert!(start.previous < self.id.first.0, "files point back");
+        assert!(start.previous < self.id.last.0, "files point back");
+        assert!(self.id.stream.is_none_or(|only| only == start.stream), "an object of one stream has no other");
         self.open = Some(OpenStream { start, run: RunBuilder::new(CHUNK_BATCHES), bytes: 0 });
+    }
+
+    /// The log for which the object stands has at least these entries, wherever its batches were taken from.
+    pub fn stands_for(&mut self, log: RangeInclusive<LogIndex>) {
+        let (from, through) = (*log.start(), *log.end());
+        let (before, behind) = self.range.unwrap_or((from, through));
+        self.range = Some((before.min(from), behind.max(through)));
     }
 
     /// Adds the next batch of the stream: its offsets and times as `batch` says, and its `body`; where that is now.
@@ -158,9 +167,11 @@ impl ObjectWriter {
 
     fn note(&mut self, batch: &BatchEntry, place: BlockPlace) {
         let bytes = batch.total_bytes();
-        let first = batch.extents().map(|extent| extent.log_index).min().expect("a batch lies somewhere");
-        let (from, through) = self.range.unwrap_or((first, batch.log_index));
-        self.range = Some((from.min(first), through.max(batch.log_index)));
+        // In an object the number of a block stands where otherwise the entry of the log does.
+        if batch.object.is_none() {
+            let first = batch.extents().map(|extent| extent.log_index).min().expect("a batch lies somewhere");
+            self.stands_for(first..=batch.log_index);
+        }
         self.batches += 1;
         let open = self.open.as_mut().expect("a batch is of a stream");
         open.bytes += bytes;
@@ -245,7 +256,7 @@ impl ObjectWriter {
         format::encode_pages(self.blocks.iter().map(BlockEntry::encode), &mut index);
         let root: Vec<u8> = summary.iter().flat_map(|first| first.to_le_bytes()).collect();
         index.extend_from_slice(&root);
-        let (from, through) = self.range.expect("an object has batches");
+        let (from, through) = self.range.expect("what is taken from objects is said to stand for some log");
         let index_digest = crc_fast::crc64_nvme(&index);
         let trailer = Trailer {
             id: self.id,

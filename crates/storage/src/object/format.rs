@@ -44,6 +44,8 @@ pub struct ObjectId {
     /// The object has what the index files from this one to `last` had.
     pub first: FileNumber,
     pub last: FileNumber,
+    /// The only stream that it has, where key compaction made it.
+    pub stream: Option<StreamId>,
 }
 
 /// The first bytes of an object: what it is, before anything else of it is read.
@@ -52,12 +54,23 @@ pub(super) fn encode_header(id: &ObjectId) -> [u8; HEADER_BYTES] {
     let mut fields = FieldWriter::new(&mut bytes);
     fields.bytes(MAGIC).u32(0).u32(VERSION);
     put_id(&mut fields, id);
+    fields.u64(put_stream(id));
     sealed(bytes)
 }
 
 pub(super) fn decode_header(bytes: &[u8]) -> Option<ObjectId> {
     let mut fields = opened::<HEADER_BYTES>(bytes, MAGIC)?;
-    take_id(&mut fields)
+    let id = take_id(&mut fields)?;
+    Some(ObjectId { stream: take_stream(fields.u64()?), ..id })
+}
+
+/// No stream has the number 0.
+fn put_stream(id: &ObjectId) -> u64 {
+    id.stream.map_or(0, |stream| stream.0)
+}
+
+fn take_stream(number: u64) -> Option<StreamId> {
+    (number > 0).then_some(StreamId(number))
 }
 
 fn put_id(fields: &mut FieldWriter<'_>, id: &ObjectId) {
@@ -72,6 +85,8 @@ fn take_id(fields: &mut FieldReader<'_>) -> Option<ObjectId> {
         key: ObjectKey(fields.u64()?),
         first: FileNumber(fields.u32()?),
         last: FileNumber(fields.u32()?),
+        // It stands elsewhere.
+        stream: None,
     };
     (id.first <= id.last).then_some(id)
 }
@@ -132,6 +147,7 @@ impl Trailer {
         fields.u64(self.from.0).u64(self.through.0);
         fields.u64(self.streams).u64(self.batches).u64(self.blocks).u64(self.data_bytes);
         fields.u64(self.runs_at).u64(self.pages_at).u32(self.root_crc).u32(0).u64(self.index_digest);
+        fields.u64(put_stream(&self.id));
         sealed(bytes)
     }
 
@@ -144,6 +160,7 @@ impl Trailer {
         let (runs_at, pages_at, root_crc) = (fields.u64()?, fields.u64()?, fields.u32()?);
         let _reserved = fields.u32()?;
         let index_digest = fields.u64()?;
+        let id = ObjectId { stream: take_stream(fields.u64()?), ..id };
         let trailer =
             Self { id, from, through, streams, batches, blocks, data_bytes, runs_at, pages_at, root_crc, index_digest };
         let pages = trailer.pages();

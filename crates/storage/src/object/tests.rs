@@ -12,7 +12,8 @@ use record::{BatchEntry, FileNumber, LeaderEpoch, LogIndex, StreamId, StreamOffs
 
 use super::*;
 
-const ID: ObjectId = ObjectId { shard: ShardId(3), key: ObjectKey(7), first: FileNumber(4), last: FileNumber(9) };
+const ID: ObjectId =
+    ObjectId { shard: ShardId(3), key: ObjectKey(7), first: FileNumber(4), last: FileNumber(9), stream: None };
 const FILE: &str = "shards/3/objects/0000000000000007.object";
 
 /// A batch and its bytes.

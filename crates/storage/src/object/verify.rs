@@ -110,7 +110,9 @@ fn check_streams(trailer: &Trailer, directory: &[u8], runs: &[u8], blocks: &[Blo
             at += aborted.len();
             format::decode_aborted(aborted)?;
         }
-        holds(entry.index.previous < trailer.id.first.0 && entry.index.jump < trailer.id.first.0)?;
+        // What a stream had in the first of the files may be compacted, and elsewhere.
+        holds(entry.index.previous < trailer.id.last.0 && entry.index.jump < trailer.id.last.0)?;
+        holds(trailer.id.stream.is_none_or(|only| only == entry.index.stream))?;
         holds(entry.index.running_max_timestamp >= entry.index.max_timestamp)?;
     }
     holds(at == runs.len() && batches == trailer.batches)

@@ -10,7 +10,7 @@ const SHARD: ShardId = ShardId(1);
 /// Puts what the files from `first` to `last` have of the stream into an object, and it in their place.
 async fn build(store: &IndexStore, objects: &Objects, all: &[BatchEntry], first: u32, last: u32) {
     let key = ObjectKey(u64::from(first) << 8 | u64::from(last));
-    let id = ObjectId { shard: SHARD, key, first: FileNumber(first), last: FileNumber(last) };
+    let id = ObjectId { shard: SHARD, key, first: FileNumber(first), last: FileNumber(last), stream: None };
     let mut writer = objects.begin(id).await.unwrap();
     let file_of = |batch: &BatchEntry| u32::try_from(batch.log_index.0 / 1_000).unwrap();
     let inside: Vec<_> = all.iter().filter(|batch| (first..=last).contains(&file_of(batch))).collect();
@@ -53,7 +53,7 @@ async fn check(store: &IndexStore, newest: FileNumber, all: &[BatchEntry]) {
         let found = store.batches(newest, STREAM, StreamOffset(offset), 3, u64::MAX).await.unwrap();
         assert_eq!(facts(&found), facts(&expected), "offset {offset}");
         let file = store.file_of(newest, STREAM, StreamOffset(offset)).await.unwrap();
-        assert!(store.is_here(file), "{file}");
+        assert!(store.is_here(file, STREAM), "{file}");
     }
     for (time, from) in (900..6_000).step_by(37).flat_map(|time| [(time, first.0), (time, (first.0 + end) / 2)]) {
         let expected = all.iter().find(|batch| batch.next_offset().0 > from && batch.max_timestamp.0 >= time);
@@ -79,8 +79,8 @@ async fn what_objects_have_is_found_as_it_was_in_files() {
         check(&store, newest, &all).await;
     }
     assert!(store.files().is_empty());
-    let object = store.object_at(FileNumber(60)).unwrap();
-    assert_eq!(object.0, FileNumber(1));
+    let object = store.object_at(FileNumber(60), STREAM).unwrap();
+    assert_eq!(object.first, FileNumber(1));
     store.take_out(FileNumber(1));
     let error = store.batches(newest, STREAM, StreamOffset(0), 1, u64::MAX).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
@@ -96,7 +96,7 @@ async fn an_object_that_has_lost_a_stream_ends_the_way_back() {
     // The stream's front is gone so far that the first object has nothing of it.
     let left: Vec<_> = all.iter().filter(|batch| batch.log_index.0 >= 31_000).cloned().collect();
     let other = BatchEntry { log_index: LogIndex(30_000), ..batch(0, 1, 1, 30_000) };
-    let id = ObjectId { shard: SHARD, key: ObjectKey(1), first: FileNumber(1), last: FileNumber(30) };
+    let id = ObjectId { shard: SHARD, key: ObjectKey(1), first: FileNumber(1), last: FileNumber(30), stream: None };
     let mut writer = objects.begin(id).await.unwrap();
     writer.stream(StreamStart::first(StreamId(3)));
     writer.batch(&other, &[Bytes::from(vec![0; other.bytes as usize])]).await.unwrap();

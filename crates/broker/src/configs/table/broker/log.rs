@@ -4,7 +4,7 @@ use super::{Key, keys};
 use crate::configs::ValueKind::{Boolean, Double, Int, List, Long, String};
 use crate::configs::table::Check::{Any, AtLeast, Between, BetweenOr, ListOf, OneOf, Ratio};
 
-const COMPACTION: &str = "Part of compaction, which this broker does not have yet.";
+const COMPACTION: &str = "Not applied: objects are read and written in pieces of their own sizes, by one task.";
 const FLUSH: &str = "Not applied: a batch is always on disk before it is acknowledged.";
 const ONE_LOG: &str = "Not applied: all partitions of a node share one log with its own segments.";
 
@@ -13,18 +13,18 @@ pub(super) const KEYS: &[Key] = keys! {
     "compression.lz4.level", Int, Some("9"), Between(1, 17), "Not applied: the broker does not compress anew.";
     "compression.type", String, Some("producer"), OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), "Batches are stored as their producer compressed them; any other value is kept but not applied.";
     "compression.zstd.level", Int, Some("3"), Between(-131_072, 22), "Not applied: the broker does not compress anew.";
-    "log.cleaner.backoff.ms", Long, Some("15000"), AtLeast(0), COMPACTION;
-    "log.cleaner.dedupe.buffer.size", Long, Some("134217728"), Any, COMPACTION;
-    "log.cleaner.delete.retention.ms", Long, Some("86400000"), AtLeast(0), COMPACTION;
-    "log.cleaner.enable", Boolean, Some("true"), Any, COMPACTION;
+    "log.cleaner.backoff.ms", Long, Some("15000"), AtLeast(0), "How often is looked for partitions that are to be compacted.";
+    "log.cleaner.dedupe.buffer.size", Long, Some("134217728"), Any, "Memory for the keys of the partition that is being compacted, at 32 bytes each: compaction_memory_bytes.";
+    "log.cleaner.delete.retention.ms", Long, Some("86400000"), AtLeast(0), "Default of delete.retention.ms: how long a record without a value is kept.";
+    "log.cleaner.enable", Boolean, Some("true"), Any, "Not applied: what is to be compacted is.";
     "log.cleaner.io.buffer.load.factor", Double, Some("0.9"), Any, COMPACTION;
     "log.cleaner.io.buffer.size", Int, Some("524288"), AtLeast(0), COMPACTION;
-    "log.cleaner.io.max.bytes.per.second", Double, Some("1.7976931348623157E308"), Any, COMPACTION;
-    "log.cleaner.max.compaction.lag.ms", Long, Some("9223372036854775807"), AtLeast(1), COMPACTION;
-    "log.cleaner.min.cleanable.ratio", Double, Some("0.5"), Ratio, COMPACTION;
-    "log.cleaner.min.compaction.lag.ms", Long, Some("0"), AtLeast(0), COMPACTION;
+    "log.cleaner.io.max.bytes.per.second", Double, Some("1.7976931348623157E308"), Any, "Not applied: compaction_bytes_per_second holds.";
+    "log.cleaner.max.compaction.lag.ms", Long, Some("9223372036854775807"), AtLeast(1), "Default of max.compaction.lag.ms: the age from which on records are compacted whatever part they are.";
+    "log.cleaner.min.cleanable.ratio", Double, Some("0.5"), Ratio, "Default of min.cleanable.dirty.ratio: the part of a partition from which on it is compacted.";
+    "log.cleaner.min.compaction.lag.ms", Long, Some("0"), AtLeast(0), "Default of min.compaction.lag.ms: the age below which records are not compacted.";
     "log.cleaner.threads", Int, Some("1"), AtLeast(0), COMPACTION;
-    "log.cleanup.policy", List, Some("delete"), ListOf(&["compact", "delete"]), "Default of cleanup.policy: what happens to old records. Only delete is supported.";
+    "log.cleanup.policy", List, Some("delete"), ListOf(&["compact", "delete"]), "Default of cleanup.policy: what happens to old records.";
     "log.dir", List, Some("/tmp/kafka-logs"), Any, "Where data is kept, if log.dirs is not set.";
     "log.dirs", List, None, Any, "The directory in which this node keeps its data.";
     "log.flush.interval.messages", Long, Some("9223372036854775807"), AtLeast(1), FLUSH;
