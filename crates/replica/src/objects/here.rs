@@ -213,6 +213,8 @@ impl Here {
                 self.place(&mut inner, object, put_at);
                 self.place_waiting(&mut inner);
             }
+            // What was applied meanwhile may have found it here and whole.
+            None if inner.placed.get(&spot).is_some_and(|placed| placed.key == object.key) => {}
             None => {
                 let turn = self.readers.end_turn();
                 inner.leave(Some(object.key), turn);
