@@ -49,7 +49,8 @@ impl Keeper {
                 }
                 stepped.map_err(|error| (Some(stream), error))
             }
-            Ok(None) => Ok(Step::Ended),
+            // What was to be compacted is gone, or somewhere else now: it is looked for again later.
+            Ok(None) => Ok(stream.map_or(Step::Ended, |cleanable| Step::Refused(cleanable.stream))),
             Err(error) => Err((of(stream), error)),
         };
         match stepped {
