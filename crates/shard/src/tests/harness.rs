@@ -11,7 +11,7 @@ use record::{
 };
 
 use crate::codec::Wire;
-use crate::commands::{Append, CreateStreams, NewStream, PutCompacted, PutObject};
+use crate::commands::{Append, CreateStreams, DeleteRecords, NewStream, PutCompacted, PutObject, StreamFront};
 use crate::{AppendError, Appended, Applied, Command, EntryBuilder, Located, Outcome, Restore, SealedIndex, Shard};
 
 pub(super) const SHARD: ShardId = ShardId(3);
@@ -98,6 +98,15 @@ impl Node {
         let Outcome::Append(mut results) = self.one(append) else { panic!("not the outcome of an append") };
         assert_eq!(results.len(), 1);
         results.remove(0)
+    }
+
+    /// Deletes a stream's records before an offset.
+    pub(super) fn delete_before(&mut self, stream: u64, before: i64) {
+        let none = FileNumber(0);
+        let before = StreamOffset(before);
+        let front = StreamFront { stream: StreamId(stream), before, files: none, part_files: none, ended: false };
+        assert!(matches!(self.one(DeleteRecords { fronts: vec![front] }), Outcome::DeleteRecords(_)));
+        self.check();
     }
 
     /// All batches of a stream, wherever they are, read as a reader reads them.

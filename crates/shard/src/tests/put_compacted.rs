@@ -1,9 +1,9 @@
 //! Compacted objects in the place of what one stream has in sealed ranges: what is freed by them, and what is refused.
 
-use record::{FileNumber, LogIndex, ObjectKey, StreamId, StreamOffset};
+use record::{FileNumber, LogIndex, ObjectKey, StreamId};
 
 use super::harness::{Node, capture, dump, plain, put_compacted, put_object, restore};
-use crate::commands::{DeleteRecords, DeleteStreams, PutCompacted, Seal, StagePart, StreamFront, UploadId};
+use crate::commands::{DeleteStreams, PutCompacted, Seal, StagePart, UploadId};
 use crate::{Command, ObjectChange, Outcome, PutCompactedError};
 
 /// Two streams; the first is in the files 1 to 4, the second in 2 and 4.
@@ -42,14 +42,6 @@ fn put_as_is(node: &mut Node, command: PutCompacted) -> Outcome {
 fn compacted(node: &Node) -> Vec<(u64, u32, u32)> {
     let place = |object: &crate::PlacedObject| (object.stream.map_or(0, |id| id.0), object.first.0, object.last.0);
     node.shard.compacted_objects().iter().map(|compacted| place(&compacted.object)).collect()
-}
-
-fn delete(node: &mut Node, stream: u64, before: i64) {
-    let none = FileNumber(0);
-    let before = StreamOffset(before);
-    let front = StreamFront { stream: StreamId(stream), before, files: none, part_files: none, ended: false };
-    assert!(matches!(node.one(DeleteRecords { fronts: vec![front] }), Outcome::DeleteRecords(_)));
-    node.check();
 }
 
 #[test]
@@ -100,9 +92,9 @@ fn it_goes_with_its_records_and_with_its_stream() {
     let mut node = node();
     put(&mut node, put_compacted(1, 1, 2)).unwrap();
     put(&mut node, put_compacted(1, 3, 3)).unwrap();
-    delete(&mut node, 1, 6);
+    node.delete_before(1, 6);
     assert_eq!(compacted(&node), [(1, 1, 2), (1, 3, 3)], "the rest of the stream is in it");
-    delete(&mut node, 1, 8);
+    node.delete_before(1, 8);
     assert_eq!(compacted(&node), [(1, 3, 3)]);
     node.one(DeleteStreams { streams: vec![StreamId(1)] });
     node.check();
@@ -151,7 +143,7 @@ fn it_is_in_checkpoints() {
     put(&mut node, put_compacted(2, 2, 2)).unwrap();
     let mut chunks = capture(&mut node.shard, true);
     assert_eq!(dump(&restore(&chunks)), dump(&node.shard));
-    delete(&mut node, 1, 8);
+    node.delete_before(1, 8);
     put(&mut node, put_compacted(1, 3, 4)).unwrap();
     chunks.extend(capture(&mut node.shard, false));
     let restored = restore(&chunks);

@@ -1,9 +1,9 @@
 //! Objects in the place of sealed ranges: what dies with whom, and what is refused.
 
-use record::{FileNumber, LogIndex, ObjectKey, StreamId, StreamOffset};
+use record::{FileNumber, LogIndex, ObjectKey, StreamId};
 
 use super::harness::{LoggedEntry, Node, capture, dump, plain, put_object, restore};
-use crate::commands::{DeleteRecords, DeleteStreams, PutObject, Seal, StagePart, StreamFront, UploadId};
+use crate::commands::{DeleteStreams, PutObject, Seal, StagePart, UploadId};
 use crate::{ObjectChange, Outcome, PutObjectError};
 
 /// Two streams; the first is in the files 1 to 4, the second in 2 and 4.
@@ -34,14 +34,6 @@ fn objects(node: &Node) -> Vec<(u32, u32, u64)> {
     node.shard.objects().iter().map(|object| (object.first.0, object.last.0, object.streams)).collect()
 }
 
-fn delete(node: &mut Node, stream: u64, before: i64) {
-    let none = FileNumber(0);
-    let before = StreamOffset(before);
-    let front = StreamFront { stream: StreamId(stream), before, files: none, part_files: none, ended: false };
-    assert!(matches!(node.one(DeleteRecords { fronts: vec![front] }), Outcome::DeleteRecords(_)));
-    node.check();
-}
-
 #[test]
 fn an_object_has_the_place_of_ranges_and_of_objects() {
     let mut node = node();
@@ -62,7 +54,7 @@ fn an_object_has_the_place_of_ranges_and_of_objects() {
 fn an_object_dies_with_the_last_stream_that_names_it() {
     let mut node = node();
     put(&mut node, 1, 3).unwrap();
-    delete(&mut node, 1, 12);
+    node.delete_before(1, 12);
     assert_eq!(objects(&node), [(1, 3, 1)]);
     node.one(DeleteStreams { streams: vec![StreamId(2)] });
     node.check();
@@ -131,9 +123,9 @@ fn streams_with_parts_in_ranges_are_found() {
 fn a_part_of_an_object_is_not_let_go_of() {
     let mut node = node();
     put(&mut node, 1, 4).unwrap();
-    delete(&mut node, 1, 9);
+    node.delete_before(1, 9);
     assert_eq!(objects(&node), [(1, 4, 6)], "the rest of the stream is in it");
-    delete(&mut node, 1, 16);
+    node.delete_before(1, 16);
     assert_eq!(objects(&node), [(1, 4, 2)]);
 }
 
@@ -155,7 +147,7 @@ fn what_does_not_fit_is_refused() {
     let entry = node.entry(&[wrong.into()]);
     node.log.push(entry.clone());
     assert_eq!(node.replay(&entry).outcomes, [Outcome::PutObject(Err(PutObjectError::Replaced))]);
-    delete(&mut node, 1, 4);
+    node.delete_before(1, 4);
     assert_eq!(put(&mut node, 1, 1), Err(PutObjectError::NothingLives));
     assert_eq!(put(&mut node, 0, 1), Err(PutObjectError::NothingLives));
 }
@@ -185,7 +177,7 @@ fn objects_are_in_checkpoints() {
     put(&mut node, 1, 2).unwrap();
     let mut chunks = capture(&mut node.shard, true);
     assert_eq!(dump(&restore(&chunks)), dump(&node.shard));
-    delete(&mut node, 1, 12);
+    node.delete_before(1, 12);
     put(&mut node, 2, 4).unwrap_err();
     put(&mut node, 1, 3).unwrap();
     chunks.extend(capture(&mut node.shard, false));
