@@ -115,11 +115,14 @@ async fn e16_keys_are_set_deleted_and_appended_to() {
     let set = describe(&mut client, 4, TOPIC, "t", Some(&["segment.bytes"])).await;
     let synonyms: Vec<_> = set.configs[0].synonyms.iter().map(|synonym| (&*synonym.name, synonym.source)).collect();
     assert_eq!(synonyms, [("segment.bytes", 1), ("log.segment.bytes", 5)], "the value and the default it hides");
+    assert_eq!(alter(&mut client, 1, TOPIC, "t", &[("cleanup.policy", APPEND, Some("compact"))]).await, 0);
+    let both = describe(&mut client, 4, TOPIC, "t", Some(&["cleanup.policy"])).await;
+    assert_eq!(value(&both, "cleanup.policy"), Some(("delete,compact", 1)));
     let refused = [
         (40, ("no.such.key", SET, Some("1"))),
         (40, ("retention.ms", SET, Some("x"))),
         (40, ("retention.ms", APPEND, Some("5"))),
-        (40, ("cleanup.policy", SET, Some("compact"))),
+        (40, ("cleanup.policy", SET, Some("compacted"))),
         (42, ("segment.ms", SET, None)),
         (42, ("segment.ms", 9, Some("1"))),
     ];
