@@ -99,7 +99,10 @@ fn the_time_of_the_append_stays() {
         assert_eq!(max_timestamp, TimestampMs(77_000));
         assert_eq!(
             read(&left),
-            read(&patched).into_iter().filter(|record| stays(record.offset.0 as u32)).collect::<Vec<_>>()
+            read(&patched)
+                .into_iter()
+                .filter(|record| stays(u32::try_from(record.offset.0).unwrap()))
+                .collect::<Vec<_>>()
         );
     }
 }
@@ -169,7 +172,7 @@ proptest! {
         let written: &[Built] = &written;
         let mut left = read(&batch);
         for pass in &passes {
-            left.retain(|record| pass[record.offset.0 as usize]);
+            left.retain(|record| pass[usize::try_from(record.offset.0).unwrap()]);
             let mut seen = Vec::new();
             let result = compacted(&batch, Limits::default(), HORIZON, |record| {
                 let (_, key, value, _) = &written[record.delta as usize];
@@ -186,7 +189,7 @@ proptest! {
             prop_assert!(batch_is_whole(std::slice::from_ref(&batch)));
             prop_assert_eq!(&read(&batch), &left);
             let header = BatchHeader::parse(&batch).unwrap();
-            prop_assert_eq!(header.last_offset_delta as usize, written.len() - 1);
+            prop_assert_eq!(usize::try_from(header.last_offset_delta).unwrap(), written.len() - 1);
             prop_assert!(left.iter().all(|record| record.timestamp <= header.max_timestamp));
             if left.is_empty() {
                 break;

@@ -131,6 +131,9 @@ impl Core {
             next_offset,
             cleaned_to: StreamOffset(0),
         };
+        if !self.names_all_of(stream, &group) {
+            return Ok(None);
+        }
         let written = self.write_group(key, stream, Arc::new(Rules::copy()), &group).await?;
         Ok(written.map(|(summary, _)| summary))
     }
@@ -177,7 +180,7 @@ impl Core {
 
     /// What a stream has from where the pass is on, as much as fits an object; none if the stream is gone.
     async fn next_group(&self, pass: &Pass) -> io::Result<Option<Group>> {
-        let (compacted, files, mut group) = {
+        let (compacted, files, newest_durable, mut group) = {
             let state = self.state.read();
             let Some(view) = state.shard.stream(pass.stream) else { return Ok(None) };
             let newest_durable = view.newest_durable_file().unwrap_or(FileNumber(0));
@@ -188,7 +191,8 @@ impl Core {
             let compacted: Vec<(FileNumber, FileNumber, ObjectKey)> = compacted
                 .map(|compacted| (compacted.object.first, compacted.object.last, compacted.object.key))
                 .collect();
-            let files: Vec<FileNumber> = view.files().iter_within(pass.next, newest_durable).collect();
+            // An object that is read already may have more than what is durable of the index.
+            let files: Vec<FileNumber> = view.files().iter_within(pass.next, FileNumber(u32::MAX)).collect();
             let cleaned_to = view.compacted().next_back().map_or(StreamOffset(0), |newest| newest.cleaned_to);
             let group = Group {
                 parts: Vec::new(),
@@ -201,7 +205,7 @@ impl Core {
                 next_offset: view.next_offset(),
                 cleaned_to,
             };
-            (compacted, files, group)
+            (compacted, files, newest_durable, group)
         };
         let (mut bytes, mut batches) = (0_u64, 0_u64);
         let older = compacted.into_iter().map(|(first, last, key)| (first, last, Some(key)));
@@ -209,6 +213,9 @@ impl Core {
             if !group.parts.is_empty() && last <= group.last {
                 // It is in the same object as the one before.
                 continue;
+            }
+            if key.is_none() && last > newest_durable {
+                break;
             }
             let Some(part) = self.index.part_at(first, pass.stream).await? else { return Ok(None) };
             if part.first_offset() >= pass.cleaned_to {
@@ -233,7 +240,16 @@ impl Core {
             (bytes, batches) = (bytes + of_part, batches + u64::from(part.batches()));
             group.parts.push(part);
         }
-        Ok(Some(group))
+        Ok(self.names_all_of(pass.stream, &group).then_some(group))
+    }
+
+    /// Whether a group has all ranges of which its parts hold something. It has not when an object took the place of some that were
+    /// sealed since these were listed: with the rest of that object behind it, nothing would lead to the group.
+    fn names_all_of(&self, stream: StreamId, group: &Group) -> bool {
+        let Some(end) = group.parts.iter().map(|part| *part.files().end()).max() else { return true };
+        let state = self.state.read();
+        let view = state.shard.stream(stream);
+        view.is_some_and(|view| view.files().iter_within(FileNumber(group.last.0 + 1), end).next().is_none())
     }
 
     async fn bytes_of(&self, part: &Part) -> io::Result<u64> {
