@@ -1,6 +1,7 @@
 //! A disk of one of three nodes lost or damaged something: the others have it, and it comes back from them. The node neither
 //! votes nor leads with what is left, whatever it is told.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
@@ -19,6 +20,8 @@ use tests::wire::{Batch, Connection};
 
 /// Several segments of [`SEGMENT`].
 const RECORDS: usize = 200;
+/// Enough that some of it becomes objects.
+const OLD_RECORDS: usize = 800;
 const SEGMENT: &str = "4MiB";
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -29,7 +32,11 @@ fn value(number: usize) -> Vec<u8> {
 }
 
 fn start() -> Result<Cluster> {
-    let flags = vec!["--segment-bytes".to_owned(), SEGMENT.to_owned()];
+    start_with(&[])
+}
+
+fn start_with(more: &[&str]) -> Result<Cluster> {
+    let flags = ["--segment-bytes", SEGMENT].iter().chain(more).map(|flag| (*flag).to_owned()).collect();
     let cluster = Cluster::start(3, Settings { flags, ..Settings::default() })?;
     let mut client = Connection::open(cluster.nodes[0].kafka())?;
     ensure!(create_topic_replicated(&mut client, "t", 1, -1, &[])? == 0, "a topic");
@@ -203,4 +210,53 @@ fn a_voter_that_lost_the_end_of_its_log_does_not_vote_without_it() -> Result<()>
     }
     assert_all_there(&cluster, late, 40)?;
     cluster.assert_no_panics()
+}
+
+/// The objects of a node, by shard and name.
+fn objects(cluster: &Cluster, place: usize) -> Result<BTreeMap<PathBuf, PathBuf>> {
+    let shards = cluster.nodes[place].data().join("shards");
+    let mut found = BTreeMap::new();
+    for shard in fs::read_dir(&shards)? {
+        let shard = shard?;
+        let Ok(entries) = fs::read_dir(shard.path().join("objects")) else { continue };
+        for entry in entries {
+            let entry = entry?;
+            let name = PathBuf::from(shard.file_name()).join(entry.file_name());
+            if entry.file_name().to_string_lossy().ends_with(".object") {
+                found.insert(name, entry.path());
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn an_object_that_was_damaged_by_hand_is_repaired_from_another_node() -> Result<()> {
+    let cluster =
+        start_with(&["--log-hot-bytes", "8MiB", "--scrub-interval", "1s", "--scrub-bytes-per-second", "1GiB"])?;
+    write(&cluster, 0, 0..OLD_RECORDS)?;
+    let deadline = Instant::now() + LIMIT;
+    let mut repaired = 0;
+    while repaired < 3 {
+        ensure!(Instant::now() < deadline, "{repaired} objects were repaired\n{}", cluster.log_tails());
+        sleep(Duration::from_millis(100));
+        let (here, there) = (objects(&cluster, 1)?, objects(&cluster, 2)?);
+        let Some((name, path)) = here.iter().find(|(name, _)| there.contains_key(*name)) else { continue };
+        let Ok(whole) = fs::read(&there[name]) else { continue };
+        let place = whole.len() as u64 * (repaired * 2 + 1) / 6;
+        if whole.is_empty() || fs::read(path).ok().as_ref() != Some(&whole) || flip_bit(path, place).is_err() {
+            continue;
+        }
+        // It may become part of a larger one before it is looked at.
+        while let Ok(bytes) = fs::read(path) {
+            if bytes == whole {
+                repaired += 1;
+                break;
+            }
+            ensure!(Instant::now() < deadline, "{} stays damaged\n{}", path.display(), cluster.log_tails());
+            sleep(Duration::from_millis(50));
+        }
+    }
+    ensure!(cluster.nodes[1].log().contains("a damaged object was repaired"), "it says so");
+    assert_all_there(&cluster, 0, OLD_RECORDS)
 }

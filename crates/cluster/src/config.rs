@@ -53,6 +53,10 @@ pub struct Config {
     pub object_bytes_per_second: Option<u64>,
     /// What the keys of a stream that is compacted may take; one is at a time.
     pub compaction_memory_bytes: u64,
+    /// How fast what lies here is read again and again to find damage, over all shards; not at all if none.
+    pub scrub_bytes_per_second: Option<u64>,
+    /// Each shard is read so at most once in this time.
+    pub scrub_interval: Duration,
     /// What was applied is in a checkpoint after this time, however little it is.
     pub checkpoint_age_max: Duration,
     /// How many pairs of an idempotent producer and a stream it writes to a shard remembers.
@@ -90,6 +94,8 @@ impl Config {
             object_bytes_min: 256 << 20,
             object_bytes_per_second: None,
             compaction_memory_bytes: 128 << 20,
+            scrub_bytes_per_second: None,
+            scrub_interval: Duration::from_secs(7 * 24 * 60 * 60),
             checkpoint_age_max: Duration::from_secs(30),
             producers_per_shard_max: 100_000,
             producer_expiration_ms: 24 * 60 * 60 * 1_000,

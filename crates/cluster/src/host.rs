@@ -70,7 +70,11 @@ impl Host {
         log: Arc<CommitLog>,
         payload_bytes_max: usize,
     ) -> Self {
-        let pace = Arc::new(Pace::new(config.object_bytes_per_second, config.compaction_memory_bytes));
+        let mut pace = Pace::new(config.object_bytes_per_second, config.compaction_memory_bytes);
+        if let Some(rate) = config.scrub_bytes_per_second {
+            pace = pace.scrubbing(rate, config.scrub_interval);
+        }
+        let pace = Arc::new(pace);
         Self { node, config, data_dir, log, payload_bytes_max, pace }
     }
 

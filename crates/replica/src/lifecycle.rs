@@ -110,7 +110,8 @@ impl Replica {
     ) -> Self {
         maintenance.set_group(group.clone());
         let leadership = lasting(&core, "leadership", leadership::follow(Arc::clone(&core), group.clone()));
-        let objects = lasting(&core, "objects", objects::keep(Arc::clone(&core), transport));
+        let objects = lasting(&core, "objects", objects::keep(Arc::clone(&core), Arc::clone(&transport)));
+        let scrubber = lasting(&core, "scrubber", objects::scrub(Arc::clone(&core), transport));
         let disk = lasting(&core, "disk state", full_disk::follow(Arc::clone(&core), disk_state));
         let limits = Limits {
             entry_bytes_max: core.config.entry_bytes_max,
@@ -122,7 +123,7 @@ impl Replica {
         let proposer = Proposer::new(Arc::clone(&core.proposals), writer, clock, limits);
         let tasks = Tasks {
             proposer: Some(lasting(&core, "proposer", proposer.run())),
-            others: vec![leadership, objects, disk],
+            others: vec![leadership, objects, scrubber, disk],
             maintenance: Some(maintenance),
         };
         Self { inner: Arc::new(Inner { core, group, tasks: Mutex::new(tasks) }) }

@@ -140,11 +140,11 @@ impl Replica {
         }
     }
 
-    /// Whether a read has found that the log is damaged here, and the others of the group decide without this member.
+    /// Whether a read has found that the log or its index is damaged here, and the others of the group decide without this member.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         let core = &self.inner.core;
-        if !core.log.has_damaged_read() {
+        if !core.log.has_damaged_read() && !core.index.has_damage() {
             return false;
         }
         let state = core.state.read();

@@ -256,6 +256,8 @@ impl Machine {
             log_hot_bytes: plan.log_hot_bytes,
             object_bytes_min: OBJECT_BYTES_MIN,
             compaction_memory_bytes: plan.compaction_memory_bytes,
+            scrub_bytes_per_second: Some(4 << 20),
+            scrub_interval: Duration::from_secs(30),
             checkpoint_age_max: plan.checkpoint_age_max,
             catch_up_bytes_per_second: plan.catch_up_bytes_per_second,
             ..cluster::Config::new(PathBuf::from("/data"))

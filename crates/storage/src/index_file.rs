@@ -21,6 +21,7 @@ use std::io::{self, IoSlice};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::disk::{Disk, OpenOptions};
 use base::task::offload;
@@ -59,6 +60,8 @@ struct Shared {
     /// Those that are missing, by the stream and the first of the files: the last of them.
     awaited: Mutex<BTreeMap<(StreamId, u32), u32>>,
     objects: Objects,
+    /// A read has found a file that is not what was written.
+    is_damaged: AtomicBool,
 }
 
 /// An object, and the files in whose place it has what a stream had in them.
@@ -116,6 +119,7 @@ impl IndexStore {
                     compacted: Mutex::default(),
                     awaited: Mutex::default(),
                     objects,
+                    is_damaged: AtomicBool::new(false),
                 }),
             })
         })
@@ -210,6 +214,12 @@ impl IndexStore {
     #[must_use]
     pub fn objects(&self) -> &Objects {
         &self.shared.objects
+    }
+
+    /// Whether a read has found that a file is damaged.
+    #[must_use]
+    pub fn has_damage(&self) -> bool {
+        self.shared.is_damaged.load(Ordering::Relaxed)
     }
 
     /// Whether there is a file, or an object in its place.

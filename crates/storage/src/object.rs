@@ -14,7 +14,7 @@ mod read;
 mod tests;
 mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::Mutex;
 use record::{LogIndex, ObjectKey, ShardId};
+use tokio::sync::Notify;
 
 use crate::block_cache::BlockCache;
 pub use build::{BlockPlace, ObjectSummary, ObjectWriter, StreamStart};
@@ -35,6 +36,7 @@ pub(crate) use format::StreamEntry;
 pub use format::{AbortedRange, ObjectId};
 use read::OpenObjects;
 pub use read::{ObjectStream, READ_BYTES_MAX};
+pub use verify::ObjectCheck;
 
 /// The objects of one shard that are here. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -52,6 +54,9 @@ struct Shared {
     open: OpenObjects,
     /// Parts of the index.
     cache: BlockCache,
+    /// Objects in which a read met damage, or that were not there.
+    suspects: Mutex<BTreeSet<ObjectKey>>,
+    suspected: Notify,
 }
 
 impl Objects {
@@ -68,7 +73,8 @@ impl Objects {
         });
         let sizes = Mutex::new(sizes.collect());
         let (open, cache) = (OpenObjects::default(), BlockCache::new(cache_bytes));
-        Ok(Self { shared: Arc::new(Shared { store, dir, shard, sizes, open, cache }) })
+        let (suspects, suspected) = (Mutex::default(), Notify::new());
+        Ok(Self { shared: Arc::new(Shared { store, dir, shard, sizes, open, cache, suspects, suspected }) })
     }
 
     /// Those there are, in order.
@@ -111,6 +117,30 @@ impl Objects {
         let summary = writer.finish().await?;
         self.is_here(summary.id.key, summary.bytes);
         Ok(summary)
+    }
+
+    /// The objects in which reads met damage since the last call, or that were not where they should be.
+    #[must_use]
+    pub fn take_suspects(&self) -> BTreeSet<ObjectKey> {
+        std::mem::take(&mut *self.shared.suspects.lock())
+    }
+
+    /// Returns when there is one that was not taken.
+    pub async fn suspected(&self) {
+        while self.shared.suspects.lock().is_empty() {
+            self.shared.suspected.notified().await;
+        }
+    }
+
+    /// What was met in an object is known.
+    pub fn forget_suspect(&self, key: ObjectKey) {
+        self.shared.suspects.lock().remove(&key);
+    }
+
+    fn suspect(&self, key: ObjectKey) {
+        if self.contains(key) && self.shared.suspects.lock().insert(key) {
+            self.shared.suspected.notify_one();
+        }
     }
 
     fn is_here(&self, key: ObjectKey, bytes: u64) {
@@ -161,6 +191,7 @@ impl Objects {
     fn forget(&self, key: ObjectKey) {
         self.shared.open.forget(key);
         self.shared.cache.forget(key.0);
+        self.forget_suspect(key);
     }
 
     fn location(&self, key: ObjectKey) -> Path {
@@ -175,6 +206,7 @@ impl Objects {
     fn damaged(&self, key: ObjectKey) -> io::Error {
         let text = format!("the object {} is damaged", self.location(key));
         tracing::error!("{text}");
+        self.suspect(key);
         io::Error::new(io::ErrorKind::InvalidData, text)
     }
 }

@@ -71,9 +71,9 @@ async fn topics_that_are_changed_by_a_node_that_lags_are_whole_and_nothing_stays
     let new = NewTopic { name: "new".to_owned(), partitions: 4, configs: BTreeMap::new() };
     let (made, added, deleted) =
         tokio::join!(late.create_topics(vec![new]), late.add_partitions(grows, 5), late.delete_topics(vec![gone]));
-    // It cannot say more than that: the topic may be whole by now.
-    assert_eq!(made, [Err(CreateTopicError::Propose(ProposeError::Unknown))]);
-    assert_eq!(added, Err(AddPartitionsError::Propose(ProposeError::Unknown)));
+    // Mostly it cannot say more than that: the topic may be whole by now. It can when the others do without it before its time is up.
+    assert!(matches!(*made, [Ok(_) | Err(CreateTopicError::Propose(ProposeError::Unknown))]), "{made:?}");
+    assert!(matches!(added, Ok(_) | Err(AddPartitionsError::Propose(ProposeError::Unknown))), "{added:?}");
     assert_eq!(deleted, [Ok(())]);
     assert!(late.metadata().topic_by_name("new").is_none(), "it does lag");
     until("the new topic is whole", || is_whole(&nodes, "new", 4)).await;

@@ -47,6 +47,8 @@ pub struct ObjectCounts {
     pub missing: usize,
     /// Nothing needs them, and they are still to be removed.
     pub leaving: usize,
+    /// They are read here, and something of them cannot be.
+    pub damaged: usize,
 }
 
 /// What is needed because of objects that are not here, or not for all who read.

@@ -24,6 +24,8 @@ pub(super) struct Inner {
     pub(super) leaving: Vec<Leaving>,
     /// What an object is being built of.
     pub(super) held: Option<Held>,
+    /// Objects of which something cannot be read.
+    pub(super) damaged: BTreeSet<ObjectKey>,
 }
 
 /// It stays, whatever dies of it.

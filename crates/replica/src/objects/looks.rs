@@ -75,6 +75,26 @@ impl Here {
 
     pub(crate) fn counts(&self) -> ObjectCounts {
         let inner = self.inner.lock();
-        ObjectCounts { here: inner.placed.len(), missing: inner.missing.len(), leaving: inner.leaving.len() }
+        let damaged = inner.placed.values().filter(|placed| inner.damaged.contains(&placed.key)).count();
+        ObjectCounts { here: inner.placed.len(), missing: inner.missing.len(), leaving: inner.leaving.len(), damaged }
+    }
+
+    /// The first object that is read, in the order of their places, behind `behind`.
+    pub(crate) fn next_placed(&self, behind: Option<Spot>) -> Option<(Spot, ObjectKey)> {
+        let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
+        self.inner.lock().placed.range((from, Bound::Unbounded)).next().map(|(spot, placed)| (*spot, placed.key))
+    }
+
+    /// Whether an object with this key is read here.
+    pub(crate) fn reads(&self, key: ObjectKey) -> bool {
+        self.inner.lock().placed.values().any(|placed| placed.key == key)
+    }
+
+    /// Notes whether something of an object cannot be read; whether that is news.
+    pub(crate) fn note_damage(&self, key: ObjectKey, is_damaged: bool) -> bool {
+        let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        inner.damaged.retain(|other| *other == key || inner.placed.values().any(|placed| placed.key == *other));
+        if is_damaged { inner.damaged.insert(key) } else { inner.damaged.remove(&key) }
     }
 }

@@ -16,6 +16,7 @@ mod merge;
 mod opening;
 mod pace;
 mod readers;
+mod scrub;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -37,6 +38,7 @@ pub use here::ObjectCounts;
 pub(crate) use here::{Here, Needed, Settled};
 pub use pace::Pace;
 pub(crate) use readers::Reader;
+pub(crate) use scrub::scrub;
 
 use crate::catch_up::{InstallError, InstallProgress, Puller};
 use crate::core::Core;

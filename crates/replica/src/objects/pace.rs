@@ -13,9 +13,41 @@ pub struct Pace {
     /// Of the one whose keys are in memory.
     cleaning: Arc<Semaphore>,
     keys_bytes_max: u64,
-    bytes_per_second: Option<u64>,
-    /// Before that nothing is written, so that the rate is kept.
+    rate: Option<Rate>,
+    scrub: Option<Scrub>,
+}
+
+/// How what lies on a node is read again and again to find damage.
+#[derive(Debug)]
+struct Scrub {
+    rate: Rate,
+    interval: Duration,
+}
+
+/// So many bytes in a second, whoever moves them.
+#[derive(Debug)]
+struct Rate {
+    bytes_per_second: u64,
+    /// Before that nothing is moved, so that the rate is kept.
     next_at: Mutex<Option<Instant>>,
+}
+
+impl Rate {
+    const fn new(bytes_per_second: u64) -> Self {
+        Self { bytes_per_second, next_at: Mutex::new(None) }
+    }
+
+    /// Waits as long as so many bytes may take at least.
+    async fn spend(&self, bytes: u64) {
+        let begins = {
+            let mut next_at = self.next_at.lock();
+            let begins = next_at.unwrap_or_else(now).max(now());
+            let micros = bytes.saturating_mul(1_000_000) / self.bytes_per_second.max(1);
+            *next_at = Some(begins + Duration::from_micros(micros));
+            begins
+        };
+        sleep_until(begins).await;
+    }
 }
 
 impl Pace {
@@ -24,7 +56,27 @@ impl Pace {
     #[must_use]
     pub fn new(bytes_per_second: Option<u64>, keys_bytes_max: u64) -> Self {
         let (turn, cleaning) = (Semaphore::new(1), Arc::new(Semaphore::new(1)));
-        Self { turn, cleaning, keys_bytes_max, bytes_per_second, next_at: Mutex::new(None) }
+        Self { turn, cleaning, keys_bytes_max, rate: bytes_per_second.map(Rate::new), scrub: None }
+    }
+
+    /// What lies here is read again and again to find damage, at most so many bytes in a second, and each shard at most once in an
+    /// interval.
+    #[must_use]
+    pub fn scrubbing(mut self, bytes_per_second: u64, interval: Duration) -> Self {
+        self.scrub = Some(Scrub { rate: Rate::new(bytes_per_second), interval });
+        self
+    }
+
+    /// How long after one the next pass over a shard begins that looks for damage; none without such passes.
+    pub(crate) fn scrub_interval(&self) -> Option<Duration> {
+        self.scrub.as_ref().map(|scrub| scrub.interval)
+    }
+
+    /// Waits as long as reading so many bytes may take at least that nobody asked for.
+    pub(crate) async fn spend_scrubbing(&self, bytes: u64) {
+        if let Some(scrub) = &self.scrub {
+            scrub.rate.spend(bytes).await;
+        }
     }
 
     pub(crate) const fn keys_bytes_max(&self) -> u64 {
@@ -43,13 +95,8 @@ impl Pace {
 
     /// Waits as long as writing so many bytes may take at least.
     pub(crate) async fn spend(&self, bytes: u64) {
-        let Some(rate) = self.bytes_per_second else { return };
-        let begins = {
-            let mut next_at = self.next_at.lock();
-            let begins = next_at.unwrap_or_else(now).max(now());
-            *next_at = Some(begins + Duration::from_micros(bytes.saturating_mul(1_000_000) / rate.max(1)));
-            begins
-        };
-        sleep_until(begins).await;
+        if let Some(rate) = &self.rate {
+            rate.spend(bytes).await;
+        }
     }
 }

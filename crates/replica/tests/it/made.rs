@@ -16,7 +16,7 @@ use crate::catch_up::{Cluster, WAIT_MAX, assert_same, delete, id, read, real, se
 use crate::support::{Files, Node, append, batch};
 
 /// Nearly all of the log is old.
-fn settings(node: u64) -> Config {
+pub(crate) fn settings(node: u64) -> Config {
     let mut settings = crate::catch_up::settings(node);
     settings.log_hot_bytes = 1 << 20;
     settings.object_bytes_min = 1;
@@ -25,7 +25,7 @@ fn settings(node: u64) -> Config {
     settings
 }
 
-async fn start(cluster: &Cluster, node: u64) -> (Node, Objects) {
+pub(crate) async fn start(cluster: &Cluster, node: u64) -> (Node, Objects) {
     let files = cluster.files(node).await.expect("files");
     start_on(cluster, node, files).await
 }
@@ -38,7 +38,7 @@ async fn start_on(cluster: &Cluster, node: u64, files: Files) -> (Node, Objects)
 }
 
 /// Streams 1 to 3, and a batch in parts now and then: several segments.
-async fn fill(replica: &Replica, from: usize, count: usize) {
+pub(crate) async fn fill(replica: &Replica, from: usize, count: usize) {
     for number in from..from + count {
         let stream = 1 + (number % 3) as u64;
         append(replica, stream, &some_batch(number)).await.expect("appended");
@@ -50,7 +50,7 @@ async fn fill(replica: &Replica, from: usize, count: usize) {
 }
 
 /// Returns when a node has made all objects of the state and let go of all that they replaced.
-async fn settled(replica: &Replica, objects_min: usize) -> BTreeSet<ObjectKey> {
+pub(crate) async fn settled(replica: &Replica, objects_min: usize) -> BTreeSet<ObjectKey> {
     let made = async {
         loop {
             let counts = replica.objects();
@@ -79,7 +79,7 @@ async fn files_gone(files: &storage::index_file::IndexStore, replica: &Replica) 
     timeout(WAIT_MAX, gone).await.expect("the files go");
 }
 
-async fn read_all(node: &Node) -> Vec<Vec<(i64, Bytes)>> {
+pub(crate) async fn read_all(node: &Node) -> Vec<Vec<(i64, Bytes)>> {
     let mut all = Vec::new();
     for stream in 1..=3 {
         all.push(read(node, StreamId(stream)).await);

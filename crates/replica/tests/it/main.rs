@@ -14,6 +14,7 @@ mod made;
 mod members;
 mod objects;
 mod reads;
+mod scrub;
 mod stops;
 mod support;
 mod switchboard;

@@ -83,7 +83,7 @@ impl Files {
             disk_state: self.log.disk_state(),
             checkpoints: self.checkpoints.clone(),
             index: self.index.clone(),
-            pace: Arc::new(Pace::new(None, 1 << 20)),
+            pace: Arc::new(Pace::new(None, 1 << 20).scrubbing(256 << 20, base::time::Duration::from_secs(1))),
             transport,
             founding,
         };

@@ -189,6 +189,10 @@ keys! {
             "How fast objects are written, over all shards of the node; 0 is as fast as it goes.";
         compaction_memory_bytes: u64 = "compaction_memory_bytes", Kind::Bytes { min: MIB, max: 64 * GIB }, Preset::Fixed("128MiB"), AtStart,
             "Memory for the keys of the partition that is being compacted, at 32 bytes each; one is at a time. Where they do not fit, the partition takes several passes.";
+        scrub_bytes_per_second: u64 = "scrub_bytes_per_second", Kind::Bytes { min: 0, max: 1024 * GIB }, Preset::Fixed("8MiB"), AtStart,
+            "How fast what is old is read and compared with its checksums before somebody needs it, over all shards of the node; 0 is not at all. What is damaged is repaired from other nodes, as is what clients meet.";
+        scrub_interval: Duration = "scrub_interval", Kind::Duration { min_ms: 1_000, max_ms: 31_536_000_000 }, Preset::Fixed("7d"), AtStart,
+            "How long after one such pass over a shard began the next one does, if the rate allows it.";
         producers_per_shard_max: u64 = "producers_per_shard_max", Kind::Integer { min: 1_000, max: 10_000_000 }, Preset::Fixed("100000"), AtStart,
             "Idempotent producers that a shard remembers, counted once for each partition that they write to, at about 300 bytes each. When there are more, those that sent nothing for ten minutes are forgotten first; if there is none, new producers are refused with a retriable error.";
         reserve_bytes: u64 = "reserve_bytes", Kind::Bytes { min: 0, max: 1024 * GIB }, Preset::Fixed("1GiB"), AtStart,

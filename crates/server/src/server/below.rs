@@ -44,6 +44,8 @@ pub(super) fn cluster_config(
     config.log_hot_bytes = settings.log_hot_bytes;
     config.compaction_memory_bytes = settings.compaction_memory_bytes;
     config.object_bytes_per_second = Some(settings.compaction_bytes_per_second).filter(|rate| *rate > 0);
+    config.scrub_bytes_per_second = Some(settings.scrub_bytes_per_second).filter(|rate| *rate > 0);
+    config.scrub_interval = settings.scrub_interval;
     config.reserve_bytes = settings.reserve_bytes;
     if (1..RESERVE_SEGMENTS_MIN * settings.segment_bytes).contains(&settings.reserve_bytes) {
         let (reserve_bytes, segment_bytes) = (settings.reserve_bytes, settings.segment_bytes);

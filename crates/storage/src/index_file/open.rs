@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use base::disk::{File, OpenOptions, read_exact_at};
 use bytes::Bytes;
@@ -188,6 +189,7 @@ impl IndexStore {
     pub(super) fn damaged(&self, file: FileNumber) -> io::Error {
         let text = format!("the index file {} is damaged", self.shared.path(file).display());
         tracing::error!("{text}");
+        self.shared.is_damaged.store(true, Ordering::Relaxed);
         io::Error::new(io::ErrorKind::InvalidData, text)
     }
 }

@@ -1,9 +1,37 @@
 //! Whether an index file is, in every part, what was written.
 
+use std::io;
+use std::sync::Arc;
+
+use base::disk::{OpenOptions, read_exact_at};
+use base::task::offload;
 use record::{FileNumber, crc32c};
 
+use super::IndexStore;
 use super::format::{self, BLOCK_BYTES, ENTRIES_PER_BLOCK, ENTRY_BYTES, HEADER_BYTES, Header, StreamEntry};
 use crate::batch_run;
+
+impl IndexStore {
+    /// Reads all of a file and compares every checksum and every count in it; its bytes. It is in memory meanwhile.
+    ///
+    /// # Errors
+    /// `NotFound` when it is not here, `InvalidData` when something is wrong, or what the disk says.
+    pub async fn verify(&self, number: FileNumber) -> io::Result<u64> {
+        let size = self.shared.files.lock().get(&number.0).copied().ok_or_else(|| self.missing(number))?;
+        let (shared, store) = (Arc::clone(&self.shared), self.clone());
+        offload(async move {
+            let file = shared.disk.open(&shared.path(number), OpenOptions::read())?;
+            let is_size = file.len()? == size;
+            let contents = read_exact_at(&*file, 0, usize::try_from(size).map_err(io::Error::other)?).await;
+            match contents {
+                Ok(contents) if is_size && is_whole(&contents, number) => Ok(size),
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
+                _ => Err(store.damaged(number)),
+            }
+        })
+        .await
+    }
+}
 
 /// Whether `bytes` are the whole file of that number: every checksum is right and every batch can be read.
 pub(super) fn is_whole(bytes: &[u8], number: FileNumber) -> bool {

@@ -275,6 +275,10 @@ impl ObjectStore for DiskStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        if options.head {
+            // What lies there now is asked for, not what did when it was opened.
+            self.shared.forget(location);
+        }
         let (file, meta) = self.file(location).await?;
         options.check_preconditions(&meta)?;
         let wanted = options.range.as_ref().map(|range| range.as_range(meta.size)).transpose();

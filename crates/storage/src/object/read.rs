@@ -307,7 +307,12 @@ impl Objects {
             Ok(bytes) if bytes.len() as u64 == len => Ok(bytes),
             Ok(_) => Err(self.damaged(key)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.damaged(key)),
-            Err(error) => Err(error),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::NotFound {
+                    self.suspect(key);
+                }
+                Err(error)
+            }
         }
     }
 }

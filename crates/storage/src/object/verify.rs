@@ -2,17 +2,29 @@
 
 use std::io;
 
-use bytes::Bytes;
+use object_store::ObjectStoreExt;
 use record::{BatchEntry, ObjectKey, StreamId, StreamOffset, crc32c};
 
 use super::Objects;
 use super::build::ObjectSummary;
+use super::errors::io_error;
 use super::format::{
     self, BLOCK_ENTRY_BYTES, BLOCKS_PER_PAGE, BlockEntry, ENTRIES_PER_PAGE, ENTRY_BYTES, FIRST_BYTES, FIRSTS_PER_PAGE,
     HEADER_BYTES, PAGE_BYTES, StreamEntry, TRAILER_BYTES, Trailer,
 };
 use super::read::READ_BYTES_MAX;
 use crate::batch_run;
+
+/// An object that is being read from its front to its end.
+#[derive(Debug)]
+pub struct ObjectCheck {
+    objects: Objects,
+    summary: ObjectSummary,
+    runs_at: u64,
+    blocks: std::vec::IntoIter<BlockEntry>,
+    /// Up to there it was read.
+    at: u64,
+}
 
 impl Objects {
     /// Reads all of an object and compares every checksum and every count in it; what it is known by. Its index is in
@@ -21,24 +33,72 @@ impl Objects {
     /// # Errors
     /// `NotFound` when the object is not here, `InvalidData` when something is wrong, or what the store says.
     pub async fn verify(&self, key: ObjectKey) -> io::Result<ObjectSummary> {
+        let mut check = self.check(key).await?;
+        while check.step().await?.is_some() {}
+        Ok(check.summary)
+    }
+
+    /// Compares every checksum and every count in the index of an object, from what lies there now. What is before the index is
+    /// compared by [`ObjectCheck::step`].
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub async fn check(&self, key: ObjectKey) -> io::Result<ObjectCheck> {
         let size = self.size(key).ok_or_else(|| self.missing(key))?;
+        self.shared.open.forget(key);
+        let found = self.shared.store.head(&self.location(key)).await.map_err(io_error)?;
+        if found.size != size {
+            return Err(self.damaged(key));
+        }
         let open = self.open_object(key).await?;
         let trailer = &open.trailer;
         let index = self.read(key, trailer.runs_at..size - TRAILER_BYTES as u64).await?;
         let blocks = check_index(trailer, &index).ok_or_else(|| self.damaged(key))?;
-        let mut at = HEADER_BYTES as u64;
-        let mut waiting = Bytes::new();
-        for block in blocks {
-            if waiting.len() < block.bytes as usize {
-                let len = READ_BYTES_MAX.max(block.bytes.into()).min(trailer.runs_at - at);
-                waiting = self.read(key, at..at + len).await?;
+        let summary = ObjectSummary { id: trailer.id, bytes: size, index_digest: trailer.index_digest };
+        let (runs_at, at) = (trailer.runs_at, HEADER_BYTES as u64);
+        Ok(ObjectCheck { objects: self.clone(), summary, runs_at, blocks: blocks.into_iter(), at })
+    }
+}
+
+impl ObjectCheck {
+    /// What the object is known by.
+    #[must_use]
+    pub const fn summary(&self) -> ObjectSummary {
+        self.summary
+    }
+
+    /// How many bytes the index has, which were read at first.
+    #[must_use]
+    pub const fn index_bytes(&self) -> u64 {
+        self.summary.bytes - self.runs_at
+    }
+
+    /// Reads some of the blocks and compares their checksums; how many bytes were read, none at the end.
+    ///
+    /// # Errors
+    /// As [`Objects::verify`].
+    pub async fn step(&mut self) -> io::Result<Option<u64>> {
+        let (from, key) = (self.at, self.summary.id.key);
+        let mut blocks = Vec::new();
+        while let Some(block) = self.blocks.as_slice().first() {
+            let end = self.at + u64::from(block.bytes);
+            if end - from > READ_BYTES_MAX && !blocks.is_empty() {
+                break;
             }
-            if crc32c(&waiting.split_to(block.bytes as usize)) != block.crc {
-                return Err(self.damaged(key));
-            }
-            at += u64::from(block.bytes);
+            blocks.extend(self.blocks.next());
+            self.at = end;
         }
-        Ok(ObjectSummary { id: trailer.id, bytes: size, index_digest: trailer.index_digest })
+        if blocks.is_empty() {
+            return Ok(None);
+        }
+        let mut bytes = self.objects.read(key, from..self.at).await?;
+        for block in blocks {
+            tokio::task::coop::consume_budget().await;
+            if crc32c(&bytes.split_to(block.bytes as usize)) != block.crc {
+                return Err(self.objects.damaged(key));
+            }
+        }
+        Ok(Some(self.at - from))
     }
 }
 

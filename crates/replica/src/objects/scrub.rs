@@ -1,0 +1,268 @@
+//! Scrubbing: what lies here is read again and again, at a limited rate, before somebody needs it; and repair of what is damaged.
+//!
+//! Objects in which something does not fit its checksum, whoever met that, are put together anew as those that are missing: of what
+//! is whole here, and of what other members have. Until then, and where nobody has it, only what is damaged cannot be read. Entries
+//! of the log are told by their read: the node brings the shard here anew then, if others have it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use base::time::{Duration, Instant, now, sleep_until};
+use record::{FileNumber, LogIndex, ObjectKey};
+use shard::{PlacedObject, Spot};
+
+use super::Brought;
+use crate::catch_up::{InstallError, InstallProgress, Puller};
+use crate::core::Core;
+use crate::raft::network::Transport;
+
+/// The first pass begins so long after a start, or earlier if passes are more frequent.
+const FIRST_PASS: Duration = Duration::from_secs(10 * 60);
+/// After so long it is tried again to repair an object.
+const REPAIR_PAUSE: Duration = Duration::from_secs(30);
+/// So much is read of the log at a time.
+const LOG_BYTES: usize = 1 << 20;
+
+struct Scrubber {
+    core: Arc<Core>,
+    transport: Arc<dyn Transport>,
+    /// Objects that could not be repaired, and when that is tried again.
+    damaged: BTreeMap<ObjectKey, Instant>,
+    /// When the next pass begins; none without passes.
+    next_pass: Option<Instant>,
+}
+
+/// What a pass came to.
+#[derive(Debug, Default)]
+struct Counts {
+    objects: u64,
+    files: u64,
+    entries: u64,
+    bytes: u64,
+    damaged: u64,
+}
+
+/// Looks for damage, and repairs what it or somebody else meets. Ends when it is aborted.
+pub(crate) async fn scrub(core: Arc<Core>, transport: Arc<dyn Transport>) {
+    let next_pass = core.pace.scrub_interval().map(|interval| now() + interval.min(FIRST_PASS));
+    let mut scrubber = Scrubber { core, transport, damaged: BTreeMap::new(), next_pass };
+    loop {
+        scrubber.rest().await;
+        scrubber.look_at_suspects().await;
+        if let (Some(at), Some(interval)) = (scrubber.next_pass, scrubber.core.pace.scrub_interval())
+            && at <= now()
+        {
+            scrubber.next_pass = Some(at.max(now()) + interval);
+            scrubber.pass().await;
+        }
+    }
+}
+
+impl Scrubber {
+    /// Waits until there is something to do.
+    async fn rest(&self) {
+        let objects = self.core.index.objects();
+        let next = self.damaged.values().copied().chain(self.next_pass).min();
+        match next {
+            Some(next) => tokio::select! {
+                () = objects.suspected() => {}
+                () = sleep_until(next) => {}
+            },
+            None => objects.suspected().await,
+        }
+    }
+
+    /// Verifies what somebody could not read, and what could not be repaired the last time.
+    async fn look_at_suspects(&mut self) {
+        let due = self.damaged.iter().filter(|(_, at)| **at <= now()).map(|(key, _)| *key);
+        let mut suspects = self.core.index.objects().take_suspects();
+        // While it is known to be damaged, each further read of it says so.
+        suspects.retain(|key| !self.damaged.contains_key(key));
+        suspects.extend(due);
+        for key in suspects {
+            self.verify(key, &mut Counts::default()).await;
+        }
+    }
+
+    /// Reads all that lies here.
+    async fn pass(&mut self) {
+        let core = Arc::clone(&self.core);
+        let mut counts = Counts::default();
+        let mut behind: Option<Spot> = None;
+        while let Some((spot, key)) = core.here.next_placed(behind) {
+            behind = Some(spot);
+            self.verify(key, &mut counts).await;
+            // Whoever reads waits for its repair.
+            self.look_at_suspects().await;
+            if core.is_failed() {
+                return;
+            }
+        }
+        for file in core.index.files() {
+            self.verify_index(file, &mut counts).await;
+            self.look_at_suspects().await;
+        }
+        let mut from = LogIndex(0);
+        while let ControlFlow::Continue(next) = self.verify_log(from, &mut counts).await {
+            from = next;
+            self.look_at_suspects().await;
+        }
+        if counts.bytes == 0 && counts.damaged == 0 {
+            return;
+        }
+        let Counts { objects, files, entries, bytes, damaged } = counts;
+        let shard = core.config.shard.0;
+        tracing::info!(
+            shard,
+            objects,
+            files,
+            entries,
+            bytes,
+            damaged,
+            "all that lies here of the shard was read and compared"
+        );
+    }
+
+    /// Reads an object, and repairs it if it is damaged.
+    async fn verify(&mut self, key: ObjectKey, counts: &mut Counts) {
+        let core = Arc::clone(&self.core);
+        let read = self.read(key, counts).await;
+        counts.objects += 1;
+        core.index.objects().forget_suspect(key);
+        if !core.here.reads(key) {
+            // It went meanwhile.
+            self.damaged.remove(&key);
+            return;
+        }
+        match read {
+            Ok(()) => {
+                self.damaged.remove(&key);
+                core.here.note_damage(key, false);
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => {
+                counts.damaged += 1;
+                core.here.note_damage(key, true);
+                let is_repaired = self.repair(key).await;
+                if is_repaired {
+                    self.damaged.remove(&key);
+                    core.here.note_damage(key, false);
+                } else {
+                    let is_news = self.damaged.insert(key, now() + REPAIR_PAUSE).is_none();
+                    if is_news {
+                        let shard = core.config.shard.0;
+                        tracing::error!(shard, object = %key, %error, "an object is damaged, and no other member has it: what is damaged of it cannot be read");
+                    }
+                }
+            }
+            Err(error) => {
+                let shard = core.config.shard.0;
+                tracing::warn!(shard, object = %key, %error, "an object cannot be compared with its checksums");
+            }
+        }
+    }
+
+    async fn read(&self, key: ObjectKey, counts: &mut Counts) -> io::Result<()> {
+        let (objects, pace) = (self.core.index.objects(), &self.core.pace);
+        let mut check = objects.check(key).await?;
+        let mut bytes = check.index_bytes();
+        loop {
+            counts.bytes += bytes;
+            pace.spend_scrubbing(bytes).await;
+            match check.step().await? {
+                Some(more) => bytes = more,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Puts an object together anew; whether that was done.
+    async fn repair(&self, key: ObjectKey) -> bool {
+        let core = &self.core;
+        let _turn = core.pace.turn().await;
+        // Whatever leaves from now on stays until this is done.
+        let _reader = core.here.enter();
+        let object: Option<PlacedObject> = {
+            let state = core.state.read();
+            state.shard.all_objects().into_iter().find(|object| object.key == key).cloned()
+        };
+        let Some(object) = object.filter(|object| core.here.is_read(object)) else { return false };
+        if core.is_failed() || core.full_disk.is_full() {
+            return false;
+        }
+        let shard = core.config.shard;
+        for member in core.others() {
+            let donor = self.transport.donor(shard, member);
+            let progress = InstallProgress::default();
+            let mut puller = Puller::new(&*donor, &progress, None);
+            match core.make_as_there(&mut puller, &object).await {
+                Ok(Brought::Here) => {
+                    tracing::warn!(shard = shard.0, object = %key, from = member.0, "a damaged object was repaired");
+                    return true;
+                }
+                Ok(Brought::NotThere) => {}
+                Err(InstallError::Files(error)) => {
+                    tracing::warn!(shard = shard.0, object = %key, %error, "a damaged object cannot be written anew");
+                    return false;
+                }
+                Err(error) => {
+                    tracing::debug!(shard = shard.0, object = %key, from = member.0, %error, "an object is not repaired yet");
+                }
+            }
+        }
+        false
+    }
+
+    /// Reads an index file that something of the state is found with.
+    async fn verify_index(&self, file: FileNumber, counts: &mut Counts) {
+        let core = &self.core;
+        let is_live = || core.state.read().shard.is_live_file(file) && core.index.contains(file);
+        if core.is_failed() || !is_live() {
+            return;
+        }
+        match core.index.verify(file).await {
+            Ok(bytes) => {
+                (counts.files, counts.bytes) = (counts.files + 1, counts.bytes + bytes);
+                core.pace.spend_scrubbing(bytes).await;
+            }
+            // It went meanwhile.
+            Err(_) if !is_live() => {}
+            Err(error) => {
+                counts.damaged += u64::from(error.kind() == io::ErrorKind::InvalidData);
+                tracing::warn!(shard = core.config.shard.0, file = file.0, %error, "an index file cannot be read");
+            }
+        }
+    }
+
+    /// Reads what is next of the log from an entry on that something of the state lies in; where to go on.
+    async fn verify_log(&self, from: LogIndex, counts: &mut Counts) -> ControlFlow<(), LogIndex> {
+        let core = &self.core;
+        if core.is_failed() {
+            return ControlFlow::Break(());
+        }
+        let range = {
+            let state = core.state.read();
+            let ranges = state.shard.sealed_ranges();
+            ranges.into_iter().filter(|range| range.through >= from).min_by_key(|range| range.from)
+        };
+        let Some(range) = range else { return ControlFlow::Break(()) };
+        let from = from.max(range.from);
+        match core.log.entries(from..range.through.next(), LOG_BYTES).await {
+            Ok(entries) => {
+                let bytes = entries.iter().map(|entry| entry.payload.len() as u64).sum::<u64>();
+                (counts.entries, counts.bytes) = (counts.entries + entries.len() as u64, counts.bytes + bytes);
+                core.pace.spend_scrubbing(bytes).await;
+                // What died meanwhile may be gone.
+                ControlFlow::Continue(entries.last().map_or_else(|| range.through.next(), |last| last.id.index.next()))
+            }
+            Err(error) => {
+                counts.damaged += u64::from(error.kind() == io::ErrorKind::InvalidData);
+                let shard = core.config.shard.0;
+                tracing::warn!(shard, index = from.0, %error, "something of a sealed range of the log cannot be read");
+                // One that is damaged is enough to bring all of the shard here anew.
+                ControlFlow::Continue(range.through.next())
+            }
+        }
+    }
+}
