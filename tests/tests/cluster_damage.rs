@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use tests::broker::rosettamq_binary;
 use tests::cluster::{Cluster, SETTLE_LIMIT, Settings};
 use tests::damage::flip_bit;
-use tests::process;
+use tests::process::{self, wait_until};
 use tests::wire::requests::{
     PRODUCE, PRODUCE_VERSION, create_topic_replicated, leaders, produce_answer, produce_body, read_all,
 };
@@ -258,5 +258,22 @@ fn an_object_that_was_damaged_by_hand_is_repaired_from_another_node() -> Result<
         }
     }
     ensure!(cluster.nodes[1].log().contains("a damaged object was repaired"), "it says so");
+    let verify = |cluster: &Cluster| {
+        let mut command = Command::new(rosettamq_binary()?);
+        command.args(["log", "verify"]).arg(cluster.nodes[1].data());
+        process::finish(&mut command, None, LIMIT)
+    };
+    let mut cluster = cluster;
+    ensure!(cluster.nodes[1].stop()?.success(), "the node stops");
+    let whole = verify(&cluster)?;
+    ensure!(whole.status.success(), "all is whole: {}", whole.text());
+    let (_, path) = objects(&cluster, 1)?.into_iter().next().context("an object")?;
+    flip_bit(&path, fs::metadata(&path)?.len() / 2)?;
+    let damaged = verify(&cluster)?;
+    let named = damaged.text().contains(&format!("damage file={}", path.display()));
+    ensure!(!damaged.status.success() && named, "it is named: {}", damaged.text());
+    cluster.nodes[1].spawn()?;
+    cluster.nodes[1].wait_ready()?;
+    wait_until("the object is repaired", LIMIT, || Ok(verify(&cluster)?.status.success()))?;
     assert_all_there(&cluster, 0, OLD_RECORDS)
 }

@@ -262,6 +262,12 @@ pub(crate) enum LogCommand {
         #[arg(long)]
         entries: bool,
     },
+    /// Read everything below a data directory that has a checksum, and compare: log, checkpoints, indexes and objects;
+    /// changes nothing
+    Verify {
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
     /// On a stopped node: replay the log of each shard and print a number for what came of it. Replicas of a shard
     /// have the same number at the same entry, whatever machine and version they are of
     Digest {

@@ -1,15 +1,18 @@
-//! `rosettamq log inspect`: what is in the files of a data directory. It takes no lock and changes nothing.
+//! `rosettamq log inspect`: what is in the files of a data directory, and `log verify`: whether all of it is what was written. They
+//! take no lock and change nothing.
 //!
 //! Each fact is one line; those about entries, damage and the end have the form `name=value`, for other programs.
 
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use base::disk::{Disk, RealDisk};
 use storage::data_dir::{log_dir, read_identity};
 use storage::inspect::{EntryReport, Report, inspect};
-use storage::{LogId, Vote};
+use storage::verify::{FileKind, Verified, verify as verify_files};
+use storage::{Damage, LogId, Vote};
 
 use crate::client::Table;
 
@@ -21,6 +24,53 @@ pub(crate) fn run(directory: &Path, entries: bool) -> anyhow::Result<()> {
         Err(error) if error.downcast_ref().is_some_and(is_closed_pipe) => Ok(()),
         result => result,
     }
+}
+
+/// Reads everything that has a checksum; prints what is damaged, and what was read. Damage is a failure.
+pub(crate) fn verify(directory: &Path) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(Box::pin(print_verified(Arc::new(RealDisk), directory)));
+    match result {
+        Err(error) if error.downcast_ref().is_some_and(is_closed_pipe) => Ok(()),
+        result => result,
+    }
+}
+
+async fn print_verified(disk: Arc<dyn Disk>, directory: &Path) -> anyhow::Result<()> {
+    let identity = read_identity(&*disk, directory).await?;
+    identity.with_context(|| format!("{} is no data directory", directory.display()))?;
+    let mut out = io::stdout();
+    let report = inspect(&*disk, &log_dir(directory), &mut |_| {}).await;
+    let report = report.with_context(|| format!("the log in {} cannot be read", directory.display()))?;
+    let mut damaged = report.damage.len();
+    for damage in &report.damage {
+        write_damage(&mut out, damage)?;
+    }
+    let entries: u64 = report.segments.iter().map(|segment| segment.entries).sum();
+    let bytes: u64 = report.segments.iter().map(|segment| segment.data_end).sum();
+    let mut table = Table::new(&["FILES", "COUNT", "BYTES", "DAMAGED"]);
+    let row = |name: &str, count: usize, bytes: u64, damaged: usize| {
+        vec![name.to_owned(), count.to_string(), bytes.to_string(), damaged.to_string()]
+    };
+    table.row(row("log", report.segments.len(), bytes, damaged));
+    let mut files: Vec<Verified> = Vec::new();
+    let read = verify_files(&disk, directory, &mut |file| files.push(file.clone())).await;
+    read.with_context(|| format!("not all files in {} can be read", directory.display()))?;
+    for (name, kind) in [("indexes", FileKind::Index), ("objects", FileKind::Object)] {
+        let of_kind = || files.iter().filter(|file| file.kind == kind);
+        for file in of_kind().filter(|file| !file.is_whole) {
+            writeln!(out, "damage file={} bytes={} shard={}", file.path.display(), file.bytes, file.shard)?;
+        }
+        let wrong = of_kind().filter(|file| !file.is_whole).count();
+        damaged += wrong;
+        table.row(row(name, of_kind().count(), of_kind().map(|file| file.bytes).sum(), wrong));
+    }
+    writeln!(out, "{}", table.render())?;
+    writeln!(out, "{entries} entries of the log are whole")?;
+    if damaged > 0 {
+        bail!("{damaged} damaged files or ranges");
+    }
+    Ok(())
 }
 
 fn is_closed_pipe(error: &io::Error) -> bool {
@@ -89,11 +139,7 @@ fn write_report(out: &mut impl io::Write, report: &Report) -> io::Result<()> {
     }
     writeln!(out, "{}", shards.render())?;
     for damage in &report.damage {
-        write!(out, "damage file={} position={} bytes={}", damage.file.display(), damage.position, damage.bytes)?;
-        if let Some(indexes) = &damage.indexes {
-            write!(out, " indexes={}..={}", indexes.start(), indexes.end())?;
-        }
-        writeln!(out)?;
+        write_damage(out, damage)?;
     }
     for (shard, lost) in &report.lost {
         for indexes in lost.iter().filter_map(|lost| lost.indexes.as_ref()) {
@@ -104,6 +150,14 @@ fn write_report(out: &mut impl io::Write, report: &Report) -> io::Result<()> {
         writeln!(out, "end file={} position={position}", file.display())?;
     }
     Ok(())
+}
+
+fn write_damage(out: &mut impl io::Write, damage: &Damage) -> io::Result<()> {
+    write!(out, "damage file={} position={} bytes={}", damage.file.display(), damage.position, damage.bytes)?;
+    if let Some(indexes) = &damage.indexes {
+        write!(out, " indexes={}..={}", indexes.start(), indexes.end())?;
+    }
+    writeln!(out)
 }
 
 /// Term and index.

@@ -50,6 +50,7 @@ fn run_command(command: Command) -> anyhow::Result<()> {
         Command::Log(LogArgs { command: LogCommand::Inspect { directory, entries } }) => {
             inspect::run(&directory, entries)
         }
+        Command::Log(LogArgs { command: LogCommand::Verify { directory } }) => inspect::verify(&directory),
         Command::Log(LogArgs { command: LogCommand::Digest { directory, through, json } }) => {
             digest::run(&digest::Wish { directory, through, json })
         }

@@ -266,6 +266,11 @@ pub(crate) async fn damaged_checkpoints(disk: &dyn Disk, data_dir: &Path) -> io:
 
 /// Where the checkpoints of each shard lie, in the order of the shards.
 fn checkpoint_dirs(disk: &dyn Disk, data_dir: &Path) -> io::Result<Vec<(ShardId, PathBuf)>> {
+    Ok(shard_dirs(disk, data_dir)?.into_iter().map(|(shard, dir)| (shard, dir.join("checkpoints"))).collect())
+}
+
+/// The directories of the shards that have one, in order.
+pub(crate) fn shard_dirs(disk: &dyn Disk, data_dir: &Path) -> io::Result<Vec<(ShardId, PathBuf)>> {
     let entries = match disk.read_dir(&shards_dir(data_dir)) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -273,7 +278,7 @@ fn checkpoint_dirs(disk: &dyn Disk, data_dir: &Path) -> io::Result<Vec<(ShardId,
     };
     let shard = |entry: DirEntry| {
         let shard = entry.name.parse().ok().map(ShardId).filter(|_| entry.is_dir)?;
-        Some((shard, shards_dir(data_dir).join(entry.name).join("checkpoints")))
+        Some((shard, shards_dir(data_dir).join(entry.name)))
     };
     let mut dirs: Vec<(ShardId, PathBuf)> = entries.into_iter().filter_map(shard).collect();
     dirs.sort_unstable();

@@ -16,12 +16,11 @@ mod parts;
 mod tests;
 mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::disk::{Disk, OpenOptions};
 use base::task::offload;
@@ -35,6 +34,7 @@ pub(crate) use format::{ENTRY_BYTES, StreamEntry};
 pub use import::IndexImport;
 use open::OpenFiles;
 pub use parts::{Part, Source};
+pub(crate) use verify::is_whole;
 
 /// Files kept open for reading.
 const OPEN_FILES_MAX: usize = 128;
@@ -60,8 +60,8 @@ struct Shared {
     /// Those that are missing, by the stream and the first of the files: the last of them.
     awaited: Mutex<BTreeMap<(StreamId, u32), u32>>,
     objects: Objects,
-    /// A read has found a file that is not what was written.
-    is_damaged: AtomicBool,
+    /// Files of which a read has found that they are not what was written.
+    damaged: Mutex<BTreeSet<u32>>,
 }
 
 /// An object, and the files in whose place it has what a stream had in them.
@@ -119,7 +119,7 @@ impl IndexStore {
                     compacted: Mutex::default(),
                     awaited: Mutex::default(),
                     objects,
-                    is_damaged: AtomicBool::new(false),
+                    damaged: Mutex::default(),
                 }),
             })
         })
@@ -216,10 +216,10 @@ impl IndexStore {
         &self.shared.objects
     }
 
-    /// Whether a read has found that a file is damaged.
+    /// Whether a read has found that a file is damaged, which is still there.
     #[must_use]
     pub fn has_damage(&self) -> bool {
-        self.shared.is_damaged.load(Ordering::Relaxed)
+        !self.shared.damaged.lock().is_empty()
     }
 
     /// Whether there is a file, or an object in its place.
@@ -356,6 +356,7 @@ impl Shared {
     fn forget(&self, file: FileNumber) {
         self.open.forget(file);
         self.cache.forget(file.0.into());
+        self.damaged.lock().remove(&file.0);
     }
 }
 
@@ -366,6 +367,18 @@ fn name(number: u32) -> String {
 fn parse_name(text: &str) -> Option<u32> {
     let number = text.strip_suffix(".index")?.parse().ok()?;
     (number > 0 && name(number) == text).then_some(number)
+}
+
+/// The index files in a directory, in order; none if it is not there.
+pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<(FileNumber, String)>> {
+    let entries = match disk.read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        entries => entries?,
+    };
+    let numbered = entries.into_iter().filter_map(|entry| Some((FileNumber(parse_name(&entry.name)?), entry.name)));
+    let mut files: Vec<_> = numbered.collect();
+    files.sort_unstable();
+    Ok(files)
 }
 
 /// Decodes `bytes` as an index file as far as they go, for a fuzz target: must not panic.

@@ -14,6 +14,7 @@ mod install_marker;
 pub mod object;
 mod passing;
 mod types;
+pub mod verify;
 mod wire;
 
 #[doc(hidden)]
@@ -27,5 +28,5 @@ pub use index_file::fuzz_index_file;
 pub use install_marker::{InstallMarker, InstallStage, Installing};
 #[doc(hidden)]
 pub use object::fuzz_object;
-pub use passing::{is_full, is_lasting};
+pub use passing::{is_full, is_lasting, is_unreadable};
 pub use types::{Buffers, Entry, EntryKind, EntryMeta, LogId, Payload, Vote};

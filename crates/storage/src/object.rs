@@ -100,6 +100,12 @@ impl Objects {
         self.shared.sizes.lock().values().sum()
     }
 
+    /// The name of its file.
+    #[must_use]
+    pub fn file_name(&self, key: ObjectKey) -> String {
+        name(key)
+    }
+
     /// Begins an object of this shard, which is here when [`Self::finish`] returned.
     ///
     /// # Errors
@@ -137,10 +143,13 @@ impl Objects {
         self.shared.suspects.lock().remove(&key);
     }
 
-    fn suspect(&self, key: ObjectKey) {
-        if self.contains(key) && self.shared.suspects.lock().insert(key) {
+    /// Whether that is news.
+    fn suspect(&self, key: ObjectKey) -> bool {
+        let is_news = self.contains(key) && self.shared.suspects.lock().insert(key);
+        if is_news {
             self.shared.suspected.notify_one();
         }
+        is_news
     }
 
     fn is_here(&self, key: ObjectKey, bytes: u64) {
@@ -205,8 +214,10 @@ impl Objects {
 
     fn damaged(&self, key: ObjectKey) -> io::Error {
         let text = format!("the object {} is damaged", self.location(key));
-        tracing::error!("{text}");
-        self.suspect(key);
+        // Whoever looks at suspects is told once.
+        if self.suspect(key) {
+            tracing::error!("{text}");
+        }
         io::Error::new(io::ErrorKind::InvalidData, text)
     }
 }

@@ -9,11 +9,18 @@ use std::io;
 
 /// `ENFILE` and `EMFILE`: only an open says this, also that of a folder that is to be synced.
 const NO_DESCRIPTORS: [i32; 2] = [23, 24];
+const EIO: i32 = 5;
 
 /// Whether there is no room, which passes; any other error of a write or a sync does not.
 #[must_use]
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether the device cannot read what lies there.
+#[must_use]
+pub fn is_unreadable(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(EIO)
 }
 
 /// Whether a write or a sync failed, so that the node must stop.

@@ -53,7 +53,10 @@ impl Host {
     /// Stops a replica whose log was found to be damaged, when another member leads if that is soon: it is brought here anew.
     pub(super) async fn set_aside(&self, replica: Replica) -> Result<(), StartError> {
         let shard = replica.shard_id();
-        tracing::error!(shard = shard.0, "the shard's log is damaged here: it is set aside, others have what it lacks");
+        tracing::error!(
+            shard = shard.0,
+            "the shard's log or its index is damaged here: it is set aside, others have what it lacks"
+        );
         if replica.is_leader()
             && let Some(successor) = successors(&self.node, &replica).first()
             && replica.transfer_leader(*successor).await.is_ok()

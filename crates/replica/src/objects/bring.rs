@@ -16,6 +16,8 @@ use crate::core::Core;
 
 /// Batches that are looked up at a time.
 const LOOK_UP_COUNT: usize = 512;
+/// After so many streams that could not be looked up what is wanted is brought.
+const FAILURES_MAX: u32 = 8;
 /// Blocks that are brought together.
 const BLOCKS_AT_ONCE: usize = 48;
 
@@ -157,6 +159,9 @@ impl Core {
         body: &ObjectBody,
         found: &mut LookUp,
     ) -> io::Result<Option<BatchEntry>> {
+        if found.failures >= FAILURES_MAX || found.failed == Some(body.stream) {
+            return Ok(None);
+        }
         let offset = body.batch.base_offset;
         if found.stream != Some(body.stream) || found.next().is_none_or(|next| next > offset) {
             let newest = if object.stream.is_some() {
@@ -168,14 +173,22 @@ impl Core {
                 view.and_then(|view| view.files().before(FileNumber(object.last.0.saturating_add(1))))
             };
             let Some(newest) = newest.filter(|newest| *newest >= object.first) else { return Ok(None) };
-            let batches = self.index.batches(newest, body.stream, offset, LOOK_UP_COUNT, u64::MAX).await?;
-            *found = LookUp { stream: Some(body.stream), batches: batches.into() };
+            let batches = match self.index.batches(newest, body.stream, offset, LOOK_UP_COUNT, u64::MAX).await {
+                Ok(batches) => batches.into(),
+                Err(error) => {
+                    // The next batch of the stream would meet the same, and so would other streams.
+                    (found.failures, found.failed) = (found.failures + 1, Some(body.stream));
+                    return Err(error);
+                }
+            };
+            found.failures = 0;
+            (found.stream, found.batches) = (Some(body.stream), batches);
         }
         while found.next().is_some_and(|next| next < offset) {
             found.batches.pop_front();
         }
         let Some(batch) = found.batches.pop_front_if(|batch| batch.base_offset == offset) else {
-            *found = LookUp::default();
+            (found.stream, found.batches) = (None, VecDeque::new());
             return Ok(None);
         };
         Ok(Some(batch))
@@ -187,6 +200,9 @@ impl Core {
 struct LookUp {
     stream: Option<StreamId>,
     batches: VecDeque<BatchEntry>,
+    /// Look-ups that failed one behind the other, and the stream of the last one.
+    failures: u32,
+    failed: Option<StreamId>,
 }
 
 impl LookUp {

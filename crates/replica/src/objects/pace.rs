@@ -14,15 +14,14 @@ pub struct Pace {
     cleaning: Arc<Semaphore>,
     keys_bytes_max: u64,
     rate: Option<Rate>,
-    scrub: Option<Scrub>,
+    /// Of what is read that nobody asked for.
+    reading: Rate,
+    /// How long after one the next pass over a shard begins that looks for damage.
+    scrub_interval: Option<Duration>,
 }
 
-/// How what lies on a node is read again and again to find damage.
-#[derive(Debug)]
-struct Scrub {
-    rate: Rate,
-    interval: Duration,
-}
+/// What is read of damaged objects to see whether they still are, where nothing else is read unasked.
+const READING_BYTES_PER_SECOND: u64 = 8 << 20;
 
 /// So many bytes in a second, whoever moves them.
 #[derive(Debug)]
@@ -56,27 +55,32 @@ impl Pace {
     #[must_use]
     pub fn new(bytes_per_second: Option<u64>, keys_bytes_max: u64) -> Self {
         let (turn, cleaning) = (Semaphore::new(1), Arc::new(Semaphore::new(1)));
-        Self { turn, cleaning, keys_bytes_max, rate: bytes_per_second.map(Rate::new), scrub: None }
+        Self {
+            turn,
+            cleaning,
+            keys_bytes_max,
+            rate: bytes_per_second.map(Rate::new),
+            reading: Rate::new(READING_BYTES_PER_SECOND),
+            scrub_interval: None,
+        }
     }
 
     /// What lies here is read again and again to find damage, at most so many bytes in a second, and each shard at most once in an
     /// interval.
     #[must_use]
     pub fn scrubbing(mut self, bytes_per_second: u64, interval: Duration) -> Self {
-        self.scrub = Some(Scrub { rate: Rate::new(bytes_per_second), interval });
+        (self.reading, self.scrub_interval) = (Rate::new(bytes_per_second), Some(interval));
         self
     }
 
     /// How long after one the next pass over a shard begins that looks for damage; none without such passes.
-    pub(crate) fn scrub_interval(&self) -> Option<Duration> {
-        self.scrub.as_ref().map(|scrub| scrub.interval)
+    pub(crate) const fn scrub_interval(&self) -> Option<Duration> {
+        self.scrub_interval
     }
 
     /// Waits as long as reading so many bytes may take at least that nobody asked for.
     pub(crate) async fn spend_scrubbing(&self, bytes: u64) {
-        if let Some(scrub) = &self.scrub {
-            scrub.rate.spend(bytes).await;
-        }
+        self.reading.spend(bytes).await;
     }
 
     pub(crate) const fn keys_bytes_max(&self) -> u64 {

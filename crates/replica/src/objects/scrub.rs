@@ -12,26 +12,52 @@ use std::sync::Arc;
 use base::time::{Duration, Instant, now, sleep_until};
 use record::{FileNumber, LogIndex, ObjectKey};
 use shard::{PlacedObject, Spot};
+use storage::{is_lasting, is_unreadable};
 
-use super::Brought;
+use super::{Brought, stop_node};
 use crate::catch_up::{InstallError, InstallProgress, Puller};
 use crate::core::Core;
 use crate::raft::network::Transport;
 
 /// The first pass begins so long after a start, or earlier if passes are more frequent.
 const FIRST_PASS: Duration = Duration::from_secs(10 * 60);
-/// After so long it is tried again to repair an object.
-const REPAIR_PAUSE: Duration = Duration::from_secs(30);
+/// After so long it is tried again to repair an object: twice as long each time.
+const REPAIR_PAUSE_MIN: Duration = Duration::from_secs(30);
+const REPAIR_PAUSE_MAX: Duration = Duration::from_secs(60 * 60);
 /// So much is read of the log at a time.
 const LOG_BYTES: usize = 1 << 20;
+/// Where something of that is damaged, so many entries are read one by one.
+const SINGLE_ENTRIES: u32 = 4_096;
 
 struct Scrubber {
     core: Arc<Core>,
     transport: Arc<dyn Transport>,
-    /// Objects that could not be repaired, and when that is tried again.
-    damaged: BTreeMap<ObjectKey, Instant>,
+    /// Objects that could not be repaired.
+    damaged: BTreeMap<ObjectKey, Failed>,
     /// When the next pass begins; none without passes.
     next_pass: Option<Instant>,
+}
+
+/// What came of a repair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repair {
+    Done,
+    NotYet,
+    /// The object is not read any more.
+    Gone,
+}
+
+/// How fast an object is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Haste {
+    Now,
+    AtRate,
+}
+
+/// A repair that is tried again.
+struct Failed {
+    at: Instant,
+    tries: u32,
 }
 
 /// What a pass came to.
@@ -51,6 +77,10 @@ pub(crate) async fn scrub(core: Arc<Core>, transport: Arc<dyn Transport>) {
     loop {
         scrubber.rest().await;
         scrubber.look_at_suspects().await;
+        scrubber.try_again().await;
+        if scrubber.core.is_failed() {
+            return;
+        }
         if let (Some(at), Some(interval)) = (scrubber.next_pass, scrubber.core.pace.scrub_interval())
             && at <= now()
         {
@@ -64,7 +94,7 @@ impl Scrubber {
     /// Waits until there is something to do.
     async fn rest(&self) {
         let objects = self.core.index.objects();
-        let next = self.damaged.values().copied().chain(self.next_pass).min();
+        let next = self.damaged.values().map(|failed| failed.at).chain(self.next_pass).min();
         match next {
             Some(next) => tokio::select! {
                 () = objects.suspected() => {}
@@ -76,13 +106,21 @@ impl Scrubber {
 
     /// Verifies what somebody could not read, and what could not be repaired the last time.
     async fn look_at_suspects(&mut self) {
-        let due = self.damaged.iter().filter(|(_, at)| **at <= now()).map(|(key, _)| *key);
         let mut suspects = self.core.index.objects().take_suspects();
         // While it is known to be damaged, each further read of it says so.
         suspects.retain(|key| !self.damaged.contains_key(key));
-        suspects.extend(due);
+        // Somebody waits for these.
         for key in suspects {
-            self.verify(key, &mut Counts::default()).await;
+            self.verify(key, Haste::Now, &mut Counts::default()).await;
+        }
+    }
+
+    /// Looks again at what could not be repaired.
+    async fn try_again(&mut self) {
+        let due: Vec<ObjectKey> =
+            self.damaged.iter().filter(|(_, failed)| failed.at <= now()).map(|(key, _)| *key).collect();
+        for key in due {
+            self.verify(key, Haste::AtRate, &mut Counts::default()).await;
         }
     }
 
@@ -93,7 +131,7 @@ impl Scrubber {
         let mut behind: Option<Spot> = None;
         while let Some((spot, key)) = core.here.next_placed(behind) {
             behind = Some(spot);
-            self.verify(key, &mut counts).await;
+            self.verify(key, Haste::AtRate, &mut counts).await;
             // Whoever reads waits for its repair.
             self.look_at_suspects().await;
             if core.is_failed() {
@@ -104,8 +142,8 @@ impl Scrubber {
             self.verify_index(file, &mut counts).await;
             self.look_at_suspects().await;
         }
-        let mut from = LogIndex(0);
-        while let ControlFlow::Continue(next) = self.verify_log(from, &mut counts).await {
+        let (mut from, mut singly) = (LogIndex(0), 0);
+        while let ControlFlow::Continue(next) = self.verify_log(from, &mut singly, &mut counts).await {
             from = next;
             self.look_at_suspects().await;
         }
@@ -126,9 +164,9 @@ impl Scrubber {
     }
 
     /// Reads an object, and repairs it if it is damaged.
-    async fn verify(&mut self, key: ObjectKey, counts: &mut Counts) {
+    async fn verify(&mut self, key: ObjectKey, haste: Haste, counts: &mut Counts) {
         let core = Arc::clone(&self.core);
-        let read = self.read(key, counts).await;
+        let read = self.read(key, haste, counts).await;
         counts.objects += 1;
         core.index.objects().forget_suspect(key);
         if !core.here.reads(key) {
@@ -141,35 +179,48 @@ impl Scrubber {
                 self.damaged.remove(&key);
                 core.here.note_damage(key, false);
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => {
+            Err(error) if is_damage(&error) => {
                 counts.damaged += 1;
                 core.here.note_damage(key, true);
-                let is_repaired = self.repair(key).await;
-                if is_repaired {
+                let repair = self.repair(key).await;
+                if repair != Repair::NotYet {
                     self.damaged.remove(&key);
                     core.here.note_damage(key, false);
-                } else {
-                    let is_news = self.damaged.insert(key, now() + REPAIR_PAUSE).is_none();
-                    if is_news {
-                        let shard = core.config.shard.0;
-                        tracing::error!(shard, object = %key, %error, "an object is damaged, and no other member has it: what is damaged of it cannot be read");
-                    }
+                } else if self.try_later(key) {
+                    let shard = core.config.shard.0;
+                    tracing::error!(
+                        shard,
+                        object = %key,
+                        %error,
+                        "an object is damaged, and was not repaired from another node yet: what is damaged of it cannot be read"
+                    );
                 }
             }
             Err(error) => {
                 let shard = core.config.shard.0;
                 tracing::warn!(shard, object = %key, %error, "an object cannot be compared with its checksums");
+                self.try_later(key);
             }
         }
     }
 
-    async fn read(&self, key: ObjectKey, counts: &mut Counts) -> io::Result<()> {
+    /// An object is looked at again after a pause; whether that is the first time.
+    fn try_later(&mut self, key: ObjectKey) -> bool {
+        let failed = self.damaged.entry(key).or_insert_with(|| Failed { at: now(), tries: 0 });
+        failed.at = now() + (REPAIR_PAUSE_MIN * 2_u32.pow(failed.tries.min(10))).min(REPAIR_PAUSE_MAX);
+        failed.tries += 1;
+        failed.tries == 1
+    }
+
+    async fn read(&self, key: ObjectKey, haste: Haste, counts: &mut Counts) -> io::Result<()> {
         let (objects, pace) = (self.core.index.objects(), &self.core.pace);
         let mut check = objects.check(key).await?;
         let mut bytes = check.index_bytes();
         loop {
             counts.bytes += bytes;
-            pace.spend_scrubbing(bytes).await;
+            if haste == Haste::AtRate {
+                pace.spend_scrubbing(bytes).await;
+            }
             match check.step().await? {
                 Some(more) => bytes = more,
                 None => return Ok(()),
@@ -177,41 +228,49 @@ impl Scrubber {
         }
     }
 
-    /// Puts an object together anew; whether that was done.
-    async fn repair(&self, key: ObjectKey) -> bool {
+    /// Puts an object together anew.
+    async fn repair(&self, key: ObjectKey) -> Repair {
         let core = &self.core;
-        let _turn = core.pace.turn().await;
-        // Whatever leaves from now on stays until this is done.
-        let _reader = core.here.enter();
-        let object: Option<PlacedObject> = {
-            let state = core.state.read();
-            state.shard.all_objects().into_iter().find(|object| object.key == key).cloned()
-        };
-        let Some(object) = object.filter(|object| core.here.is_read(object)) else { return false };
-        if core.is_failed() || core.full_disk.is_full() {
-            return false;
-        }
         let shard = core.config.shard;
         for member in core.others() {
+            let _turn = core.pace.turn().await;
+            // Whatever leaves from now on stays until this is done.
+            let _reader = core.here.enter();
+            if !core.here.reads(key) {
+                return Repair::Gone;
+            }
+            let object: Option<PlacedObject> = {
+                let state = core.state.read();
+                state.shard.all_objects().into_iter().find(|object| object.key == key).cloned()
+            };
+            // It is read in the place of one that is missing.
+            let Some(object) = object else { return Repair::NotYet };
+            if core.is_failed() || core.full_disk.is_full() {
+                return Repair::NotYet;
+            }
             let donor = self.transport.donor(shard, member);
             let progress = InstallProgress::default();
             let mut puller = Puller::new(&*donor, &progress, None);
             match core.make_as_there(&mut puller, &object).await {
                 Ok(Brought::Here) => {
                     tracing::warn!(shard = shard.0, object = %key, from = member.0, "a damaged object was repaired");
-                    return true;
+                    return Repair::Done;
                 }
                 Ok(Brought::NotThere) => {}
+                Err(InstallError::Files(error)) if is_lasting(&error) => {
+                    stop_node(core, error);
+                    return Repair::NotYet;
+                }
                 Err(InstallError::Files(error)) => {
                     tracing::warn!(shard = shard.0, object = %key, %error, "a damaged object cannot be written anew");
-                    return false;
+                    return Repair::NotYet;
                 }
                 Err(error) => {
                     tracing::debug!(shard = shard.0, object = %key, from = member.0, %error, "an object is not repaired yet");
                 }
             }
         }
-        false
+        Repair::NotYet
     }
 
     /// Reads an index file that something of the state is found with.
@@ -229,14 +288,14 @@ impl Scrubber {
             // It went meanwhile.
             Err(_) if !is_live() => {}
             Err(error) => {
-                counts.damaged += u64::from(error.kind() == io::ErrorKind::InvalidData);
+                counts.damaged += u64::from(is_damage(&error));
                 tracing::warn!(shard = core.config.shard.0, file = file.0, %error, "an index file cannot be read");
             }
         }
     }
 
     /// Reads what is next of the log from an entry on that something of the state lies in; where to go on.
-    async fn verify_log(&self, from: LogIndex, counts: &mut Counts) -> ControlFlow<(), LogIndex> {
+    async fn verify_log(&self, from: LogIndex, singly: &mut u32, counts: &mut Counts) -> ControlFlow<(), LogIndex> {
         let core = &self.core;
         if core.is_failed() {
             return ControlFlow::Break(());
@@ -248,21 +307,34 @@ impl Scrubber {
         };
         let Some(range) = range else { return ControlFlow::Break(()) };
         let from = from.max(range.from);
-        match core.log.entries(from..range.through.next(), LOG_BYTES).await {
+        let is_single = *singly > 0;
+        *singly = singly.saturating_sub(1);
+        let to = if is_single { from.next() } else { range.through.next() };
+        ControlFlow::Continue(match core.log.entries(from..to, LOG_BYTES).await {
             Ok(entries) => {
                 let bytes = entries.iter().map(|entry| entry.payload.len() as u64).sum::<u64>();
                 (counts.entries, counts.bytes) = (counts.entries + entries.len() as u64, counts.bytes + bytes);
                 core.pace.spend_scrubbing(bytes).await;
                 // What died meanwhile may be gone.
-                ControlFlow::Continue(entries.last().map_or_else(|| range.through.next(), |last| last.id.index.next()))
+                entries.last().map_or(to, |last| last.id.index.next())
+            }
+            // One of those that were read together.
+            Err(_) if !is_single => {
+                *singly = SINGLE_ENTRIES;
+                from
             }
             Err(error) => {
-                counts.damaged += u64::from(error.kind() == io::ErrorKind::InvalidData);
+                counts.damaged += u64::from(is_damage(&error));
                 let shard = core.config.shard.0;
-                tracing::warn!(shard, index = from.0, %error, "something of a sealed range of the log cannot be read");
-                // One that is damaged is enough to bring all of the shard here anew.
-                ControlFlow::Continue(range.through.next())
+                tracing::warn!(shard, index = from.0, %error, "an entry of the log cannot be read");
+                core.pace.spend_scrubbing(LOG_BYTES as u64).await;
+                to
             }
-        }
+        })
     }
+}
+
+/// Whether what was read is not what was written, is gone, or the device cannot read it.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) || is_unreadable(error)
 }

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use base::disk::{File, OpenOptions, read_exact_at};
 use bytes::Bytes;
@@ -189,7 +188,9 @@ impl IndexStore {
     pub(super) fn damaged(&self, file: FileNumber) -> io::Error {
         let text = format!("the index file {} is damaged", self.shared.path(file).display());
         tracing::error!("{text}");
-        self.shared.is_damaged.store(true, Ordering::Relaxed);
+        if self.contains(file) {
+            self.shared.damaged.lock().insert(file.0);
+        }
         io::Error::new(io::ErrorKind::InvalidData, text)
     }
 }

@@ -17,14 +17,16 @@ impl IndexStore {
     /// # Errors
     /// `NotFound` when it is not here, `InvalidData` when something is wrong, or what the disk says.
     pub async fn verify(&self, number: FileNumber) -> io::Result<u64> {
-        let size = self.shared.files.lock().get(&number.0).copied().ok_or_else(|| self.missing(number))?;
+        if !self.contains(number) {
+            return Err(self.missing(number));
+        }
         let (shared, store) = (Arc::clone(&self.shared), self.clone());
         offload(async move {
             let file = shared.disk.open(&shared.path(number), OpenOptions::read())?;
-            let is_size = file.len()? == size;
-            let contents = read_exact_at(&*file, 0, usize::try_from(size).map_err(io::Error::other)?).await;
-            match contents {
-                Ok(contents) if is_size && is_whole(&contents, number) => Ok(size),
+            let size = file.len()?;
+            // The file says itself how long it is: one that replaces another may be longer.
+            match read_exact_at(&*file, 0, usize::try_from(size).map_err(io::Error::other)?).await {
+                Ok(contents) if is_whole(&contents, number) => Ok(size),
                 Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
                 _ => Err(store.damaged(number)),
             }
@@ -34,7 +36,7 @@ impl IndexStore {
 }
 
 /// Whether `bytes` are the whole file of that number: every checksum is right and every batch can be read.
-pub(super) fn is_whole(bytes: &[u8], number: FileNumber) -> bool {
+pub(crate) fn is_whole(bytes: &[u8], number: FileNumber) -> bool {
     check(bytes, number).is_some()
 }
 

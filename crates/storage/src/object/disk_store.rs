@@ -309,12 +309,15 @@ impl ObjectStore for DiskStore {
             async move {
                 let location = location?;
                 let path = shared.path(&location);
-                shared.forget(&location);
+                let disk = Arc::clone(&shared.disk);
                 let removed = offload(async move {
-                    shared.disk.remove(&path)?;
-                    shared.disk.sync_dir(path.parent().expect("an object has a name")).map_err(failed_write)
+                    disk.remove(&path)?;
+                    disk.sync_dir(path.parent().expect("an object has a name")).map_err(failed_write)
                 });
-                removed.await.map_err(|error| failed(&location, error))?;
+                let removed = removed.await;
+                // Afterwards: somebody may have opened it meanwhile.
+                shared.forget(&location);
+                removed.map_err(|error| failed(&location, error))?;
                 Ok(location)
             }
         });

@@ -21,6 +21,7 @@ use super::format::{
 };
 use crate::Slice;
 use crate::batch_run::{self, CHUNK_BYTES_MAX, ChunkEntry, RunPlace};
+use crate::passing::is_unreadable;
 
 /// Parts of the index up to this are kept in the cache.
 const CACHED_BYTES_MAX: usize = 64 << 10;
@@ -308,8 +309,8 @@ impl Objects {
             Ok(_) => Err(self.damaged(key)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.damaged(key)),
             Err(error) => {
-                if error.kind() == io::ErrorKind::NotFound {
-                    self.suspect(key);
+                if error.kind() == io::ErrorKind::NotFound || is_unreadable(&error) {
+                    let _ = self.suspect(key);
                 }
                 Err(error)
             }
