@@ -76,8 +76,7 @@ pub(crate) async fn scrub(core: Arc<Core>, transport: Arc<dyn Transport>) {
     let mut scrubber = Scrubber { core, transport, damaged: BTreeMap::new(), next_pass };
     loop {
         scrubber.rest().await;
-        scrubber.look_at_suspects().await;
-        scrubber.try_again().await;
+        scrubber.repair_some().await;
         if scrubber.core.is_failed() {
             return;
         }
@@ -104,7 +103,13 @@ impl Scrubber {
         }
     }
 
-    /// Verifies what somebody could not read, and what could not be repaired the last time.
+    /// Also within a pass, which may take days.
+    async fn repair_some(&mut self) {
+        self.look_at_suspects().await;
+        self.try_again().await;
+    }
+
+    /// Verifies what somebody could not read.
     async fn look_at_suspects(&mut self) {
         let mut suspects = self.core.index.objects().take_suspects();
         // While it is known to be damaged, each further read of it says so.
@@ -133,19 +138,19 @@ impl Scrubber {
             behind = Some(spot);
             self.verify(key, Haste::AtRate, &mut counts).await;
             // Whoever reads waits for its repair.
-            self.look_at_suspects().await;
+            self.repair_some().await;
             if core.is_failed() {
                 return;
             }
         }
         for file in core.index.files() {
             self.verify_index(file, &mut counts).await;
-            self.look_at_suspects().await;
+            self.repair_some().await;
         }
         let (mut from, mut singly) = (LogIndex(0), 0);
         while let ControlFlow::Continue(next) = self.verify_log(from, &mut singly, &mut counts).await {
             from = next;
-            self.look_at_suspects().await;
+            self.repair_some().await;
         }
         if counts.bytes == 0 && counts.damaged == 0 {
             return;

@@ -11,7 +11,7 @@ use record::{
 };
 
 use crate::codec::Wire;
-use crate::commands::{Append, CreateStreams, DeleteRecords, NewStream, PutCompacted, PutObject, StreamFront};
+use crate::commands::{Append, CreateStreams, DeleteRecords, NewStream, PutCompacted, PutObject, Seal, StreamFront};
 use crate::{AppendError, Appended, Applied, Command, EntryBuilder, Located, Outcome, Restore, SealedIndex, Shard};
 
 pub(super) const SHARD: ShardId = ShardId(3);
@@ -56,6 +56,19 @@ impl Node {
             .map(|id| NewStream { id: StreamId(id), epoch_start: LeaderEpoch(0), first_offset: StreamOffset(0) })
             .collect();
         node.one(CreateStreams { streams });
+        node
+    }
+
+    /// Two streams; the first is in the files 1 to 4, the second in 2 and 4.
+    pub(super) fn with_sealed_streams() -> Self {
+        let mut node = Self::with_streams([1, 2]);
+        for number in 1..=4 {
+            node.append(plain(1, 4)).expect("appended");
+            if number % 2 == 0 {
+                node.append(plain(2, 1)).expect("appended");
+            }
+            node.one(Seal { through: LogIndex(u64::MAX) });
+        }
         node
     }
 

@@ -6,19 +6,6 @@ use super::harness::{Node, capture, dump, plain, put_compacted, put_object, rest
 use crate::commands::{DeleteStreams, PutCompacted, Seal, StagePart, UploadId};
 use crate::{Command, ObjectChange, Outcome, PutCompactedError};
 
-/// Two streams; the first is in the files 1 to 4, the second in 2 and 4.
-fn node() -> Node {
-    let mut node = Node::with_streams([1, 2]);
-    for number in 1..=4 {
-        node.append(plain(1, 4)).unwrap();
-        if number % 2 == 0 {
-            node.append(plain(2, 1)).unwrap();
-        }
-        node.one(Seal { through: LogIndex(u64::MAX) });
-    }
-    node
-}
-
 fn put(node: &mut Node, command: impl Into<Command>) -> Result<(), PutCompactedError> {
     match node.one(command) {
         Outcome::PutCompacted(result) => {
@@ -46,7 +33,7 @@ fn compacted(node: &Node) -> Vec<(u64, u32, u32)> {
 
 #[test]
 fn ranges_that_hold_nothing_else_are_freed() {
-    let mut node = node();
+    let mut node = Node::with_sealed_streams();
     put(&mut node, put_compacted(1, 1, 3)).unwrap();
     assert_eq!(compacted(&node), [(1, 1, 3)]);
     assert_eq!(node.shard.live_files(), [2, 4].map(FileNumber), "the second stream is in them");
@@ -69,7 +56,7 @@ fn ranges_that_hold_nothing_else_are_freed() {
 
 #[test]
 fn an_object_of_all_loses_what_is_compacted() {
-    let mut node = node();
+    let mut node = Node::with_sealed_streams();
     assert_eq!(node.one(put_object(1, 2)), Outcome::PutObject(Ok(())));
     put(&mut node, put_compacted(1, 1, 3)).unwrap();
     let objects: Vec<u64> = node.shard.objects().iter().map(|object| object.streams).collect();
@@ -89,7 +76,7 @@ fn an_object_of_all_loses_what_is_compacted() {
 
 #[test]
 fn it_goes_with_its_records_and_with_its_stream() {
-    let mut node = node();
+    let mut node = Node::with_sealed_streams();
     put(&mut node, put_compacted(1, 1, 2)).unwrap();
     put(&mut node, put_compacted(1, 3, 3)).unwrap();
     node.delete_before(1, 6);
@@ -120,7 +107,7 @@ fn earlier_parts_keep_their_range() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let mut node = node();
+    let mut node = Node::with_sealed_streams();
     assert_eq!(put(&mut node, put_compacted(9, 1, 2)), Err(PutCompactedError::UnknownStream));
     assert_eq!(put(&mut node, put_compacted(1, 3, 2)), Err(PutCompactedError::UnknownRanges));
     assert_eq!(put(&mut node, put_compacted(1, 8, 9)), Err(PutCompactedError::UnknownRanges));
@@ -138,7 +125,7 @@ fn what_does_not_fit_is_refused() {
 
 #[test]
 fn it_is_in_checkpoints() {
-    let mut node = node();
+    let mut node = Node::with_sealed_streams();
     put(&mut node, put_compacted(1, 1, 2)).unwrap();
     put(&mut node, put_compacted(2, 2, 2)).unwrap();
     let mut chunks = capture(&mut node.shard, true);

@@ -6,19 +6,6 @@ use super::harness::{LoggedEntry, Node, capture, dump, plain, put_object, restor
 use crate::commands::{DeleteStreams, PutObject, Seal, StagePart, UploadId};
 use crate::{ObjectChange, Outcome, PutObjectError};
 
-/// Two streams; the first is in the files 1 to 4, the second in 2 and 4.
-fn node() -> Node {
-    let mut node = Node::with_streams([1, 2]);
-    for number in 1..=4 {
-        node.append(plain(1, 4)).unwrap();
-        if number % 2 == 0 {
-            node.append(plain(2, 1)).unwrap();
-        }
-        node.one(Seal { through: LogIndex(u64::MAX) });
-    }
-    node
-}
-
 fn put(node: &mut Node, first: u32, last: u32) -> Result<(), PutObjectError> {
     match node.one(put_object(first, last)) {
         Outcome::PutObject(result) => {
@@ -36,7 +23,7 @@ fn objects(node: &Node) -> Vec<(u32, u32, u64)> {
 
 #[test]
 fn an_object_has_the_place_of_ranges_and_of_objects() {
-    let mut node = node();
+    let mut node = Node::with_sealed_streams();
     put(&mut node, 2, 3).unwrap();
     assert_eq!(objects(&node), [(2, 3, 3)]);
     assert_eq!(node.shard.live_files(), [1, 4].map(FileNumber));
@@ -52,7 +39,7 @@ fn an_object_has_the_place_of_ranges_and_of_objects() {
 
 #[test]
 fn an_object_dies_with_the_last_stream_that_names_it() {
-    let mut node = node();
+    let mut node = Node::with_sealed_streams();
     put(&mut node, 1, 3).unwrap();
     node.delete_before(1, 12);
     assert_eq!(objects(&node), [(1, 3, 1)]);
@@ -66,7 +53,7 @@ fn an_object_dies_with_the_last_stream_that_names_it() {
 
 #[test]
 fn what_comes_and_goes_is_told() {
-    let mut node = node();
+    let mut node = Node::with_sealed_streams();
     let told = |node: &mut Node, entry: &LoggedEntry| -> Vec<(bool, u32, u32)> {
         node.log.push(entry.clone());
         let told = |change: &ObjectChange| match change {
@@ -121,7 +108,7 @@ fn streams_with_parts_in_ranges_are_found() {
 
 #[test]
 fn a_part_of_an_object_is_not_let_go_of() {
-    let mut node = node();
+    let mut node = Node::with_sealed_streams();
     put(&mut node, 1, 4).unwrap();
     node.delete_before(1, 9);
     assert_eq!(objects(&node), [(1, 4, 6)], "the rest of the stream is in it");
@@ -131,7 +118,7 @@ fn a_part_of_an_object_is_not_let_go_of() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let mut node = node();
+    let mut node = Node::with_sealed_streams();
     for (first, last) in [(3, 2), (4, 5), (9, 9)] {
         assert_eq!(put(&mut node, first, last), Err(PutObjectError::UnknownRanges));
     }
@@ -154,7 +141,7 @@ fn what_does_not_fit_is_refused() {
 
 #[test]
 fn parts_that_wait_keep_their_range() {
-    let mut node = node();
+    let mut node = Node::with_sealed_streams();
     let upload = UploadId(5);
     node.one(StagePart { upload, part: 0, body_bytes: 10 });
     node.append(plain(1, 1)).unwrap();
@@ -173,7 +160,7 @@ fn parts_that_wait_keep_their_range() {
 
 #[test]
 fn objects_are_in_checkpoints() {
-    let mut node = node();
+    let mut node = Node::with_sealed_streams();
     put(&mut node, 1, 2).unwrap();
     let mut chunks = capture(&mut node.shard, true);
     assert_eq!(dump(&restore(&chunks)), dump(&node.shard));
