@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use base::Env;
 use base::hash::FixedHashMap;
-use base::time::{Duration, sleep};
+use base::time::{Duration, now, sleep};
 use cluster::{Cluster, METADATA};
 use record::{ShardId, StreamId, StreamOffset, TimestampMs};
 use replica::{FetchError, Replica};
@@ -26,6 +26,9 @@ use crate::topics::{Cache, EarlierRange, Partition, Topic};
 pub(crate) const FEATURE_LEVEL: u32 = 4;
 /// Streams of one command.
 pub(crate) const FRONTS_MAX: usize = 500;
+
+/// Pause between two looks while a disk is full.
+const PAUSE_WHEN_FULL: Duration = Duration::from_secs(5);
 
 /// Looks every `interval` at what is to go.
 pub(crate) fn start(env: Env, cluster: Cluster, cache: Arc<Cache>, interval: Duration) -> Background {
@@ -60,9 +63,20 @@ struct Known {
 impl Keeper {
     async fn run(mut self) {
         loop {
-            sleep(self.interval).await;
+            self.pause().await;
             if self.cluster.feature_level() >= FEATURE_LEVEL {
                 self.look().await;
+            }
+        }
+    }
+
+    /// Until the next look. On a full disk nothing else makes room by itself, so it is not put off there.
+    async fn pause(&self) {
+        let until = now() + self.interval;
+        while now() < until {
+            sleep(PAUSE_WHEN_FULL.min(until - now())).await;
+            if self.cluster.is_any_disk_full() {
+                return;
             }
         }
     }

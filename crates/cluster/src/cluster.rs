@@ -215,6 +215,13 @@ impl Cluster {
         self.inner.host.log.disk_state().borrow().is_full()
     }
 
+    /// Whether the disk of any node is full, as far as was heard.
+    #[must_use]
+    pub fn is_any_disk_full(&self) -> bool {
+        let statuses = &self.inner.node.statuses;
+        self.is_disk_full() || statuses.live().iter().any(|(_, status)| status.full)
+    }
+
     /// What the commit log has done since the start.
     #[must_use]
     pub fn log_stats(&self) -> storage::Stats {

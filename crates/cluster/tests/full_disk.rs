@@ -7,7 +7,9 @@ use std::sync::Arc;
 use base::Env;
 use base::disk::{Disk, SimDisk, SimDiskOptions};
 use base::random::SeededRandom;
+use base::time::{Duration, now, sleep};
 use cluster::{Cluster, Config, CreateTopicError, NewTopic};
+use record::{BatchBuilder, Compression, TimestampMs, validate};
 use replica::ProposeError;
 use shard::commands::AnnounceNode;
 use shard::{NodeRecord, TopicState};
@@ -67,4 +69,56 @@ async fn a_node_starts_below_the_reserve_and_deletes_topics() {
         create(&cluster, "new").await.expect("created");
         cluster.shutdown().await;
     }
+}
+
+async fn append(cluster: &Cluster, name: &str) -> Result<(), ProposeError> {
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(TimestampMs(1), None, Some(&vec![b'x'; 512 << 10]), &[]).expect("fits");
+    let bytes = builder.build().expect("a batch");
+    let (shard, stream) = {
+        let metadata = cluster.metadata();
+        let placement = &metadata.topic_by_name(name).expect("known").partitions[0];
+        (placement.shard().expect("placed"), placement.stream)
+    };
+    let replica = cluster.replica(shard).expect("here");
+    replica.append([stream].into(), validate(&bytes).expect("valid"), bytes).await.map(|_| ())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_deleted_from_a_full_disk_makes_room_within_seconds() {
+    const ROOM_AFTER_MAX: Duration = Duration::from_secs(10);
+    let _simulated = base::task::simulate();
+    let disk = SimDisk::new(1, SimDiskOptions { capacity_bytes: 192 << 20, ..SimDiskOptions::default() });
+    let cluster = Cluster::start(env(&disk), Config { shards: 1, ..config() }).await.expect("started");
+    let old = create(&cluster, "old").await.expect("created");
+    create(&cluster, "new").await.expect("created");
+    cluster.settled().await;
+    let mut appended = 0;
+    let refused = loop {
+        match append(&cluster, "old").await {
+            Ok(()) => appended += 1,
+            Err(error) => break error,
+        }
+        // The free space is looked at now and then.
+        sleep(Duration::from_millis(100)).await;
+        assert!(appended < 1_000, "the disk is never full");
+    };
+    assert_eq!(refused, ProposeError::DiskFull);
+    assert!(appended > 50, "{appended} batches were taken");
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(append(&cluster, "new").await, Err(ProposeError::DiskFull), "all of it is wanted");
+    // A checkpoint is made of it: the next one would not be soon.
+    for replica in cluster.replicas() {
+        replica.checkpoint().await;
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(cluster.delete_topics(vec![old]).await, [Ok(())]);
+    let deleted_at = now();
+    while let Err(error) = append(&cluster, "new").await {
+        assert_eq!(error, ProposeError::DiskFull);
+        let waited = now() - deleted_at;
+        assert!(waited < ROOM_AFTER_MAX, "{waited:?} after the deletion there is no room");
+        sleep(Duration::from_millis(100)).await;
+    }
+    cluster.shutdown().await;
 }

@@ -12,6 +12,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use base::time::Duration;
 use shard::{Command, EntryCommands};
 use storage::{DiskState, Payload};
 use tokio::sync::watch;
@@ -19,6 +20,8 @@ use tokio::sync::watch;
 use crate::core::Core;
 use crate::proposer::Item;
 
+/// What was deleted has gone from a full disk so soon.
+const CHECKPOINT_AGE_WHEN_FULL: Duration = Duration::from_secs(3);
 /// An entry takes at least this of the log.
 const ENTRY_BYTES_MIN: u64 = 512;
 
@@ -106,6 +109,15 @@ impl FullDisk {
     fn take(&self, bytes: u64) -> bool {
         let take = |left: u64| left.checked_sub(bytes);
         self.bytes_left.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
+    }
+}
+
+impl Core {
+    /// What was applied is in a checkpoint after this time: only then does the log let go of what was deleted, which is urgent
+    /// when a disk is full.
+    pub(crate) fn checkpoint_age_max(&self) -> Duration {
+        let age_max = self.config.checkpoint_age_max;
+        if self.full_disk.refuses_data() { age_max.min(CHECKPOINT_AGE_WHEN_FULL) } else { age_max }
     }
 }
 

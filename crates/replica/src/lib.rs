@@ -40,6 +40,7 @@ mod replay;
 mod replica;
 mod replication;
 mod retention;
+mod sealing;
 mod times;
 mod waiters;
 

@@ -11,9 +11,8 @@ use base::task::{JoinHandle, spawn};
 use base::time::{Duration, Instant, now, sleep, sleep_until, timeout};
 use parking_lot::Mutex;
 use record::{FileNumber, LogIndex, Term};
+use shard::Command;
 use shard::commands::{AbandonParts, ExpireProducers, Seal};
-use shard::{Command, SealedIndex};
-use storage::index_file::SealedStream;
 use storage::is_lasting;
 use tokio::sync::oneshot;
 
@@ -67,7 +66,7 @@ pub(crate) fn start(core: Arc<Core>) -> Handle {
         base_needed: false,
         purging: Purging::new(),
         checkpoint_after: now(),
-        aged_at: now() + core.config.checkpoint_age_max,
+        checkpointed_at: now(),
         seal_at: now() + core.config.seal_age_max,
         seal_after: now(),
         abandon_after: now(),
@@ -114,8 +113,8 @@ struct Task {
     base_needed: bool,
     purging: Purging,
     checkpoint_after: Instant,
-    /// When what was applied by then must be in a checkpoint.
-    aged_at: Instant,
+    /// When the last checkpoint was.
+    checkpointed_at: Instant,
     /// When what is unsealed by then must be sealed.
     seal_at: Instant,
     /// No seal is proposed before.
@@ -170,7 +169,7 @@ impl Task {
         self.write_index_files().await?;
         self.propose_what_is_due();
         let asked = std::mem::take(&mut self.requests.lock().checkpoints);
-        let aged = now() >= self.aged_at && self.core.progress.any_since_checkpoint() && !self.core.is_failed();
+        let aged = now() >= self.aged_at() && self.core.progress.any_since_checkpoint() && !self.core.is_failed();
         let due = (aged || self.core.is_checkpoint_due()) && now() >= self.checkpoint_after;
         if due || !asked.is_empty() {
             self.checkpoint().await?;
@@ -183,7 +182,7 @@ impl Task {
     async fn write_index_files(&mut self) -> Result<(), Failure> {
         loop {
             let Some(sealed) = self.core.chores.lock().sealed.front().cloned() else { return Ok(()) };
-            write_index_file(&self.core, &sealed).await.map_err(|error| self.index_failure(error))?;
+            self.core.write_index_file(&sealed).await.map_err(|error| self.index_failure(error))?;
             let released = self.core.state.write().shard.sealed_durable(sealed.file);
             // Large, so it is dropped here and not under the lock.
             drop(released);
@@ -205,11 +204,16 @@ impl Task {
         self.checkpoint_after = now() + self.core.config.checkpoint_pause_min;
         if written.map_err(|error| self.checkpoint_failure(error))? == Written::Durable {
             self.base_needed = false;
-            self.aged_at = now() + self.core.config.checkpoint_age_max;
+            self.checkpointed_at = now();
             self.purge(true).await;
             self.core.keep_live();
         }
         Ok(())
+    }
+
+    /// When what is applied must be in a checkpoint.
+    fn aged_at(&self) -> Instant {
+        self.checkpointed_at + self.core.checkpoint_age_max()
     }
 
     async fn purge(&mut self, at_once: bool) {
@@ -311,7 +315,7 @@ impl Task {
         let deadline = if self.core.is_checkpoint_due() {
             self.housekeeping_at.min(self.checkpoint_after)
         } else if self.core.progress.any_since_checkpoint() && !self.core.is_failed() {
-            self.housekeeping_at.min(self.aged_at.max(self.checkpoint_after))
+            self.housekeeping_at.min(self.aged_at().max(self.checkpoint_after))
         } else {
             self.housekeeping_at
         };
@@ -383,18 +387,4 @@ impl Failure {
 /// Whether the state is one that no checkpoint is made of: the shard knows that first.
 fn has_failed(core: &Core) -> bool {
     core.is_failed() || core.state.read().shard.is_failed()
-}
-
-async fn write_index_file(core: &Core, sealed: &SealedIndex) -> io::Result<()> {
-    let streams = sealed
-        .streams()
-        .iter()
-        .map(|part| SealedStream {
-            stream: part.stream,
-            previous: part.previous,
-            oldest: part.oldest,
-            batches: part.batches().collect(),
-        })
-        .collect();
-    core.index.write(sealed.file, sealed.from..=sealed.through, streams).await
 }
