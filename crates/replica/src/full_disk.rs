@@ -151,6 +151,8 @@ fn need(command: &Command) -> Need {
         | Command::SetLogStart(_)
         | Command::AbandonParts(_)
         | Command::Seal(_)
+        | Command::PutObject(_)
+        | Command::PutCompacted(_)
         | Command::LeaderChange(_)
         | Command::ExpireProducers(_)
         | Command::Tick(_)

@@ -70,6 +70,10 @@ impl Core {
             return Ok(None);
         }
         let (mut run, bytes) = self.neighbours(ranges.iter().filter(is_old), passed_over).await?;
+        // All of it may live.
+        if bytes > self.room() {
+            return Ok(None);
+        }
         let too_old = self.log.newest_within(hot.saturating_mul(2));
         let is_too_old = run.first().is_some_and(|first| too_old.is_some_and(|from| first.through < from));
         let (Some(first), Some(last)) = (run.first().map(|range| range.file), run.last().map(|range| range.file))
@@ -94,6 +98,7 @@ impl Core {
     ) -> io::Result<(Vec<RangeView>, u64)> {
         let objects: Vec<FileNumber> = self.state.read().shard.objects().iter().map(|object| object.first).collect();
         let (mut run, mut bytes, mut batches) = (Vec::<RangeView>::new(), 0_u64, 0_u64);
+        let bytes_max = self.object_bytes_max();
         for range in ranges {
             // An object lies between it and the one before.
             let is_parted = run.last().is_some_and(|before| {
@@ -115,7 +120,7 @@ impl Core {
                 break;
             };
             let of_log = self.log.bytes_within(&[range.from..=range.through]);
-            let is_too_much = bytes + of_log > self.config.object_bytes_max || batches + of_range > BATCHES_MAX;
+            let is_too_much = bytes + of_log > bytes_max || batches + of_range > BATCHES_MAX;
             if is_parted || run.len() == RANGES_MAX || (is_too_much && !run.is_empty()) {
                 break;
             }
@@ -126,7 +131,7 @@ impl Core {
     }
 
     /// Adds ranges until no batch behind has earlier parts in them; none if such a batch is in no range yet.
-    async fn with_parts(&self, ranges: &[RangeView], run: &mut Vec<RangeView>) -> io::Result<Option<Run>> {
+    pub(super) async fn with_parts(&self, ranges: &[RangeView], run: &mut Vec<RangeView>) -> io::Result<Option<Run>> {
         for _ in 0..GROWTHS_MAX {
             let (Some(first), Some(last)) = (run.first().copied(), run.last().copied()) else { return Ok(None) };
             let parts = self.streams_with_parts(first.file, last.file);

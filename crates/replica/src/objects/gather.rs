@@ -84,9 +84,7 @@ impl Window {
     /// # Errors
     /// When there is no room to write it anywhere.
     pub(super) async fn read(&mut self, core: &Core) -> io::Result<Gathered> {
-        if core.full_disk.is_full() {
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "objects are made when the disk has room again"));
-        }
+        core.check_room()?;
         let Self { mut wanted, bytes } = std::mem::take(self);
         wanted.sort_unstable_by_key(|wanted| (wanted.whole(), wanted.extent.position));
         let mut entries = wanted.chunk_by(|one, two| one.whole() == two.whole());

@@ -20,9 +20,9 @@ const MERGED_MAX: usize = 64;
 
 /// What of an object lives, as far as its directory tells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Life {
-    live: u64,
-    all: u64,
+pub(super) struct Life {
+    pub(super) live: u64,
+    pub(super) all: u64,
 }
 
 /// The first objects that are small, neighbours, and together at least twice as large as any of them: how many, from which on.
@@ -64,7 +64,7 @@ impl Core {
             (if is_usable { object.bytes } else { u64::MAX }, follows(place))
         };
         let sizes: Vec<(u64, bool)> = objects.iter().enumerate().map(of_one).collect();
-        let (from, count) = small_neighbours(&sizes, self.config.object_bytes_min, self.config.object_bytes_max)?;
+        let (from, count) = small_neighbours(&sizes, self.config.object_bytes_min, self.object_bytes_max())?;
         let merged = &objects[from..from + count];
         let (first, last) = (merged[0].first, merged[count - 1].last);
         let sources = merged.iter().map(source).collect();
@@ -84,10 +84,10 @@ impl Core {
         let Life { live, all } = self.life_of(source(object)).await?;
         let PlacedObject { first, last, key, .. } = *object;
         let run = || Run { first, last, sources: vec![source(object)], replaces: vec![key], parts: Vec::new() };
-        Ok((live < all / 2).then(run))
+        Ok((live < all / 2 && live <= self.room()).then(run))
     }
 
-    async fn life_of(&self, source: Source) -> io::Result<Life> {
+    pub(super) async fn life_of(&self, source: Source) -> io::Result<Life> {
         let _reader = self.here.enter();
         let (mut life, mut page) = (Life::default(), 0);
         while let Some(parts) = self.index.streams_in(source, page).await? {
@@ -114,7 +114,7 @@ fn live_bytes(part: &Part, bytes: u64, first_offset: i64) -> u64 {
     u64::try_from(u128::from(bytes) * u128::from(left.min(span)) / u128::from(span)).unwrap_or(bytes)
 }
 
-fn source(object: &PlacedObject) -> Source {
+pub(super) fn source(object: &PlacedObject) -> Source {
     let PlacedObject { first, last, key, .. } = *object;
     Source::Object { first, last, key }
 }

@@ -15,7 +15,9 @@ mod looks;
 mod merge;
 mod opening;
 mod pace;
+mod placing;
 mod readers;
+mod room;
 mod scrub;
 
 use std::collections::BTreeMap;
@@ -24,8 +26,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use base::time::{Duration, sleep, timeout};
-use record::{FileNumber, LogIndex, NodeId, ObjectKey, StreamId, Term};
-use shard::{Command, Outcome, PlacedObject};
+use record::{FileNumber, LogIndex, NodeId, ObjectKey, StreamId};
+use shard::PlacedObject;
 use storage::index_file::Source;
 use storage::is_lasting;
 
@@ -37,15 +39,15 @@ pub use compaction::CompactionPolicy;
 pub use here::ObjectCounts;
 pub(crate) use here::{Here, Needed, Settled};
 pub use pace::Pace;
+use placing::Proposed;
 pub(crate) use readers::Reader;
+use room::Freeing;
 pub(crate) use scrub::scrub;
 
 use crate::catch_up::{InstallError, InstallProgress, Puller};
 use crate::core::Core;
-use crate::errors::{OutOfService, ProposeError};
-use crate::leadership::Leadership;
-use crate::pending::Pending;
-use crate::proposer::{Gate, Item};
+use crate::errors::OutOfService;
+use crate::proposer::Gate;
 use crate::raft::network::Transport;
 use crate::replica::Replica;
 
@@ -68,15 +70,6 @@ enum Round {
     Again,
 }
 
-/// What came of the proposal of an object.
-enum Proposed {
-    Put,
-    /// The state does not want it any more.
-    Refused,
-    /// It was not proposed, or nobody knows yet.
-    Lost,
-}
-
 struct Keeper {
     core: Arc<Core>,
     transport: Arc<dyn Transport>,
@@ -87,6 +80,8 @@ struct Keeper {
     /// The last file of the object that was looked at last.
     looked: FileNumber,
     compaction: Compaction,
+    /// What is rewritten while the disk is full.
+    freeing: Freeing,
     /// Compaction and all else take turns.
     cleans_first: bool,
 }
@@ -100,6 +95,7 @@ pub(crate) async fn keep(core: Arc<Core>, transport: Arc<dyn Transport>) {
         passed_over: PassedOver::default(),
         looked: FileNumber(0),
         compaction: Compaction::default(),
+        freeing: Freeing::default(),
         cleans_first: false,
     };
     let mut failures = 0_u64;
@@ -139,16 +135,16 @@ impl Keeper {
         // Whoever did not answer is not asked again for the next one.
         let mut members = core.others();
         while let Some(missing) = core.here.next_missing(behind) {
-            if core.is_failed() || core.full_disk.is_full() {
+            if core.is_failed() {
                 return Ok(Round::Later);
             }
             behind = Some(missing.spot());
-            if !self.make(&missing, &mut members).await? {
+            if missing.bytes > core.room() || !self.make(&missing, &mut members).await? {
                 round = Round::Later;
             }
         }
         self.lost.retain(|key, _| core.here.is_missing(*key));
-        if core.is_failed() || core.full_disk.is_full() || !core.may_make_objects() {
+        if core.is_failed() || !core.may_make_objects() {
             return Ok(round);
         }
         if !matches!(core.proposals.gate(), Gate::Open { .. }) {
@@ -174,6 +170,13 @@ impl Keeper {
     /// Builds an object of what is old, small, or mostly dead.
     async fn build_some(&mut self) -> io::Result<Round> {
         let core = Arc::clone(&self.core);
+        let is_full = core.full_disk.refuses_data();
+        if let Some(run) = core.choose_dying(&mut self.freeing, &mut self.passed_over).await? {
+            return self.build(run).await;
+        }
+        if is_full {
+            return Ok(Round::Later);
+        }
         if let Some(run) = core.choose(&mut self.passed_over).await? {
             return self.build(run).await;
         }
@@ -287,35 +290,6 @@ impl Keeper {
         }
         Ok(Round::Later)
     }
-
-    /// Proposes the command by which an object that was built here becomes one of the state.
-    async fn place(&self, key: ObjectKey, command: Command) -> Proposed {
-        let (core, shard) = (&self.core, self.core.config.shard.0);
-        match core.propose_object(command).await {
-            Ok(Outcome::PutObject(Ok(())) | Outcome::PutCompacted(Ok(()))) => {
-                core.maintenance.notify_one();
-                Proposed::Put
-            }
-            Ok(other) => {
-                tracing::debug!(shard, object = %key, ?other, "an object was not wanted any more");
-                core.here.give_up(key, None);
-                Proposed::Refused
-            }
-            Err(ProposeError::Unknown) => {
-                // It was proposed in a term in which this node led.
-                let Leadership { term, leader, .. } = *core.leadership.borrow();
-                let is_led_by_another = leader.is_some_and(|leader| leader != core.config.node);
-                let last = if is_led_by_another { Term(term.0.saturating_sub(1)) } else { term };
-                core.here.give_up(key, Some(last));
-                Proposed::Lost
-            }
-            Err(error) => {
-                tracing::debug!(shard, object = %key, %error, "an object was not proposed");
-                core.here.give_up(key, None);
-                Proposed::Lost
-            }
-        }
-    }
 }
 
 impl Replica {
@@ -380,14 +354,6 @@ impl Core {
         let mut others: Vec<NodeId> = members.filter(|id| *id != self.config.node).collect();
         others.sort_by_key(|id| (Some(*id) != leader, id.0));
         others
-    }
-
-    async fn propose_object(&self, put: Command) -> Result<Outcome, ProposeError> {
-        let (answer, pending) = Pending::new();
-        let item = Item::without_body(put, self.config.command_bytes_max, answer)?;
-        // Past the queue's bound: writers that keep it full must not keep out what makes room.
-        self.proposals.queue.push_over(item)?;
-        pending.await
     }
 }
 

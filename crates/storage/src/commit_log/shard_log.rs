@@ -98,6 +98,20 @@ impl ShardLog {
         *self.shared.disk_state.borrow()
     }
 
+    /// The free space of the disk, of which `reserve_bytes` are kept for what is needed on a full one.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        Ok(self.shared.disk.free_bytes(&self.shared.dir)?.available)
+    }
+
+    /// What is kept free.
+    #[must_use]
+    pub fn reserve_bytes(&self) -> u64 {
+        self.shared.options.reserve_bytes
+    }
+
     fn refused(&self, error: &SendError<Request>) -> Refused {
         match error {
             SendError::Full(_) if self.disk_state().is_full() => Refused::DiskFull,

@@ -207,6 +207,8 @@ impl Core {
             };
             (compacted, files, newest_durable, group)
         };
+        let room = self.room();
+        let bytes_max = self.config.object_bytes_max.min(room);
         let (mut bytes, mut batches) = (0_u64, 0_u64);
         let older = compacted.into_iter().map(|(first, last, key)| (first, last, Some(key)));
         for (first, last, key) in older.chain(files.iter().map(|file| (*file, *file, None))) {
@@ -223,10 +225,12 @@ impl Core {
             }
             let of_part = match part.bytes() {
                 Some(bytes) => bytes,
-                None => self.bytes_of(&part).await?,
+                None => self.bytes_of(&part, part.first_offset()).await?,
             };
-            let is_too_much =
-                bytes + of_part > self.config.object_bytes_max || batches + u64::from(part.batches()) > BATCHES_MAX;
+            if group.parts.is_empty() && of_part > room {
+                return Ok(None);
+            }
+            let is_too_much = bytes + of_part > bytes_max || batches + u64::from(part.batches()) > BATCHES_MAX;
             if is_too_much && !group.parts.is_empty() {
                 group.is_last = false;
                 break;
@@ -252,8 +256,9 @@ impl Core {
         view.is_some_and(|view| view.files().iter_within(FileNumber(group.last.0 + 1), end).next().is_none())
     }
 
-    async fn bytes_of(&self, part: &Part) -> io::Result<u64> {
-        let (mut bytes, mut from) = (0, part.first_offset());
+    /// What the batches of a part take from an offset on.
+    pub(in crate::objects) async fn bytes_of(&self, part: &Part, from: StreamOffset) -> io::Result<u64> {
+        let (mut bytes, mut from) = (0, from.max(part.first_offset()));
         while from < part.next_offset() {
             let batches = self.index.batches_in(part, from, BATCHES_AT_ONCE).await?;
             let Some(last) = batches.last() else { break };
