@@ -41,6 +41,11 @@ fn kafka_delete_records() -> Result<()> {
 }
 
 #[test]
+fn kafka_log_dirs() -> Result<()> {
+    with_tools(JavaTools::log_dirs)
+}
+
+#[test]
 fn kafka_verifiable_clients() -> Result<()> {
     with_tools(JavaTools::verifiable_clients)
 }

@@ -31,11 +31,13 @@ pub enum Planted {
     RangeFreedEarly,
     /// Compaction drops a record without a value as soon as it meets it, when what that deletes may still be there.
     DeleteDroppedEarly,
+    /// The change of the list of objects that a command makes is applied twice.
+    ObjectPutTwice,
 }
 
 impl Planted {
     /// All of them, with the names by which they are asked for.
-    pub const ALL: [(&'static str, Self); 12] = [
+    pub const ALL: [(&'static str, Self); 13] = [
         ("ack-before-sync", Self::AckBeforeSync),
         ("vote-not-persisted", Self::VoteNotPersisted),
         ("vote-in-recycled-segment", Self::VoteInRecycledSegment),
@@ -48,6 +50,7 @@ impl Planted {
         ("object-not-synced", Self::ObjectNotSynced),
         ("range-freed-early", Self::RangeFreedEarly),
         ("delete-dropped-early", Self::DeleteDroppedEarly),
+        ("object-put-twice", Self::ObjectPutTwice),
     ];
 }
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::install::java::{self, Java};
 use crate::served::Served;
@@ -31,13 +31,14 @@ impl JavaTools {
     /// All checks; what failed.
     pub fn check_all(&self) -> Vec<String> {
         type Check = fn(&JavaTools) -> Result<()>;
-        let checks: [(&str, Check); 8] = [
+        let checks: [(&str, Check); 9] = [
             ("topics", Self::topics),
             ("console_and_groups", Self::console_and_groups),
             ("configs", Self::configs),
             ("perf_tests", Self::perf_tests),
             ("offsets_and_versions", Self::offsets_and_versions),
             ("delete_records", Self::delete_records),
+            ("log_dirs", Self::log_dirs),
             ("verifiable_clients", Self::verifiable_clients),
             ("metadata_quorum", Self::metadata_quorum),
         ];
@@ -122,6 +123,22 @@ impl JavaTools {
         ensure!(!described.contains("max.message.bytes"), "{described}");
         let all = with(&["--describe", "--all"])?;
         ensure!(all.contains("max.message.bytes=1048588"), "{all}");
+        let of_space = "cleanup.policy=[compact,delete],retention.ms=86400000,retention.bytes=1048576,segment.ms=600000,segment.bytes=1048576,delete.retention.ms=1000,min.cleanable.dirty.ratio=0.1";
+        with(&["--alter", "--add-config", of_space])?;
+        let described = with(&["--describe"])?;
+        let of_space = of_space.replace("[compact,delete]", "compact;delete");
+        for wanted in of_space.split(',').map(|wanted| wanted.replace(';', ",")) {
+            ensure!(described.contains(&wanted), "{wanted} is not in {described}");
+        }
+        for (refused, why) in [
+            ("retention.ms=-2", "Invalid value -2 for configuration retention.ms"),
+            ("cleanup.policy=squash", "Invalid value squash for configuration cleanup.policy"),
+            ("min.compaction.lag.ms=10,max.compaction.lag.ms=5", "min.compaction.lag.ms"),
+        ] {
+            let arguments = [&["--alter", "--add-config", refused], &topic[..]].concat();
+            let text = self.refusal("kafka.admin.ConfigCommand", &arguments)?;
+            ensure!(text.contains("InvalidConfigurationException") && text.contains(why), "{refused}: {text}");
+        }
         let broker = ["--describe", "--all", "--entity-type", "brokers", "--entity-name", "1"];
         let broker = self.run("kafka.admin.ConfigCommand", &broker)?;
         ensure!(broker.contains("num.partitions=4"), "{broker}");
@@ -181,6 +198,31 @@ impl JavaTools {
         Ok(())
     }
 
+    /// kafka-log-dirs
+    pub fn log_dirs(&self) -> Result<()> {
+        let t = &self.name("log-dirs");
+        self.topic_command(&["--create", "--topic", t, "--partitions", "2"])?;
+        self.console_produce(t, &"as many bytes as this line has at least\n".repeat(100))?;
+        let described = self.run("org.apache.kafka.tools.LogDirsCommand", &["--describe", "--topic-list", t])?;
+        let json = described.lines().find(|line| line.starts_with('{')).context("a line of JSON")?;
+        let answer: serde_json::Value = serde_json::from_str(json)?;
+        let mut sizes = Vec::new();
+        for broker in answer["brokers"].as_array().context("brokers")? {
+            for dir in broker["logDirs"].as_array().context("directories")? {
+                ensure!(dir["error"].is_null() && dir["logDir"].is_string(), "{json}");
+                let partitions = dir["partitions"].as_array().context("partitions")?.iter();
+                sizes.extend(partitions.map(|partition| (partition["partition"].clone(), partition["size"].as_u64())));
+            }
+        }
+        for partition in ["-0", "-1"] {
+            let of = |(name, _): &&(serde_json::Value, Option<u64>)| *name == format!("{t}{partition}");
+            ensure!(sizes.iter().any(|size| of(&size)), "{partition} is not in {json}");
+        }
+        // The lines may be compressed, and lie on three nodes.
+        ensure!(sizes.iter().filter_map(|(_, size)| *size).sum::<u64>() >= 100, "{json}");
+        Ok(())
+    }
+
     /// kafka-verifiable-producer and kafka-verifiable-consumer
     pub fn verifiable_clients(&self) -> Result<()> {
         let t = &self.name("verifiable");
@@ -232,6 +274,14 @@ impl JavaTools {
 
     fn run(&self, class: &str, arguments: &[&str]) -> Result<String> {
         Ok(process::run(&mut self.tool(class, arguments), LIMIT)?.text())
+    }
+
+    /// What a tool says that must fail.
+    fn refusal(&self, class: &str, arguments: &[&str]) -> Result<String> {
+        match process::run(&mut self.tool(class, arguments), LIMIT) {
+            Ok(output) => bail!("{arguments:?} passed: {}", output.text()),
+            Err(error) => Ok(format!("{error:#}")),
+        }
     }
 
     fn topic_command(&self, arguments: &[&str]) -> Result<String> {

@@ -84,7 +84,12 @@ impl Here {
         let mut inner = self.inner.lock();
         for change in changes {
             match change {
-                ObjectChange::Put(object) => self.put(&mut inner, object, index),
+                ObjectChange::Put(object) => {
+                    self.put(&mut inner, object, index);
+                    if is_planted(Planted::ObjectPutTwice) {
+                        self.put(&mut inner, object, index);
+                    }
+                }
                 ObjectChange::Gone(object) => {
                     dead.extend(self.index.files_within(object.first, object.last));
                     self.gone(&mut inner, object);

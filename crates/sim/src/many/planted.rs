@@ -20,7 +20,8 @@ const fn seeds_max(fault: Planted) -> u64 {
         | Planted::StaleRead
         | Planted::SnapshotBeforeData
         | Planted::ObjectNotSynced
-        | Planted::RangeFreedEarly => 12,
+        | Planted::RangeFreedEarly
+        | Planted::ObjectPutTwice => 12,
         Planted::DeleteDroppedEarly => 24,
         Planted::RecycledUnderReader => 200,
     }
@@ -54,7 +55,7 @@ const fn reports(fault: Planted) -> &'static [&'static str] {
         // What the state refers to is not there: to a reader the record is corrupt.
         Planted::SnapshotBeforeData | Planted::RangeFreedEarly => &["is answered with code 2"],
         // It is found damaged by the node that wrote it, or by a reader.
-        Planted::ObjectNotSynced => &["is answered with code 2", "no damage: "],
+        Planted::ObjectNotSynced | Planted::ObjectPutTwice => &["is answered with code 2", "no damage: "],
         Planted::DeleteDroppedEarly => &["the newest of each key stays: "],
         Planted::RecycledUnderReader => &["a batch whose checksum is wrong"],
     }
