@@ -19,6 +19,7 @@ mod placing;
 mod readers;
 mod room;
 mod scrub;
+mod work;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -43,6 +44,7 @@ use placing::Proposed;
 pub(crate) use readers::Reader;
 use room::Freeing;
 pub(crate) use scrub::scrub;
+pub use work::{Work, WorkKind};
 
 use crate::catch_up::{InstallError, InstallProgress, Puller};
 use crate::core::Core;
@@ -205,7 +207,7 @@ impl Keeper {
         }
         let mut are_without = members.len() == core.others().len();
         for member in members.clone() {
-            let turn = core.pace.turn().await;
+            let turn = core.turn_for(WorkKind::Fetch, object.stream, object.bytes).await;
             let donor = self.transport.donor(core.config.shard, member);
             let progress = InstallProgress::default();
             let mut puller = Puller::new(&*donor, &progress, None);
@@ -264,7 +266,8 @@ impl Keeper {
         core.here.claim(key);
         core.here.hold(run.first..=run.last, core.log_of(run.first, run.last));
         let built = {
-            let _turn = core.pace.turn().await;
+            let (kind, bytes) = core.extent_of(&run);
+            let _turn = core.turn_for(kind, None, bytes).await;
             core.build(key, &run).await
         };
         core.here.let_go();
@@ -301,6 +304,13 @@ impl Replica {
     /// Every node of the cluster knows what objects are: from now on what is old is put into some.
     pub fn allow_objects(&self) {
         self.inner.core.allow_objects();
+    }
+
+    /// What takes long and is under way for the shard.
+    #[must_use]
+    pub fn long_work(&self) -> Vec<Work> {
+        let core = &self.inner.core;
+        core.pace.works().of(core.config.shard)
     }
 
     /// The objects of the shard, as far as they are here.

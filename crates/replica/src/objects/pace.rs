@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::work::{LongWork, Works};
 use base::time::{Duration, Instant, now, sleep_until};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
@@ -18,6 +19,22 @@ pub struct Pace {
     reading: Rate,
     /// How long after one the next pass over a shard begins that looks for damage.
     scrub_interval: Option<Duration>,
+    works: Works,
+    /// What is written is for this one.
+    current: Mutex<Option<Arc<LongWork>>>,
+}
+
+/// While it is held no other object is made; what is written counts for the work.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    pace: &'a Pace,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.pace.current.lock() = None;
+    }
 }
 
 /// What is read of damaged objects to see whether they still are, where nothing else is read unasked.
@@ -62,6 +79,8 @@ impl Pace {
             rate: bytes_per_second.map(Rate::new),
             reading: Rate::new(READING_BYTES_PER_SECOND),
             scrub_interval: None,
+            works: Works::default(),
+            current: Mutex::new(None),
         }
     }
 
@@ -92,13 +111,22 @@ impl Pace {
         Arc::clone(&self.cleaning).try_acquire_owned().ok()
     }
 
+    pub(crate) const fn works(&self) -> &Works {
+        &self.works
+    }
+
     /// Waits until no other object is made.
-    pub(crate) async fn turn(&self) -> SemaphorePermit<'_> {
-        self.turn.acquire().await.expect("the semaphore is never closed")
+    pub(crate) async fn turn(&self, work: &Arc<LongWork>) -> Turn<'_> {
+        let permit = self.turn.acquire().await.expect("the semaphore is never closed");
+        *self.current.lock() = Some(Arc::clone(work));
+        Turn { pace: self, _permit: permit }
     }
 
     /// Waits as long as writing so many bytes may take at least.
     pub(crate) async fn spend(&self, bytes: u64) {
+        if let Some(work) = &*self.current.lock() {
+            work.count(bytes);
+        }
         if let Some(rate) = &self.rate {
             rate.spend(bytes).await;
         }

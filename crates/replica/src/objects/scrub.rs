@@ -14,7 +14,8 @@ use record::{FileNumber, LogIndex, ObjectKey};
 use shard::{PlacedObject, Spot};
 use storage::{is_lasting, is_unreadable};
 
-use super::{Brought, stop_node};
+use super::work::LongWork;
+use super::{Brought, WorkKind, stop_node};
 use crate::catch_up::{InstallError, InstallProgress, Puller};
 use crate::core::Core;
 use crate::raft::network::Transport;
@@ -68,6 +69,17 @@ struct Counts {
     entries: u64,
     bytes: u64,
     damaged: u64,
+    /// Of which they are counted.
+    work: Option<LongWork>,
+}
+
+impl Counts {
+    fn count(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        if let Some(work) = &self.work {
+            work.add(bytes);
+        }
+    }
 }
 
 /// Looks for damage, and repairs what it or somebody else meets. Ends when it is aborted.
@@ -132,7 +144,7 @@ impl Scrubber {
     /// Reads all that lies here.
     async fn pass(&mut self) {
         let core = Arc::clone(&self.core);
-        let mut counts = Counts::default();
+        let mut counts = Counts { work: Some(core.begin_scrub()), ..Counts::default() };
         let mut behind: Option<Spot> = None;
         while let Some((spot, key)) = core.here.next_placed(behind) {
             behind = Some(spot);
@@ -155,7 +167,7 @@ impl Scrubber {
         if counts.bytes == 0 && counts.damaged == 0 {
             return;
         }
-        let Counts { objects, files, entries, bytes, damaged } = counts;
+        let Counts { objects, files, entries, bytes, damaged, .. } = counts;
         let shard = core.config.shard.0;
         tracing::info!(
             shard,
@@ -222,7 +234,7 @@ impl Scrubber {
         let mut check = objects.check(key).await?;
         let mut bytes = check.index_bytes();
         loop {
-            counts.bytes += bytes;
+            counts.count(bytes);
             if haste == Haste::AtRate {
                 pace.spend_scrubbing(bytes).await;
             }
@@ -233,12 +245,17 @@ impl Scrubber {
         }
     }
 
+    fn bytes_of(&self, key: ObjectKey) -> u64 {
+        let state = self.core.state.read();
+        state.shard.all_objects().into_iter().find(|object| object.key == key).map_or(0, |object| object.bytes)
+    }
+
     /// Puts an object together anew.
     async fn repair(&self, key: ObjectKey) -> Repair {
         let core = &self.core;
         let shard = core.config.shard;
         for member in core.others() {
-            let _turn = core.pace.turn().await;
+            let _turn = core.turn_for(WorkKind::Repair, None, self.bytes_of(key)).await;
             // Whatever leaves from now on stays until this is done.
             let _reader = core.here.enter();
             if !core.here.reads(key) {
@@ -287,7 +304,8 @@ impl Scrubber {
         }
         match core.index.verify(file).await {
             Ok(bytes) => {
-                (counts.files, counts.bytes) = (counts.files + 1, counts.bytes + bytes);
+                counts.files += 1;
+                counts.count(bytes);
                 core.pace.spend_scrubbing(bytes).await;
             }
             // It went meanwhile.
@@ -318,7 +336,8 @@ impl Scrubber {
         ControlFlow::Continue(match core.log.entries(from..to, LOG_BYTES).await {
             Ok(entries) => {
                 let bytes = entries.iter().map(|entry| entry.payload.len() as u64).sum::<u64>();
-                (counts.entries, counts.bytes) = (counts.entries + entries.len() as u64, counts.bytes + bytes);
+                counts.entries += entries.len() as u64;
+                counts.count(bytes);
                 core.pace.spend_scrubbing(bytes).await;
                 // What died meanwhile may be gone.
                 entries.last().map_or(to, |last| last.id.index.next())

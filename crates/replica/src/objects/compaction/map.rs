@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::keys::{BYTES_PER_KEY, Keys};
 use super::{Cleanable, Pass, Rules};
 use crate::core::Core;
+use crate::objects::WorkKind;
 use crate::objects::gather::{Gathered, Window};
 
 /// Batches that are looked up at a time.
@@ -38,6 +39,10 @@ impl Core {
         let mut room = usize::try_from(self.pace.keys_bytes_max() / BYTES_PER_KEY).unwrap_or(usize::MAX).min(span);
         let mut mapped: Option<Mapped> = None;
         let mut next = from;
+        let first_offset = self.state.read().shard.stream(stream).map_or(from, |view| view.first_offset());
+        let span = |from: StreamOffset, to: StreamOffset| to.0.saturating_sub(from.0).max(0).unsigned_abs();
+        let offsets = span(from, to) + span(first_offset, to);
+        let work = Arc::new(self.pace.works().begin(self.config.shard, WorkKind::Compact, Some(stream), offsets));
         while next < to && mapped.as_ref().is_none_or(|mapped| !mapped.is_full) {
             let newest = {
                 let state = self.state.read();
@@ -62,6 +67,7 @@ impl Core {
                 }
             };
             let bodies = self.bodies(batches).await?;
+            work.come_to(span(from, next));
             mapped = Some(offload(async move { take_in(known, bodies) }).await?);
         }
         let Some(Mapped { keys, to, .. }) = mapped else { return Ok(None) };
@@ -71,8 +77,8 @@ impl Core {
         let shard = self.config.shard.0;
         tracing::debug!(shard, stream = stream.0, from = from.0, to = to.0, keys = keys.len(), "keys to be compacted");
         let rules = Arc::new(Rules { map_to: to, keys, now, horizon, keeps_deletes, copies: false });
-        let next = FileNumber(0);
-        Ok(Some(Pass { stream, rules, next, cleaned_to: to, dropped: 0, records: 0, _turn: turn }))
+        let (next, rewritten_at) = (FileNumber(0), StreamOffset(first_offset.0 - to.0.saturating_sub(from.0)));
+        Ok(Some(Pass { stream, rules, next, cleaned_to: to, dropped: 0, records: 0, work, rewritten_at, _turn: turn }))
     }
 
     /// Reads batches as a whole.

@@ -17,6 +17,7 @@ mod rules;
 
 use std::sync::Arc;
 
+use super::work::LongWork;
 use base::time::Duration;
 use record::{FileNumber, StreamId, StreamOffset, TimestampMs};
 use tokio::sync::OwnedSemaphorePermit;
@@ -42,6 +43,9 @@ pub(crate) struct Pass {
     /// Records that went, and all.
     pub(crate) dropped: u64,
     pub(crate) records: u64,
+    work: Arc<LongWork>,
+    /// The offset from which on what is rewritten counts as work: so many before the first one as were read for their keys.
+    rewritten_at: StreamOffset,
     /// Nobody else's keys are in memory.
     _turn: OwnedSemaphorePermit,
 }

@@ -11,7 +11,7 @@ use shard::commands::PutCompacted;
 use storage::is_lasting;
 
 use super::{Cleanable, Dirts, FAILED_PAUSE, Pass, Rewritten};
-use crate::objects::{Keeper, Proposed, Round};
+use crate::objects::{Keeper, Proposed, Round, WorkKind};
 
 /// What the keeper knows of compaction.
 #[derive(Debug, Default)]
@@ -76,7 +76,8 @@ impl Keeper {
         let (shard, stream) = (core.config.shard.0, pass.stream);
         core.here.claim(key);
         let rewritten = {
-            let _turn = core.pace.turn().await;
+            let work = Arc::clone(&pass.work);
+            let _turn = core.pace.turn(&work).await;
             core.rewrite(key, pass).await
         };
         let put = match rewritten {
@@ -120,7 +121,7 @@ impl Keeper {
         let key = core.new_key();
         core.here.claim(key);
         let copied = {
-            let _turn = core.pace.turn().await;
+            let _turn = core.turn_for(WorkKind::Rewrite, Some(stream), object.bytes).await;
             core.copy_compacted(key, object, stream).await
         };
         let summary = match copied {

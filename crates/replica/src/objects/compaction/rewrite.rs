@@ -78,6 +78,7 @@ impl Core {
         pass.next = FileNumber(last.0 + 1);
         let cleaned_to = if group.is_last { pass.cleaned_to } else { group.cleaned_to };
         let end = group.parts.last().map_or(StreamOffset(0), Part::next_offset);
+        pass.work.come_to(end.0.saturating_sub(pass.rewritten_at.0).max(0).unsigned_abs());
         let part_files = self.part_files_from(stream, end).await.map_err(io::Error::other)?;
         Ok(Rewritten::Object(PutCompacted {
             key,
