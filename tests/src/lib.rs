@@ -22,6 +22,7 @@ pub mod places;
 pub mod process;
 pub mod restarts;
 pub mod served;
+pub mod space;
 pub mod toolchain;
 pub mod tools;
 pub mod upgrade;

@@ -9,8 +9,10 @@ pub mod bytes;
 pub mod connection;
 pub mod groups;
 pub mod produce_requests;
+pub mod records;
 pub mod requests;
 
 pub use batch::{Batch, ReadRecord};
 pub use bytes::{Reader, Writer};
 pub use connection::Connection;
+pub use records::FullRecord;
