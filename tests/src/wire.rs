@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod batch;
 pub mod bytes;
+pub mod changes;
 pub mod connection;
 pub mod groups;
 pub mod produce_requests;
