@@ -114,7 +114,7 @@ impl Stream {
     fn draw(&self, plan: &Plan, offset: i64) -> (Option<u64>, bool) {
         let drawn = mixed(self.seed_of(plan, offset));
         match self.kind {
-            Kind::Compacted => (Some(drawn % plan.keys), (drawn >> 40) % DELETES_EVERY != 0),
+            Kind::Compacted => (Some(drawn % plan.keys), !(drawn >> 40).is_multiple_of(DELETES_EVERY)),
             Kind::Kept | Kind::Renewed => (None, true),
         }
     }
