@@ -72,7 +72,9 @@ pub fn run(plan: &Plan) -> Result<Report> {
     let (plan, started) = (plan.clone(), Instant::now());
     let mut run = Run { plan, broker, connection, streams, sampler, written: 0, read: 0, started };
     let ran = run.all();
-    ran.map_err(|error| error.context(run.broker.log_tail()))
+    let ((greatest, _), bound) = (run.sampler.seen(), run.plan.bound());
+    let sizes = format!("the directory had {} MiB at most, {} are allowed", greatest / MIB, bound / MIB);
+    ran.map_err(|error| error.context(run.broker.log_tail()).context(sizes))
 }
 
 fn create(connection: &mut Connection, plan: &Plan, stream: &Stream) -> Result<()> {
@@ -227,7 +229,7 @@ impl Run {
             if self.streams[place].kind != Kind::Kept {
                 continue;
             }
-            let most = self.plan.kept_records() + 2 * i64::from(self.plan.batch_records);
+            let most = self.plan.kept_records_max();
             let mut kept = 0;
             process::wait_until("retention", SETTLE_LIMIT, || {
                 let (first, next) = self.bounds(place)?;

@@ -79,6 +79,12 @@ impl Plan {
         i64::try_from(self.kept_bytes / RECORD_BYTES).unwrap_or(i64::MAX)
     }
 
+    /// Records that a kept topic has at most, when retention came by: a value is not all of a record, and a batch stays whole.
+    pub(super) fn kept_records_max(&self) -> i64 {
+        let values = self.kept_bytes / VALUE_BYTES as u64;
+        i64::try_from(values).unwrap_or(i64::MAX) + 2 * i64::from(self.batch_records)
+    }
+
     pub(super) fn properties(&self) -> Vec<(String, String)> {
         let interval = INTERVAL_MS.to_string();
         [
