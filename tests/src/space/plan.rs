@@ -112,12 +112,12 @@ impl Plan {
     /// - a segment for each shard that a range of the log begins in, and another that it ends in, the one that is written, and the one that
     ///   is ready, with zeros ahead;
     /// - what went and waits for a checkpoint of its shard: so much is written between two of them as is hot;
-    /// - what is written until somebody looks at what is to go, and a checkpoint is durable: two seconds;
+    /// - what is written until somebody looks at what is to go, and a checkpoint is durable: four seconds on a busy machine;
     /// - of objects what lives, as much that is dead (then they are written anew), and the copy that is being written;
     /// - a sixteenth of that for indexes, and 16 MiB for checkpoints.
     pub fn bound(&self) -> u64 {
         let log = 2 * self.log_hot_bytes + (2 * SHARDS + 2) * self.segment_bytes;
-        let waiting = SHARDS * self.log_hot_bytes + 2 * self.bytes_per_second;
+        let waiting = SHARDS * self.log_hot_bytes + 4 * self.bytes_per_second;
         let objects = 3 * self.live();
         log + waiting + objects * 17 / 16 + 16 * MIB
     }
