@@ -4,6 +4,7 @@
 //! Keeps true: nothing is written outside cargo's target folder and the temporary folders of a running test; a
 //! missing toolchain is said loudly and, where `CI` is set, is a failure; no process outlives the value that owns it.
 
+pub mod alike;
 pub mod broker;
 pub mod checker;
 pub mod clients;
@@ -22,6 +23,7 @@ pub mod places;
 pub mod process;
 pub mod restarts;
 pub mod served;
+pub mod space;
 pub mod toolchain;
 pub mod tools;
 pub mod upgrade;

@@ -6,11 +6,14 @@
 pub mod admin;
 pub mod batch;
 pub mod bytes;
+pub mod changes;
 pub mod connection;
 pub mod groups;
 pub mod produce_requests;
+pub mod records;
 pub mod requests;
 
 pub use batch::{Batch, ReadRecord};
 pub use bytes::{Reader, Writer};
 pub use connection::Connection;
+pub use records::FullRecord;

@@ -76,7 +76,8 @@ pub struct Config {
     /// away: counted in whole segments, which the node's shards share.
     pub log_keep_bytes: u64,
     /// The newest so many bytes of the log that the node's shards share stay as they are, counted in whole segments: what
-    /// expires meanwhile is written once. What lives of older ranges is put into objects.
+    /// expires meanwhile is written once. What lives of older ranges is put into objects. A checkpoint is written when so much
+    /// was applied since the last one, as what is deleted takes its space until then.
     pub log_hot_bytes: u64,
     /// Old ranges with fewer bytes wait for others, until they are twice as old.
     pub object_bytes_min: u64,

@@ -31,6 +31,9 @@ use crate::raft::types::{ConsensusLogId, StoredMembership, consensus_log_id};
 use crate::raft::{self};
 use crate::waiters::Waiters;
 
+/// So much is written between two checkpoints at least, where it is replayed in time.
+const WAITING_BYTES_MIN: u64 = 4 << 20;
+
 /// The state machine and where it stands.
 #[derive(Debug)]
 pub(crate) struct Applied {
@@ -84,9 +87,13 @@ impl Progress {
     /// How long a replay of what came since the last checkpoint would take, in milliseconds.
     fn replay_ms(&self, config: &Config) -> u64 {
         let commands = self.commands_since_checkpoint.load(Ordering::Relaxed);
-        let bytes = self.bytes_since_checkpoint.load(Ordering::Relaxed);
+        let bytes = self.bytes_since_checkpoint();
         commands.saturating_mul(1_000) / config.replay_commands_per_second.max(1)
             + bytes.saturating_mul(1_000) / config.replay_bytes_per_second.max(1)
+    }
+
+    fn bytes_since_checkpoint(&self) -> u64 {
+        self.bytes_since_checkpoint.load(Ordering::Relaxed)
     }
 
     pub(crate) fn any_since_checkpoint(&self) -> bool {
@@ -355,7 +362,10 @@ impl Core {
 
     pub(crate) fn is_checkpoint_due(&self) -> bool {
         let target = u64::try_from(self.config.replay_target.as_millis()).unwrap_or(u64::MAX);
-        !self.is_failed() && self.progress.replay_ms(&self.config) >= target
+        let is_long = self.progress.replay_ms(&self.config) >= target;
+        // The log keeps what went since the last checkpoint: where little is to stay, that is little, too.
+        let is_much = self.progress.bytes_since_checkpoint() >= self.config.log_hot_bytes.max(WAITING_BYTES_MIN);
+        !self.is_failed() && (is_long || is_much)
     }
 
     pub(crate) fn durable_checkpoint(&self) -> Option<DurableCheckpoint> {

@@ -59,9 +59,14 @@ impl Configs {
     ) -> Result<(), AlterConfigsError> {
         let mut is_current = false;
         for _ in 0..ATTEMPTS_MAX {
-            let (target, kind, version, current) = self.current(resource)?;
             let copies_max = self.cluster.metadata().copies().into();
             let limits = Limits { batch_bytes_max: self.batch_bytes_max, copies_max };
+            let current = self.current(resource);
+            if let Err(AlterConfigsError::UnknownTopicOrPartition(_)) = current {
+                // An alteration that no topic can have is told first, as Kafka's controller does.
+                alter::plan(Kind::Topic, &Values::new(), &alteration, limits)?;
+            }
+            let (target, kind, version, current) = current?;
             let Change { set, remove } = alter::plan(kind, &current, &alteration, limits)?;
             if validate_only {
                 return Ok(());

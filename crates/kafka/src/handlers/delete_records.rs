@@ -7,7 +7,7 @@ use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionRe
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 use crate::context::Context;
-use crate::errors::{Code, NONE, OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC_OR_PARTITION};
+use crate::errors::{Code, NONE, UNKNOWN_TOPIC_OR_PARTITION};
 
 /// Everything that there is.
 const HIGH_WATERMARK: i64 = -1;
@@ -52,7 +52,7 @@ fn find(context: &Context, topic: &str, asked: &DeleteRecordsPartition) -> Resul
     let partition = partition.ok_or(UNKNOWN_TOPIC_OR_PARTITION)?;
     match asked.offset {
         HIGH_WATERMARK => Ok((partition, None)),
-        offset if offset < 0 => Err(OFFSET_OUT_OF_RANGE),
+        // Whether it is one of the partition comes after whether anything may be deleted from it.
         offset => Ok((partition, Some(offset))),
     }
 }
