@@ -7,6 +7,7 @@ mod latency;
 mod produce;
 mod raft;
 mod restart;
+mod space;
 mod start;
 mod streams;
 mod synchronous;
@@ -70,6 +71,11 @@ pub(crate) const ALL: &[Row] = &[
         name: "cluster-move",
         what: "four nodes: a replica moves while others produce 20 MB/s",
         run: cluster::moving::run,
+    },
+    Row {
+        name: "space-written",
+        what: "bytes written to the device per byte produced, expiring and kept",
+        run: space::written::run,
     },
     Row { name: "streams", what: "1,000,000 idle streams; pause of apply by a checkpoint", run: streams::run },
 ];
