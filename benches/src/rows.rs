@@ -77,6 +77,16 @@ pub(crate) const ALL: &[Row] = &[
         what: "bytes written to the device per byte produced, expiring and kept",
         run: space::written::run,
     },
+    Row {
+        name: "space-read",
+        what: "one of 16 interleaved partitions, nothing in memory, in the log and in objects",
+        run: space::read::run,
+    },
+    Row {
+        name: "space-compact",
+        what: "key compaction of 10 GB with 1,000,000 keys, beside Kafka's cleaner",
+        run: space::compact::run,
+    },
     Row { name: "streams", what: "1,000,000 idle streams; pause of apply by a checkpoint", run: streams::run },
 ];
 

@@ -20,6 +20,8 @@ use crate::measure::{Latencies, own_cpu_seconds};
 /// Nothing is measured in the beginning of a run.
 const WARM_UP: Duration = Duration::from_secs(3);
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// What has piled up goes out in batches of so many bytes: a broker takes them up to 1 MiB.
+const BATCH_BYTES_MAX: u64 = 512 << 10;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct OpenLoopLoad {
@@ -67,12 +69,15 @@ impl OpenLoopLoad {
         let mut next = 0;
         let started = Instant::now();
         let mut heard = started;
+        let most =
+            u64::from(self.partitions.unsigned_abs()) * (BATCH_BYTES_MAX / self.record_bytes.max(1) as u64).max(1);
         let linger = Duration::from_millis(self.linger_ms);
         while next < total || !in_flight.is_empty() {
             let now = Instant::now();
             let due = self.due_by(now.duration_since(started)).min(total);
             let has_lingered = now.duration_since(started) >= self.due_at(next) + linger;
             if due > next && has_lingered && in_flight.len() < self.depth {
+                let due = due.min(next + most);
                 socket.send(self.request(&value, next, due))?;
                 in_flight.push_back(Sent { first: next, end: due });
                 next = due;
