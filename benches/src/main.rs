@@ -64,9 +64,9 @@ struct Bench {
     /// What the rows of space produce in a second where they keep a pace, in MB.
     #[arg(long, default_value_t = 100.0)]
     rate: f64,
-    /// How long they keep it.
-    #[arg(long, default_value_t = 10.0)]
-    minutes: f64,
+    /// How long they keep it; ten minutes.
+    #[arg(long)]
+    minutes: Option<f64>,
     /// Where the brokers' data lies; must be on the file system that is to be measured.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -98,7 +98,7 @@ fn bench(arguments: &Bench) -> Result<()> {
         is_quick: arguments.quick,
         gigabytes: arguments.gigabytes,
         megabytes_per_s: arguments.rate,
-        minutes: if arguments.quick { 0.25 } else { arguments.minutes },
+        minutes: arguments.minutes.unwrap_or(if arguments.quick { 0.25 } else { 10.0 }),
     };
     let chosen = rows::chosen(&arguments.rows)?;
     // The rows of clusters and of space bound what they write themselves.

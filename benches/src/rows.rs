@@ -83,6 +83,11 @@ pub(crate) const ALL: &[Row] = &[
         run: space::read::run,
     },
     Row {
+        name: "space-pace",
+        what: "produce at 100 MB/s for ten minutes, rewriting at work and not",
+        run: space::pace::run,
+    },
+    Row {
         name: "space-compact",
         what: "key compaction of 10 GB with 1,000,000 keys, beside Kafka's cleaner",
         run: space::compact::run,

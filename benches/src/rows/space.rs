@@ -1,6 +1,7 @@
 //! What old data costs: bytes written and kept, reading it, compaction, and a start with much of it.
 
 pub(super) mod compact;
+pub(super) mod pace;
 pub(super) mod read;
 pub(super) mod written;
 
