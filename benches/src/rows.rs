@@ -92,6 +92,11 @@ pub(crate) const ALL: &[Row] = &[
         what: "key compaction of 10 GB with 1,000,000 keys, beside Kafka's cleaner",
         run: space::compact::run,
     },
+    Row {
+        name: "space-start",
+        what: "start and memory with 100 GB of objects whose blocks are holes",
+        run: space::start::run,
+    },
     Row { name: "streams", what: "1,000,000 idle streams; pause of apply by a checkpoint", run: streams::run },
 ];
 
