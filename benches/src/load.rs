@@ -10,6 +10,7 @@ mod fetch;
 mod gap;
 mod hinted;
 mod idle;
+mod keyed;
 mod open_loop;
 mod produce;
 mod replicated;
@@ -26,6 +27,7 @@ pub(crate) use burn::BurnLoad;
 pub(crate) use fetch::FetchLoad;
 pub(crate) use gap::GapLoad;
 pub(crate) use idle::{IdleLoad, StoppedLoad};
+pub(crate) use keyed::KeyedLoad;
 pub(crate) use open_loop::OpenLoopLoad;
 pub(crate) use produce::ProduceLoad;
 pub(crate) use replicated::ReplicatedLoad;
@@ -39,6 +41,8 @@ pub(crate) enum Load {
     Produce(ProduceLoad),
     /// Records at a fixed rate; latency from the time each was due.
     OpenLoop(OpenLoopLoad),
+    /// Records with keys, each of which is written several times.
+    Keyed(KeyedLoad),
     /// Reads partitions from their beginning as fast as they come.
     Fetch(FetchLoad),
     /// Connections that do nothing, held until standard input ends.
@@ -60,6 +64,7 @@ impl Load {
         match self {
             Self::Produce(load) => load.run(),
             Self::OpenLoop(load) => load.run(),
+            Self::Keyed(load) => load.run(),
             Self::Fetch(load) => load.run(),
             Self::Idle(load) => load.run(),
             Self::Stopped(load) => load.run(),

@@ -58,6 +58,15 @@ struct Bench {
     /// Ours alone, without the reference.
     #[arg(long)]
     alone: bool,
+    /// Data of a row of space, instead of the row's own size.
+    #[arg(long)]
+    gigabytes: Option<f64>,
+    /// What the rows of space produce in a second where they keep a pace, in MB.
+    #[arg(long, default_value_t = 100.0)]
+    rate: f64,
+    /// How long they keep it; ten minutes.
+    #[arg(long)]
+    minutes: Option<f64>,
     /// Where the brokers' data lies; must be on the file system that is to be measured.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -87,11 +96,17 @@ fn bench(arguments: &Bench) -> Result<()> {
         tries: if arguments.quick { 2 } else { arguments.tries },
         is_alone: arguments.alone,
         is_quick: arguments.quick,
+        gigabytes: arguments.gigabytes,
+        megabytes_per_s: arguments.rate,
+        minutes: arguments.minutes.unwrap_or(if arguments.quick { 0.25 } else { 10.0 }),
     };
     let chosen = rows::chosen(&arguments.rows)?;
-    // The rows of clusters bound what they write themselves.
-    if !plan.is_quick && chosen.iter().any(|row| !row.name.starts_with("cluster-")) {
+    // The rows of clusters and of space bound what they write themselves.
+    let bounds_itself = |row: &rows::Row| ["cluster-", "space-"].iter().any(|kind| row.name.starts_with(kind));
+    if !plan.is_quick && !chosen.iter().all(bounds_itself) {
         ensure_room(&plan)?;
+    }
+    if !plan.is_quick && !chosen.iter().all(|row| row.name.starts_with("cluster-")) {
         measure::touch_memory(&plan.dir)?;
     }
     let mut lines = Vec::new();
@@ -121,8 +136,7 @@ const BYTES_PER_SECOND_MAX: f64 = 1.4e9;
 
 /// A broker whose disk is full refuses writes, and a run would measure that.
 fn ensure_room(plan: &Plan) -> Result<()> {
-    let stat = rustix::fs::statvfs(&plan.dir)?;
-    let free = stat.f_bavail as f64 * stat.f_frsize as f64;
+    let free = measure::free_bytes(&plan.dir)?;
     let needed = (plan.seconds + 5.0) * BYTES_PER_SECOND_MAX;
     if free < needed {
         bail!(

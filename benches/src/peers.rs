@@ -23,16 +23,31 @@ pub(crate) struct Plan {
     pub(crate) runs: usize,
     /// How often a node of a cluster is killed, stopped or drained.
     pub(crate) tries: usize,
-    /// Ours alone, without the reference; of the rows of clusters.
+    /// Ours alone, without the reference; of the rows of clusters and of space.
     pub(crate) is_alone: bool,
     /// Small everything: shows that the row runs, measures nothing.
     pub(crate) is_quick: bool,
+    /// Data of a row of space, where it is not the row's own size.
+    pub(crate) gigabytes: Option<f64>,
+    /// What the rows of space produce where they keep a pace, and how long.
+    pub(crate) megabytes_per_s: f64,
+    pub(crate) minutes: f64,
 }
 
 impl Plan {
     /// A figure for real runs and another for quick ones.
     pub(crate) fn pick<T>(&self, real: T, quick: T) -> T {
         if self.is_quick { quick } else { real }
+    }
+
+    /// Bytes of a row of space, of which real runs have so many gigabytes, and quick ones others.
+    pub(crate) fn bytes(&self, real: f64, quick: f64) -> f64 {
+        self.gigabytes.unwrap_or_else(|| self.pick(real, quick)) * 1e9
+    }
+
+    /// Both sides, unless ours is measured alone.
+    pub(crate) fn sides(&self) -> &'static [Side] {
+        if self.is_alone { &[Side::Ours] } else { &[Side::Ours, Side::Kafka] }
     }
 }
 

@@ -7,6 +7,7 @@ mod latency;
 mod produce;
 mod raft;
 mod restart;
+mod space;
 mod start;
 mod streams;
 mod synchronous;
@@ -70,6 +71,31 @@ pub(crate) const ALL: &[Row] = &[
         name: "cluster-move",
         what: "four nodes: a replica moves while others produce 20 MB/s",
         run: cluster::moving::run,
+    },
+    Row {
+        name: "space-written",
+        what: "bytes written to the device per byte produced, expiring and kept",
+        run: space::written::run,
+    },
+    Row {
+        name: "space-read",
+        what: "one of 16 interleaved partitions, nothing in memory, in the log and in objects",
+        run: space::read::run,
+    },
+    Row {
+        name: "space-pace",
+        what: "produce at 100 MB/s for ten minutes, rewriting at work and not",
+        run: space::pace::run,
+    },
+    Row {
+        name: "space-compact",
+        what: "key compaction of 10 GB with 1,000,000 keys, beside Kafka's cleaner",
+        run: space::compact::run,
+    },
+    Row {
+        name: "space-start",
+        what: "start and memory with 100 GB of objects whose blocks are holes",
+        run: space::start::run,
     },
     Row { name: "streams", what: "1,000,000 idle streams; pause of apply by a checkpoint", run: streams::run },
 ];

@@ -1,8 +1,8 @@
 //! Records at a fixed rate, whatever the broker does: a record is due at its time, and its latency is counted from
 //! then, so that a broker that stalls is charged for all that it kept waiting.
 //!
-//! As a producer with linger.ms=0: whenever fewer than `depth` requests are in flight, all that is due goes out in
-//! one request with a batch per partition.
+//! As a producer that lingers: whenever fewer than `depth` requests are in flight and the first record that is due has
+//! waited for `linger_ms`, all that is due goes out in one request with a batch per partition.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ use crate::measure::{Latencies, own_cpu_seconds};
 /// Nothing is measured in the beginning of a run.
 const WARM_UP: Duration = Duration::from_secs(3);
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// What has piled up goes out in batches of so many bytes: a broker takes them up to 1 MiB.
+const BATCH_BYTES_MAX: u64 = 512 << 10;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct OpenLoopLoad {
@@ -37,6 +39,9 @@ pub(crate) struct OpenLoopLoad {
     /// Requests in flight.
     #[arg(long, default_value_t = 5)]
     pub(crate) depth: usize,
+    /// How long a record waits for others that go with it.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) linger_ms: u64,
     #[arg(long, default_value_t = 30.0)]
     pub(crate) seconds: f64,
 }
@@ -64,10 +69,15 @@ impl OpenLoopLoad {
         let mut next = 0;
         let started = Instant::now();
         let mut heard = started;
+        let most =
+            u64::from(self.partitions.unsigned_abs()) * (BATCH_BYTES_MAX / self.record_bytes.max(1) as u64).max(1);
+        let linger = Duration::from_millis(self.linger_ms);
         while next < total || !in_flight.is_empty() {
             let now = Instant::now();
             let due = self.due_by(now.duration_since(started)).min(total);
-            if due > next && in_flight.len() < self.depth {
+            let has_lingered = now.duration_since(started) >= self.due_at(next) + linger;
+            if due > next && has_lingered && in_flight.len() < self.depth {
+                let due = due.min(next + most);
                 socket.send(self.request(&value, next, due))?;
                 in_flight.push_back(Sent { first: next, end: due });
                 next = due;
@@ -75,7 +85,7 @@ impl OpenLoopLoad {
             let wait = if in_flight.len() >= self.depth || next >= total {
                 Duration::from_secs(1)
             } else {
-                (started + self.due_at(next)).saturating_duration_since(Instant::now())
+                (started + self.due_at(next) + linger).saturating_duration_since(Instant::now())
             };
             poll.wait(wait)?;
             if socket.is_blocked() {

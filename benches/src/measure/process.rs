@@ -3,8 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -37,6 +36,11 @@ impl Usage {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
         let kib: u64 = line.split_whitespace().next().context("a number")?.parse()?;
         Ok(kib << 10)
+    }
+
+    /// From now on the largest resident memory is counted anew.
+    pub(crate) fn forget_memory_peak(pid: u32) -> Result<()> {
+        Ok(fs::write(format!("/proc/{pid}/clear_refs"), "5")?)
     }
 }
 
@@ -110,25 +114,4 @@ pub(crate) fn touch_memory(dir: &Path) -> Result<()> {
 pub(crate) fn load_average() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(f64::NAN)
-}
-
-/// Lets the device finish what earlier runs left to it, so that no run pays for another.
-pub(crate) fn page_cache_sync() -> Result<()> {
-    tests::process::run(&mut Command::new("sync"), Duration::from_secs(300))?;
-    Ok(())
-}
-
-/// Everything of these files leaves the page cache; what is dirty is written first.
-pub(crate) fn drop_page_cache(dir: &Path) -> Result<()> {
-    page_cache_sync()?;
-    for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            drop_page_cache(&entry.path())?;
-        } else {
-            let file = File::open(entry.path())?;
-            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
-        }
-    }
-    Ok(())
 }
