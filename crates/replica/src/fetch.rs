@@ -13,7 +13,7 @@ mod repeated;
 use std::future::Future;
 use std::io;
 
-use record::{BatchEntry, FileNumber, LeaderEpoch, ObjectKey, StreamId, StreamOffset, TimestampMs};
+use record::{BatchEntry, FileNumber, LeaderEpoch, StreamId, StreamOffset, TimestampMs};
 use shard::Located;
 use smallvec::SmallVec;
 use storage::{Chunk, Reading, ShardLog};
@@ -196,8 +196,7 @@ impl<'a> LookUp<'a> {
         }
         plan.entries = found;
         plan.limit(wish.bytes_max, wish.at_least_one);
-        let core = plan.core;
-        check_order(stream, from, &plan.entries, |key| core.here.may_be_compacted(key))?;
+        check_order(stream, from, &plan.entries)?;
         Ok(plan)
     }
 }
@@ -236,7 +235,7 @@ impl Core {
             // There is no room for anything: the files need not be asked.
             Some(_) if bytes_max == 0 && !at_least_one => Ok(Planned::Here(plan)),
             Some(newest) => Ok(Planned::InFiles(LookUp { plan, wish, newest })),
-            None => check_order(stream, from, &plan.entries, |_| false).map(|()| Planned::Here(plan)),
+            None => check_order(stream, from, &plan.entries).map(|()| Planned::Here(plan)),
         }
     }
 
@@ -273,22 +272,17 @@ fn fitting<E: std::borrow::Borrow<BatchEntry>>(
     })
 }
 
-/// What the index names must hold the offset asked for and go on without gap or overlap. In objects of key compaction there may be
-/// gaps; that nothing is missing there says the checksum of what lists them.
-fn check_order(
-    stream: StreamId,
-    from: StreamOffset,
-    entries: &[BatchEntry],
-    is_compacted: impl Fn(ObjectKey) -> bool,
-) -> Result<(), FetchError> {
-    let may_leave_out = |batch: &BatchEntry| batch.object.is_some_and(&is_compacted);
+/// What the index names must hold the offset asked for and go on without gap or overlap. In objects there may be gaps, where key
+/// compaction left nothing; that none is missing there says the checksum of what lists them.
+fn check_order(stream: StreamId, from: StreamOffset, entries: &[BatchEntry]) -> Result<(), FetchError> {
     if let Some(first) = entries.first()
-        && (first.next_offset() <= from || (first.base_offset > from && !may_leave_out(first)))
+        && ((first.base_offset > from && first.object.is_none()) || first.next_offset() <= from)
     {
         return Err(damaged(stream, from, "the index names another batch"));
     }
     let follows = |one: &BatchEntry, other: &BatchEntry| {
-        one.next_offset() == other.base_offset || (one.next_offset() < other.base_offset && may_leave_out(other))
+        let is_behind = one.next_offset() < other.base_offset && other.object.is_some();
+        is_behind || one.next_offset() == other.base_offset
     };
     match entries.windows(2).find(|pair| !follows(&pair[0], &pair[1])) {
         Some(pair) => Err(damaged(stream, pair[1].base_offset, "the index has a gap before it")),

@@ -15,14 +15,6 @@ impl Here {
         self.inner.lock().placed.get(&object.spot()).is_some_and(|placed| placed.key == object.key)
     }
 
-    /// Whether an object may be one of key compaction: it is none that has what ranges of the log had, of all streams.
-    pub(crate) fn may_be_compacted(&self, key: ObjectKey) -> bool {
-        let inner = self.inner.lock();
-        let mut of_all = inner.placed.range((None, FileNumber(0))..=(None, FileNumber(u32::MAX)));
-        // One that left meanwhile is still being read.
-        of_all.all(|(_, placed)| placed.key != key)
-    }
-
     /// The objects that are read, in order.
     pub(crate) fn keys(&self) -> Vec<ObjectKey> {
         let mut keys: Vec<ObjectKey> = self.inner.lock().placed.values().map(|placed| placed.key).collect();
