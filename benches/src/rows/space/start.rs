@@ -53,7 +53,10 @@ pub(in super::super) fn run(plan: &Plan) -> Result<Vec<Line>> {
     let kafka = all.get(1);
     let line = |what: String, unit, figure: &dyn Fn(&(Measured, Measured)) -> f64| {
         let line = Line::new(what, unit, figure(&all[0]));
-        kafka.map_or(line.clone(), |kafka| line.beside(figure(kafka)))
+        match kafka {
+            Some(kafka) => line.beside(figure(kafka)),
+            None => line,
+        }
     };
     let more = |field: fn(&Measured) -> &Vec<f64>| {
         move |both: &(Measured, Measured)| median(field(&both.1)) - median(field(&both.0))
