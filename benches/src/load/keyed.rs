@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use ::tests::wire::batch::seal;
+use ::tests::wire::requests::{self, PRODUCE, PRODUCE_VERSION};
+use ::tests::wire::{Writer, connection};
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
-use tests::wire::batch::seal;
-use tests::wire::requests::{self, PRODUCE, PRODUCE_VERSION};
-use tests::wire::{Writer, connection};
 
 use super::engine::Poll;
 use super::request::{ensure_topic, first_error, now_ms, resolve, values};
