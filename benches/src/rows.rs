@@ -97,6 +97,7 @@ pub(crate) const ALL: &[Row] = &[
         what: "start and memory with 100 GB of objects whose blocks are holes",
         run: space::start::run,
     },
+    Row { name: "space-shared", what: "bytes written for 1 KiB that goes to 1,000 streams", run: space::shared::run },
     Row { name: "streams", what: "1,000,000 idle streams; pause of apply by a checkpoint", run: streams::run },
 ];
 

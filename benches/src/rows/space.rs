@@ -3,6 +3,7 @@
 pub(super) mod compact;
 pub(super) mod pace;
 pub(super) mod read;
+pub(super) mod shared;
 pub(super) mod start;
 pub(super) mod written;
 
