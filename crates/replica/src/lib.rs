@@ -54,7 +54,7 @@ pub use fetch::{AnswerMemory, Fetched, LookUp, Plan, Planned, Repeated, StoredBa
 pub use leadership::Leadership;
 pub use lifecycle::{Founding, Parts};
 pub use members::Members;
-pub use objects::{CompactionPolicy, ObjectCounts, Pace};
+pub use objects::{CompactionPolicy, ObjectCounts, Pace, Work, WorkKind};
 pub use pending::{Pending, ProposeResult};
 pub use raft::act_together;
 #[cfg(feature = "fuzzing")]

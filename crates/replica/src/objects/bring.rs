@@ -11,6 +11,7 @@ use shard::PlacedObject;
 use storage::object::{ObjectBody, ObjectCopy, ObjectId, ObjectIndex, ObjectSummary, Objects};
 
 use super::gather::Window;
+use super::work::Working;
 use crate::catch_up::{InstallError, Puller, damaged_or_files};
 use crate::core::Core;
 
@@ -100,6 +101,7 @@ impl Core {
         &self,
         puller: &mut Puller<'_>,
         object: &PlacedObject,
+        work: &Working,
     ) -> Result<Brought, InstallError> {
         let objects = self.index.objects();
         // What it replaces stays where it is until it is read to the end.
@@ -136,6 +138,7 @@ impl Core {
             for place in blocks {
                 let block = bytes.slice(place);
                 self.pace.spend(block.len() as u64).await;
+                work.add(block.len() as u64);
                 if !copy.block(&block).await.map_err(InstallError::Files)? {
                     brought += 1;
                     if !bring_blocks(&mut copy, puller, None, object, 1).await? {

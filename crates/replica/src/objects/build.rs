@@ -10,6 +10,7 @@ use storage::index_file::{Part, Source};
 use storage::object::{BlockPlace, ObjectId, ObjectWriter, StreamStart};
 
 use super::gather::{Gathered, Window};
+use super::work::Working;
 use crate::core::Core;
 
 /// Batches that are looked up at a time.
@@ -64,6 +65,7 @@ impl Streams {
 struct Building<'a> {
     core: &'a Core,
     run: &'a Run,
+    work: &'a Working,
     writer: ObjectWriter,
     /// What comes next, and is written when its bodies are read.
     steps: Vec<Step>,
@@ -99,7 +101,7 @@ enum Step {
 
 impl Core {
     /// Builds an object with this key; it is durable here when this returns. None when nothing lives in the ranges.
-    pub(crate) async fn build(&self, key: ObjectKey, run: &Run) -> io::Result<Option<PutObject>> {
+    pub(crate) async fn build(&self, key: ObjectKey, run: &Run, work: &Working) -> io::Result<Option<PutObject>> {
         let _reader = self.here.enter();
         let objects = self.index.objects();
         let id = ObjectId { shard: self.config.shard, key, first: run.first, last: run.last, stream: None };
@@ -112,7 +114,7 @@ impl Core {
             writer.stands_for(log);
         }
         let (steps, window) = (Vec::new(), Window::default());
-        let mut building = Building { core: self, run, writer, steps, window, places: FixedHashMap::default() };
+        let mut building = Building { core: self, run, work, writer, steps, window, places: FixedHashMap::default() };
         let mut any = false;
         while let Some(stream) = sources.iter().filter_map(|source| source.next.as_ref()).map(Part::stream).min() {
             let mut parts = Vec::new();
@@ -236,6 +238,7 @@ impl Building<'_> {
                         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
                     }
                     unpaid += body.len() as u64;
+                    self.work.add(body.len() as u64);
                     if unpaid >= PAID_BYTES {
                         self.core.pace.spend(std::mem::take(&mut unpaid)).await;
                     }

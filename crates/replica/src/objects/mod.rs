@@ -15,18 +15,18 @@ mod looks;
 mod merge;
 mod opening;
 mod pace;
+mod place;
 mod readers;
 mod scrub;
+mod work;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use base::time::{Duration, sleep, timeout};
-use record::{FileNumber, LogIndex, NodeId, ObjectKey, StreamId, Term};
+use record::{FileNumber, NodeId, ObjectKey, StreamId, Term};
 use shard::{Command, Outcome, PlacedObject};
-use storage::index_file::Source;
 use storage::is_lasting;
 
 pub(crate) use bring::{Brought, bring_object};
@@ -40,6 +40,7 @@ pub(crate) use here::{Here, Needed, Settled};
 pub use pace::Pace;
 pub(crate) use readers::Reader;
 pub(crate) use scrub::scrub;
+pub use work::{Work, WorkKind};
 
 use crate::catch_up::{InstallError, InstallProgress, Puller};
 use crate::core::Core;
@@ -204,11 +205,12 @@ impl Keeper {
         let mut are_without = members.len() == core.others().len();
         for member in members.clone() {
             let turn = core.pace.turn().await;
+            let work = core.begin_work(WorkKind::Bring, object.bytes);
             let donor = self.transport.donor(core.config.shard, member);
             let progress = InstallProgress::default();
             let mut puller = Puller::new(&*donor, &progress, None);
-            let made = core.make_as_there(&mut puller, object).await;
-            drop(turn);
+            let made = core.make_as_there(&mut puller, object, &work).await;
+            drop((work, turn));
             match made {
                 Ok(Brought::Here) => {
                     core.here.made(object);
@@ -263,7 +265,10 @@ impl Keeper {
         core.here.hold(run.first..=run.last, core.log_of(run.first, run.last));
         let built = {
             let _turn = core.pace.turn().await;
-            core.build(key, &run).await
+            let kind =
+                if run.sources.len() > 1 && !run.replaces.is_empty() { WorkKind::Merge } else { WorkKind::Build };
+            let work = core.begin_work(kind, core.bytes_of_sources(&run.sources));
+            core.build(key, &run, &work).await
         };
         core.here.let_go();
         let put = match built {
@@ -330,6 +335,12 @@ impl Replica {
         self.inner.core.allow_objects();
     }
 
+    /// The long work of the shard that is under way on this node.
+    #[must_use]
+    pub fn work(&self) -> Vec<Work> {
+        self.inner.core.pace.work_of(self.inner.core.config.shard)
+    }
+
     /// The objects of the shard, as far as they are here.
     #[must_use]
     pub fn objects(&self) -> ObjectCounts {
@@ -338,41 +349,6 @@ impl Replica {
 }
 
 impl Core {
-    /// Whether `sources` have all that streams name of what is in the place of an object.
-    fn covers(&self, object: &PlacedObject, sources: &[Source]) -> bool {
-        let is_covered = |file: FileNumber| sources.iter().any(|source| source.files().contains(&file));
-        let mut next = Some(0);
-        while let Some(from) = next {
-            let state = self.state.read();
-            let (named, behind) = state.shard.names_within(object.first, object.last, from, STREAMS_PER_LOOK);
-            if named.into_iter().any(|file| !is_covered(file)) {
-                return false;
-            }
-            next = behind;
-        }
-        true
-    }
-
-    /// The part of the log for which what is in the place of these ranges stands.
-    fn log_of(&self, first: FileNumber, last: FileNumber) -> Option<RangeInclusive<LogIndex>> {
-        let state = self.state.read();
-        let ranges = state.shard.sealed_ranges().into_iter().filter(|range| (first..=last).contains(&range.file));
-        let objects = state.shard.objects().into_iter().filter(|object| object.overlaps(first, last));
-        let log =
-            ranges.map(|range| (range.from, range.through)).chain(objects.map(|object| (object.from, object.through)));
-        let log = log.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)));
-        log.map(|(from, through)| from..=through)
-    }
-
-    fn new_key(&self) -> ObjectKey {
-        loop {
-            let key = ObjectKey(self.env.random.next_u64());
-            if key.0 > 0 && !self.index.objects().contains(key) {
-                return key;
-            }
-        }
-    }
-
     /// The other members, the leader first.
     fn others(&self) -> Vec<NodeId> {
         let leader = self.leadership.borrow().leader;

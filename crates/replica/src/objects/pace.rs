@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use base::time::{Duration, Instant, now, sleep_until};
 use parking_lot::Mutex;
+use record::ShardId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+use super::work::{Register, Work, WorkKind, Working};
 
 /// Shared by the replicas of a node: one object is made at a time, and no faster than allowed.
 #[derive(Debug)]
@@ -18,6 +21,7 @@ pub struct Pace {
     reading: Rate,
     /// How long after one the next pass over a shard begins that looks for damage.
     scrub_interval: Option<Duration>,
+    works: Arc<Register>,
 }
 
 /// What is read of damaged objects to see whether they still are, where nothing else is read unasked.
@@ -62,6 +66,7 @@ impl Pace {
             rate: bytes_per_second.map(Rate::new),
             reading: Rate::new(READING_BYTES_PER_SECOND),
             scrub_interval: None,
+            works: Arc::default(),
         }
     }
 
@@ -95,6 +100,16 @@ impl Pace {
     /// Waits until no other object is made.
     pub(crate) async fn turn(&self) -> SemaphorePermit<'_> {
         self.turn.acquire().await.expect("the semaphore is never closed")
+    }
+
+    /// Says that work of about so many bytes is under way, until what is returned is dropped.
+    pub(crate) fn begin(&self, shard: ShardId, kind: WorkKind, bytes_all: u64) -> Working {
+        self.works.begin(shard, kind, bytes_all)
+    }
+
+    /// What is under way of a shard.
+    pub(crate) fn work_of(&self, shard: ShardId) -> Vec<Work> {
+        self.works.of(shard)
     }
 
     /// Waits as long as writing so many bytes may take at least.

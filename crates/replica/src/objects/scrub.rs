@@ -14,6 +14,7 @@ use record::{FileNumber, LogIndex, ObjectKey};
 use shard::{PlacedObject, Spot};
 use storage::{is_lasting, is_unreadable};
 
+use super::work::{WorkKind, Working};
 use super::{Brought, stop_node};
 use crate::catch_up::{InstallError, InstallProgress, Puller};
 use crate::core::Core;
@@ -68,6 +69,17 @@ struct Counts {
     entries: u64,
     bytes: u64,
     damaged: u64,
+    /// Of a pass.
+    work: Option<Working>,
+}
+
+impl Counts {
+    fn read(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        if let Some(work) = &self.work {
+            work.add(bytes);
+        }
+    }
 }
 
 /// Looks for damage, and repairs what it or somebody else meets. Ends when it is aborted.
@@ -132,7 +144,8 @@ impl Scrubber {
     /// Reads all that lies here.
     async fn pass(&mut self) {
         let core = Arc::clone(&self.core);
-        let mut counts = Counts::default();
+        let work = core.begin_work(WorkKind::Scrub, core.bytes_to_scrub());
+        let mut counts = Counts { work: Some(work), ..Counts::default() };
         let mut behind: Option<Spot> = None;
         while let Some((spot, key)) = core.here.next_placed(behind) {
             behind = Some(spot);
@@ -155,7 +168,7 @@ impl Scrubber {
         if counts.bytes == 0 && counts.damaged == 0 {
             return;
         }
-        let Counts { objects, files, entries, bytes, damaged } = counts;
+        let Counts { objects, files, entries, bytes, damaged, .. } = counts;
         let shard = core.config.shard.0;
         tracing::info!(
             shard,
@@ -222,7 +235,7 @@ impl Scrubber {
         let mut check = objects.check(key).await?;
         let mut bytes = check.index_bytes();
         loop {
-            counts.bytes += bytes;
+            counts.read(bytes);
             if haste == Haste::AtRate {
                 pace.spend_scrubbing(bytes).await;
             }
@@ -253,10 +266,11 @@ impl Scrubber {
             if core.is_failed() || core.full_disk.is_full() {
                 return Repair::NotYet;
             }
+            let work = core.begin_work(WorkKind::Repair, object.bytes);
             let donor = self.transport.donor(shard, member);
             let progress = InstallProgress::default();
             let mut puller = Puller::new(&*donor, &progress, None);
-            match core.make_as_there(&mut puller, &object).await {
+            match core.make_as_there(&mut puller, &object, &work).await {
                 Ok(Brought::Here) => {
                     tracing::warn!(shard = shard.0, object = %key, from = member.0, "a damaged object was repaired");
                     return Repair::Done;
@@ -287,7 +301,8 @@ impl Scrubber {
         }
         match core.index.verify(file).await {
             Ok(bytes) => {
-                (counts.files, counts.bytes) = (counts.files + 1, counts.bytes + bytes);
+                counts.files += 1;
+                counts.read(bytes);
                 core.pace.spend_scrubbing(bytes).await;
             }
             // It went meanwhile.
@@ -318,7 +333,8 @@ impl Scrubber {
         ControlFlow::Continue(match core.log.entries(from..to, LOG_BYTES).await {
             Ok(entries) => {
                 let bytes = entries.iter().map(|entry| entry.payload.len() as u64).sum::<u64>();
-                (counts.entries, counts.bytes) = (counts.entries + entries.len() as u64, counts.bytes + bytes);
+                counts.entries += entries.len() as u64;
+                counts.read(bytes);
                 core.pace.spend_scrubbing(bytes).await;
                 // What died meanwhile may be gone.
                 entries.last().map_or(to, |last| last.id.index.next())

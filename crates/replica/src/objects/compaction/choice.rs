@@ -61,6 +61,8 @@ pub(crate) struct Cleanable {
     pub(super) policy: CompactionPolicy,
     pub(super) from: StreamOffset,
     pub(super) to: StreamOffset,
+    /// As many a pass reads: what is not compacted twice, the rest once.
+    pub(super) bytes: u64,
 }
 
 impl Core {
@@ -98,9 +100,9 @@ impl Core {
                 }
             };
             dirts.dirt.insert(stream, dirt);
-            let Some(ratio) = self.due(stream, &policy, time, &dirt).await else { continue };
+            let Some((ratio, bytes)) = self.due(stream, &policy, time, &dirt).await else { continue };
             if chosen.as_ref().is_none_or(|(most, _)| ratio > *most) {
-                chosen = Some((ratio, Cleanable { stream, policy, from: dirt.from, to: dirt.to }));
+                chosen = Some((ratio, Cleanable { stream, policy, from: dirt.from, to: dirt.to, bytes }));
             }
         }
         if seals && dirts.seal_after.is_none_or(|after| now() >= after) {
@@ -145,8 +147,14 @@ impl Core {
         Ok(*dirt)
     }
 
-    /// How much of a stream is not compacted, if that is enough to do it now.
-    async fn due(&self, stream: StreamId, policy: &CompactionPolicy, time: TimestampMs, dirt: &Dirt) -> Option<f64> {
+    /// How much of a stream is not compacted, if that is enough to do it now, and how many bytes a pass over it reads.
+    async fn due(
+        &self,
+        stream: StreamId,
+        policy: &CompactionPolicy,
+        time: TimestampMs,
+        dirt: &Dirt,
+    ) -> Option<(f64, u64)> {
         if dirt.bytes == 0 {
             return None;
         }
@@ -164,7 +172,7 @@ impl Core {
         #[expect(clippy::cast_precision_loss, reason = "a ratio")]
         let ratio = dirt.bytes as f64 / (clean + dirt.bytes) as f64;
         let is_old = dirt.oldest.is_some_and(|oldest| oldest.0.saturating_add(policy.lag_ms_max) < time.0);
-        (is_old || ratio > policy.dirty_ratio_min).then_some(ratio)
+        (is_old || ratio > policy.dirty_ratio_min).then_some((ratio, clean + 2 * dirt.bytes))
     }
 
     /// Whether what a stream has in memory would be in a segment of its own in Kafka that is not written to any more. Its age is

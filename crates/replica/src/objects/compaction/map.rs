@@ -13,6 +13,7 @@ use super::keys::{BYTES_PER_KEY, Keys};
 use super::{Cleanable, Pass, Rules};
 use crate::core::Core;
 use crate::objects::gather::{Gathered, Window};
+use crate::objects::work::{WorkKind, Working};
 
 /// Batches that are looked up at a time.
 const BATCHES_AT_ONCE: usize = 1_024;
@@ -32,7 +33,8 @@ impl Core {
         cleanable: &Cleanable,
         turn: OwnedSemaphorePermit,
     ) -> io::Result<Option<Pass>> {
-        let Cleanable { stream, policy, from, to } = *cleanable;
+        let Cleanable { stream, policy, from, to, bytes } = *cleanable;
+        let work = self.begin_work(WorkKind::Compact(stream), bytes);
         let _reader = self.here.enter();
         let span = usize::try_from(to.0.saturating_sub(from.0).max(1)).unwrap_or(usize::MAX);
         let mut room = usize::try_from(self.pace.keys_bytes_max() / BYTES_PER_KEY).unwrap_or(usize::MAX).min(span);
@@ -61,7 +63,7 @@ impl Core {
                     Mapped { keys: Keys::with_room(room, seed), to: from, is_full: false }
                 }
             };
-            let bodies = self.bodies(batches).await?;
+            let bodies = self.bodies(batches, &work).await?;
             mapped = Some(offload(async move { take_in(known, bodies) }).await?);
         }
         let Some(Mapped { keys, to, .. }) = mapped else { return Ok(None) };
@@ -72,17 +74,22 @@ impl Core {
         tracing::debug!(shard, stream = stream.0, from = from.0, to = to.0, keys = keys.len(), "keys to be compacted");
         let rules = Arc::new(Rules { map_to: to, keys, now, horizon, keeps_deletes, copies: false });
         let next = FileNumber(0);
-        Ok(Some(Pass { stream, rules, next, cleaned_to: to, dropped: 0, records: 0, _turn: turn }))
+        Ok(Some(Pass { stream, rules, next, cleaned_to: to, dropped: 0, records: 0, work, _turn: turn }))
     }
 
     /// Reads batches as a whole.
-    pub(super) async fn bodies(&self, batches: Vec<BatchEntry>) -> io::Result<Vec<(BatchEntry, Bytes)>> {
+    pub(super) async fn bodies(
+        &self,
+        batches: Vec<BatchEntry>,
+        work: &Working,
+    ) -> io::Result<Vec<(BatchEntry, Bytes)>> {
         let mut window = Window::default();
         let places: Vec<_> = batches.iter().map(|batch| window.add(batch)).collect();
         let Gathered { bytes, error } = window.read(self).await?;
         if let Some(error) = error {
             return Err(error);
         }
+        work.add(bytes.len() as u64);
         Ok(batches.into_iter().zip(places).map(|(batch, place)| (batch, bytes.slice(place))).collect())
     }
 }

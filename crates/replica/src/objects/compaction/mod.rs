@@ -27,6 +27,8 @@ use keys::Keys;
 pub(crate) use pass::Compaction;
 use rewrite::Rewritten;
 
+use super::work::Working;
+
 /// How long a stream is left alone that could not be compacted.
 const FAILED_PAUSE: Duration = Duration::from_secs(60);
 
@@ -42,6 +44,7 @@ pub(crate) struct Pass {
     /// Records that went, and all.
     pub(crate) dropped: u64,
     pub(crate) records: u64,
+    work: Working,
     /// Nobody else's keys are in memory.
     _turn: OwnedSemaphorePermit,
 }

@@ -11,6 +11,7 @@ use shard::commands::PutCompacted;
 use storage::is_lasting;
 
 use super::{Cleanable, Dirts, FAILED_PAUSE, Pass, Rewritten};
+use crate::objects::work::WorkKind;
 use crate::objects::{Keeper, Proposed, Round};
 
 /// What the keeper knows of compaction.
@@ -121,7 +122,8 @@ impl Keeper {
         core.here.claim(key);
         let copied = {
             let _turn = core.pace.turn().await;
-            core.copy_compacted(key, object, stream).await
+            let work = core.begin_work(WorkKind::Build, object.bytes);
+            core.copy_compacted(key, object, stream, &work).await
         };
         let summary = match copied {
             Ok(Some(summary)) => summary,

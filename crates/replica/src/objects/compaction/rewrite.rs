@@ -14,6 +14,7 @@ use super::map::WINDOW_BYTES;
 use super::rules::{Counts, Put};
 use super::{Pass, Rules};
 use crate::core::Core;
+use crate::objects::work::Working;
 
 /// Batches that are looked up at a time.
 const BATCHES_AT_ONCE: usize = 1_024;
@@ -71,7 +72,7 @@ impl Core {
         }
         let last = group.last;
         let (rules, stream) = (Arc::clone(&pass.rules), pass.stream);
-        let Some((summary, counts)) = self.write_group(key, stream, rules, &group).await? else {
+        let Some((summary, counts)) = self.write_group(key, stream, rules, &group, &pass.work).await? else {
             return Ok(Rewritten::GaveUp);
         };
         (pass.dropped, pass.records) = (pass.dropped + counts.dropped, pass.records + counts.records);
@@ -98,6 +99,7 @@ impl Core {
         key: ObjectKey,
         object: &PlacedObject,
         stream: StreamId,
+        work: &Working,
     ) -> io::Result<Option<ObjectSummary>> {
         let _reader = self.here.enter();
         // Each part leads to the one before it, so none is passed over.
@@ -134,7 +136,7 @@ impl Core {
         if !self.names_all_of(stream, &group) {
             return Ok(None);
         }
-        let written = self.write_group(key, stream, Arc::new(Rules::copy()), &group).await?;
+        let written = self.write_group(key, stream, Arc::new(Rules::copy()), &group, work).await?;
         Ok(written.map(|(summary, _)| summary))
     }
 
@@ -144,6 +146,7 @@ impl Core {
         stream: StreamId,
         rules: Arc<Rules>,
         group: &Group,
+        work: &Working,
     ) -> io::Result<Option<(ObjectSummary, Counts)>> {
         let Group { first, last, .. } = *group;
         let id = ObjectId { shard: self.config.shard, key, first, last, stream: Some(stream) };
@@ -159,7 +162,7 @@ impl Core {
                 let Some(last) = batches.last() else { break };
                 from = last.next_offset();
                 for some in in_windows(batches) {
-                    let bodies = self.bodies(some).await?;
+                    let bodies = self.bodies(some, work).await?;
                     let rules = Arc::clone(&rules);
                     let left = offload(async move { rules.apply(stream, bodies) }).await?;
                     counts.add(left.counts);
