@@ -42,6 +42,8 @@ struct Inner {
     retention: Background,
     compaction: Background,
     sizes: Sizes,
+    /// Held while what takes space is counted.
+    counting: tokio::sync::Mutex<()>,
 }
 
 /// See [`Inner::lookups`]; the others wait for their turn.
@@ -71,6 +73,7 @@ impl Broker {
             ),
             groups: Groups::new(environment.clone(), cluster.clone(), Arc::clone(&config), cache),
             sizes: Sizes::default(),
+            counting: tokio::sync::Mutex::default(),
             producer_ids: ProducerIds::new(cluster.clone()),
             connections: Connections::new(config.connections_max),
             memory: Memory::new(config.memory_bytes_max),
@@ -85,6 +88,10 @@ impl Broker {
 
     pub(crate) fn sizes(&self) -> &Sizes {
         &self.inner.sizes
+    }
+
+    pub(crate) fn counting(&self) -> &tokio::sync::Mutex<()> {
+        &self.inner.counting
     }
 
     pub fn topics(&self) -> &Topics {

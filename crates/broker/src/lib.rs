@@ -27,6 +27,7 @@ pub mod quorum;
 pub mod records;
 mod retention;
 mod sizes;
+pub mod space;
 pub mod topics;
 
 pub use barriers::Barriers;

@@ -41,6 +41,7 @@ mod replica;
 mod replication;
 mod retention;
 mod sealing;
+mod space;
 mod times;
 mod waiters;
 
@@ -64,5 +65,6 @@ pub use replay::{ReplayError, Replayed, replay, replay_state};
 pub use replica::{Replica, StateGuard};
 pub use replication::MemberProgress;
 pub use retention::Expired;
+pub use space::{ShardSpace, Taken};
 pub use times::{EpochEnd, TimedOffset};
 pub use waiters::{Seat, Waiter};

@@ -112,6 +112,14 @@ impl Shard {
         (named.collect(), ((to as usize) < self.streams.slots()).then_some(to))
     }
 
+    /// Some of the streams: those at `count` places from `from` on, and where to go on.
+    #[must_use]
+    pub fn stream_page(&self, from: u32, count: u32) -> (Vec<StreamId>, Option<u32>) {
+        let to = from.saturating_add(count);
+        let streams = (from..to).filter_map(|slot| self.streams.at(slot)).map(|stream| stream.id);
+        (streams.collect(), ((to as usize) < self.streams.slots()).then_some(to))
+    }
+
     /// Streams of which earlier parts of batches lie in the ranges from `first` to `last`: of `count` of all streams, from the
     /// place on that the page before told.
     #[must_use]

@@ -13,14 +13,20 @@ use super::topic_partition::{text, topic_name};
 use crate::context::Context;
 use crate::errors::INVALID_REQUEST;
 use crate::handshake::RequestHeader;
-use crate::wire::log_dirs;
 use crate::wire::response::{EncodeError, Response, ResponseBuilder};
+use crate::wire::{log_dirs, space_tags};
+
+/// Of a partition's tagged fields, with the map that they are in.
+const TAGS_BYTES: usize = 640;
 
 pub(super) async fn handle(
     context: &mut Context,
     header: &RequestHeader,
     request: DescribeLogDirsRequest,
 ) -> Result<Response, EncodeError> {
+    // What takes long is for who asks for it.
+    let counts = request.unknown_tagged_fields.contains_key(&space_tags::SPACE);
+    let space = if counts { Some(context.broker().space().await) } else { None };
     let wanted = wanted(context, request);
     let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let mut response = DescribeLogDirsResponse::default();
@@ -31,14 +37,22 @@ pub(super) async fn handle(
         if here.is_empty() {
             continue;
         }
-        room.take(here.len() * size_of::<DescribeLogDirsPartition>() + topic.name.len());
+        let tags = if space.is_some() { TAGS_BYTES } else { 0 };
+        room.take(here.len() * (size_of::<DescribeLogDirsPartition>() + tags) + topic.name.len());
         if room.is_used_up() {
             response.error_code = INVALID_REQUEST;
             topics.clear();
             break;
         }
         let partitions = here.into_iter().map(|(index, size)| {
-            DescribeLogDirsPartition::default().with_partition_index(index).with_partition_size(bytes(size))
+            let partition =
+                DescribeLogDirsPartition::default().with_partition_index(index).with_partition_size(bytes(size));
+            match &space {
+                Some(space) => {
+                    partition.with_unknown_tagged_field(space_tags::SPACE, space_tags::taken(&space.of(&topic, index)))
+                }
+                None => partition,
+            }
         });
         let described = DescribeLogDirsTopic::default().with_name(topic_name(&topic.name));
         topics.push(described.with_partitions(partitions.collect()));
@@ -47,7 +61,13 @@ pub(super) async fn handle(
     let path: String = dir.path.to_string_lossy().chars().take(4_096).collect();
     let (total, usable) = dir.space.map_or((-1, -1), |space| (bytes(space.total_bytes), bytes(space.usable_bytes)));
     let dir = DescribeLogDirsResult::default().with_log_dir(text(path)).with_topics(topics);
-    response.results = vec![dir.with_total_bytes(total).with_usable_bytes(usable)];
+    let mut dir = dir.with_total_bytes(total).with_usable_bytes(usable);
+    if let Some(space) = space {
+        let work = context.broker().running_work();
+        dir.unknown_tagged_fields.insert(space_tags::SPACE, space_tags::rest(&space.rest));
+        dir.unknown_tagged_fields.insert(space_tags::WORK, space_tags::work(&work));
+    }
+    response.results = vec![dir];
     let mut builder = ResponseBuilder::new(header, 256);
     log_dirs::encode(builder.head(), header.version, header.api.is_flexible(header.version), &response);
     builder.finish()

@@ -35,7 +35,7 @@ pub(crate) fn encode(into: &mut BytesMut, version: i16, flexible: bool, response
                 into.put_i64(partition.partition_size);
                 into.put_i64(partition.offset_lag);
                 into.put_u8(partition.is_future_key.into());
-                into.no_tags(flexible);
+                into.tags(flexible, &partition.unknown_tagged_fields);
             }
             into.no_tags(flexible);
         }
@@ -46,13 +46,14 @@ pub(crate) fn encode(into: &mut BytesMut, version: i16, flexible: bool, response
         if version >= WITH_CORDON {
             into.put_u8(0); // nobody keeps new partitions away from it
         }
-        into.no_tags(flexible);
+        into.tags(flexible, &dir.unknown_tagged_fields);
     }
     into.no_tags(flexible);
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use kafka_protocol::messages::describe_log_dirs_response::{
         DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
     };
@@ -69,6 +70,19 @@ mod tests {
             DescribeLogDirsResult::default().with_log_dir(StrBytes::from_static_str("/d")).with_topics(vec![topic]);
         let dir = if space { dir.with_total_bytes(100).with_usable_bytes(40) } else { dir };
         DescribeLogDirsResponse::default().with_results(vec![dir])
+    }
+
+    #[test]
+    fn tagged_fields_read_as_the_message_crate_reads_them() {
+        let mut expected = response(true);
+        let dir = &mut expected.results[0];
+        dir.unknown_tagged_fields = [(10_000, Bytes::from_static(&[1; 200])), (10_001, Bytes::new())].into();
+        dir.topics[0].partitions[0].unknown_tagged_fields.insert(10_000, Bytes::from_static(b"four"));
+        let mut bytes = BytesMut::new();
+        encode(&mut bytes, CRATE_LAST, true, &expected);
+        let mut bytes = bytes.freeze();
+        assert_eq!(DescribeLogDirsResponse::decode(&mut bytes, CRATE_LAST).expect("decodes"), expected);
+        assert!(bytes.is_empty());
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(crate) mod produce;
 pub(crate) mod read;
 pub(crate) mod response;
 pub(crate) mod schema;
+pub(crate) mod space_tags;
 pub(crate) mod write;
 
 #[cfg(test)]

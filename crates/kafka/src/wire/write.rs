@@ -1,6 +1,8 @@
 //! The primitive types of the protocol, written. Encoders of ours use these; the message crate has its own.
 
-use bytes::{BufMut, BytesMut};
+use std::collections::BTreeMap;
+
+use bytes::{BufMut, Bytes, BytesMut};
 
 pub(crate) trait Write: BufMut {
     fn varint(&mut self, mut value: u32) {
@@ -41,6 +43,19 @@ pub(crate) trait Write: BufMut {
             Some(text) => self.text(flexible, text),
             None if flexible => self.put_u8(0),
             None => self.put_i16(-1),
+        }
+    }
+
+    /// Tagged fields, by tag.
+    fn tags(&mut self, flexible: bool, tags: &BTreeMap<i32, Bytes>) {
+        if !flexible {
+            return;
+        }
+        self.varint(u32::try_from(tags.len()).expect("a few"));
+        for (tag, content) in tags {
+            self.varint(u32::try_from(*tag).expect("tags are numbers from 0"));
+            self.varint(u32::try_from(content.len()).expect("responses are bounded far below four gigabytes"));
+            self.put_slice(content);
         }
     }
 

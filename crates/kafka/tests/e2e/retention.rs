@@ -1,8 +1,10 @@
 //! Records go from the front: because somebody asks, by time and by size.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base::time::sleep;
+use bytes::Bytes;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{DeleteRecordsRequest, DescribeLogDirsRequest, ListOffsetsRequest, ListOffsetsResponse};
@@ -136,6 +138,43 @@ async fn what_is_too_much_goes_and_its_space_comes_back() {
 async fn size(client: &mut Client) -> i64 {
     let response = client.call(4, &DescribeLogDirsRequest::default().with_topics(None)).await;
     response.results[0].topics[0].partitions[0].partition_size
+}
+
+/// The numbers of a tagged field of ours.
+fn numbers(fields: &BTreeMap<i32, Bytes>, tag: i32) -> Vec<i64> {
+    fields[&tag].chunks_exact(8).map(|number| i64::from_be_bytes(number.try_into().expect("eight bytes"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_for_it_is_told_what_lives_and_what_does_not() {
+    let node = Node::start().await;
+    node.topic("t", 1).await;
+    let mut client = node.client().await;
+    let records = batch(&[b"a", b"b"]);
+    let bytes = i64::try_from(records.len()).expect("small");
+    for _ in 0..3 {
+        client.produce("t", 0, records.clone()).await;
+    }
+    delete(&mut client, 2, "t", &[(0, 2)]).await;
+    let plain = DescribeLogDirsRequest::default().with_topics(None);
+    let asks = plain.clone().with_unknown_tagged_field(10_000, Bytes::from_static(&[1]));
+    for version in [2, 4] {
+        let response = client.call(version, &asks).await;
+        let dir = &response.results[0];
+        let partition = &dir.topics[0].partitions[0];
+        assert_eq!(partition.partition_size, 2 * bytes);
+        assert_eq!(numbers(&partition.unknown_tagged_fields, 10_000), [2 * bytes, 0, bytes, 0]);
+        let rest = numbers(&dir.unknown_tagged_fields, 10_000);
+        assert!(rest.len() == 7 && rest[..2] == [0, 0] && rest[2] > 0 && rest[6] == 0, "{rest:?}");
+        // Nothing is under way: an empty compact array.
+        assert_eq!(dir.unknown_tagged_fields[&10_001][..], [1]);
+    }
+    for (version, request) in [(4, plain), (1, DescribeLogDirsRequest::default().with_topics(None))] {
+        let dir = &client.call(version, &request).await.results[0];
+        assert!(dir.unknown_tagged_fields.is_empty(), "nobody else pays for it");
+        assert!(dir.topics[0].partitions[0].unknown_tagged_fields.is_empty());
+    }
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,7 +18,7 @@ const RANGES_MAX: usize = 256;
 /// Batches of one object: what is kept of each while it is built is about 64 bytes.
 const BATCHES_MAX: u64 = 1 << 20;
 /// Streams that are looked at under one hold of the state's lock.
-pub(super) const STREAMS_PER_LOOK: u32 = 4_096;
+pub(crate) const STREAMS_PER_LOOK: u32 = 4_096;
 /// How long what could not be built is passed over: twice as long each time.
 const PASSED_OVER_MIN: Duration = Duration::from_secs(10);
 const PASSED_OVER_MAX: Duration = Duration::from_secs(60 * 60);

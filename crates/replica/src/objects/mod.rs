@@ -34,7 +34,8 @@ use storage::is_lasting;
 
 pub(crate) use bring::{Brought, bring_object};
 use build::Run;
-use choice::{PassedOver, STREAMS_PER_LOOK};
+use choice::PassedOver;
+pub(crate) use choice::STREAMS_PER_LOOK;
 use compaction::Compaction;
 pub use compaction::CompactionPolicy;
 pub use here::ObjectCounts;

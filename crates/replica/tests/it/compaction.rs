@@ -49,7 +49,7 @@ async fn start_on(cluster: &Cluster, node: u64, files: Files) -> (Node, Objects)
     (node, objects)
 }
 
-async fn start(cluster: &Cluster, node: u64) -> (Node, Objects) {
+pub(crate) async fn start(cluster: &Cluster, node: u64) -> (Node, Objects) {
     let files = cluster.files(node).await.expect("files");
     start_on(cluster, node, files).await
 }
@@ -154,6 +154,13 @@ async fn compacted(replica: &Replica, policy: CompactionPolicy) {
     };
     let done = timeout(WAIT_MAX, done).await;
     assert!(done.is_ok(), "up to {} {:?}", cleaned_to(replica), replica.objects());
+}
+
+/// Fills stream 1, which is compacted, and stream 2, which is not.
+pub(crate) async fn compact_some(replica: &Replica) {
+    let mut all = Vec::new();
+    fill(replica, &SeededRandom::new(1), &mut all, 300, 40).await;
+    compacted(replica, policy()).await;
 }
 
 async fn settled(replica: &Replica) {

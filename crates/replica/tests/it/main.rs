@@ -15,6 +15,7 @@ mod members;
 mod objects;
 mod reads;
 mod scrub;
+mod space;
 mod stops;
 mod support;
 mod switchboard;
